@@ -1,0 +1,15 @@
+# cmake --install and find_package(nibble).
+include(CMakePackageConfigHelpers)
+get_property(libraries GLOBAL PROPERTY NIBBLE_LIBRARIES)
+install(TARGETS ${libraries} nibble_soci EXPORT nibbleTargets FILE_SET HEADERS)
+if(TARGET nibble_main)
+  install(TARGETS nibble_main RUNTIME)
+endif()
+set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/nibble)
+install(EXPORT nibbleTargets NAMESPACE nibble:: DESTINATION ${config_dir})
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/nibbleConfig.cmake.in
+  ${PROJECT_BINARY_DIR}/nibbleConfig.cmake INSTALL_DESTINATION ${config_dir})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/nibbleConfigVersion.cmake
+  COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/nibbleConfig.cmake
+  ${PROJECT_BINARY_DIR}/nibbleConfigVersion.cmake DESTINATION ${config_dir})

@@ -1,0 +1,1 @@
+#include "nibble/autoq/auto_qkeras.h"

@@ -1,0 +1,2 @@
+// nibble/autoq/auto_qkeras.h
+#pragma once

@@ -1,0 +1,1 @@
+#include "nibble/core/call_expression.h"

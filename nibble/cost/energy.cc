@@ -1,0 +1,1 @@
+#include "nibble/cost/energy.h"

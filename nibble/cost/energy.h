@@ -1,0 +1,2 @@
+// nibble/cost/energy.h
+#pragma once

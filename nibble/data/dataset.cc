@@ -1,0 +1,1 @@
+#include "nibble/data/dataset.h"

@@ -1,0 +1,74 @@
+// nibble/data/dataset.h
+// Labelled samples in memory, and how they become batches.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "nibble/core/shape.h"
+#include "nibble/core/tensor.h"
+
+namespace nibble::data {
+
+// How stored values become network input:  (value * scale) - mean
+//   kTutorial  x/256 minus the mean image of the training set (AutoQKeras tutorial)
+//   kUnit      x/255 for bytes (x/16 for the UCI digits)
+//   kNone      values as stored
+enum class Preprocessing { kTutorial, kUnit, kNone };
+
+// Samples of one split. Bytes stay bytes until a batch is made, so that a worker needs
+// a quarter of the memory.
+class Samples {
+ public:
+  Samples() = default;
+  // values.size() must be count * shape.elements(); labels one per sample
+  Samples(Shape shape, std::vector<uint8_t> values, std::vector<int32_t> labels);
+  Samples(Shape shape, std::vector<float> values, std::vector<int32_t> labels);
+
+  int64_t count() const { return static_cast<int64_t>(labels_.size()); }
+  const Shape& shape() const { return shape_; }  // of one sample, NHWC without N
+  std::span<const int32_t> labels() const { return labels_; }
+
+  // out[i] = value * scale - mean, for the samples at `indices`, in order.
+  //   out   written; indices.size() * shape().elements()
+  void gather(std::span<const int64_t> indices, std::span<float> out) const;
+
+  // The first or last n samples as a set of their own; same preprocessing.
+  Samples slice(int64_t begin, int64_t end) const;
+
+  // Sets the transform applied by gather. mean: one value per element of shape(), or empty.
+  void set_transform(float scale, std::vector<float> mean);
+  float scale() const { return scale_; }
+  std::span<const float> mean() const { return mean_; }
+  std::vector<float> mean_image(float scale) const;  // mean over the samples of value * scale
+
+ private:
+  Shape shape_;
+  std::vector<uint8_t> bytes_;  // one of these two is used
+  std::vector<float> floats_;
+  std::vector<int32_t> labels_;
+  float scale_ = 1.0f;
+  std::vector<float> mean_;
+};
+
+struct Dataset {
+  std::string name;  // "mnist"
+  int num_classes = 0;
+  Samples train, test;
+  std::string source;  // where it came from, for the log: a directory, "downloaded", "synthetic"
+  std::string notice;  // a sentence for the user, or empty (e.g. synthetic data stands in)
+};
+
+// Applies a named preprocessing to both splits; statistics come from `train`.
+void apply_preprocessing(Dataset& dataset, Preprocessing preprocessing);
+Preprocessing parse_preprocessing(std::string_view name);  // throws InvalidArgument
+
+// A permutation of 0..count-1 for one epoch, from (seed, kShuffle, epoch).
+std::vector<int64_t> shuffled_indices(int64_t count, uint64_t seed, int64_t epoch);
+
+// labels -> [n, num_classes] of 0 and 1.  throws InvalidArgument if a label is out of range
+Tensor one_hot(std::span<const int32_t> labels, int num_classes);
+
+}  // namespace nibble::data

@@ -1,0 +1,1 @@
+#include "nibble/formats/keras/keras_file.h"

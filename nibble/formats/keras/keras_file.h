@@ -1,0 +1,27 @@
+// nibble/formats/keras/keras_file.h
+// Keras' own files: the `.keras` archive (zip of metadata.json, config.json and
+// model.weights.h5, Keras 3), which is nibble's native file, and HDF5 weights.
+// Layout: spec/interop.md sections 3 and 4.
+#pragma once
+
+#include <filesystem>
+
+#include "nibble/graph/model.h"
+
+namespace nibble::formats::keras {
+
+// Writes atomically; the same model gives the same bytes.
+//   throws  IoError; InvalidArgument if a layer has no weights yet
+void save_model(const graph::Model& model, const std::filesystem::path& path);
+
+// Reads a model; the kind of file is told by its content, then its name.
+//   throws  IoError, CorruptFile, Unsupported
+graph::Model load_model(const std::filesystem::path& path);
+
+// Weights only, Keras' legacy HDF5 layout (spec/interop.md section 3).
+void save_weights(const graph::Model& model, const std::filesystem::path& path);
+// Replaces the weights of `model` by those of the file, matched by layer name.
+//   throws  CorruptFile, InvalidArgument if a layer or a shape does not match
+void load_weights(graph::Model& model, const std::filesystem::path& path);
+
+}  // namespace nibble::formats::keras

@@ -1,0 +1,1 @@
+#include "nibble/graph/model.h"

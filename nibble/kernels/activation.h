@@ -1,0 +1,2 @@
+// nibble/kernels/activation.h
+#pragma once

@@ -1,0 +1,1 @@
+#include "nibble/models/builtin.h"

@@ -1,0 +1,2 @@
+// nibble/models/builtin.h
+#pragma once

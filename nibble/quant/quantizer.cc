@@ -1,0 +1,1 @@
+#include "nibble/quant/quantizer.h"

@@ -1,0 +1,1 @@
+#include "nibble/report/report.h"

@@ -1,0 +1,2 @@
+// nibble/report/report.h
+#pragma once

@@ -1,0 +1,1 @@
+#include "nibble/search/study.h"

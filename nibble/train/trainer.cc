@@ -1,0 +1,1 @@
+#include "nibble/train/trainer.h"

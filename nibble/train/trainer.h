@@ -1,0 +1,107 @@
+// nibble/train/trainer.h
+// Trains a graph::Model on a data set. Torch stays behind this header.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nibble/data/dataset.h"
+#include "nibble/graph/model.h"
+
+namespace nibble::train {
+
+enum class OptimizerKind { kAdam, kSgd };
+enum class LossKind { kCategoricalCrossentropy, kSparseCategoricalCrossentropy };
+enum class ScheduleKind { kConstant, kCosine };
+// kReestimated: before each evaluation the batch-norm statistics are measured anew on some
+// training batches, in the inference phase (default). kMoving: Keras' moving averages.
+enum class BatchNormStatistics { kReestimated, kMoving };
+
+struct CompileOptions {
+  OptimizerKind optimizer = OptimizerKind::kAdam;
+  double learning_rate = 1e-3;
+  double momentum = 0.0;                                // SGD
+  bool nesterov = false;                                // SGD
+  double beta_1 = 0.9, beta_2 = 0.999, epsilon = 1e-7;  // Adam, Keras' defaults
+  LossKind loss = LossKind::kCategoricalCrossentropy;
+  BatchNormStatistics batch_norm_statistics = BatchNormStatistics::kReestimated;
+  int reestimation_batches = 8;  // training batches (at the training batch size) per re-estimation
+  uint64_t seed = 0;
+  int threads = 1;
+  // False: every layer runs as plain torch operations; the reference that the fused path is
+  // tested against.
+  bool fused = true;
+};
+
+struct EpochLog {
+  int epoch = 0;  // 1-based
+  double learning_rate = 0;
+  double loss = 0, accuracy = 0;  // training, averaged over the epoch
+  std::optional<double> val_loss, val_accuracy;
+  double seconds = 0;
+};
+using History = std::vector<EpochLog>;
+
+// Called during fit. Return values steer; exceptions end the training and pass through.
+class Callback {
+ public:
+  virtual ~Callback() = default;
+  virtual void on_train_begin(int epochs, int64_t steps_per_epoch) {}
+  virtual void on_batch_end(int epoch, int64_t step, double loss, double accuracy) {}
+  // Returns true to stop after this epoch.
+  virtual bool on_epoch_end(const EpochLog& log, class Trainer& trainer) { return false; }
+  virtual void on_train_end() {}
+};
+
+struct FitOptions {
+  int epochs = 10;
+  int64_t batch_size = 32;
+  ScheduleKind schedule = ScheduleKind::kConstant;  // kCosine: to 0 at the last epoch
+  std::vector<Callback*> callbacks;                 // not owned; called in order
+  bool validate = true;                             // evaluate on the test split after each epoch
+  const std::atomic<bool>* stop = nullptr;          // checked after each step; true ends the fit cleanly
+  // Written after every epoch (atomically) if given; fit() goes on from it if it exists and
+  // `resume` is set, to the same bytes as an undisturbed run.
+  std::filesystem::path checkpoint;
+  bool resume = false;
+};
+
+struct Evaluation {
+  double loss = 0, accuracy = 0;
+};
+
+// The loss became NaN or infinite. Says epoch and step.
+class NonFiniteLoss;
+
+class Trainer {
+ public:
+  // Weights that are missing are initialised from options.seed.
+  //   throws  Unsupported naming the layer that cannot be trained
+  Trainer(graph::Model model, const CompileOptions& options);
+  ~Trainer();
+  Trainer(Trainer&&) noexcept;
+  Trainer& operator=(Trainer&&) noexcept;
+
+  // Trains for options.epochs epochs (in total, when resumed).
+  //   throws  InvalidArgument if data and model do not fit, NonFiniteLoss
+  History fit(const data::Dataset& dataset, const FitOptions& options);
+
+  // With re-estimated statistics these use what the last fit() measured.
+  Evaluation evaluate(const data::Samples& samples, int64_t batch_size = 1024);
+  // x [n, sample shape] -> [n, output shape]
+  Tensor predict(const Tensor& x, int64_t batch_size = 1024);
+
+  // The model with its present weights.
+  graph::Model model() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace nibble::train

@@ -1,0 +1,1 @@
+#include "nibble/transform/model_quantize.h"

@@ -1,0 +1,2 @@
+// nibble/transform/model_quantize.h
+#pragma once
