@@ -1,1 +1,0 @@
-#include "nibble/kernels/activation.h"

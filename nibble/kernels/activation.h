@@ -1,2 +1,0 @@
-// nibble/kernels/activation.h
-#pragma once

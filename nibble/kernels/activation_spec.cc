@@ -1,0 +1,1 @@
+#include "nibble/kernels/activation_spec.h"

@@ -1,0 +1,1 @@
+#include "nibble/kernels/affine_activation.h"

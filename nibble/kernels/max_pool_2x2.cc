@@ -1,0 +1,1 @@
+#include "nibble/kernels/max_pool_2x2.h"

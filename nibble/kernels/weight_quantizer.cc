@@ -1,0 +1,1 @@
+#include "nibble/kernels/weight_quantizer.h"
