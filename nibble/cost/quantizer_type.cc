@@ -1,0 +1,278 @@
+#include "nibble/cost/quantizer_type.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "nibble/core/call_expression.h"
+#include "nibble/core/error.h"
+#include "nibble/core/nearest_name.h"
+
+namespace nibble::cost {
+namespace {
+
+// The arguments of a quantizer that its type depends on, at their defaults.
+struct Arguments {
+  double bits = 8;
+  double integer = 0;
+  double keep_negative = 1;
+  double use_01 = 0;
+  double max_value = -1;
+  double negative_slope = 0;
+
+  double* find(std::string_view name) {
+    if (name == "bits") return &bits;
+    if (name == "integer") return &integer;
+    if (name == "keep_negative") return &keep_negative;
+    if (name == "use_01") return &use_01;
+    if (name == "max_value") return &max_value;
+    if (name == "negative_slope") return &negative_slope;
+    return nullptr;
+  }
+};
+
+QuantizerType named(QuantizerType type, std::string_view name) {
+  type.name = name;
+  return type;
+}
+
+QuantizerType make_bits(const Arguments& a) {
+  return fixed_point_type(int(a.bits), int(a.integer), a.keep_negative != 0);
+}
+QuantizerType make_relu(const Arguments& a) {
+  const bool is_01 = a.bits == 1 && a.integer == 1;
+  QuantizerType type = is_01 ? binary_type(true) : fixed_point_type(int(a.bits), int(a.integer), false);
+  type.is_signed = a.negative_slope != 0;
+  return named(type, "quantized_relu");
+}
+QuantizerType make_tanh(const Arguments& a) { return named(fixed_point_type(int(a.bits), 0), "quantized_tanh"); }
+QuantizerType make_ulaw(const Arguments& a) {
+  return named(fixed_point_type(int(a.bits), int(a.integer)), "quantized_ulaw");
+}
+QuantizerType make_binary(const Arguments& a) { return binary_type(a.use_01 != 0); }
+QuantizerType make_stochastic_binary(const Arguments&) { return named(binary_type(false), "stochastic_binary"); }
+QuantizerType make_bernoulli(const Arguments&) { return named(binary_type(true), "bernoulli"); }
+QuantizerType make_ternary(const Arguments&) { return ternary_type(); }
+QuantizerType make_stochastic_ternary(const Arguments&) { return named(ternary_type(), "stochastic_ternary"); }
+QuantizerType make_po2(const Arguments& a) { return po2_type(int(a.bits), true, a.max_value == 0 ? -1 : a.max_value); }
+QuantizerType make_relu_po2(const Arguments& a) {
+  return po2_type(int(a.bits), false, a.max_value == 0 ? -1 : a.max_value);
+}
+
+struct KnownClass {
+  std::string_view name;
+  std::vector<std::string_view> positional;  // leading parameters, in the constructor's order
+  QuantizerType (*make)(const Arguments&);
+};
+
+const std::vector<KnownClass>& known_classes() {
+  static const std::vector<KnownClass> classes = {
+      {"quantized_bits", {"bits", "integer", "symmetric", "keep_negative"}, make_bits},
+      {"quantized_relu", {"bits", "integer", "use_sigmoid", "negative_slope"}, make_relu},
+      {"quantized_tanh", {"bits"}, make_tanh},
+      {"quantized_ulaw", {"bits", "integer"}, make_ulaw},
+      {"binary", {"use_01"}, make_binary},
+      {"stochastic_binary", {}, make_stochastic_binary},
+      {"bernoulli", {}, make_bernoulli},
+      {"ternary", {}, make_ternary},
+      {"stochastic_ternary", {}, make_stochastic_ternary},
+      {"quantized_po2", {"bits", "max_value"}, make_po2},
+      {"quantized_relu_po2", {"bits", "max_value"}, make_relu_po2},
+  };
+  return classes;
+}
+
+const KnownClass* find_class(std::string_view name) {
+  for (const KnownClass& known : known_classes())
+    if (known.name == name) return &known;
+  return nullptr;
+}
+
+struct NamedType {
+  std::string_view name;
+  QuantizerType type;
+};
+const std::vector<NamedType>& named_types() {
+  static const std::vector<NamedType> types = {{"fp16", float_type(16)},
+                                               {"fp32", float_type(32)},
+                                               {"int8", fixed_point_type(8, 0)},
+                                               {"int16", fixed_point_type(16, 7)},
+                                               {"int32", fixed_point_type(32, 10)}};
+  return types;
+}
+
+std::optional<double> number_in(const CallValue& value) {
+  if (const auto* flag = std::get_if<bool>(&value)) return *flag ? 1.0 : 0.0;
+  if (const auto* integer = std::get_if<int64_t>(&value)) return double(*integer);
+  if (const auto* real = std::get_if<double>(&value)) return *real;
+  return std::nullopt;
+}
+
+QuantizerType make(const KnownClass& known, const Arguments& arguments, Compat compat) {
+  QuantizerType type = known.make(arguments);
+  // The reference never sets int_bits of a tanh.
+  if (compat != Compat::kNone && known.name == "quantized_tanh") type.int_bits = -1;
+  return type;
+}
+
+QuantizerType type_from_call(const CallExpression& call, const KnownClass& known, Compat compat) {
+  Arguments arguments;
+  const auto assign = [&](std::string_view name, const CallValue& value) {
+    double* field = arguments.find(name);
+    if (field == nullptr) return;
+    if (const auto number = number_in(value)) *field = *number;
+  };
+  for (size_t i = 0; i < call.positional.size() && i < known.positional.size(); ++i)
+    assign(known.positional[i], call.positional[i]);
+  for (const auto& [name, value] : call.keyword) assign(name, value);
+  return make(known, arguments, compat);
+}
+
+QuantizerType type_from_format(const quant::Quantizer& quantizer) {
+  using Kind = quant::NumericFormat::Kind;
+  const quant::NumericFormat format = quantizer.format();
+  QuantizerType type = fixed_point_type(format.bit_width, format.integer_bits, format.is_signed);
+  switch (format.kind) {
+    case Kind::kFixedPoint:
+      break;
+    case Kind::kPowerOfTwo:
+      type = po2_type(format.bit_width, format.is_signed, format.max_value.value_or(-1));
+      break;
+    case Kind::kTernary:
+      type = ternary_type();
+      break;
+    case Kind::kBinary:
+      type = binary_type(false);
+      break;
+    case Kind::kBinary01:
+      type = binary_type(true);
+      break;
+    case Kind::kFloat:
+      type = float_type(format.bit_width);
+      break;
+  }
+  return named(type, quantizer.class_name());
+}
+
+int ceil_log2(double x) { return static_cast<int>(std::ceil(std::log2(x))); }
+
+}  // namespace
+
+QuantizerType fixed_point_type(int bit_width, int int_bits, bool is_signed) {
+  return {.bit_width = bit_width, .int_bits = int_bits, .is_signed = is_signed};
+}
+QuantizerType float_type(int bit_width) {
+  return {.name = "floating_point", .mode = TypeMode::kFloat, .bit_width = bit_width, .int_bits = -1};
+}
+QuantizerType po2_type(int bit_width, bool is_signed, double max_value) {
+  return {.name = is_signed ? "quantized_po2" : "quantized_relu_po2",
+          .mode = TypeMode::kPowerOfTwo,
+          .bit_width = bit_width,
+          .int_bits = bit_width,
+          .is_signed = is_signed,
+          .max_value = max_value};
+}
+QuantizerType ternary_type() { return {.name = "ternary", .mode = TypeMode::kTernary, .bit_width = 2, .int_bits = 2}; }
+QuantizerType binary_type(bool use_01) {
+  return {.name = "binary",
+          .mode = use_01 ? TypeMode::kBinary01 : TypeMode::kBinary,
+          .bit_width = 1,
+          .int_bits = 1,
+          .is_signed = !use_01};
+}
+QuantizerType default_type() { return fixed_point_type(8, 0); }
+
+QuantizerType type_from_text(std::string_view text, Compat compat) {
+  for (const NamedType& known : named_types())
+    if (known.name == text) return known.type;
+  const CallExpression call = parse_call(text);
+  if (const KnownClass* known = find_class(call.name)) return type_from_call(call, *known, compat);
+  const auto registered = quant::known_quantizers();
+  if (std::find(registered.begin(), registered.end(), call.name) != registered.end())
+    return type_from_quantizer(*quant::get_quantizer(text), compat);
+  std::vector<std::string> names = registered;
+  for (const KnownClass& known : known_classes()) names.emplace_back(known.name);
+  for (const NamedType& known : named_types()) names.emplace_back(known.name);
+  throw InvalidArgument("[type_from_text] '{}' names no number type. {}", text, suggest(call.name, names));
+}
+
+QuantizerType type_from_quantizer(const quant::Quantizer& quantizer, Compat compat) {
+  const KnownClass* known = find_class(quantizer.class_name());
+  if (known == nullptr) {
+    if (compat != Compat::kNone)
+      throw Unsupported("[type_from_quantizer] QTools has no type for {}. Leave compat off to use its number format.",
+                        quantizer.class_name());
+    return type_from_format(quantizer);
+  }
+  Arguments arguments;
+  const nlohmann::json config = quantizer.config();
+  for (const auto& [name, value] : config.items()) {
+    double* field = arguments.find(name);
+    if (field == nullptr) continue;
+    if (value.is_boolean()) *field = value.get<bool>() ? 1 : 0;
+    if (value.is_number()) *field = value.get<double>();
+  }
+  return make(*known, arguments, compat);
+}
+
+bool has_type(std::string_view class_name, Compat compat) {
+  return compat == Compat::kNone || find_class(class_name) != nullptr;
+}
+
+std::optional<QuantizerType> type_from_attribute(const graph::Layer& layer, std::string_view attribute, Compat compat) {
+  const auto found = layer.attributes.find(std::string(attribute));
+  if (found == layer.attributes.end()) return std::nullopt;
+  if (const auto* quantizer = std::get_if<quant::QuantizerPtr>(&found->second)) {
+    if (*quantizer == nullptr) return std::nullopt;
+    return type_from_quantizer(**quantizer, compat);
+  }
+  const auto* text = std::get_if<std::string>(&found->second);
+  if (text == nullptr || quant::is_activation_function(*text)) return std::nullopt;
+  return type_from_text(*text, compat);
+}
+
+QuantizerType forwarded(const QuantizerType& type, Compat compat) {
+  if (compat == Compat::kNone) return type;
+  static constexpr std::array<std::string_view, 4> kForgotten = {"stochastic_binary", "bernoulli", "quantized_tanh",
+                                                                 "quantized_ulaw"};
+  if (std::find(kForgotten.begin(), kForgotten.end(), type.name) == kForgotten.end()) return type;
+  return named(ternary_type(), "stochastic_ternary");
+}
+
+ShiftRange shift_range(const QuantizerType& po2) {
+  const int exponent_bits = po2.bit_width - (po2.is_signed ? 1 : 0);
+  const int right = static_cast<int>(std::exp2(exponent_bits - 1));
+  int left = right - 1;
+  if (po2.max_value != -1) left = po2.max_value <= 0 ? 0 : std::min(ceil_log2(po2.max_value), left);
+  return {right, std::max(left, 0)};
+}
+
+QuantizerType as_fixed_point(const QuantizerType& type) {
+  if (!type.is_po2()) return type;
+  const ShiftRange range = shift_range(type);
+  return fixed_point_type((type.is_signed ? 1 : 0) + range.right + range.left, range.left, type.is_signed);
+}
+
+nlohmann::json report_of(const QuantizerType& type) {
+  nlohmann::json report = {{"quantizer_type", type.name}, {"bits", type.bit_width}};
+  if (type.is_float()) return report;
+  report["is_signed"] = type.is_signed ? 1 : 0;
+  switch (type.mode) {
+    case TypeMode::kPowerOfTwo:
+      report["max_value"] = type.max_value;
+      return report;
+    case TypeMode::kFixedPoint:
+      report["int_bits"] = type.int_bits + (type.is_signed ? 1 : 0);
+      return report;
+    default:
+      report["int_bits"] = type.int_bits;
+  }
+  if (type.mode == TypeMode::kTernary) report["values"] = {0, -1, 1};
+  if (type.mode == TypeMode::kBinary) report["values"] = {-1, 1};
+  if (type.mode == TypeMode::kBinary01) report["values"] = {0, 1};
+  return report;
+}
+
+}  // namespace nibble::cost
