@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "nibble/core/shape.h"
@@ -13,9 +14,11 @@
 namespace nibble::data {
 
 // How stored values become network input:  (value * scale) - mean
-//   kTutorial  x/256 minus the mean image of the training set (AutoQKeras tutorial)
-//   kUnit      x/255 for bytes (x/16 for the UCI digits)
+//   kTutorial  x/256 minus the mean image of the training set (AutoQKeras tutorial);
+//              x/16 minus it where values end at 16 (the UCI digits)
+//   kUnit      x/255 for bytes (x/16 for the UCI digits): 0 to 1
 //   kNone      values as stored
+// The mean image is summed exactly (integers) or in double, and rounded once to float.
 enum class Preprocessing { kTutorial, kUnit, kNone };
 
 // Samples of one split. Bytes stay bytes until a batch is made, so that a worker needs
@@ -32,10 +35,12 @@ class Samples {
   std::span<const int32_t> labels() const { return labels_; }
 
   // out[i] = value * scale - mean, for the samples at `indices`, in order.
-  //   out   written; indices.size() * shape().elements()
+  //   out     written; indices.size() * shape().elements()
+  //   throws  InvalidArgument if out has another size or an index is not 0 .. count()-1
   void gather(std::span<const int64_t> indices, std::span<float> out) const;
 
-  // The first or last n samples as a set of their own; same preprocessing.
+  // Samples begin .. end-1 as a set of their own; same preprocessing.
+  //   throws  InvalidArgument unless 0 <= begin <= end <= count()
   Samples slice(int64_t begin, int64_t end) const;
 
   // Sets the transform applied by gather. mean: one value per element of shape(), or empty.
@@ -43,6 +48,9 @@ class Samples {
   float scale() const { return scale_; }
   std::span<const float> mean() const { return mean_; }
   std::vector<float> mean_image(float scale) const;  // mean over the samples of value * scale
+
+  // The values as stored; empty where the samples are floats.
+  std::span<const uint8_t> bytes() const { return bytes_; }
 
  private:
   Shape shape_;
@@ -54,11 +62,12 @@ class Samples {
 };
 
 struct Dataset {
-  std::string name;  // "mnist"
+  std::string name = {};  // "mnist"
   int num_classes = 0;
-  Samples train, test;
-  std::string source;  // where it came from, for the log: a directory, "downloaded", "synthetic"
-  std::string notice;  // a sentence for the user, or empty (e.g. synthetic data stands in)
+  Samples train = {}, test = {};
+  float max_value = 255.0f;  // the largest value that the format can store; 16 for the UCI digits
+  std::string source = {};   // where it came from, for the log: a directory, "downloaded", "synthetic"
+  std::string notice = {};   // a sentence for the user, or empty (e.g. synthetic data stands in)
 };
 
 // Applies a named preprocessing to both splits; statistics come from `train`.
@@ -67,6 +76,11 @@ Preprocessing parse_preprocessing(std::string_view name);  // throws InvalidArgu
 
 // A permutation of 0..count-1 for one epoch, from (seed, kShuffle, epoch).
 std::vector<int64_t> shuffled_indices(int64_t count, uint64_t seed, int64_t epoch);
+
+// Cuts the indices of one epoch into batches of batch_size; the last one may be shorter.
+//   returns  views into `indices`
+//   throws   InvalidArgument if batch_size < 1
+std::vector<std::span<const int64_t>> batches(std::span<const int64_t> indices, int64_t batch_size);
 
 // labels -> [n, num_classes] of 0 and 1.  throws InvalidArgument if a label is out of range
 Tensor one_hot(std::span<const int32_t> labels, int num_classes);
