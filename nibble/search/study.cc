@@ -1,1 +1,52 @@
 #include "nibble/search/study.h"
+
+#include <nlohmann/json.hpp>
+
+#include "nibble/core/error.h"
+
+namespace nibble::search {
+
+using nlohmann::json;
+
+std::string to_json(const Assignment& values) { return json(values).dump(); }
+
+std::string to_json(const SearchSpace& space) {
+  json rows = json::array();
+  for (const Parameter& parameter : space) rows.push_back(json::array({parameter.name, parameter.candidates}));
+  return rows.dump();
+}
+
+Assignment assignment_from_json(std::string_view text) {
+  try {
+    return json::parse(text).get<Assignment>();
+  } catch (const json::exception& error) {
+    throw CorruptFile("[study] a trial's values are not an object of texts: {}.", error.what());
+  }
+}
+
+std::string_view to_string(TrialState state) {
+  switch (state) {
+    case TrialState::kWaiting:
+      return "waiting";
+    case TrialState::kRunning:
+      return "running";
+    case TrialState::kCompleted:
+      return "completed";
+    case TrialState::kFailed:
+      return "failed";
+  }
+  return "unknown";
+}
+
+const Trial* best_trial(const std::vector<Trial>& trials) {
+  const Trial* best = nullptr;
+  for (const Trial& trial : trials) {
+    if (trial.state != TrialState::kCompleted || !trial.score) continue;
+    const bool better =
+        best == nullptr || *trial.score > *best->score || (*trial.score == *best->score && trial.number < best->number);
+    if (better) best = &trial;
+  }
+  return best;
+}
+
+}  // namespace nibble::search

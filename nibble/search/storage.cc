@@ -1,0 +1,375 @@
+#include "nibble/search/storage.h"
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "nibble/core/error.h"
+#include "nibble/search/database.h"
+
+namespace nibble::search {
+namespace {
+
+using nlohmann::json;
+using soci::into;
+using soci::use;
+
+// Integers of all databases hold them; names are no reserved words of SQLite or PostgreSQL.
+constexpr const char* kSchema[] = {
+    "CREATE TABLE study (id INTEGER PRIMARY KEY, schema_version INTEGER NOT NULL, revision BIGINT NOT NULL, "
+    "name TEXT NOT NULL, code_version TEXT NOT NULL, run_config TEXT NOT NULL, space TEXT NOT NULL, "
+    "seed TEXT NOT NULL, max_trials INTEGER NOT NULL, exhausted INTEGER NOT NULL)",
+    "CREATE TABLE trial (number INTEGER PRIMARY KEY, state INTEGER NOT NULL, assignment TEXT NOT NULL, "
+    "score DOUBLE PRECISION, metrics TEXT NOT NULL, reason TEXT NOT NULL, artifact TEXT NOT NULL, "
+    "attempts INTEGER NOT NULL, deaths INTEGER NOT NULL, worker TEXT NOT NULL, heartbeat_ms BIGINT NOT NULL, "
+    "lease_ends_ms BIGINT NOT NULL, started_ms BIGINT NOT NULL, finished_ms BIGINT NOT NULL)",
+    "CREATE TABLE trial_step (trial INTEGER NOT NULL, step INTEGER NOT NULL, metrics TEXT NOT NULL, "
+    "PRIMARY KEY (trial, step))"};
+
+constexpr int kWaiting = static_cast<int>(TrialState::kWaiting);
+constexpr int kRunning = static_cast<int>(TrialState::kRunning);
+constexpr int kCompleted = static_cast<int>(TrialState::kCompleted);
+constexpr int kFailed = static_cast<int>(TrialState::kFailed);
+
+int64_t system_clock_ms() {
+  using namespace std::chrono;
+  return duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
+}
+
+Metrics metrics_from_json(const std::string& text) {
+  try {
+    return json::parse(text).get<Metrics>();
+  } catch (const json::exception& error) {
+    throw CorruptFile("[study] metrics are not an object of numbers: {}.", error.what());
+  }
+}
+
+uint64_t seed_from_text(const std::string& text) {
+  const bool digits = !text.empty() && text.size() <= 20 && text.find_first_not_of("0123456789") == std::string::npos;
+  try {
+    if (digits) return std::stoull(text);
+  } catch (const std::out_of_range&) {
+  }
+  throw CorruptFile("[study] the seed '{}' is no whole number.", text);
+}
+
+std::vector<Trial> read_trials(soci::session& sql, const std::string& file) {
+  std::vector<Trial> trials;
+  Trial row;
+  int state = 0;
+  double score = 0;
+  soci::indicator has_score = soci::i_null;
+  std::string assignment, metrics;
+  long long started = 0, finished = 0;
+  soci::statement statement =
+      (sql.prepare
+           << "SELECT number, state, assignment, score, metrics, reason, artifact, attempts, worker, started_ms, "
+              "finished_ms FROM trial ORDER BY number",
+       into(row.number), into(state), into(assignment), into(score, has_score), into(metrics), into(row.reason),
+       into(row.artifact), into(row.attempts), into(row.worker), into(started), into(finished));
+  statement.execute();
+  while (statement.fetch()) {
+    if (row.number != static_cast<int>(trials.size()) || state < kWaiting || state > kFailed || row.attempts < 0) {
+      throw CorruptFile(
+          "[study] '{}': trial {} stands where {} should, in state {} with {} attempts. The file is damaged.", file,
+          row.number, trials.size(), state, row.attempts);
+    }
+    Trial trial = row;
+    trial.state = static_cast<TrialState>(state);
+    trial.values = assignment_from_json(assignment);
+    trial.metrics = metrics_from_json(metrics);
+    if (has_score == soci::i_ok) trial.score = score;
+    trial.started_ms = started;
+    trial.finished_ms = finished;
+    trials.push_back(std::move(trial));
+  }
+  return trials;
+}
+
+std::vector<Step> read_steps(soci::session& sql, int number) {
+  std::vector<Step> steps;
+  int step = 0;
+  std::string metrics;
+  soci::statement statement = (sql.prepare << "SELECT step, metrics FROM trial_step WHERE trial = :n ORDER BY step",
+                               into(step), into(metrics), use(number));
+  statement.execute();
+  while (statement.fetch()) steps.push_back({step, metrics_from_json(metrics)});
+  return steps;
+}
+
+struct Progress {
+  int trials = 0, unfinished = 0, max_trials = 0, exhausted = 0;
+  bool may_propose() const { return exhausted == 0 && trials < max_trials; }
+};
+
+Progress read_progress(soci::session& sql) {
+  Progress progress;
+  sql << "SELECT count(*) FROM trial", into(progress.trials);
+  sql << "SELECT count(*) FROM trial WHERE state < 2", into(progress.unfinished);
+  sql << "SELECT max_trials, exhausted FROM study WHERE id = 1", into(progress.max_trials), into(progress.exhausted);
+  return progress;
+}
+
+}  // namespace
+
+struct Storage::Impl {
+  Impl(const std::string& url, bool make, StorageOptions given)
+      : database(url, make, given.busy_timeout_s), options(std::move(given)) {
+    if (!options.clock) options.clock = system_clock_ms;
+  }
+
+  void check_schema() {
+    int version = 0, rows = 0;
+    database.read("find a study", [&](soci::session& sql) {
+      sql << "SELECT count(*), max(schema_version) FROM study WHERE id = 1", into(rows), into(version);
+      return 0;
+    });
+    if (rows != 1 || version < 1) {
+      throw CorruptFile("[study] '{}' holds no study of nibble, or it is damaged.", database.name());
+    }
+    if (version > kSchemaVersion) {
+      throw Unsupported(
+          "[study] '{}' was written by a newer nibble (schema {}; this program knows 1 to {}). Update nibble, or start "
+          "a "
+          "new search in another directory.",
+          database.name(), version, kSchemaVersion);
+    }
+  }
+
+  // Number of a trial to take over, or -1. Gives up on those that killed too many workers.
+  int find_claimable(soci::session& sql, int64_t now) {
+    for (;;) {
+      int number = -1, state = 0, deaths = 0;
+      long long clock = now;
+      sql << "SELECT number, state, deaths FROM trial WHERE state = 0 OR (state = 1 AND lease_ends_ms < :now) "
+             "ORDER BY number LIMIT 1",
+          into(number), into(state), into(deaths), use(clock);
+      if (!sql.got_data()) return -1;
+      if (state == kRunning) bury(sql, number, deaths + 1, now);
+      if (state != kRunning || deaths + 1 < options.max_deaths) return number;
+    }
+  }
+
+  // The worker of a running trial is dead: the trial waits again, or fails if that happens too often.
+  void bury(soci::session& sql, int number, int deaths, int64_t now) {
+    const bool give_up = deaths >= options.max_deaths;
+    const int state = give_up ? kFailed : kWaiting;
+    const long long finished = give_up ? now : 0;
+    const std::string reason =
+        give_up ? fmt::format("given up: its worker died or hung {} times (out of memory?)", deaths) : "";
+    sql << "UPDATE trial SET state = :s, deaths = :d, reason = :r, finished_ms = :f WHERE number = :n", use(state),
+        use(deaths), use(reason), use(finished), use(number);
+  }
+
+  void insert_trial(soci::session& sql, int number, const Assignment& values) {
+    const std::string text = to_json(values);
+    sql << "INSERT INTO trial (number, state, assignment, metrics, reason, artifact, attempts, deaths, worker, "
+           "heartbeat_ms, lease_ends_ms, started_ms, finished_ms) "
+           "VALUES (:n, 0, :a, '{}', '', '', 0, 0, '', 0, 0, 0, 0)",
+        use(number), use(text);
+  }
+
+  Claim start(soci::session& sql, int number, const std::string& worker, int64_t now) {
+    const long long clock = now, lease_end = now + options.lease_ms;
+    sql << "UPDATE trial SET state = 1, attempts = attempts + 1, worker = :w, heartbeat_ms = :h, lease_ends_ms = :l, "
+           "started_ms = CASE WHEN started_ms = 0 THEN :t ELSE started_ms END WHERE number = :n",
+        use(worker), use(clock), use(lease_end), use(clock), use(number);
+    Claim claim;
+    std::string assignment;
+    sql << "SELECT number, attempts, assignment FROM trial WHERE number = :n", into(claim.number), into(claim.attempt),
+        into(assignment), use(number);
+    claim.values = assignment_from_json(assignment);
+    claim.steps = read_steps(sql, number);
+    return claim;
+  }
+
+  // True if the attempt still is the current one; its lease then starts anew.
+  bool hold(soci::session& sql, const Claim& claim) {
+    const long long clock = options.clock(), lease_end = clock + options.lease_ms;
+    int matching = 0;
+    sql << "SELECT count(*) FROM trial WHERE number = :n AND attempts = :a AND state = 1", into(matching),
+        use(claim.number), use(claim.attempt);
+    if (matching != 1) return false;
+    sql << "UPDATE trial SET heartbeat_ms = :h, lease_ends_ms = :l WHERE number = :n", use(clock), use(lease_end),
+        use(claim.number);
+    return true;
+  }
+
+  void finish(soci::session& sql, int number, int state, const std::string& metrics, const std::string& reason,
+              const std::string& artifact) {
+    const long long clock = options.clock();
+    sql << "UPDATE trial SET state = :s, metrics = :m, reason = :r, artifact = :a, finished_ms = :f WHERE number = :n",
+        use(state), use(metrics), use(reason), use(artifact), use(clock), use(number);
+  }
+
+  Database database;
+  StorageOptions options;
+};
+
+Storage::Storage(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Storage::Storage(Storage&&) noexcept = default;
+Storage& Storage::operator=(Storage&&) noexcept = default;
+Storage::~Storage() = default;
+
+Storage Storage::create(const std::string& url, const StudyInfo& info, StorageOptions options) {
+  if (info.max_trials < 1) {
+    throw InvalidArgument("[study] max_trials is {}; a search needs at least 1.", info.max_trials);
+  }
+  auto impl = std::make_unique<Impl>(url, true, std::move(options));
+  const std::string seed = std::to_string(info.seed);
+  const int version = kSchemaVersion;
+  impl->database.make("make a study", [&](soci::session& sql) {
+    try {
+      for (const char* table : kSchema) sql << table;
+    } catch (const soci::soci_error& error) {
+      if (error.get_error_message().find("already exists") == std::string::npos) throw;
+      throw InvalidArgument(
+          "[study] there already is a study in '{}'. Go on with it by --resume, or choose another directory.",
+          impl->database.name());
+    }
+    sql << "INSERT INTO study (id, schema_version, revision, name, code_version, run_config, space, seed, max_trials, "
+           "exhausted) VALUES (1, :v, 0, :n, :c, :r, :sp, :s, :m, 0)",
+        use(version), use(info.name), use(info.code_version), use(info.run_config), use(info.space), use(seed),
+        use(info.max_trials);
+  });
+  return Storage(std::move(impl));
+}
+
+Storage Storage::open(const std::string& url, StorageOptions options) {
+  auto impl = std::make_unique<Impl>(url, false, std::move(options));
+  impl->check_schema();
+  return Storage(std::move(impl));
+}
+
+StudyInfo Storage::info() const {
+  StudyInfo info;
+  std::string seed;
+  impl_->database.read("read the study", [&](soci::session& sql) {
+    sql << "SELECT name, code_version, run_config, space, seed, max_trials FROM study WHERE id = 1", into(info.name),
+        into(info.code_version), into(info.run_config), into(info.space), into(seed), into(info.max_trials);
+    return 0;
+  });
+  info.seed = seed_from_text(seed);
+  return info;
+}
+
+std::vector<Trial> Storage::trials() const {
+  return impl_->database.read("read the trials",
+                              [&](soci::session& sql) { return read_trials(sql, impl_->database.name()); });
+}
+
+std::vector<Step> Storage::steps(int number) const {
+  return impl_->database.read("read a trial's steps", [&](soci::session& sql) { return read_steps(sql, number); });
+}
+
+int64_t Storage::revision() const {
+  return impl_->database.read("read the study", [&](soci::session& sql) {
+    long long revision = 0;
+    sql << "SELECT revision FROM study WHERE id = 1", into(revision);
+    return static_cast<int64_t>(revision);
+  });
+}
+
+bool Storage::is_over() const {
+  return impl_->database.read("read the study", [&](soci::session& sql) {
+    const Progress progress = read_progress(sql);
+    return progress.unfinished == 0 && !progress.may_propose();
+  });
+}
+
+std::optional<Storage::Claim> Storage::claim(const std::string& worker, const SearchSpace& space,
+                                             const Sampler& sampler) {
+  // A look without the lock, so that idle workers do not hinder busy ones.
+  const bool nothing_to_do = impl_->database.read("look for a trial", [&](soci::session& sql) {
+    const long long now = impl_->options.clock();
+    int open_trials = 0;
+    sql << "SELECT count(*) FROM trial WHERE state = 0 OR (state = 1 AND lease_ends_ms < :now)", into(open_trials),
+        use(now);
+    return open_trials == 0 && !read_progress(sql).may_propose();
+  });
+  if (nothing_to_do) return std::nullopt;
+
+  return impl_->database.write("claim a trial", [&](soci::session& sql) -> std::optional<Claim> {
+    const int64_t now = impl_->options.clock();
+    int number = impl_->find_claimable(sql, now);
+    if (number < 0) {
+      if (!read_progress(sql).may_propose()) return std::nullopt;
+      const std::vector<Trial> earlier = read_trials(sql, impl_->database.name());
+      const std::optional<Assignment> values = sampler.propose(space, earlier);
+      if (!values) {
+        sql << "UPDATE study SET exhausted = 1 WHERE id = 1";
+        return std::nullopt;
+      }
+      number = static_cast<int>(earlier.size());
+      impl_->insert_trial(sql, number, *values);
+    }
+    return impl_->start(sql, number, worker, now);
+  });
+}
+
+bool Storage::renew(const Claim& claim) {
+  return impl_->database.write("renew a lease", [&](soci::session& sql) { return impl_->hold(sql, claim); });
+}
+
+bool Storage::report(const Claim& claim, const Step& step) {
+  const std::string metrics = json(step.metrics).dump();
+  return impl_->database.write("report a step", [&](soci::session& sql) {
+    if (!impl_->hold(sql, claim)) return false;
+    sql << "DELETE FROM trial_step WHERE trial = :n AND step = :s", use(claim.number), use(step.step);
+    sql << "INSERT INTO trial_step (trial, step, metrics) VALUES (:n, :s, :m)", use(claim.number), use(step.step),
+        use(metrics);
+    return true;
+  });
+}
+
+bool Storage::complete(const Claim& claim, double score, const Metrics& metrics, const std::string& artifact) {
+  const std::string text = json(metrics).dump();
+  return impl_->database.write("complete a trial", [&](soci::session& sql) {
+    if (!impl_->hold(sql, claim)) return false;
+    impl_->finish(sql, claim.number, kCompleted, text, "", artifact);
+    sql << "UPDATE trial SET score = :s WHERE number = :n", use(score), use(claim.number);
+    return true;
+  });
+}
+
+bool Storage::fail(const Claim& claim, const std::string& reason) {
+  return impl_->database.write("mark a trial failed", [&](soci::session& sql) {
+    if (!impl_->hold(sql, claim)) return false;
+    impl_->finish(sql, claim.number, kFailed, "{}", reason, "");
+    return true;
+  });
+}
+
+bool Storage::release(const Claim& claim) {
+  return impl_->database.write("release a trial", [&](soci::session& sql) {
+    if (!impl_->hold(sql, claim)) return false;
+    sql << "UPDATE trial SET state = 0, lease_ends_ms = 0 WHERE number = :n", use(claim.number);
+    return true;
+  });
+}
+
+int Storage::release_dead(const std::function<std::optional<bool>(std::string_view worker)>& is_alive) {
+  return impl_->database.write("release trials of dead workers", [&](soci::session& sql) {
+    std::vector<std::pair<int, int>> dead;  // number, deaths
+    int number = 0, deaths = 0;
+    std::string worker;
+    soci::statement statement = (sql.prepare << "SELECT number, deaths, worker FROM trial WHERE state = 1",
+                                 into(number), into(deaths), into(worker));
+    statement.execute();
+    while (statement.fetch()) {
+      if (is_alive(worker) == std::optional<bool>(false)) dead.emplace_back(number, deaths + 1);
+    }
+    for (const auto& [trial, count] : dead) impl_->bury(sql, trial, count, impl_->options.clock());
+    return static_cast<int>(dead.size());
+  });
+}
+
+void Storage::set_max_trials(int max_trials) {
+  if (max_trials < 1) throw InvalidArgument("[study] max_trials is {}; a search needs at least 1.", max_trials);
+  impl_->database.write("change max_trials", [&](soci::session& sql) {
+    sql << "UPDATE study SET max_trials = :m WHERE id = 1", use(max_trials);
+    return 0;
+  });
+}
+
+}  // namespace nibble::search

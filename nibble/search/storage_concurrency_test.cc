@@ -1,0 +1,176 @@
+// Many workers on one study: threads, processes, and processes that are killed.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <set>
+#include <thread>
+
+#include "nibble/core/error.h"
+#include "nibble/search/random_sampler.h"
+#include "nibble/search/storage.h"
+#include "nibble/search/worker_id.h"
+#include "support/golden.h"
+
+namespace nibble::search {
+namespace {
+namespace fs = std::filesystem;
+
+const SearchSpace kSpace = {{"a", {"0", "1", "2", "3", "4", "5", "6", "7"}},
+                            {"b", {"0", "1", "2", "3", "4", "5", "6", "7"}}};
+const RandomSampler kSampler(9);
+constexpr int kTrials = 40;
+
+std::string make_study(const std::string& name) {
+  const std::string url = testing::scratch_dir(name) / "study.db";
+  Storage::create(url, {.name = name, .space = to_json(kSpace), .seed = 9, .max_trials = kTrials});
+  return url;
+}
+
+// Works until nothing is left; returns how many trials this worker completed.
+int work(const std::string& url) {
+  Storage storage = Storage::open(url);
+  int completed = 0;
+  while (const auto claim = storage.claim(this_worker_id(), kSpace, kSampler)) {
+    for (int step = 1; step <= 3; ++step) storage.report(*claim, {step, {{"score", 0.1 * step}}});
+    if (storage.complete(*claim, std::stod(claim->values.at("a")), {}, "")) ++completed;
+  }
+  return completed;
+}
+
+// The values that any number of workers must give.
+std::vector<Assignment> expected_values() {
+  std::vector<Trial> trials;
+  std::vector<Assignment> values;
+  while (trials.size() < kTrials) {
+    values.push_back(*kSampler.propose(kSpace, trials));
+    trials.push_back({.number = static_cast<int>(trials.size()), .values = values.back()});
+  }
+  return values;
+}
+
+void expect_finished(const std::string& url) {
+  const Storage storage = Storage::open(url);
+  EXPECT_TRUE(storage.is_over());
+  const std::vector<Trial> trials = storage.trials();
+  const std::vector<Assignment> values = expected_values();
+  ASSERT_EQ(trials.size(), values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    EXPECT_EQ(trials[i].state, TrialState::kCompleted) << i;
+    EXPECT_EQ(trials[i].values, values[i]) << i;
+    EXPECT_EQ(trials[i].score, std::stod(values[i].at("a"))) << i;
+    EXPECT_EQ(storage.steps(static_cast<int>(i)).size(), 3u) << i;
+  }
+}
+
+template <class Body>
+pid_t in_child(Body&& body) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    int status = 1;
+    try {
+      status = body();
+    } catch (const std::exception& error) {
+      fprintf(stderr, "child: %s\n", error.what());
+    }
+    _exit(status);
+  }
+  return pid;
+}
+
+int wait_for(pid_t pid) {
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return status;
+}
+
+TEST(StorageConcurrency, ProcessesShareTheTrials) {
+  const std::string url = make_study("processes");
+  std::vector<pid_t> children;
+  for (int i = 0; i < 4; ++i) {
+    children.push_back(in_child([&] {
+      work(url);
+      return 0;
+    }));
+  }
+  for (const pid_t child : children) EXPECT_EQ(wait_for(child), 0);
+  expect_finished(url);
+  for (const Trial& trial : Storage::open(url).trials()) EXPECT_EQ(trial.attempts, 1) << trial.number;
+}
+
+TEST(StorageConcurrency, AKilledWorkersTrialIsRetaken) {
+  const std::string url = make_study("killed");
+  int pipe_ends[2];
+  ASSERT_EQ(pipe(pipe_ends), 0);
+  const pid_t child = in_child([&] {
+    Storage storage = Storage::open(url);
+    const auto claim = storage.claim(this_worker_id(), kSpace, kSampler);
+    storage.report(*claim, {1, {{"score", 0.1}}});
+    const char ready = 'r';
+    if (write(pipe_ends[1], &ready, 1) != 1) return 1;
+    pause();
+    return 0;
+  });
+  char ready = 0;
+  ASSERT_EQ(read(pipe_ends[0], &ready, 1), 1);
+  Storage storage = Storage::open(url);
+  EXPECT_EQ(storage.release_dead(is_alive), 0);  // it lives
+  kill(child, SIGKILL);
+  wait_for(child);
+  EXPECT_EQ(storage.release_dead(is_alive), 1);
+  EXPECT_EQ(storage.steps(0).size(), 1u);
+  work(url);
+  expect_finished(url);
+  EXPECT_EQ(storage.trials()[0].attempts, 2);
+}
+
+TEST(StorageConcurrency, KillingWorkersAtAnyMomentLosesNothing) {
+  const std::string url = make_study("massacre");
+  int kills = 0;
+  for (int round = 0; round < 400 && !Storage::open(url).is_over(); ++round) {
+    const pid_t child = in_child([&] {
+      work(url);
+      return 0;
+    });
+    usleep(static_cast<useconds_t>(4000 + 1501 * (round % 13)));
+    if (kill(child, SIGKILL) == 0) ++kills;
+    wait_for(child);
+    Storage::open(url, {.max_deaths = 1000}).release_dead(is_alive);
+  }
+  work(url);
+  expect_finished(url);
+  EXPECT_GT(kills, 0);
+}
+
+TEST(StorageConcurrency, ThreadsShareTheTrials) {
+  const std::string url = make_study("threads");
+  std::vector<std::thread> threads;
+  std::vector<int> completed(6, 0);
+  for (size_t i = 0; i < completed.size(); ++i) threads.emplace_back([&, i] { completed[i] = work(url); });
+  for (std::thread& thread : threads) thread.join();
+  int sum = 0;
+  for (const int count : completed) sum += count;
+  EXPECT_EQ(sum, kTrials);
+  expect_finished(url);
+}
+
+TEST(StorageConcurrency, OneStorageServesManyThreads) {
+  const std::string url = make_study("one_storage");
+  Storage storage = Storage::open(url);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      while (const auto claim = storage.claim("thread", kSpace, kSampler)) {
+        for (int step = 1; step <= 3; ++step) storage.report(*claim, {step, {}});
+        storage.complete(*claim, std::stod(claim->values.at("a")), {}, "");
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  expect_finished(url);
+}
+
+}  // namespace
+}  // namespace nibble::search
