@@ -87,12 +87,21 @@ bool operator==(const Model& a, const Model& b);
 //           or a value of the wrong type
 Layer make_layer(std::string class_name, std::string name, std::map<std::string, Attribute> given = {});
 
+// The quantizer a layer computes with: the attribute's, with the rule for weights applied where it holds (kernel,
+// depthwise, pointwise, gamma and variance quantizers: alpha None becomes "auto_po2", spec/qkeras.md section 4).
+// Null where the attribute is None or a plain function. The attribute itself keeps what was given.
+//   throws  InvalidArgument if the layer has no such attribute
+quant::QuantizerPtr effective_quantizer(const Layer& layer, std::string_view attribute);
+
 // Names of all layer classes, sorted.
 std::vector<std::string> known_layers();
 
 // Output shape of every layer by name, batch axis excluded.
 //   throws  InvalidArgument naming the layer, the shapes and what would fit
 std::map<std::string, Shape> infer_shapes(const Model& model);
+
+// Shapes of a layer's inputs, out of infer_shapes().
+std::vector<Shape> input_shapes(const Layer& layer, const std::map<std::string, Shape>& shapes);
 
 // Names and shapes of the weights a layer has, in Keras' order.
 std::vector<std::pair<std::string, Shape>> weight_shapes(const Layer& layer, const std::vector<Shape>& input_shapes);

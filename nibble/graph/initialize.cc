@@ -1,0 +1,58 @@
+// Gives a model its first weights.
+#include <nlohmann/json.hpp>
+
+#include "nibble/core/error.h"
+#include "nibble/graph/initializer.h"
+#include "nibble/graph/layer_schema.h"
+
+namespace nibble::graph {
+namespace {
+
+// More than any layer that fits the machines nibble is for; a wrong extent should fail before it allocates.
+constexpr int64_t kLargestWeight = int64_t{1} << 31;
+
+// The quantizer beside an initializer, if QKeras would wrap the initializer for it: not for zeros and ones, and not
+// where the scale comes from the data ("auto"), since any draw then fits.
+quant::QuantizerPtr wrapping_quantizer(const Layer& layer, const std::string& initializer) {
+  const std::string stem = initializer.substr(0, initializer.rfind("_initializer"));
+  const std::string attribute = stem + "_quantizer";
+  if (!layer.has(attribute)) return nullptr;
+  quant::QuantizerPtr quantizer = effective_quantizer(layer, attribute);
+  const nlohmann::json config = quantizer->config();
+  const auto alpha = config.find("alpha");
+  return alpha != config.end() && alpha->is_string() ? nullptr : quantizer;
+}
+
+Tensor first_values(const Layer& layer, const WeightSpec& spec, RandomStream& random) {
+  if (spec.shape.elements() > kLargestWeight) {
+    throw InvalidArgument("[initialize_weights] {}: weight '{}' of shape {} has more than {} numbers.",
+                          described(layer), spec.name, spec.shape.str(), kLargestWeight);
+  }
+  if (spec.initializer.empty()) return Tensor(spec.shape);
+  const Attribute& initializer = layer.attributes.at(spec.initializer);
+  const quant::QuantizerPtr quantizer = wrapping_quantizer(layer, spec.initializer);
+  return quantizer ? draw_quantized_initial(initializer, spec.shape, *quantizer, random)
+                   : draw_initial(initializer, spec.shape, random);
+}
+
+}  // namespace
+
+void initialize_weights(Model& model, uint64_t seed) {
+  const std::map<std::string, Shape> shapes = infer_shapes(model);
+  for (size_t index = 0; index < model.layers.size(); ++index) {
+    Layer& layer = model.layers[index];
+    const LayerSchema& schema = schema_of(layer);
+    if (!layer.weights.empty() || !schema.weights) continue;
+    const std::vector<Shape> inputs = input_shapes(layer, shapes);
+    uint32_t step = 0;
+    for (const WeightSpec& spec : schema.weights(layer, inputs)) {
+      RandomStream random({.seed = seed,
+                           .purpose = RandomPurpose::kInitializer,
+                           .layer = static_cast<uint32_t>(index),
+                           .step = step++});
+      layer.weights.push_back({spec.name, first_values(layer, spec, random)});
+    }
+  }
+}
+
+}  // namespace nibble::graph
