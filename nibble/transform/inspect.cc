@@ -1,0 +1,241 @@
+#include "nibble/transform/inspect.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "nibble/core/error.h"
+#include "nibble/transform/weight_roles.h"
+
+namespace nibble::transform {
+namespace {
+
+// Scales are means in float32, so values read back from a file may be an ulp or two away.
+constexpr double kGridTolerance = 1e-6;
+
+// The scale that belongs to element i; scale broadcasts to `shape`.
+float scale_at(const Tensor& scale, const Shape& shape, int64_t i) {
+  if (scale.size() == 1) return scale[0];
+  int64_t at = 0, stride = 1;
+  for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+    const int64_t extent = scale.shape()[axis];
+    if (extent > 1) at += (i % shape[axis]) * stride;
+    stride *= extent;
+    i /= shape[axis];
+  }
+  return scale[at];
+}
+
+// The largest power of two that all values are multiples of; none for all zeros.
+std::optional<double> common_step(std::span<const float> values, int64_t begin, int64_t stride) {
+  std::optional<double> step;
+  for (size_t i = static_cast<size_t>(begin); i < values.size(); i += static_cast<size_t>(stride)) {
+    if (values[i] == 0.0f || !std::isfinite(values[i])) continue;
+    int exponent = 0;
+    auto mantissa = static_cast<int64_t>(std::ldexp(std::frexp(std::fabs(values[i]), &exponent), 24));
+    int shift = 0;
+    for (; (mantissa & 1) == 0; mantissa >>= 1) ++shift;
+    const double own = std::ldexp(1.0, exponent - 24 + shift);
+    step = step ? std::min(*step, own) : own;
+  }
+  return step;
+}
+
+// True if every channel (last axis) is integers of `bits` bits times some power of two. An
+// auto_po2 search does not always find its own result again, so asking it is not enough.
+bool fits_power_of_two_grid(const Tensor& values, int bits) {
+  const Shape& shape = values.shape();
+  const int64_t channels = shape.rank() > 1 ? shape[-1] : 1;
+  const double limit = std::ldexp(1.0, bits - 1);
+  for (int64_t c = 0; c < channels; ++c) {
+    const auto step = common_step(values.data(), c, channels);
+    if (!step) continue;
+    for (int64_t i = c; i < values.size(); i += channels) {
+      if (!(std::fabs(static_cast<double>(values[i])) / *step <= limit)) return false;
+    }
+  }
+  return true;
+}
+
+bool has_auto_scale(const quant::Quantizer& quantizer) {
+  const nlohmann::json config = quantizer.config();
+  const auto alpha = config.find("alpha");
+  return alpha != config.end() && alpha->is_string();
+}
+
+// What quantizing would do to the stored values.
+void compare_with_quantized(const Tensor& stored, const quant::Quantized& quantized, WeightInspection& result) {
+  int64_t zeros = 0;
+  result.is_stable = true;
+  for (int64_t i = 0; i < stored.size(); ++i) {
+    const double scale = std::fabs(scale_at(quantized.scale, stored.shape(), i));
+    const double error = std::fabs(static_cast<double>(stored[i]) - quantized.real[i]);
+    const double size = std::max<double>(scale, std::fabs(quantized.real[i]));
+    if (!(error <= kGridTolerance * size)) result.is_stable = false;
+    if (quantized.real[i] == 0.0f) ++zeros;
+    result.max_error = std::max(result.max_error, error);
+  }
+  result.zero_share = stored.size() == 0 ? 0 : static_cast<double>(zeros) / static_cast<double>(stored.size());
+}
+
+// Highest and lowest code that a fixed-point number of this width reaches symmetrically.
+bool is_extreme(int32_t code, int bit_width, bool is_signed) {
+  const int64_t top = is_signed ? (int64_t{1} << (bit_width - 1)) - 1 : (int64_t{1} << bit_width) - 1;
+  return code >= top || (is_signed && code <= -top);
+}
+
+void describe_codes(const Tensor& stored, const quant::Quantized& quantized, const quant::Encoded& encoded,
+                    WeightInspection& result) {
+  result.has_codes = true;
+  result.is_power_of_two_code = encoded.kind == quant::Encoded::Kind::kPowerOfTwo;
+  result.bit_width = encoded.bit_width;
+  result.is_signed = encoded.is_signed;
+  result.scales.assign(encoded.scale.data().begin(), encoded.scale.data().end());
+  result.scale_is_power_of_two = encoded.scale_is_power_of_two;
+  for (int32_t code : encoded.codes) ++result.histogram[code];
+  if (!result.histogram.empty()) {
+    result.code_min = result.histogram.begin()->first;
+    result.code_max = result.histogram.rbegin()->first;
+  }
+  const bool fixed_point = result.quantizer->format().kind == quant::NumericFormat::Kind::kFixedPoint;
+  if (result.is_power_of_two_code || !fixed_point || encoded.bit_width <= 2 || stored.size() == 0) return;
+  int64_t saturated = 0, clipped = 0;
+  for (int64_t i = 0; i < stored.size(); ++i) {
+    if (is_extreme(encoded.codes[static_cast<size_t>(i)], encoded.bit_width, encoded.is_signed)) ++saturated;
+    const double half_step = 0.5 * std::fabs(scale_at(encoded.scale, stored.shape(), i));
+    const double error = std::fabs(static_cast<double>(stored[i]) - quantized.real[i]);
+    if (error > half_step * (1 + 1e-5)) ++clipped;
+  }
+  result.saturated_share = static_cast<double>(saturated) / static_cast<double>(stored.size());
+  result.clipped_share = static_cast<double>(clipped) / static_cast<double>(stored.size());
+}
+
+WeightInspection inspect_weight(const graph::Layer& layer, const graph::Weight& weight) {
+  WeightInspection result;
+  result.layer = layer.name;
+  result.class_name = layer.class_name;
+  result.name = weight.name;
+  result.shape = weight.value.shape();
+  for (const WeightRole& role : weight_roles(layer.class_name)) {
+    if (role.weight == weight.name) result.quantizer = effective_quantizer(layer, role);
+  }
+  if (result.quantizer == nullptr) return result;
+  const quant::Quantized quantized = result.quantizer->quantize(weight.value);
+  compare_with_quantized(weight.value, quantized, result);
+  result.bit_width = result.quantizer->bit_width();
+  result.is_signed = result.quantizer->is_signed();
+  try {
+    describe_codes(weight.value, quantized, result.quantizer->encode(weight.value), result);
+  } catch (const Unsupported&) {
+    result.scales.assign(quantized.scale.data().begin(), quantized.scale.data().end());
+  }
+  result.is_on_grid =
+      result.is_stable || (has_auto_scale(*result.quantizer) && fits_power_of_two_grid(weight.value, result.bit_width));
+  return result;
+}
+
+void warn_about_weight(const WeightInspection& weight, std::vector<std::string>& warnings) {
+  const std::string where = fmt::format("layer '{}' ({}), {}", weight.layer, weight.class_name, weight.name);
+  if (!weight.is_on_grid) {
+    warnings.push_back(fmt::format(
+        "{}: the stored values are floats, up to {:.3g} away from {}. Training keeps them so; run 'nibble finalize' to "
+        "write the quantized values.",
+        where, weight.max_error, weight.quantizer->str()));
+  }
+  if (!weight.scale_is_power_of_two) {
+    warnings.push_back(fmt::format(
+        "{}: {} leaves scales that are not powers of two (first: {:.6g}), so the values written back are scale * code "
+        "and "
+        "look like floats. Use alpha='auto_po2' if the scale shall be a shift, or alpha=1.0 for plain fixed point.",
+        where, weight.quantizer->str(), weight.scales.empty() ? 0.0f : weight.scales.front()));
+  }
+  if (weight.clipped_share > 0.01) {
+    warnings.push_back(
+        fmt::format("{}: {:.1f} % of the values lie outside the range of {} and are clipped. More integer bits or an "
+                    "automatic alpha "
+                    "would keep them.",
+                    where, 100 * weight.clipped_share, weight.quantizer->str()));
+  }
+  if (weight.has_codes && weight.histogram.size() == 1 && weight.shape.elements() > 1) {
+    warnings.push_back(fmt::format("{}: all values have the same code {}.", where, weight.code_min));
+  }
+}
+
+void warn_about_float_weights(const graph::Layer& layer, std::span<const WeightInspection> weights,
+                              std::vector<std::string>& warnings) {
+  std::string names;
+  for (const WeightInspection& weight : weights) {
+    if (weight.quantizer == nullptr) names += (names.empty() ? "" : ", ") + weight.name;
+  }
+  if (names.empty()) return;
+  if (layer.class_name == "BatchNormalization") {
+    warnings.push_back(
+        fmt::format("layer '{}' (BatchNormalization) stays float ({}): model_quantize changes it only if the "
+                    "configuration has an entry "
+                    "'QBatchNormalization' or '{}'. Fold it into the layer before, or quantize it.",
+                    layer.name, names, layer.name));
+  } else if (weight_roles(layer.class_name).empty()) {
+    warnings.push_back(fmt::format("layer '{}' ({}) is not a quantized layer; its {} stay float.", layer.name,
+                                   layer.class_name, names));
+  } else {
+    warnings.push_back(fmt::format("layer '{}' ({}) has no quantizer for {}, which stays float.", layer.name,
+                                   layer.class_name, names));
+  }
+}
+
+}  // namespace
+
+Inspection inspect(const graph::Model& model) {
+  Inspection result;
+  for (const graph::Layer& layer : model.layers) {
+    const size_t first = result.weights.size();
+    for (const graph::Weight& weight : layer.weights) result.weights.push_back(inspect_weight(layer, weight));
+    const auto own = std::span(result.weights).subspan(first);
+    for (const WeightInspection& weight : own) {
+      if (weight.quantizer != nullptr) warn_about_weight(weight, result.warnings);
+    }
+    warn_about_float_weights(layer, own, result.warnings);
+  }
+  if (result.weights.empty()) {
+    throw InvalidArgument("[inspect] model '{}' has no weights yet. Train it or load its weights first.", model.name);
+  }
+  return result;
+}
+
+nlohmann::json to_json(const Inspection& inspection) {
+  using nlohmann::json;
+  json weights = json::array();
+  for (const WeightInspection& weight : inspection.weights) {
+    json entry = {{"layer", weight.layer},
+                  {"class_name", weight.class_name},
+                  {"name", weight.name},
+                  {"shape", weight.shape.extents()},
+                  {"quantizer", nullptr}};
+    if (weight.quantizer != nullptr) {
+      entry["quantizer"] = weight.quantizer->str();
+      entry["on_grid"] = weight.is_on_grid;
+      entry["stable"] = weight.is_stable;
+      entry["bit_width"] = weight.bit_width;
+      entry["is_signed"] = weight.is_signed;
+      entry["scales"] = weight.scales;
+      entry["scale_is_power_of_two"] = weight.scale_is_power_of_two;
+      entry["zero_share"] = weight.zero_share;
+      entry["max_error"] = weight.max_error;
+    }
+    if (weight.has_codes) {
+      entry["kind"] = weight.is_power_of_two_code ? "power_of_two" : "affine";
+      entry["code_min"] = weight.code_min;
+      entry["code_max"] = weight.code_max;
+      entry["distinct_codes"] = weight.histogram.size();
+      entry["saturated_share"] = weight.saturated_share;
+      entry["clipped_share"] = weight.clipped_share;
+      entry["histogram"] = json::array();
+      for (const auto& [code, count] : weight.histogram) entry["histogram"].push_back({code, count});
+    }
+    weights.push_back(std::move(entry));
+  }
+  return {{"weights", std::move(weights)}, {"warnings", inspection.warnings}};
+}
+
+}  // namespace nibble::transform
