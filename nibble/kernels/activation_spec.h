@@ -2,6 +2,7 @@
 // The elementwise activations that have a fast kernel, as plain numbers.
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <string_view>
 
@@ -23,14 +24,18 @@ enum class ActivationKind {
 // (these kinds do not draw).
 struct ActivationSpec {
   ActivationKind kind = ActivationKind::kLinear;
-  float scale = 1.0f;          // kQuantizedRelu, kQuantizedBits: step between values
-  float code_min = 0.0f;       // lowest and highest code
+  float scale = 1.0f;     // kQuantizedRelu, kQuantizedBits: step between values
+  float code_min = 0.0f;  // lowest and highest code
   float code_max = 0.0f;
-  float upper = 0.0f;          // kQuantizedRelu(Po2): the gradient is 0 above this (infinity: never)
-  float alpha = 1.0f;          // kQuantizedBits: multiplies the output
-  float threshold = 0.0f;      // kTernary
-  float exponent_min = 0.0f;   // kQuantizedReluPo2
+  float upper = 0.0f;         // kQuantizedRelu(Po2): the gradient is 0 above this (infinity: never)
+  float alpha = 1.0f;         // kQuantizedBits: multiplies the output
+  float threshold = 0.0f;     // kTernary
+  float exponent_min = 0.0f;  // kQuantizedReluPo2
   float exponent_max = 0.0f;
+  // kQuantizedBits: the gradient is 0 outside [lower_bound, upper_bound] (quantized_linear; quantized_bits has no
+  // bounds)
+  float lower_bound = -std::numeric_limits<float>::infinity();
+  float upper_bound = std::numeric_limits<float>::infinity();
   bool operator==(const ActivationSpec&) const = default;
 };
 
@@ -38,6 +43,12 @@ struct ActivationSpec {
 std::optional<ActivationSpec> activation_spec(const quant::Quantizer& quantizer);
 // "linear", "relu"
 std::optional<ActivationSpec> activation_spec(std::string_view function_name);
+
+// Bit-exact definitions of one element, which the kernels are tested against. A NaN passes through.
+namespace scalar {
+float activation_value(const ActivationSpec& activation, float z);
+float activation_gradient(const ActivationSpec& activation, float z);  // 0 for a NaN, but NaN for tanh gradients
+}  // namespace scalar
 
 // True where the gradient is 0 or 1 and so fits a bit; false where it is computed from z again.
 bool has_binary_gradient(ActivationKind kind);
