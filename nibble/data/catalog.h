@@ -10,19 +10,15 @@
 #pragma once
 
 #include <atomic>
-#include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "nibble/data/dataset.h"
+#include "nibble/data/download.h"
 
 namespace nibble::data {
-
-// Bytes of one file: what has arrived, and the total (0 while it is unknown).
-using DownloadProgress = std::function<void(std::string_view file, uint64_t done_bytes, uint64_t total_bytes)>;
 
 struct LoadOptions {
   // "batch5" (cifar10 only): train on data_batch_1 to 4, test on data_batch_5. Empty: the usual split.
