@@ -33,6 +33,10 @@ struct QuantizeOptions {
   Phase phase = Phase::kInference;
   RandomKey random{.purpose = RandomPurpose::kQuantizer};  // used by stochastic ones only
   InternalSigmoid internal_sigmoid = InternalSigmoid::kHard;
+  // QKeras' order of operations to the bit: it returns x + (q - x), which loses small steps of huge inputs and
+  // makes infinities NaN, and takes floor(log2) from float32 logarithms. Otherwise q itself is returned, so that
+  // scale * (code - zero_point) is exactly the trained value. Golden rows are compared with this set.
+  bool reference_arithmetic = false;
 };
 
 struct Quantized {
