@@ -1,1 +1,361 @@
 #include "nibble/train/trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <zlib.h>
+
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numbers>
+
+#include "nibble/train/caching_allocator.h"
+#include "nibble/train/checkpoint.h"
+#include "nibble/train/loss.h"
+#include "nibble/train/network.h"
+
+namespace nibble::train {
+namespace {
+
+graph::Model with_weights(graph::Model model, uint64_t seed) {
+  graph::validate(model);
+  graph::initialize_weights(model, seed);
+  return model;
+}
+
+std::span<float> values_of(const at::Tensor& t) { return {t.data_ptr<float>(), static_cast<size_t>(t.numel())}; }
+
+double scheduled_rate(const CompileOptions& compiled, const FitOptions& options, int64_t step, int64_t total_steps) {
+  if (options.schedule == ScheduleKind::kConstant) return compiled.learning_rate;
+  const double progress = static_cast<double>(step) / static_cast<double>(std::max<int64_t>(1, total_steps));
+  return compiled.learning_rate * 0.5 * (1.0 + std::cos(std::numbers::pi * std::min(1.0, progress)));
+}
+
+void check_options(const FitOptions& options, const data::Dataset& dataset) {
+  if (options.epochs < 1) throw InvalidArgument("[fit] epochs is {}; it must be at least 1.", options.epochs);
+  if (options.batch_size < 1)
+    throw InvalidArgument("[fit] batch_size is {}; it must be at least 1.", options.batch_size);
+  if (dataset.train.count() == 0) throw InvalidArgument("[fit] data set '{}' has no training samples.", dataset.name);
+}
+
+}  // namespace
+
+nlohmann::json Callback::state() const { return nullptr; }
+void Callback::restore(const nlohmann::json&) {}
+
+struct Trainer::Impl {
+  Impl(graph::Model model, const CompileOptions& compile_options)
+      : options(compile_options), network(with_weights(std::move(model), options.seed), options.fused, options.seed) {
+    std::vector<int64_t> sizes;
+    for (const Parameter& parameter : network.parameters()) {
+      if (parameter.trainable) sizes.push_back(parameter.value.numel());
+    }
+    optimizer = std::make_unique<Optimizer>(options, sizes);
+  }
+
+  CompileOptions options;
+  Network network;
+  std::unique_ptr<Optimizer> optimizer;
+  int64_t step = 0;  // optimizer steps so far
+
+  void check_data(const data::Samples& samples) const;
+  at::Tensor inputs(const data::Samples& samples, std::span<const int64_t> indices) const;
+  at::Tensor labels(const data::Samples& samples, std::span<const int64_t> indices) const;
+  struct StepResult {
+    double loss = 0;
+    int64_t correct = 0;
+  };
+  StepResult train_step(const data::Samples& samples, std::span<const int64_t> indices, double learning_rate);
+  void reestimate(const data::Samples& samples, int64_t batch_size);
+  Evaluation evaluate(const data::Samples& samples, int64_t batch_size);
+  std::string fingerprint(const data::Dataset& dataset, const FitOptions& fit) const;
+};
+
+void Trainer::Impl::check_data(const data::Samples& samples) const {
+  const Shape expected = network.input_shape();
+  if (samples.shape() != expected && samples.shape().elements() != expected.elements()) {
+    throw InvalidArgument("[train] model '{}' takes samples of shape {}, but the data have {}.",
+                          network.structure().name, expected.str(), samples.shape().str());
+  }
+  const Shape output = network.output_shape();
+  if (output.rank() != 1) {
+    throw InvalidArgument(
+        "[train] model '{}' gives {}; a classifier gives one value per class. End it with Flatten or "
+        "Dense.",
+        network.structure().name, output.str());
+  }
+  for (const int32_t label : samples.labels()) {
+    if (label < 0 || label >= output[0]) {
+      throw InvalidArgument("[train] the data have the label {}, but model '{}' has {} outputs.", label,
+                            network.structure().name, output[0]);
+    }
+  }
+}
+
+at::Tensor Trainer::Impl::inputs(const data::Samples& samples, std::span<const int64_t> indices) const {
+  std::vector<int64_t> extents = {static_cast<int64_t>(indices.size())};
+  for (const int64_t extent : network.input_shape()) extents.push_back(extent);
+  at::Tensor x = at::empty(extents, at::kFloat);
+  samples.gather(indices, values_of(x));
+  return x;
+}
+
+at::Tensor Trainer::Impl::labels(const data::Samples& samples, std::span<const int64_t> indices) const {
+  at::Tensor y = at::empty({static_cast<int64_t>(indices.size())}, at::kLong);
+  auto* out = y.data_ptr<int64_t>();
+  for (const int64_t index : indices) *out++ = samples.labels()[static_cast<size_t>(index)];
+  return y;
+}
+
+Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples, std::span<const int64_t> indices,
+                                                    double learning_rate) {
+  const at::Tensor y = labels(samples, indices);
+  for (const Parameter& parameter : network.parameters()) parameter.value.mutable_grad().reset();
+  const at::Tensor outputs =
+      network.forward(inputs(samples, indices), Pass::kTraining, static_cast<uint32_t>(step), true);
+  const at::Tensor loss = cross_entropy(outputs, y, network.has_softmax());
+  const auto value = static_cast<double>(loss.item<float>());
+  if (!std::isfinite(value)) return {value, 0};
+  loss.backward();
+
+  const at::NoGradGuard no_gradient;
+  optimizer->begin_step(learning_rate);
+  size_t index = 0;
+  for (const Parameter& parameter : network.parameters()) {
+    if (!parameter.trainable) continue;
+    const size_t slot = index++;
+    if (!parameter.value.grad().defined()) continue;
+    const at::Tensor gradient = parameter.value.grad().contiguous();
+    const std::span<float> values = values_of(parameter.value);
+    optimizer->update(slot, values, values_of(gradient));
+    if (parameter.clip <= 0.0f) continue;
+    for (float& w : values) w = std::min(std::max(w, -parameter.clip), parameter.clip);
+  }
+  ++step;
+  return {value, count_correct(outputs, y)};
+}
+
+void Trainer::Impl::reestimate(const data::Samples& samples, int64_t batch_size) {
+  if (options.batch_norm_statistics == BatchNormStatistics::kMoving) return;
+  const at::NoGradGuard no_gradient;
+  const int64_t count = samples.count();
+  const int64_t batch = std::min(batch_size, count);
+  const int64_t batches = std::min<int64_t>(options.reestimation_batches, count / batch);
+  network.begin_reestimation();
+  for (int64_t b = 0; b < batches; ++b) {
+    // Spread evenly over the training set, whatever its order.
+    std::vector<int64_t> indices;
+    for (int64_t i = 0; i < batch; ++i) indices.push_back((i * batches + b) * count / (batch * batches));
+    network.forward(inputs(samples, indices), Pass::kReestimation, 0, true);
+  }
+  network.end_reestimation();
+}
+
+Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_size) {
+  check_data(samples);
+  const at::NoGradGuard no_gradient;
+  double loss = 0;
+  int64_t correct = 0;
+  std::vector<int64_t> indices;
+  for (int64_t begin = 0; begin < samples.count(); begin += batch_size) {
+    indices.clear();
+    for (int64_t i = begin; i < std::min(begin + batch_size, samples.count()); ++i) indices.push_back(i);
+    const at::Tensor y = labels(samples, indices);
+    const at::Tensor outputs = network.forward(inputs(samples, indices), Pass::kInference, 0, true);
+    loss += cross_entropy(outputs, y, network.has_softmax()).item<double>() * static_cast<double>(indices.size());
+    correct += count_correct(outputs, y);
+  }
+  const auto count = static_cast<double>(std::max<int64_t>(1, samples.count()));
+  return {loss / count, static_cast<double>(correct) / count};
+}
+
+// What the result of a training depends on.
+std::string Trainer::Impl::fingerprint(const data::Dataset& dataset, const FitOptions& fit) const {
+  const nlohmann::json what = {graph::to_config(network.structure()),
+                               static_cast<int>(options.optimizer),
+                               options.learning_rate,
+                               options.momentum,
+                               options.nesterov,
+                               options.beta_1,
+                               options.beta_2,
+                               options.epsilon,
+                               static_cast<int>(options.batch_norm_statistics),
+                               options.reestimation_batches,
+                               options.seed,
+                               options.fused,
+                               fit.batch_size,
+                               static_cast<int>(fit.schedule),
+                               fit.schedule == ScheduleKind::kConstant ? 0 : fit.epochs,
+                               dataset.name,
+                               dataset.train.count()};
+  const std::string text = what.dump();
+  return fmt::format("{:08x}-{}", crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size())),
+                     text.size());
+}
+
+Trainer::Trainer(graph::Model model, const CompileOptions& options) {
+  install_caching_allocator();
+  at::set_num_threads(std::max(1, options.threads));
+  impl_ = std::make_unique<Impl>(std::move(model), options);
+}
+
+Trainer::~Trainer() = default;
+Trainer::Trainer(Trainer&&) noexcept = default;
+Trainer& Trainer::operator=(Trainer&&) noexcept = default;
+
+namespace {
+
+// The progress of one fit(): where it stands, and its checkpoint.
+class Fit {
+ public:
+  Fit(Trainer& trainer, const FitOptions& options) : trainer_(trainer), options_(options) {}
+
+  // Returns what is done already.
+  Checkpoint begin(const std::string& fingerprint) {
+    Checkpoint state;
+    state.fingerprint = fingerprint;
+    if (options_.resume && !options_.checkpoint.empty() && std::filesystem::exists(options_.checkpoint)) {
+      state = load_checkpoint(options_.checkpoint, fingerprint);
+      trainer_.set_weights(state.weights);
+      for (size_t i = 0; i < options_.callbacks.size() && i < state.callbacks.size(); ++i) {
+        options_.callbacks[i]->restore(state.callbacks[i]);
+      }
+    }
+    return state;
+  }
+
+  // True if a callback wants to stop.
+  bool end_epoch(const EpochLog& log) {
+    bool stops = false;
+    for (Callback* callback : options_.callbacks) stops = callback->on_epoch_end(log, trainer_) || stops;
+    return stops;
+  }
+
+  void save(Checkpoint& state, const Optimizer& optimizer, int64_t step) {
+    if (options_.checkpoint.empty()) return;
+    state.steps_done = step;
+    state.weights = trainer_.weights();
+    state.optimizer = optimizer.state();
+    state.callbacks = nlohmann::json::array();
+    for (const Callback* callback : options_.callbacks) state.callbacks.push_back(callback->state());
+    save_checkpoint(state, options_.checkpoint);
+  }
+
+ private:
+  Trainer& trainer_;
+  const FitOptions& options_;
+};
+
+}  // namespace
+
+History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
+  check_options(options, dataset);
+  impl_->check_data(dataset.train);
+  const bool validates = options.validate && dataset.test.count() > 0;
+  const int64_t count = dataset.train.count();
+  const int64_t steps_per_epoch = (count + options.batch_size - 1) / options.batch_size;
+  const auto stopped = [&] { return options.stop != nullptr && options.stop->load(); };
+
+  Fit fit(*this, options);
+  Checkpoint state = fit.begin(impl_->fingerprint(dataset, options));
+  if (state.epochs_done > 0) {
+    impl_->optimizer->restore(state.optimizer);
+    impl_->step = state.steps_done;
+  }
+  for (Callback* callback : options.callbacks) callback->on_train_begin(options.epochs, steps_per_epoch);
+  while (state.epochs_done < options.epochs && !state.finished && !stopped()) {
+    const auto started = std::chrono::steady_clock::now();
+    EpochLog log;
+    log.epoch = state.epochs_done + 1;
+    log.learning_rate = scheduled_rate(impl_->options, options, impl_->step, steps_per_epoch * options.epochs);
+    const auto order = data::shuffled_indices(count, impl_->options.seed, state.epochs_done);
+    int64_t seen = 0, correct = 0;
+    for (int64_t s = 0; s < steps_per_epoch; ++s) {
+      const int64_t first = s * options.batch_size, size = std::min(options.batch_size, count - first);
+      const std::span<const int64_t> batch(order.data() + first, static_cast<size_t>(size));
+      const double rate = scheduled_rate(impl_->options, options, impl_->step, steps_per_epoch * options.epochs);
+      const auto result = impl_->train_step(dataset.train, batch, rate);
+      if (!std::isfinite(result.loss)) {
+        throw NonFiniteLoss(
+            fmt::format("[fit] the loss became {} in epoch {}, step {}. Try a smaller learning rate "
+                        "(it is {}) or wider quantizers.",
+                        result.loss, log.epoch, s + 1, rate));
+      }
+      log.loss += result.loss * static_cast<double>(size);
+      seen += size;
+      correct += result.correct;
+      const double mean_loss = log.loss / static_cast<double>(seen);
+      const double accuracy = static_cast<double>(correct) / static_cast<double>(seen);
+      for (Callback* callback : options.callbacks) callback->on_batch_end(log.epoch, s + 1, mean_loss, accuracy);
+      if (stopped()) break;
+    }
+    log.loss /= static_cast<double>(seen);
+    log.accuracy = static_cast<double>(correct) / static_cast<double>(seen);
+    if (stopped()) break;  // the epoch is not whole: its checkpoint is that of the one before
+    impl_->reestimate(dataset.train, options.batch_size);
+    if (validates) {
+      const Evaluation evaluation = impl_->evaluate(dataset.test, 1024);
+      log.val_loss = evaluation.loss;
+      log.val_accuracy = evaluation.accuracy;
+    }
+    log.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    state.history.push_back(log);
+    ++state.epochs_done;
+    state.finished = fit.end_epoch(log);
+    fit.save(state, *impl_->optimizer, impl_->step);
+  }
+  for (Callback* callback : options.callbacks) callback->on_train_end();
+  return state.history;
+}
+
+Evaluation Trainer::evaluate(const data::Samples& samples, int64_t batch_size) {
+  return impl_->evaluate(samples, batch_size);
+}
+
+Tensor Trainer::predict(const Tensor& x, int64_t batch_size) {
+  const Shape sample = impl_->network.input_shape(), output = impl_->network.output_shape();
+  if (x.shape().rank() < 1 || x.size() != x.shape()[0] * sample.elements()) {
+    throw InvalidArgument("[predict] model '{}' takes samples of shape {}, but x has shape {}.",
+                          impl_->network.structure().name, sample.str(), x.shape().str());
+  }
+  const at::NoGradGuard no_gradient;
+  const int64_t count = x.shape()[0];
+  std::vector<int64_t> in = {0}, out = {count};
+  in.insert(in.end(), sample.begin(), sample.end());
+  out.insert(out.end(), output.begin(), output.end());
+  Tensor result{Shape(out)};
+  for (int64_t begin = 0; begin < count; begin += batch_size) {
+    in[0] = std::min(batch_size, count - begin);
+    at::Tensor batch = at::empty(in, at::kFloat);
+    const auto* source = x.data().data() + begin * sample.elements();
+    std::copy(source, source + batch.numel(), batch.data_ptr<float>());
+    const at::Tensor y = impl_->network.forward(batch, Pass::kInference, 0, false).contiguous();
+    std::copy(y.data_ptr<float>(), y.data_ptr<float>() + y.numel(), result.data().data() + begin * output.elements());
+  }
+  return result;
+}
+
+graph::Model Trainer::model() const { return impl_->network.model(); }
+
+std::vector<std::vector<float>> Trainer::weights() const {
+  std::vector<std::vector<float>> result;
+  for (const Parameter& parameter : impl_->network.parameters()) {
+    const auto values = values_of(parameter.value);
+    result.emplace_back(values.begin(), values.end());
+  }
+  return result;
+}
+
+void Trainer::set_weights(const std::vector<std::vector<float>>& weights) {
+  const auto& parameters = impl_->network.parameters();
+  bool fits = weights.size() == parameters.size();
+  for (size_t i = 0; fits && i < weights.size(); ++i) {
+    fits = static_cast<int64_t>(weights[i].size()) == parameters[i].value.numel();
+  }
+  if (!fits) throw InvalidArgument("[set_weights] the weights are not those of model '{}'.", model().name);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    std::copy(weights[i].begin(), weights[i].end(), parameters[i].value.data_ptr<float>());
+  }
+}
+
+}  // namespace nibble::train

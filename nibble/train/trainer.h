@@ -6,10 +6,12 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "nibble/core/error.h"
 #include "nibble/data/dataset.h"
 #include "nibble/graph/model.h"
 
@@ -56,6 +58,9 @@ class Callback {
   // Returns true to stop after this epoch.
   virtual bool on_epoch_end(const EpochLog& log, class Trainer& trainer) { return false; }
   virtual void on_train_end() {}
+  // Kept in the checkpoint and given back when the training is resumed. Default: nothing.
+  virtual nlohmann::json state() const;
+  virtual void restore(const nlohmann::json& state);
 };
 
 struct FitOptions {
@@ -75,8 +80,11 @@ struct Evaluation {
   double loss = 0, accuracy = 0;
 };
 
-// The loss became NaN or infinite. Says epoch and step.
-class NonFiniteLoss;
+// The loss became NaN or infinite; the message says in which epoch and step.
+class NonFiniteLoss : public Error {
+ public:
+  using Error::Error;
+};
 
 class Trainer {
  public:
@@ -98,6 +106,10 @@ class Trainer {
 
   // The model with its present weights.
   graph::Model model() const;
+
+  // All weights in model order, flat; for callbacks that go back to earlier ones.
+  std::vector<std::vector<float>> weights() const;
+  void set_weights(const std::vector<std::vector<float>>& weights);  // throws InvalidArgument on other sizes
 
  private:
   struct Impl;

@@ -1,0 +1,155 @@
+#include "nibble/train/callbacks.h"
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+#include "nibble/core/nearest_name.h"
+#include "nibble/formats/keras/keras_file.h"
+
+namespace nibble::train {
+namespace {
+
+using nlohmann::json;
+
+// The best value so far and since when.
+class Best {
+ public:
+  Best(Monitor monitor, double min_delta) : monitor_(monitor), min_delta_(min_delta) {}
+
+  // True if this epoch is the best so far.
+  bool improves(const EpochLog& log) {
+    const auto value = monitored(log, monitor_);
+    if (!value) {
+      throw InvalidArgument(
+          "[callback] a validation value is watched, but nothing was validated. Give validation data, or watch 'loss' "
+          "or 'accuracy'.");
+    }
+    const bool better = !value_ || is_better(*value, *value_, monitor_, min_delta_);
+    if (better) value_ = value;
+    epochs_since_ = better ? 0 : epochs_since_ + 1;
+    return better;
+  }
+  int epochs_since() const { return epochs_since_; }
+
+  json state() const { return {{"value", value_ ? json(*value_) : json()}, {"epochs_since", epochs_since_}}; }
+  void restore(const json& state) {
+    value_ = state.at("value").is_null() ? std::nullopt : std::optional<double>(state.at("value"));
+    epochs_since_ = state.at("epochs_since");
+  }
+
+ private:
+  Monitor monitor_;
+  double min_delta_;
+  std::optional<double> value_;
+  int epochs_since_ = 0;
+};
+
+class EarlyStopping : public Callback {
+ public:
+  explicit EarlyStopping(const EarlyStoppingOptions& options)
+      : options_(options), best_(options.monitor, options.min_delta) {}
+
+  bool on_epoch_end(const EpochLog& log, Trainer& trainer) override {
+    if (best_.improves(log) && options_.restore_best_weights) best_weights_ = trainer.weights();
+    const bool stops = best_.epochs_since() > 0 && best_.epochs_since() >= options_.patience;
+    if (stops && options_.restore_best_weights) trainer.set_weights(best_weights_);
+    return stops;
+  }
+
+  json state() const override {
+    json result = {{"best", best_.state()}, {"weights", json::array()}};
+    for (const auto& values : best_weights_) result["weights"].push_back(values);
+    return result;
+  }
+  void restore(const json& state) override {
+    best_.restore(state.at("best"));
+    best_weights_ = state.at("weights").get<std::vector<std::vector<float>>>();
+  }
+
+ private:
+  EarlyStoppingOptions options_;
+  Best best_;
+  std::vector<std::vector<float>> best_weights_;
+};
+
+class ModelCheckpoint : public Callback {
+ public:
+  explicit ModelCheckpoint(const ModelCheckpointOptions& options) : options_(options), best_(options.monitor, 0.0) {}
+
+  bool on_epoch_end(const EpochLog& log, Trainer& trainer) override {
+    if (!options_.save_best_only || best_.improves(log)) {
+      formats::keras::save_model(trainer.model(), options_.path);
+    }
+    return false;
+  }
+
+  json state() const override { return best_.state(); }
+  void restore(const json& state) override { best_.restore(state); }
+
+ private:
+  ModelCheckpointOptions options_;
+  Best best_;
+};
+
+class CsvLogger : public Callback {
+ public:
+  explicit CsvLogger(std::filesystem::path path) : path_(std::move(path)) {}
+
+  bool on_epoch_end(const EpochLog& log, Trainer&) override {
+    const auto optional = [](const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; };
+    lines_ += fmt::format("{},{},{},{},{},{},{:.3f}\n", log.epoch, log.learning_rate, log.loss, log.accuracy,
+                          optional(log.val_loss), optional(log.val_accuracy), log.seconds);
+    write_file(path_, "epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds\n" + lines_);
+    return false;
+  }
+
+  json state() const override { return lines_; }
+  void restore(const json& state) override { lines_ = state.get<std::string>(); }
+
+ private:
+  std::filesystem::path path_;
+  std::string lines_;
+};
+
+}  // namespace
+
+Monitor parse_monitor(std::string_view name) {
+  if (name == "loss") return Monitor::kLoss;
+  if (name == "accuracy" || name == "acc") return Monitor::kAccuracy;
+  if (name == "val_loss") return Monitor::kValLoss;
+  if (name == "val_accuracy" || name == "val_acc") return Monitor::kValAccuracy;
+  throw InvalidArgument("[callback] '{}' cannot be watched; choose loss, accuracy, val_loss or val_accuracy.", name);
+}
+
+std::optional<double> monitored(const EpochLog& log, Monitor monitor) {
+  switch (monitor) {
+    case Monitor::kLoss:
+      return log.loss;
+    case Monitor::kAccuracy:
+      return log.accuracy;
+    case Monitor::kValLoss:
+      return log.val_loss;
+    case Monitor::kValAccuracy:
+      return log.val_accuracy;
+  }
+  return std::nullopt;
+}
+
+bool is_better(double value, double best, Monitor monitor, double min_delta) {
+  const bool lower_is_better = monitor == Monitor::kLoss || monitor == Monitor::kValLoss;
+  return lower_is_better ? value < best - min_delta : value > best + min_delta;
+}
+
+std::unique_ptr<Callback> early_stopping(const EarlyStoppingOptions& options) {
+  return std::make_unique<EarlyStopping>(options);
+}
+
+std::unique_ptr<Callback> model_checkpoint(const ModelCheckpointOptions& options) {
+  return std::make_unique<ModelCheckpoint>(options);
+}
+
+std::unique_ptr<Callback> csv_logger(const std::filesystem::path& path) { return std::make_unique<CsvLogger>(path); }
+
+}  // namespace nibble::train

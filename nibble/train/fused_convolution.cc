@@ -1,0 +1,253 @@
+// [prologue -> convolution -> 2x2 max pool -> batch moments], forward and backward, slice by slice.
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+
+#include "nibble/kernels/max_pool_2x2.h"
+#include "nibble/train/fused_ops.h"
+#include "nibble/train/prologue_node.h"
+
+namespace nibble::train {
+namespace {
+
+enum Scratch { kActivated, kUnpooled, kFinished };
+
+float* floats(const at::Tensor& t) { return t.data_ptr<float>(); }
+double* doubles(const at::Tensor& t) { return t.data_ptr<double>(); }
+
+// Calls visit(first sample, samples) for each slice of the batch.
+template <class Visit>
+void for_each_slice(const ConvolutionMachine& machine, int64_t batch, const Visit& visit) {
+  for (int64_t first = 0; first < batch; first += machine.slice_samples()) {
+    visit(first, std::min(machine.slice_samples(), batch - first));
+  }
+}
+
+// What came back through the batch moments, for dy = upstream + y * scale_y + constant
+// (d sum / dy = 1, d sum_of_squares / dy = 2 y).
+struct MomentsGradient {
+  std::vector<float> scale_y, constant;
+  bool is_zero = true;
+
+  MomentsGradient(const torch::autograd::variable_list& upstream, int64_t channels)
+      : scale_y(static_cast<size_t>(channels), 0.0f), constant(scale_y) {
+    if (upstream.size() < 3) return;
+    for (size_t c = 0; c < scale_y.size(); ++c) {
+      if (upstream[1].defined()) constant[c] = static_cast<float>(doubles(upstream[1])[c]);
+      if (upstream[2].defined()) scale_y[c] = static_cast<float>(2.0 * doubles(upstream[2])[c]);
+    }
+    is_zero = !upstream[1].defined() && !upstream[2].defined();
+  }
+};
+
+// Everything the backward pass needs. Saved tensors are detached, so that no cycle arises.
+struct FusedConvolutionNode : torch::autograd::Node {
+  ConvolutionMachine* machine = nullptr;  // owned by the network, which outlives its steps
+  at::Tensor x, weights, y;
+  std::shared_ptr<const BoundPrologue> prologue;  // null: none
+  std::shared_ptr<std::vector<uint8_t>> mask;
+  std::vector<uint8_t> argmax;
+  std::shared_ptr<Junction> reads_from;  // the producer of x finishes our prologue
+  std::shared_ptr<Junction> read_by;     // we finish our reader's prologue
+  bool x_needs_gradient = false, weights_need_gradient = false, has_bias = false;
+
+  torch::autograd::variable_list apply(torch::autograd::variable_list&& upstream) override;
+
+  void release_variables() override {
+    x.reset();
+    weights.reset();
+    y.reset();
+    mask.reset();
+    argmax = {};
+    reads_from.reset();
+    read_by.reset();
+  }
+
+ private:
+  const float* gradient_before_moments(const float* upstream, int64_t first, int64_t samples,
+                                       const MomentsGradient& moments);
+  const float* gradient_before_pool(const float* gradient, int64_t first, int64_t samples);
+  const float* activated_input(int64_t first, int64_t samples);
+  std::pair<at::Tensor, at::Tensor> take_weight_gradients();
+};
+
+// The gradient with respect to the raw output: the reader's prologue if that is left to us, and the moments.
+const float* FusedConvolutionNode::gradient_before_moments(const float* upstream, int64_t first, int64_t samples,
+                                                           const MomentsGradient& moments) {
+  const int64_t at = first * machine->out_elements();
+  const bool pending = read_by != nullptr && read_by->prologue != nullptr;
+  if (!pending && moments.is_zero) return upstream + at;
+  float* result = machine->scratch(kFinished, samples * machine->out_elements());
+  if (pending) {
+    read_by->prologue->gradient(upstream + at, floats(y) + at, read_by->mask->data(), result, first, samples,
+                                moments.scale_y.data(), moments.constant.data());
+    return result;
+  }
+  const auto channels = static_cast<int64_t>(moments.scale_y.size());
+  const float* raw = floats(y) + at;
+  for (int64_t i = 0; i < samples * machine->out_elements(); i += channels) {
+    for (int64_t c = 0; c < channels; ++c) {
+      const auto channel = static_cast<size_t>(c);
+      result[i + c] = upstream[at + i + c] + raw[i + c] * moments.scale_y[channel] + moments.constant[channel];
+    }
+  }
+  return result;
+}
+
+const float* FusedConvolutionNode::gradient_before_pool(const float* gradient, int64_t first, int64_t samples) {
+  if (!machine->pools()) return gradient;
+  const ConvolutionGeometry& g = machine->geometry();
+  float* result = machine->scratch(kUnpooled, samples * g.out_elements());
+  kernels::max_pool_2x2_gradient(gradient, argmax.data() + first * machine->out_elements(), result, samples,
+                                 g.out_height, g.out_width, g.out_channels);
+  return result;
+}
+
+// What the convolution saw, computed again: cheaper than keeping it.
+const float* FusedConvolutionNode::activated_input(int64_t first, int64_t samples) {
+  const int64_t elements = machine->geometry().in_elements();
+  const float* input = floats(x) + first * elements;
+  if (prologue == nullptr) return input;
+  float* result = machine->scratch(kActivated, samples * elements);
+  prologue->forward(input, result, nullptr, first, samples);
+  return result;
+}
+
+std::pair<at::Tensor, at::Tensor> FusedConvolutionNode::take_weight_gradients() {
+  at::Tensor dweights = at::zeros_like(weights), part = at::empty_like(weights);
+  at::Tensor dbias, bias_part;
+  if (has_bias) {
+    dbias = at::zeros({machine->geometry().out_channels}, at::kFloat);
+    bias_part = at::empty_like(dbias);
+  }
+  for (int64_t samples : machine->slice_sizes(x.size(0))) {
+    machine->for_samples(samples, true).take_gradient_weights(floats(part), has_bias ? floats(bias_part) : nullptr);
+    dweights.add_(part);
+    if (has_bias) dbias.add_(bias_part);
+  }
+  return {dweights, dbias};
+}
+
+torch::autograd::variable_list FusedConvolutionNode::apply(torch::autograd::variable_list&& upstream_list) {
+  const ConvolutionGeometry& g = machine->geometry();
+  const int64_t batch = x.size(0);
+  const at::Tensor upstream = upstream_list[0].defined() ? upstream_list[0].contiguous() : at::zeros_like(y);
+  const MomentsGradient moments(upstream_list, g.out_channels);
+  at::Tensor dx = x_needs_gradient ? at::empty_like(x) : at::Tensor();
+  const bool sums = prologue != nullptr && x_needs_gradient;
+  at::Tensor sum_h = sums ? at::zeros({g.in_channels}, at::kDouble) : at::Tensor();
+  at::Tensor sum_hx = sums ? at::zeros({g.in_channels}, at::kDouble) : at::Tensor();
+  if (x_needs_gradient) {
+    for (int64_t samples : machine->slice_sizes(batch)) {
+      machine->for_samples(samples, true).set_weights_for_gradient(floats(weights));
+    }
+  }
+  for_each_slice(*machine, batch, [&](int64_t first, int64_t samples) {
+    Convolution& convolution = machine->for_samples(samples, true);
+    const float* gradient = gradient_before_moments(floats(upstream), first, samples, moments);
+    gradient = gradient_before_pool(gradient, first, samples);
+    if (weights_need_gradient) convolution.accumulate_gradient_weights(activated_input(first, samples), gradient);
+    if (!x_needs_gradient) return;
+    float* dx_slice = floats(dx) + first * g.in_elements();
+    convolution.gradient_input(gradient, dx_slice);
+    if (sums) {
+      prologue->gradient_sums(dx_slice, floats(x) + first * g.in_elements(), mask->data(), first, samples,
+                              doubles(sum_h), doubles(sum_hx));
+    }
+  });
+  at::Tensor dweights, dbias;
+  if (weights_need_gradient) std::tie(dweights, dbias) = take_weight_gradients();
+  if (sums && reads_from == nullptr) {
+    const std::vector<float> zeros(static_cast<size_t>(g.in_channels), 0.0f);
+    prologue->gradient(floats(dx), floats(x), mask->data(), floats(dx), 0, batch, zeros.data(), zeros.data());
+  }
+  return {dx, dweights, dbias, sum_hx, sum_h};
+}
+
+// Runs the forward pass slice by slice into `result`.
+void run_forward(FusedConvolutionNode& node, const at::Tensor& bias, bool needs_gradient, Flow& result) {
+  ConvolutionMachine& machine = *node.machine;
+  const ConvolutionGeometry& g = machine.geometry();
+  const int64_t batch = node.x.size(0);
+  for (int64_t samples : machine.slice_sizes(batch)) {
+    machine.for_samples(samples, needs_gradient)
+        .set_weights(floats(node.weights), bias.defined() ? floats(bias) : nullptr);
+  }
+  for_each_slice(machine, batch, [&](int64_t first, int64_t samples) {
+    const float* source = floats(node.x) + first * g.in_elements();
+    if (node.prologue != nullptr) {
+      float* activated = machine.scratch(kActivated, samples * g.in_elements());
+      node.prologue->forward(source, activated, node.mask ? node.mask->data() : nullptr, first, samples);
+      source = activated;
+    }
+    float* target = floats(result.value) + first * machine.out_elements();
+    float* convolved = machine.pools() ? machine.scratch(kUnpooled, samples * g.out_elements()) : target;
+    machine.for_samples(samples, needs_gradient).forward(source, convolved);
+    if (machine.pools()) {
+      uint8_t* argmax = needs_gradient ? node.argmax.data() + first * machine.out_elements() : nullptr;
+      kernels::max_pool_2x2_forward(convolved, target, argmax, samples, g.out_height, g.out_width, g.out_channels);
+    }
+    if (result.sum.defined()) {
+      kernels::channel_moments(target, samples * machine.out_elements() / g.out_channels, g.out_channels,
+                               doubles(result.sum), doubles(result.sum_of_squares));
+    }
+  });
+}
+
+}  // namespace
+
+Flow fused_convolution(ConvolutionMachine& machine, const Flow& x, const PrologueInputs* prologue,
+                       const at::Tensor& weights, const at::Tensor& bias, bool gives_moments,
+                       bool gradient_is_pending) {
+  const ConvolutionGeometry& g = machine.geometry();
+  const at::Tensor input = x.value.contiguous();
+  const int64_t batch = input.size(0);
+  const bool needs_gradient = at::GradMode::is_enabled();
+
+  auto node = std::make_shared<FusedConvolutionNode>();
+  node->machine = &machine;
+  node->x = input.detach();
+  node->weights = weights.detach().contiguous();
+  node->has_bias = bias.defined();
+  const at::Tensor bias_values = bias.defined() ? bias.detach().contiguous() : at::Tensor();
+  if (prologue != nullptr) {
+    node->prologue = bind_prologue(*prologue, g.in_elements());
+    if (needs_gradient) node->mask = std::make_shared<std::vector<uint8_t>>(node->prologue->mask_size(batch));
+    if (x.junction != nullptr && needs_gradient) {
+      x.junction->prologue = node->prologue;
+      x.junction->mask = node->mask;
+      node->reads_from = x.junction;
+    }
+  }
+
+  Flow result;
+  result.value = at::empty({batch, machine.out_height(), machine.out_width(), g.out_channels}, at::kFloat);
+  if (gives_moments) {
+    result.sum = at::zeros({g.out_channels}, at::kDouble);
+    result.sum_of_squares = at::zeros({g.out_channels}, at::kDouble);
+  }
+  if (machine.pools() && needs_gradient) {
+    node->argmax.resize(static_cast<size_t>(batch * machine.out_elements()));
+  }
+  run_forward(*node, bias_values, needs_gradient, result);
+  if (!needs_gradient) return result;
+
+  node->y = result.value.detach();
+  node->x_needs_gradient = input.requires_grad();
+  node->weights_need_gradient = weights.requires_grad() || (bias.defined() && bias.requires_grad());
+  if (gradient_is_pending) {
+    result.junction = std::make_shared<Junction>();
+    node->read_by = result.junction;
+  }
+  node->set_next_edges(torch::autograd::collect_next_edges(input, weights, bias,
+                                                           prologue != nullptr ? prologue->multiplier : at::Tensor(),
+                                                           prologue != nullptr ? prologue->offset : at::Tensor()));
+  torch::autograd::set_history(result.value, node);
+  if (gives_moments) {
+    torch::autograd::set_history(result.sum, node);
+    torch::autograd::set_history(result.sum_of_squares, node);
+  }
+  return result;
+}
+
+}  // namespace nibble::train

@@ -1,0 +1,108 @@
+// nibble/train/fused_ops.h
+// The autograd functions of training's fast path (torch inside train/ only).
+//
+//   fused_convolution   [prologue -> convolution -> 2x2 max pool -> batch moments]
+//   fused_prologue      [batch-norm apply -> activation -> dropout] on its own
+//   channel_sums        batch moments of a value that no convolution made
+//   quantize            any quantizer on any tensor, straight-through or as its rule says
+//
+// Activations are [N, H, W, C] contiguous (or [N, C]), kernels in Keras' layout. Batch norm is
+// split: the sums over the batch are differentiable outputs, the small arithmetic on [C] vectors is
+// ordinary torch, and its results come back in as `multiplier` and `offset`. So any batch norm,
+// quantized or not, takes the fast path.
+//
+// A batch is cut in slices that fit the cache. Between two fused functions only the raw convolution
+// outputs live in memory; the activated values are computed again where they are needed. If a raw
+// value has one reader, that reader hands back the gradient of the *activated* value, and the
+// producer finishes the prologue's gradient slice by slice: the Junction is how they agree.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <vector>
+
+#include "nibble/kernels/weight_quantizer.h"
+#include "nibble/train/convolution.h"
+#include "nibble/train/prologue.h"
+
+namespace nibble::train {
+
+// Shared by the producer of a raw value and its one reader, for one training step.
+struct Junction {
+  std::shared_ptr<const BoundPrologue> prologue;  // set by the reader's forward pass
+  std::shared_ptr<std::vector<uint8_t>> mask;     // likewise
+};
+
+// A value on its way through the network.
+struct Flow {
+  at::Tensor value;
+  at::Tensor sum, sum_of_squares;      // [C] double, differentiable; undefined if not computed
+  std::shared_ptr<Junction> junction;  // set if the producer finishes the reader's prologue
+};
+
+// A prologue's parameters in a step. multiplier and offset are [C] double, differentiable.
+struct PrologueInputs {
+  at::Tensor multiplier, offset;
+  kernels::ActivationSpec activation;
+  float dropout_rate = 0.0f;
+  RandomKey dropout_key;
+};
+
+// Convolution primitives of one layer for the slices of any batch, made when first needed.
+class ConvolutionMachine {
+ public:
+  //   pools  a 2x2 max pool follows
+  ConvolutionMachine(const ConvolutionGeometry& one_sample, bool pools);
+
+  const ConvolutionGeometry& geometry() const { return one_sample_; }
+  bool pools() const { return pools_; }
+  int64_t slice_samples() const { return slice_samples_; }
+  // The one or two sizes of the slices of a batch: full ones, and the rest.
+  std::vector<int64_t> slice_sizes(int64_t batch) const;
+  // Height and width of the output, after the pool.
+  int64_t out_height() const { return pools_ ? one_sample_.out_height / 2 : one_sample_.out_height; }
+  int64_t out_width() const { return pools_ ? one_sample_.out_width / 2 : one_sample_.out_width; }
+  int64_t out_elements() const { return out_height() * out_width() * one_sample_.out_channels; }
+
+  // Primitives for a slice of this many samples.
+  Convolution& for_samples(int64_t samples, bool needs_gradient);
+
+  // A buffer that lives on between calls; `which` names it. Contents are not kept.
+  float* scratch(int which, int64_t elements);
+
+ private:
+  struct Entry {
+    int64_t samples;
+    bool needs_gradient;
+    std::unique_ptr<Convolution> convolution;
+  };
+  ConvolutionGeometry one_sample_;
+  bool pools_;
+  int64_t slice_samples_;
+  std::vector<Entry> entries_;
+  std::vector<std::vector<float>> scratch_;
+};
+
+//   x         its value is [N, H, W, C]
+//   prologue  null: x goes straight into the convolution
+//   weights   Keras' layout, already quantized;  bias [out] or undefined
+//   gives_moments         fill in sum and sum_of_squares of the result
+//   gradient_is_pending   the result's one reader has a prologue: make a junction for it
+Flow fused_convolution(ConvolutionMachine& machine, const Flow& x, const PrologueInputs* prologue,
+                       const at::Tensor& weights, const at::Tensor& bias, bool gives_moments, bool gradient_is_pending);
+
+at::Tensor fused_prologue(const Flow& x, const PrologueInputs& prologue);
+
+// sum and sum of squares over all axes but the last, [C] double, differentiable.
+struct ChannelSums {
+  at::Tensor sum, sum_of_squares;
+};
+ChannelSums channel_sums(const at::Tensor& value);
+
+// options.phase and options.random choose what stochastic quantizers do.
+//   fast  null: the quantizer's scalar code
+at::Tensor quantize(const at::Tensor& x, const quant::QuantizerPtr& quantizer, const quant::QuantizeOptions& options,
+                    const kernels::WeightQuantizer* fast = nullptr);
+
+}  // namespace nibble::train

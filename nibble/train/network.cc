@@ -1,0 +1,275 @@
+#include "nibble/train/network.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "nibble/core/error.h"
+#include "nibble/train/layer_runtime.h"
+#include "nibble/train/plain_ops.h"
+
+namespace nibble::train {
+namespace {
+
+at::Tensor to_torch(const Tensor& t) {
+  at::Tensor result = at::empty(t.shape().extents(), at::kFloat);
+  std::copy(t.data().begin(), t.data().end(), result.data_ptr<float>());
+  return result;
+}
+
+bool is_statistic(const std::string& weight) { return weight == "moving_mean" || weight == "moving_variance"; }
+
+// The attribute that holds the quantizer of a weight.
+std::string quantizer_attribute(const std::string& weight) {
+  if (weight == "moving_mean") return "mean_quantizer";
+  if (weight == "moving_variance") return "variance_quantizer";
+  if (weight == "depthwise_kernel") return "depthwise_quantizer";
+  return weight + "_quantizer";
+}
+
+// QKeras clips a quantized weight without a constraint of its own to +-max(1, quantizer.max()):
+// spec/qkeras.md section 4.
+float automatic_clip(const graph::Layer& layer, const std::string& weight, const quant::QuantizerPtr& quantizer) {
+  if (quantizer == nullptr || is_statistic(weight)) return 0.0f;
+  const std::string name = weight == "depthwise_kernel" ? "depthwise_constraint" : weight + "_constraint";
+  if (layer.has(name)) return 0.0f;
+  return static_cast<float>(std::max(1.0, quantizer->max()));
+}
+
+}  // namespace
+
+Network::Network(graph::Model model, bool fused, uint64_t seed)
+    : model_(std::move(model)), plan_(lower(model_)), fused_(fused), seed_(seed) {
+  if (model_.inputs.size() != 1 || model_.outputs.size() != 1) {
+    throw Unsupported("[train] model '{}' has {} inputs and {} outputs; one of each can be trained.", model_.name,
+                      model_.inputs.size(), model_.outputs.size());
+  }
+  if (fused_) plan_ = fuse(plan_);
+  make_parameters();
+  machines_.resize(plan_.steps.size());
+  for (size_t i = 0; fused_ && i < plan_.steps.size(); ++i) {
+    const Step& step = plan_.steps[i];
+    if (step.kind == StepKind::kConvolution) {
+      machines_[i] = std::make_unique<ConvolutionMachine>(step.geometry, step.pools);
+    }
+  }
+}
+
+Network::~Network() = default;
+
+void Network::make_parameters() {
+  layers_.resize(model_.layers.size());
+  for (size_t l = 0; l < model_.layers.size(); ++l) {
+    const graph::Layer& layer = model_.layers[l];
+    for (size_t w = 0; w < layer.weights.size(); ++w) {
+      const std::string& name = layer.weights[w].name;
+      Parameter parameter{static_cast<int>(l), static_cast<int>(w), layer.trainable && !is_statistic(name),
+                          to_torch(layer.weights[w].value), 0.0f};
+      parameter.value.set_requires_grad(parameter.trainable);
+      const auto quantizer = graph::effective_quantizer(layer, quantizer_attribute(name));
+      parameter.clip = automatic_clip(layer, name, quantizer);
+      layers_[l].add_weight(name, parameter.value, quantizer);
+      parameters_.push_back(std::move(parameter));
+    }
+  }
+}
+
+Shape Network::input_shape() const { return plan_.steps.front().shape; }
+
+Shape Network::output_shape() const { return plan_.steps[static_cast<size_t>(plan_.outputs[0])].shape; }
+
+bool Network::has_softmax() const {
+  const Step& last = plan_.steps[static_cast<size_t>(plan_.outputs[0])];
+  return last.kind == StepKind::kActivation && last.activation.function == "softmax";
+}
+
+// One forward pass: the values of the steps so far.
+struct Network::Run {
+  Network& network;
+  Pass pass;
+  uint32_t step_number;
+  std::vector<Flow> flows;
+
+  bool is_training() const { return pass == Pass::kTraining; }
+  const Flow& input(const Step& step, size_t i = 0) const { return flows[static_cast<size_t>(step.inputs[i])]; }
+  LayerRuntime& layer(int index) { return network.layers_[static_cast<size_t>(index)]; }
+
+  quant::QuantizeOptions quantize_options(int layer, uint32_t role) const {
+    quant::QuantizeOptions options;
+    options.phase = is_training() ? quant::Phase::kTraining : quant::Phase::kInference;
+    options.random = {network.seed_, RandomPurpose::kQuantizer, static_cast<uint32_t>(layer) * 8 + role, step_number};
+    return options;
+  }
+
+  // The weight as the layer uses it, or undefined if the layer has none of that name.
+  at::Tensor weight(int index, std::string_view name) {
+    LayerWeight* found = layer(index).find(name);
+    if (found == nullptr) return {};
+    if (found->quantizer == nullptr) return found->value;
+    return quantize(found->value, found->quantizer, quantize_options(index, found->role),
+                    network.fused_ ? found->fast.get() : nullptr);
+  }
+
+  RandomKey dropout_key(int index) const {
+    return {network.seed_, RandomPurpose::kDropout, static_cast<uint32_t>(index), step_number};
+  }
+
+  BatchStatistics batch_norm_statistics(int index, const Flow& x);
+  PrologueInputs prologue_inputs(const Prologue& prologue, const Flow& x);
+  Flow convolution(size_t index);
+  at::Tensor batch_norm(const Step& step);
+  at::Tensor dense(const Step& step);
+  at::Tensor activation(const Step& step);
+  Flow compute(size_t index);
+};
+
+// Mean and variance that a batch norm uses in this pass; in training they also move the averages.
+BatchStatistics Network::Run::batch_norm_statistics(int index, const Flow& x) {
+  LayerRuntime& runtime = layer(index);
+  LayerWeight& mean = *runtime.find("moving_mean");
+  LayerWeight& variance = *runtime.find("moving_variance");
+  if (pass == Pass::kInference) return {mean.value.to(at::kDouble), variance.value.to(at::kDouble)};
+
+  const double count = static_cast<double>(x.value.numel()) / static_cast<double>(x.value.size(-1));
+  ChannelSums sums{x.sum, x.sum_of_squares};
+  if (!sums.sum.defined()) sums = channel_sums(x.value);
+  const BatchStatistics batch = statistics_of(sums, count);
+  const at::NoGradGuard no_gradient;
+  // Keras' fused batch norm keeps the corrected variance of images, the plain one of vectors.
+  const double correction = x.value.dim() == 4 && count > 1 ? count / (count - 1) : 1.0;
+  if (is_training()) {
+    const double momentum = network.model_.layers[static_cast<size_t>(index)].get_float("momentum");
+    mean.value.mul_(momentum).add_((batch.mean.detach() * (1 - momentum)).to(at::kFloat));
+    variance.value.mul_(momentum).add_((batch.variance.detach() * (correction * (1 - momentum))).to(at::kFloat));
+  } else {
+    CollectedStatistics& collected = network.collected_[index];
+    collected.add(batch.mean.detach(), batch.variance.detach());
+  }
+  return batch;
+}
+
+PrologueInputs Network::Run::prologue_inputs(const Prologue& prologue, const Flow& x) {
+  PrologueInputs inputs;
+  const int64_t channels = x.value.size(-1);
+  if (prologue.batch_norm_layer >= 0) {
+    const int index = prologue.batch_norm_layer;
+    const BatchStatistics statistics = batch_norm_statistics(index, x);
+    const graph::Layer& description = network.model_.layers[static_cast<size_t>(index)];
+    const auto coefficients = batch_norm_coefficients(layer(index), statistics, description.get_float("epsilon"),
+                                                      graph::effective_quantizer(description, "inverse_quantizer"),
+                                                      [&](uint32_t role) { return quantize_options(index, role); });
+    inputs.multiplier = coefficients.multiplier;
+    inputs.offset = coefficients.offset;
+  } else {
+    inputs.multiplier = at::ones({channels}, at::kDouble);
+    inputs.offset = at::zeros({channels}, at::kDouble);
+  }
+  if (prologue.activation) inputs.activation = *prologue.activation->fast;
+  if (prologue.dropout_layer >= 0 && is_training()) {
+    inputs.dropout_rate = static_cast<float>(prologue.dropout_rate);
+    inputs.dropout_key = dropout_key(prologue.dropout_layer);
+  }
+  return inputs;
+}
+
+Flow Network::Run::convolution(size_t index) {
+  const Step& step = network.plan_.steps[index];
+  const graph::Layer& description = network.model_.layers[static_cast<size_t>(step.layer)];
+  const bool depthwise = description.find_weight("depthwise_kernel") != nullptr;
+  const at::Tensor kernel = weight(step.layer, depthwise ? "depthwise_kernel" : "kernel");
+  const at::Tensor bias = weight(step.layer, "bias");
+  const Flow& x = input(step);
+  if (!network.fused_) return {plain_convolution(x.value, step.geometry, kernel, bias), {}, {}, nullptr};
+  std::optional<PrologueInputs> prologue;
+  if (step.prologue) prologue = prologue_inputs(*step.prologue, x);
+  return fused_convolution(*network.machines_[index], x, prologue ? &*prologue : nullptr, kernel, bias,
+                           step.gives_moments && pass != Pass::kInference, step.gradient_is_pending);
+}
+
+// Plain path only: y = x * multiplier + offset from torch operations.
+at::Tensor Network::Run::batch_norm(const Step& step) {
+  const Prologue prologue{step.layer, std::nullopt, -1, 0.0};
+  const PrologueInputs inputs = prologue_inputs(prologue, {input(step).value, {}, {}, nullptr});
+  return input(step).value * inputs.multiplier.to(at::kFloat) + inputs.offset.to(at::kFloat);
+}
+
+at::Tensor Network::Run::dense(const Step& step) {
+  const at::Tensor bias = weight(step.layer, "bias");
+  const at::Tensor product = at::matmul(input(step).value, weight(step.layer, "kernel"));
+  return bias.defined() ? product + bias : product;
+}
+
+at::Tensor Network::Run::activation(const Step& step) {
+  const Activation& activation = step.activation;
+  const at::Tensor& x = input(step).value;
+  if (activation.quantizer != nullptr) return quantize(x, activation.quantizer, quantize_options(step.layer, 7));
+  return plain_activation(x, activation, network.model_.layers[static_cast<size_t>(step.layer)].name);
+}
+
+Flow Network::Run::compute(size_t index) {
+  const Step& step = network.plan_.steps[index];
+  switch (step.kind) {
+    case StepKind::kConvolution:
+      return convolution(index);
+    case StepKind::kFused:
+      return {fused_prologue(input(step), prologue_inputs(*step.prologue, input(step))), {}, {}, nullptr};
+    case StepKind::kDense:
+      return {dense(step), {}, {}, nullptr};
+    case StepKind::kBatchNorm:
+      return {batch_norm(step), {}, {}, nullptr};
+    case StepKind::kActivation:
+      return {activation(step), {}, {}, nullptr};
+    case StepKind::kDropout:
+      if (!is_training()) return {input(step).value, {}, {}, nullptr};
+      return {
+          plain_dropout(input(step).value, static_cast<float>(step.rate), dropout_key(step.layer)), {}, {}, nullptr};
+    default: {
+      std::vector<at::Tensor> inputs;
+      for (int i : step.inputs) inputs.push_back(flows[static_cast<size_t>(i)].value);
+      return {plain_step(step, inputs), {}, {}, nullptr};
+    }
+  }
+}
+
+at::Tensor Network::forward(const at::Tensor& x, Pass pass, uint32_t step, bool logits) {
+  Run run{*this, pass, step, {}};
+  run.flows.resize(plan_.steps.size());
+  const auto output = static_cast<size_t>(plan_.outputs[0]);
+  const size_t last = logits && has_softmax() ? static_cast<size_t>(plan_.steps[output].inputs[0]) : output;
+  const auto all_readers = readers(plan_);
+  for (size_t i = 0; i <= last; ++i) {
+    run.flows[i] = plan_.steps[i].kind == StepKind::kInput ? Flow{x, {}, {}, nullptr} : run.compute(i);
+    // Values whose last reader has run are not needed any more.
+    for (int input : plan_.steps[i].inputs) {
+      const auto& who = all_readers[static_cast<size_t>(input)];
+      if (who.back() == static_cast<int>(i)) run.flows[static_cast<size_t>(input)] = {};
+    }
+  }
+  return run.flows[last].value;
+}
+
+void Network::begin_reestimation() { collected_.clear(); }
+
+void Network::end_reestimation() {
+  const at::NoGradGuard no_gradient;
+  for (auto& [index, collected] : collected_) {
+    LayerRuntime& runtime = layers_[static_cast<size_t>(index)];
+    runtime.find("moving_mean")->value.copy_(collected.mean());
+    runtime.find("moving_variance")->value.copy_(collected.variance());
+  }
+  collected_.clear();
+}
+
+graph::Model Network::model() const {
+  graph::Model result = model_;
+  for (const Parameter& parameter : parameters_) {
+    Tensor& target =
+        result.layers[static_cast<size_t>(parameter.layer)].weights[static_cast<size_t>(parameter.weight)].value;
+    const auto* data = parameter.value.data_ptr<float>();
+    std::copy(data, data + parameter.value.numel(), target.data().begin());
+  }
+  return result;
+}
+
+}  // namespace nibble::train
