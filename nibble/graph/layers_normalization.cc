@@ -32,7 +32,17 @@ AttributeSpec with_default(AttributeSpec spec, const char* text) {
 
 AttributeSpec noise(const char* name) { return opaque(name, true); }
 
+// Variants that compute something else.
+void refuse_variants(const Layer& layer) {
+  for (const char* name : {"renorm", "virtual_batch_size"}) {
+    if (!layer.has(name) || std::get<OpaqueJson>(layer.attributes.at(name)).text == "false") continue;
+    throw Unsupported("[graph] {}: attribute '{}' is {}, which nibble cannot do; it can do plain batch normalization.",
+                      described(layer), name, to_string(layer.attributes.at(name)));
+  }
+}
+
 void check_numbers(Layer& layer) {
+  refuse_variants(layer);
   const double momentum = layer.get_float("momentum"), epsilon = layer.get_float("epsilon");
   if (!(momentum >= 0 && momentum <= 1)) {
     throw InvalidArgument("[graph] {}: momentum is {}; it must lie between 0 and 1.", described(layer), momentum);
@@ -58,7 +68,7 @@ std::vector<AttributeSpec> batch_normalization_attributes() {
         boolean("scale", true), initializer("beta_initializer", "zeros"), initializer("gamma_initializer", "ones"),
         initializer("moving_mean_initializer", "zeros"), initializer("moving_variance_initializer", "ones")},
        opaques({"beta_regularizer", "gamma_regularizer", "beta_constraint", "gamma_constraint"}),
-       // How TensorFlow computes it; all at their off values in every file of a plain batch normalization.
+       // How TensorFlow computes it; renorm and virtual batches are refused when on.
        {noise("renorm"), noise("renorm_clipping"), noise("renorm_momentum"), noise("fused"),
         noise("virtual_batch_size"), noise("adjustment"), noise("synchronized")}});
 }

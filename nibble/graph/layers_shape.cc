@@ -111,6 +111,20 @@ AttributeSpec any_ints(const char* name, std::vector<int64_t> default_value) {
   return spec;
 }
 
+AttributeSpec off_switch(const char* name) {
+  AttributeSpec spec = boolean(name, false);
+  spec.only_if_changed = true;
+  return spec;
+}
+
+void refuse_variants(Layer& layer) {
+  for (const char* name : {"sparse", "ragged", "optional"}) {
+    if (!layer.get_bool(name)) continue;
+    throw Unsupported("[graph] {}: attribute '{}' is true, which nibble cannot do; it takes dense tensors.",
+                      described(layer), name);
+  }
+}
+
 AttributeSpec optional_batch_size() {
   AttributeSpec spec = required_integer("batch_size", 1);
   spec.required = false;
@@ -124,11 +138,12 @@ std::vector<LayerSchema> input_and_shape_layers() {
   return {
       // "shape" leaves the batch axis out; -1 is a free extent. Keras' batch_shape is [batch_size, shape...].
       {.class_name = "InputLayer",
-       .attributes = {required_ints("shape", 0, -1), optional_batch_size(), opaque("sparse", true),
-                      opaque("ragged", true), opaque("optional", true)},
+       .attributes = {required_ints("shape", 0, -1), optional_batch_size(), off_switch("sparse"), off_switch("ragged"),
+                      off_switch("optional")},
        .min_inputs = 0,
        .max_inputs = 0,
-       .output_shape = input_shape},
+       .output_shape = input_shape,
+       .complete = refuse_variants},
       {.class_name = "Flatten", .attributes = {data_format()}, .output_shape = flat_shape},
       {.class_name = "Reshape", .attributes = {required_ints("target_shape", 0, -1)}, .output_shape = reshaped},
       {.class_name = "Permute", .attributes = {required_ints("dims", 0, 1)}, .output_shape = permuted},
