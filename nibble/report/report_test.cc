@@ -1,0 +1,150 @@
+#include "nibble/report/report.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <regex>
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+#include "nibble/report/report_template.h"
+#include "nibble/report/sample_report.h"
+#include "support/golden.h"
+
+namespace nibble::report {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPayloadStart = R"(<script type="application/json" id="nibble-data">)";
+
+// The payload of a page, as a browser would cut it out.
+std::string payload(const std::string& html) {
+  const size_t start = html.find(kPayloadStart);
+  if (start == std::string::npos) return "";
+  const size_t begin = start + kPayloadStart.size();
+  return html.substr(begin, html.find("</script", begin) - begin);
+}
+
+TEST(ReportTemplate, HoldsTheMarkerOnce) {
+  const std::string_view page = report_template();
+  const size_t first = page.find(kPayloadMarker);
+  ASSERT_NE(first, std::string_view::npos);
+  EXPECT_EQ(page.find(kPayloadMarker, first + 1), std::string_view::npos);
+  EXPECT_EQ(page.substr(first - kPayloadStart.size(), kPayloadStart.size()), kPayloadStart);
+}
+
+// Names of XML namespaces are not addresses to fetch.
+TEST(ReportTemplate, AsksForNothingFromOutside) {
+  std::string page(report_template());
+  EXPECT_NE(page.find("default-src 'none'"), std::string::npos);
+  for (const char* scheme : {"http://", "https://", "ws://", "wss://", "//cdn"}) {
+    for (size_t at = page.find(scheme); at != std::string::npos; at = page.find(scheme, at + 1)) {
+      EXPECT_EQ(page.substr(at, 18), "http://www.w3.org/") << page.substr(at > 40 ? at - 40 : 0, 90);
+    }
+  }
+  for (const char* pattern : {"<script[^>]*\\ssrc", "<link\\b", "<img\\b", "<iframe\\b", "@import", "\\burl\\((?!#)"}) {
+    const std::regex outside(pattern, std::regex::icase);
+    for (std::sregex_iterator match(page.begin(), page.end(), outside), end; match != end; ++match) {
+      const size_t at = static_cast<size_t>(match->position());
+      // ECharts builds references to parts of its own drawing: "url(#" + id.
+      EXPECT_EQ(page.substr(at, 5), "url(#") << page.substr(at, 60);
+    }
+  }
+}
+
+TEST(Report, PayloadReadsBackAsTheSameJson) {
+  for (const ReportData& data : {sample_search_report(), sample_training_report(), ReportData{}}) {
+    EXPECT_EQ(nlohmann::json::parse(payload(render_report(data))), to_json(data));
+  }
+}
+
+TEST(Report, TextsCannotEndTheScriptElement) {
+  ReportData data{.title = "</script><script>alert(1)</script><!-- \" \\ \u2028"};
+  data.dataset.note = "<!--<script>";
+  const std::string html = render_report(data);
+  const std::string text = payload(html);
+  EXPECT_EQ(text.find('<'), std::string::npos);
+  const auto json = nlohmann::json::parse(text);
+  EXPECT_EQ(json.at("title"), data.title);
+  EXPECT_EQ(json.at("dataset").at("note"), data.dataset.note);
+}
+
+TEST(Report, BytesThatAreNotUtf8AreReplaced) {
+  ReportData data{.title = "broken \xff\xfe name"};
+  EXPECT_EQ(nlohmann::json::parse(payload(render_report(data))).at("title"), "broken \ufffd\ufffd name");
+}
+
+TEST(Report, SameDataGivesTheSameBytes) {
+  EXPECT_EQ(render_report(sample_search_report()), render_report(sample_search_report()));
+}
+
+TEST(Report, EmptyMembersStayAway) {
+  const auto json = to_json(sample_training_report());
+  EXPECT_FALSE(json.contains("goal"));
+  EXPECT_FALSE(json.at("outcome").contains("trial"));
+  EXPECT_FALSE(json.at("outcome").contains("energy_nj"));
+  EXPECT_TRUE(json.at("trials").empty());
+  EXPECT_TRUE(json.at("references").empty());
+}
+
+TEST(Report, NumbersThatAreNotFiniteAreNull) {
+  ReportData data;
+  data.outcome = Outcome{.loss = std::numeric_limits<double>::quiet_NaN()};
+  data.curves.push_back({.name = "run", .points = {{.epoch = 1, .loss = std::numeric_limits<double>::infinity()}}});
+  const auto json = to_json(data);
+  EXPECT_TRUE(json.at("outcome").at("loss").is_null());
+  EXPECT_TRUE(json.at("curves")[0].at("points")[0].at("loss").is_null());
+}
+
+struct BadCase {
+  const char* name;
+  void (*spoil)(ReportData&);
+  const char* says;
+};
+
+void PrintTo(const BadCase& row, std::ostream* out) { *out << row.name; }
+
+const BadCase kBadCases[] = {
+    {"AccuracyInPerCent", [](ReportData& d) { d.outcome->accuracy = 98.2; }, "accuracy is 98.2"},
+    {"NegativeEnergy", [](ReportData& d) { d.trials[3].energy_nj = -1; }, "trial 3: energy is -1 nJ"},
+    {"ReferenceWithoutEnergy", [](ReportData& d) { d.references[0].energy_nj = 0; },
+     "reference 'int8': energy is 0 nJ"},
+    {"TrialListedTwice", [](ReportData& d) { d.trials[1].number = 0; }, "trial 0 is listed twice"},
+    {"OutcomeIsNoTrial", [](ReportData& d) { d.outcome->trial = 99; }, "the outcome is trial 99"},
+};
+
+class BadReport : public ::testing::TestWithParam<BadCase> {};
+
+TEST_P(BadReport, IsRefusedWithASentence) {
+  ReportData data = sample_search_report();
+  GetParam().spoil(data);
+  try {
+    to_json(data);
+    FAIL() << "was accepted";
+  } catch (const InvalidArgument& error) {
+    EXPECT_NE(std::string(error.what()).find(GetParam().says), std::string::npos) << error.what();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rows, BadReport, ::testing::ValuesIn(kBadCases),
+                         [](const auto& row) { return row.param.name; });
+
+TEST(WriteReport, WritesTheWholePage) {
+  const fs::path path = nibble::testing::scratch_dir("write_report") / "report.html";
+  write_report(sample_training_report(), path);
+  EXPECT_EQ(read_file(path), render_report(sample_training_report()));
+}
+
+TEST(WriteReport, LeavesNothingBehindWhenItCannotWrite) {
+  const fs::path folder = nibble::testing::scratch_dir("write_report_missing");
+  EXPECT_THROW(write_report(sample_training_report(), folder / "missing" / "report.html"), IoError);
+  ReportData bad = sample_search_report();
+  bad.outcome->accuracy = 2;
+  EXPECT_THROW(write_report(bad, folder / "report.html"), InvalidArgument);
+  EXPECT_TRUE(fs::is_empty(folder));
+}
+
+}  // namespace
+}  // namespace nibble::report

@@ -1,0 +1,60 @@
+// Axes that are drawn linearly over a transformed value, with ticks at round values.
+
+export interface Tick {
+  at: number; // position on the transformed axis
+  label: string;
+}
+
+export interface AxisScale {
+  min: number; // transformed
+  max: number;
+  ticks: Tick[];
+  toAxis: (value: number) => number;
+}
+
+const STEPS: readonly (readonly number[])[] = [[1], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9]];
+
+/** Round values in [low, high] (both > 0), ascending: at least `wanted` where the finest steps allow it. */
+export function logTicks(low: number, high: number, wanted = 4): number[] {
+  let ticks: number[] = [];
+  for (const steps of STEPS) {
+    ticks = [];
+    for (let decade = Math.floor(Math.log10(low)); decade <= Math.log10(high); ++decade) {
+      // toPrecision removes the dust of powers such as 3e-1.
+      for (const step of steps) ticks.push(Number((step * 10 ** decade).toPrecision(3)));
+    }
+    ticks = ticks.filter((tick) => tick >= low && tick <= high);
+    if (ticks.length >= wanted) break;
+  }
+  return ticks;
+}
+
+function padded(low: number, high: number, part: number): [number, number] {
+  const pad = Math.max((high - low) * part, 0.04);
+  return [low - pad, high + pad];
+}
+
+/** Energy on a logarithmic axis; values > 0, at least one. */
+export function energyScale(values: readonly number[], wanted = 4): AxisScale {
+  const toAxis = (value: number): number => Math.log10(value);
+  const [min, max] = padded(toAxis(Math.min(...values)), toAxis(Math.max(...values)), 0.06);
+  const ticks = logTicks(10 ** min, 10 ** max, wanted).map((value) => ({
+    at: toAxis(value),
+    label: value >= 1000 ? value.toLocaleString("en-US") : String(value),
+  }));
+  return { min, max, ticks, toAxis };
+}
+
+/**
+ * Accuracy (0..1) spaced by the logarithm of the error, since 98 -> 99 % matters as much as 80 -> 90 %. An
+ * accuracy of 1 is drawn at `smallestError`.
+ */
+export function accuracyScale(values: readonly number[], smallestError = 1e-4): AxisScale {
+  const toAxis = (value: number): number => -Math.log10(Math.max(1 - value, smallestError));
+  const [min, max] = padded(toAxis(Math.min(...values)), toAxis(Math.max(...values)), 0.08);
+  const floor = Math.max(min, -0.04); // accuracy 0 has position 0
+  const ticks = logTicks(10 ** -max, Math.min(10 ** -floor, 1))
+    .map((error) => ({ at: -Math.log10(error), label: String(Number((100 - error * 100).toFixed(4))) }))
+    .reverse();
+  return { min: floor, max, ticks, toAxis };
+}

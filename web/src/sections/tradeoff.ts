@@ -1,0 +1,210 @@
+// Accuracy against energy of all trials, with the Pareto front.
+import type { LineSeriesOption, ScatterSeriesOption } from "echarts/charts";
+import { Chart, legend, scaledAxis, tooltip } from "../chart";
+import type { LegendEntry, Option, Surface } from "../chart";
+import { disclosure, element, section } from "../dom";
+import { NONE, energy, fixed, isKnown, percent, reduction, reductionText, withUnit } from "../format";
+import { paretoFront } from "../pareto";
+import type { Reference, Report, Trial } from "../payload";
+import { accuracyScale, energyScale } from "../scales";
+import type { AxisScale } from "../scales";
+import type { Selection } from "../selection";
+import { table } from "../table";
+
+/** A trial that has a place in the chart. */
+export interface Point {
+  trial: Trial;
+  energy: number;
+  accuracy: number;
+}
+
+export function points(report: Report): Point[] {
+  return report.trials.flatMap((trial) =>
+    isKnown(trial.energy_nj) && trial.energy_nj > 0 && isKnown(trial.accuracy)
+      ? [{ trial, energy: trial.energy_nj, accuracy: trial.accuracy }]
+      : [],
+  );
+}
+
+export function tradeoff(report: Report, selection: Selection): HTMLElement | undefined {
+  const all = points(report);
+  if (all.length === 0) return undefined;
+  const front = paretoFront(all);
+  const chart = new Chart({
+    label: summary(report, all, front),
+    height: 420,
+    build: (surface) => option(report, all, front, selection.current, surface),
+    onPick: (data) => selection.select((data as Partial<Datum>).trial),
+  });
+  const panel = element("aside", { class: "panel", "aria-live": "polite", "aria-label": "Selected trial" });
+  selection.follow((number) => {
+    chart.draw();
+    panel.replaceChildren(...details(report, report.trials.find((trial) => trial.number === number)));
+  });
+  return section(
+    "tradeoff",
+    "Accuracy and energy",
+    "Each point is a trial. Up is more accurate, left is cheaper. No trial beats those on the Pareto front in both. Pick a point to see its quantizers.",
+    element("div", { class: "beside" }, element("div", {}, legend(entries(report)), chart.node), panel),
+    disclosure(`The Pareto front as a table (${front.length} of ${all.length} trials)`, frontTable(report, front)),
+  );
+}
+
+function entries(report: Report): LegendEntry[] {
+  const list: LegendEntry[] = [
+    { mark: "ring", colour: "after", text: "trial" },
+    { mark: "dot", colour: "after", text: "on the Pareto front" },
+  ];
+  if (isKnown(report.outcome?.trial)) list.push({ mark: "diamond", colour: "best", text: "best score" });
+  if (report.references.length > 0) list.push({ mark: "dashes", colour: "muted", text: "reference" });
+  return list;
+}
+
+function summary(report: Report, all: readonly Point[], front: readonly Point[]): string {
+  const best = isKnown(report.outcome?.trial) ? ` Best by score is trial ${report.outcome?.trial}.` : "";
+  const listed = front
+    .map((point) => `trial ${point.trial.number}, ${energy(point.energy)} nJ, ${percent(point.accuracy)} %`)
+    .join("; ");
+  return `Scatter chart of accuracy against energy per inference for ${all.length} trials. Pareto front: ${listed}.${best}`;
+}
+
+// ---- the drawing -----------------------------------------------------------
+
+interface Datum {
+  value: [number, number];
+  trial: number;
+}
+
+function option(report: Report, all: Point[], front: Point[], selected: number | undefined, surface: Surface): Option {
+  const { theme, narrow } = surface;
+  const shown = visibleReferences(report.references, narrow);
+  const x = energyScale([...all.map((p) => p.energy), ...shown.map((r) => r.energy_nj as number)], narrow ? 2 : 4);
+  const y = accuracyScale([...all.map((p) => p.accuracy), ...shown.flatMap((r) => (isKnown(r.accuracy) ? [r.accuracy] : []))]);
+  const datum = (p: Point): Datum => ({ value: [x.toAxis(p.energy), y.toAxis(p.accuracy)], trial: p.trial.number });
+  const best = report.outcome?.trial;
+  const onFront = new Set(front.map((p) => p.trial.number));
+  const ordinary = all.filter((p) => p.trial.number !== best);
+  const scatter = (list: readonly Point[], style: ScatterSeriesOption): ScatterSeriesOption => ({
+    type: "scatter",
+    data: list.map(datum),
+    ...style,
+  });
+  return {
+    grid: { left: 58, right: 16, top: 30, bottom: 48 },
+    xAxis: scaledAxis(theme, x, "Energy per inference (nJ, logarithmic)", 30),
+    yAxis: scaledAxis(theme, y, narrow ? "Accuracy (%)" : "Accuracy (%), spaced by the logarithm of the error", 42),
+    tooltip: { formatter: (item) => hover(report, (item as { data?: Partial<Datum> }).data?.trial) },
+    series: [
+      ...shown.map((reference) => referenceLine(reference, x, y, surface)),
+      {
+        type: "line",
+        step: "end",
+        symbol: "none",
+        silent: true,
+        data: front.map((p) => datum(p).value),
+        lineStyle: { color: theme.after, width: 1.5, opacity: 0.7 },
+      },
+      scatter(ordinary.filter((p) => !onFront.has(p.trial.number)), {
+        symbolSize: 11,
+        itemStyle: { color: theme.paper, borderColor: theme.after, borderWidth: 1.5 },
+      }),
+      scatter(ordinary.filter((p) => onFront.has(p.trial.number)), { symbolSize: 11, itemStyle: { color: theme.after } }),
+      scatter(all.filter((p) => p.trial.number === selected), {
+        symbolSize: 24,
+        silent: true,
+        itemStyle: { color: "transparent", borderColor: theme.ink, borderWidth: 1.5 },
+      }),
+      scatter(all.filter((p) => p.trial.number === best), {
+        symbol: "diamond",
+        symbolSize: 17,
+        itemStyle: { color: theme.best },
+        label: { show: true, position: "bottom", distance: 9, formatter: "best", color: theme.best, fontWeight: 600, fontSize: 12 },
+      }),
+    ],
+  };
+}
+
+/** References that leave the trials enough room: all within ten times the first; on a phone the first alone. */
+function visibleReferences(references: readonly Reference[], narrow: boolean): Reference[] {
+  const first = references[0]?.energy_nj;
+  if (!isKnown(first)) return [];
+  return references.filter(
+    ({ energy_nj }, index) => isKnown(energy_nj) && energy_nj > 0 && (index === 0 || (!narrow && energy_nj <= 10 * first)),
+  );
+}
+
+function referenceLine(reference: Reference, x: AxisScale, y: AxisScale, { theme }: Surface): LineSeriesOption {
+  const at = x.toAxis(reference.energy_nj as number);
+  const known = isKnown(reference.accuracy) ? [at, y.toAxis(reference.accuracy)] : undefined;
+  return {
+    type: "line",
+    silent: true,
+    symbol: "none",
+    data: [
+      [at, y.min],
+      ...(known ? [{ value: known, symbol: "rect", symbolSize: 9, itemStyle: { color: theme.muted } }] : []),
+      [at, y.max],
+    ],
+    lineStyle: { color: theme.muted, width: 1, type: [4, 4] },
+    endLabel: { show: true, formatter: reference.name, color: theme.muted, fontSize: 12, offset: [-6, -9], align: "center", distance: 0 },
+  };
+}
+
+function hover(report: Report, number: number | undefined): HTMLElement | string {
+  const trial = report.trials.find((candidate) => candidate.number === number);
+  return trial ? tooltip(`Trial ${trial.number}`, facts(report, trial)) : "";
+}
+
+// ---- words -----------------------------------------------------------------
+
+function facts(report: Report, trial: Trial): [string, string][] {
+  const reference = report.references[0];
+  const rows: [string, string][] = [];
+  const add = (name: string, value: string): void => {
+    if (value !== NONE) rows.push([name, value]);
+  };
+  add("Accuracy", withUnit(percent(trial.accuracy), "%"));
+  add("Energy", withUnit(energy(trial.energy_nj), "nJ"));
+  if (reference) add(`Against ${reference.name}`, reductionText(reduction(reference.energy_nj, trial.energy_nj)));
+  add("Score", fixed(trial.score, 4));
+  return rows;
+}
+
+function details(report: Report, trial: Trial | undefined): Node[] {
+  if (!trial) return [element("p", { class: "quiet" }, "Pick a trial in the chart or in the table of trials.")];
+  const best = trial.number === report.outcome?.trial ? element("span", { class: "tag best" }, "best") : undefined;
+  const list = element("dl", { class: "facts" });
+  for (const [name, value] of facts(report, trial)) list.append(element("dt", {}, name), element("dd", {}, value));
+  const nodes: Node[] = [element("h3", {}, `Trial ${trial.number} `, best), list];
+  if (trial.reason) nodes.push(element("p", { class: "reason" }, trial.reason));
+  if (trial.choices.length > 0) {
+    const choices = element("dl", { class: "choices", tabindex: 0, "aria-label": `Choices of trial ${trial.number}` });
+    for (const { name, value } of trial.choices) choices.append(element("dt", {}, name), element("dd", {}, value));
+    nodes.push(choices);
+  }
+  return nodes;
+}
+
+function frontTable(report: Report, front: readonly Point[]): HTMLElement {
+  const reference = report.references[0];
+  return table<Point>({
+    caption: "Trials on the Pareto front",
+    rows: front,
+    columns: [
+      { head: "Trial", cell: (p) => String(p.trial.number), key: (p) => p.trial.number, numeric: true },
+      { head: "Energy (nJ)", cell: (p) => energy(p.energy), key: (p) => p.energy, numeric: true },
+      { head: "Accuracy (%)", cell: (p) => percent(p.accuracy), key: (p) => p.accuracy, numeric: true },
+      { head: "Score", cell: (p) => fixed(p.trial.score, 4), key: (p) => p.trial.score ?? undefined, numeric: true },
+      ...(reference
+        ? [
+            {
+              head: `Against ${reference.name}`,
+              cell: (p: Point) => reductionText(reduction(reference.energy_nj, p.energy)),
+              numeric: true,
+            },
+          ]
+        : []),
+    ],
+    sortBy: { column: 1, descending: false },
+  });
+}
