@@ -50,12 +50,17 @@ fs::path golden_dir() {
   return fs::path(NIBBLE_SOURCE_DIR) / "tests" / "golden";
 }
 
-nlohmann::json golden_json(const std::string& name) {
+std::string golden_text(const std::string& name) {
   for (const char* extension : {".json", ".json.gz"}) {
     const fs::path path = golden_dir() / (name + extension);
-    if (fs::exists(path)) return nlohmann::json::parse(read_gzip(path));
+    if (fs::exists(path)) return read_gzip(path);
   }
-  return nullptr;
+  return "";
+}
+
+nlohmann::json golden_json(const std::string& name) {
+  const std::string text = golden_text(name);
+  return text.empty() ? nlohmann::json() : nlohmann::json::parse(text);
 }
 
 std::vector<std::string> golden_files(const std::string& folder, const std::string& prefix) {

@@ -20,6 +20,9 @@ std::filesystem::path golden_dir();
 // the folder lacks gives null, so that another set of rows may hold fewer files.
 nlohmann::json golden_json(const std::string& name);
 
+// The file's text, "" if the folder lacks it; for rows whose order of keys matters.
+std::string golden_text(const std::string& name);
+
 // Names (without extension) of the files of a golden sub-folder that start with `prefix`, sorted.
 std::vector<std::string> golden_files(const std::string& folder, const std::string& prefix = "");
 
