@@ -60,7 +60,7 @@ Model build_model(const std::vector<Node>& inputs, const std::vector<Node>& outp
 std::string snake_case(const std::string& class_name);
 
 struct InputOptions {
-  std::vector<int64_t> shape;  // without the batch axis; -1 is free
+  std::vector<int64_t> shape = {};  // without the batch axis; -1 is free
   std::string name = "";
 };
 Node Input(const InputOptions& options);
@@ -114,7 +114,7 @@ struct BatchNormalizationOptions {
 LayerCall BatchNormalization(const BatchNormalizationOptions& options = {});
 
 struct ActivationOptions {
-  std::string activation;  // a function's name or a quantizer's text
+  std::string activation = "linear";  // a function's name or a quantizer's text
   std::string name = "";
 };
 LayerCall Activation(const ActivationOptions& options);
