@@ -1,0 +1,146 @@
+#include "nibble/autoq/choice.h"
+
+#include <algorithm>
+
+#include "nibble/autoq/search_space.h"
+#include "nibble/core/error.h"
+#include "nibble/core/nearest_name.h"
+
+namespace nibble::autoq {
+namespace {
+
+constexpr int kLast = -1;
+
+struct FieldRule {
+  std::string_view head;   // in hyperparameters of a layer
+  std::string_view label;  // in hyperparameters of a pattern
+  int index;               // into the limit's list; kLast for the last one
+};
+
+FieldRule rule_of(Field field) {
+  switch (field) {
+    case Field::kKernel:
+      return {"kernel", "kernel", 0};
+    case Field::kRecurrentKernel:
+      return {"recurrent_kernel", "recurrent_kernel", 2};
+    // A separable layer's list is [kernel, bias, activation]: both kernels share element 0.
+    case Field::kPointwiseKernel:
+      return {"pointwise_kernel", "pointwise_kernel", 0};
+    case Field::kBias:
+      return {"bias", "bias", 1};
+    case Field::kActivation:
+      return {"activation", "activation", kLast};
+    case Field::kRecurrentActivation:
+      return {"recurrent_activation", "recurrent_activation", kLast};
+    case Field::kLinear:
+      return {"activation", "linear", 0};
+  }
+  return {"kernel", "kernel", 0};
+}
+
+// The field that the reference reads out of the text "<layer>_<field>": recurrent and pointwise kernels
+// count as kernels, and a layer called "bias_net" is misread altogether.
+Field misread(const std::string& head, Field field) {
+  if (field == Field::kLinear) return field;
+  if (head.find("kernel") != std::string::npos) return Field::kKernel;
+  if (head.find("bias") != std::string::npos) return Field::kBias;
+  return field;
+}
+
+const QuantizerTable& table_of(const QuantizationConfig& config, Field field) {
+  const auto own_or = [](const QuantizerTable& own, const QuantizerTable& other) -> const QuantizerTable& {
+    return own.empty() ? other : own;
+  };
+  switch (field) {
+    case Field::kRecurrentKernel:
+      return own_or(config.recurrent_kernel, config.kernel);
+    case Field::kPointwiseKernel:
+      return own_or(config.pointwise_kernel, config.kernel);
+    case Field::kRecurrentActivation:
+      return own_or(config.recurrent_activation, config.activation);
+    case Field::kBias:
+      return config.bias;
+    case Field::kActivation:
+      return config.activation;
+    case Field::kLinear:
+      return config.linear;
+    case Field::kKernel:
+      break;
+  }
+  return config.kernel;
+}
+
+struct Question {
+  const graph::Layer& layer;
+  const LimitEntry& entry;
+  FieldRule rule;
+  const QuantizerTable& table;
+  std::string str() const {
+    return fmt::format("[run_config] limit['{}'], {} of layer '{}'", entry.key, rule.label, layer.name);
+  }
+};
+
+const LimitElement& element_of(const Question& question) {
+  const auto& elements = question.entry.elements;
+  const size_t index = question.rule.index == kLast ? elements.size() - 1 : static_cast<size_t>(question.rule.index);
+  if (elements.empty() || index >= elements.size()) {
+    throw InvalidArgument("{}: the list has {} elements, but this needs element {}. Give [kernel, bias, activation].",
+                          question.str(), elements.size(), question.rule.index == kLast ? 0 : question.rule.index);
+  }
+  return elements[index];
+}
+
+std::vector<std::string> candidates_of(const Question& question) {
+  std::vector<std::string> table_names, candidates;
+  for (const auto& [name, size] : question.table) table_names.push_back(name);
+  const LimitElement& element = element_of(question);
+  if (const auto* names = std::get_if<std::vector<std::string>>(&element)) {
+    for (const std::string& name : *names) {
+      if (std::find(table_names.begin(), table_names.end(), name) == table_names.end()) {
+        throw InvalidArgument("{}: '{}' is not in the {} table of quantization_config. {}", question.str(), name,
+                              question.rule.label, suggest(name, table_names));
+      }
+    }
+    return *names;
+  }
+  const int largest = std::get<int>(element);
+  int smallest_there = 0;
+  for (const auto& [name, size] : question.table) {
+    if (size <= largest) candidates.push_back(name);
+    if (smallest_there == 0 || size < smallest_there) smallest_there = size;
+  }
+  if (candidates.empty()) {
+    throw InvalidArgument(
+        "{}: {} leaves no candidate; the smallest size in the {} table of quantization_config is {}. Raise the limit, "
+        "or "
+        "take the key out of limit to leave the layer as it is.",
+        question.str(), largest, question.rule.label, smallest_there);
+  }
+  return candidates;
+}
+
+}  // namespace
+
+std::optional<std::string> QuantizerChoices::choose(const graph::Layer& layer, Field field) {
+  const bool compat = config_.compat != Compat::kNone;
+  const auto match = config_.limit.find(layer.name, layer.class_name);
+  if (!match) return std::nullopt;
+  const std::string head = fmt::format("{}_{}", layer.name, rule_of(field).head);
+  if (compat) field = misread(head, field);
+  const Question question{layer, *match->entry, rule_of(field), table_of(config_.quantization_config, field)};
+  if (!match->by_pattern) return choose_(head + "_quantizer", candidates_of(question));
+
+  // The reference shares by element of the list, so linear and kernel of one pattern would be one choice.
+  const int slot = compat ? question.rule.index : static_cast<int>(field);
+  const auto key = std::make_pair(match->entry->key, slot);
+  const auto found = shared_.find(key);
+  if (found != shared_.end()) return found->second;
+  const std::string name = fmt::format("{}_{}_quantizer", match->entry->key, question.rule.label);
+  return shared_[key] = choose_(name, candidates_of(question));
+}
+
+std::string QuantizerChoices::choose_filters(const std::string& name) {
+  return choose_(name, {std::begin(kFilterMultipliers), std::end(kFilterMultipliers)});
+}
+
+}  // namespace nibble::autoq

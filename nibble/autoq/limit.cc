@@ -1,0 +1,142 @@
+#include "nibble/autoq/limit.h"
+
+#include <algorithm>
+#include <array>
+
+#include "nibble/core/error.h"
+
+namespace nibble::autoq {
+namespace {
+
+constexpr std::array<std::string_view, 11> kRegistered = {
+    "Dense", "Conv1D",        "Conv2D",          "DepthwiseConv2D", "SimpleRNN",      "LSTM",
+    "GRU",   "Bidirectional", "Conv2DTranspose", "SeparableConv1D", "SeparableConv2D"};
+constexpr std::array<std::string_view, 4> kRecurrent = {"SimpleRNN", "LSTM", "GRU", "Bidirectional"};
+constexpr int kDefaultLimit = 8;
+
+LimitElement parse_element(const Json& element, const std::string& key) {
+  if (element.is_number_integer() && element.get<int64_t>() >= -1 && element.get<int64_t>() <= 1024) {
+    return element.get<int>();
+  }
+  const bool texts = element.is_array() && !element.empty() &&
+                     std::all_of(element.begin(), element.end(), [](const Json& item) { return item.is_string(); });
+  if (!texts) {
+    throw InvalidArgument(
+        "[run_config] limit['{}'] holds {}; an element is the largest size allowed (a whole number) or a list of "
+        "quantizers such as [\"binary\", \"ternary\"].",
+        key, excerpt(element));
+  }
+  return element.get<std::vector<std::string>>();
+}
+
+std::vector<LimitElement> parse_elements(const Json& list, const std::string& key) {
+  if (!list.is_array()) {
+    throw InvalidArgument(
+        "[run_config] limit['{}'] is {}; it must be a list [kernel, bias, activation], [activation] for Activation "
+        "layers, or [] for BatchNormalization.",
+        key, excerpt(list));
+  }
+  std::vector<LimitElement> elements;
+  for (const Json& element : list) elements.push_back(parse_element(element, key));
+  return elements;
+}
+
+Json element_to_json(const LimitElement& element) {
+  if (const int* size = std::get_if<int>(&element)) return *size;
+  return std::get<std::vector<std::string>>(element);
+}
+
+}  // namespace
+
+bool is_registered_class(std::string_view class_name) {
+  return std::find(kRegistered.begin(), kRegistered.end(), class_name) != kRegistered.end();
+}
+
+bool is_recurrent_class(std::string_view class_name) {
+  return std::find(kRecurrent.begin(), kRecurrent.end(), class_name) != kRecurrent.end();
+}
+
+bool is_separable_class(std::string_view class_name) {
+  return class_name == "SeparableConv1D" || class_name == "SeparableConv2D";
+}
+
+Limit::Limit(const Json& limit) {
+  if (!limit.is_object()) {
+    throw InvalidArgument("[run_config] limit is {}; it must be an object such as {{\"Dense\": [8, 8, 4]}}.",
+                          excerpt(limit));
+  }
+  for (const auto& [key, list] : limit.items()) {
+    LimitEntry entry{.key = key, .elements = {}, .pattern = {}};
+    if (key == "default") {
+      default_ = list;
+      entry.elements = list.is_array() ? parse_elements(list, key) : std::vector{parse_element(list, key)};
+    } else {
+      entry.elements = parse_elements(list, key);
+    }
+    try {
+      entry.pattern = std::regex(key, std::regex::ECMAScript);
+    } catch (const std::regex_error& error) {
+      throw InvalidArgument("[run_config] limit: '{}' is neither a layer class nor a valid regular expression ({}).",
+                            key, error.what());
+    }
+    entries_.push_back(std::move(entry));
+  }
+  complete();
+}
+
+void Limit::complete() {
+  std::vector<LimitElement> defaults(3, kDefaultLimit);
+  if (default_.is_array()) {
+    defaults = parse_elements(default_, "default");
+  } else if (!default_.is_null()) {
+    defaults.assign(3, parse_element(default_, "default"));
+  }
+  if (defaults.size() != 3 && defaults.size() != 4) {
+    throw InvalidArgument("[run_config] limit['default'] has {} elements; it must have 3, or 4 for recurrent layers.",
+                          defaults.size());
+  }
+  for (LimitEntry& entry : entries_) {
+    if (!is_registered_class(entry.key)) continue;
+    const bool recurrent = is_recurrent_class(entry.key);
+    const size_t wanted = recurrent ? 4 : 3;
+    if (entry.elements.size() >= wanted) continue;
+    if (recurrent && defaults.size() != 4) {
+      throw InvalidArgument(
+          "[run_config] limit['{}'] has {} of 4 elements [kernel, bias, recurrent, activation]; give all, or a "
+          "limit['default'] of 4.",
+          entry.key, entry.elements.size());
+    }
+    // By position, but the activation is the last of either list.
+    while (entry.elements.size() + 1 < wanted) entry.elements.push_back(defaults[entry.elements.size()]);
+    entry.elements.push_back(defaults.back());
+  }
+}
+
+std::optional<Limit::Match> Limit::find(std::string_view layer_name, std::string_view class_name) const {
+  for (const LimitEntry& entry : entries_) {
+    if (std::regex_search(layer_name.begin(), layer_name.end(), entry.pattern,
+                          std::regex_constants::match_continuous)) {
+      return Match{&entry, true};
+    }
+  }
+  if (const LimitEntry* found = entry(class_name)) return Match{found, false};
+  return std::nullopt;
+}
+
+const LimitEntry* Limit::entry(std::string_view key) const {
+  const auto found =
+      std::find_if(entries_.begin(), entries_.end(), [&](const LimitEntry& entry) { return entry.key == key; });
+  return found == entries_.end() ? nullptr : &*found;
+}
+
+Json Limit::to_json() const {
+  Json limit = Json::object();
+  for (const LimitEntry& entry : entries_) {
+    Json list = Json::array();
+    for (const LimitElement& element : entry.elements) list.push_back(element_to_json(element));
+    limit[entry.key] = entry.key == "default" ? default_ : list;
+  }
+  return limit;
+}
+
+}  // namespace nibble::autoq

@@ -1,0 +1,63 @@
+// nibble/autoq/limit.h
+// Which quantizers a layer may get: AutoQKeras' `limit`.
+//
+//   {"Dense": [8, 8, 4], "^conv2d_0$": [["binary", "ternary"], 8, 4], "BatchNormalization": [], "default": 8}
+//
+// A key is a layer class or a regular expression that must match from the start of a layer's name
+// (not to its end: "conv_1" also catches "conv_10"; anchor with $). The first key that matches the name wins; class
+// names take part in that. Without one, the layer's class decides; without that, the layer is left alone.
+// A list holds [kernel, bias, activation], for recurrent layers [kernel, bias, recurrent, activation], for
+// Activation layers [activation]; an element is the largest size allowed or a list of quantizers.
+// Source: spec/autoqkeras.md section 3.
+#pragma once
+
+#include <optional>
+#include <regex>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "nibble/autoq/json_fields.h"
+
+namespace nibble::autoq {
+
+// The largest size, or quantizers by name in the order to offer.
+using LimitElement = std::variant<int, std::vector<std::string>>;
+
+struct LimitEntry {
+  std::string key;
+  std::vector<LimitElement> elements;
+  std::regex pattern;  // of key
+};
+
+class Limit {
+ public:
+  Limit() = default;
+  //   throws  InvalidArgument naming the key: no list, an element of another kind, an invalid regular expression
+  explicit Limit(const Json& limit);
+
+  struct Match {
+    const LimitEntry* entry = nullptr;
+    bool by_pattern = false;  // found by the layer's name: choices are shared by all that match
+  };
+  // Nothing if the layer is to be left alone.
+  std::optional<Match> find(std::string_view layer_name, std::string_view class_name) const;
+
+  const LimitEntry* entry(std::string_view key) const;  // null if absent
+
+  // As JSON, entries of classes completed from "default": AutoQKeras' effective limit.
+  Json to_json() const;
+
+ private:
+  void complete();
+  std::vector<LimitEntry> entries_;
+  Json default_;  // as given; null if absent
+};
+
+// Classes with kernels that a search quantizes: Dense, Conv2D, ..., and those with a recurrent kernel.
+bool is_registered_class(std::string_view class_name);
+bool is_recurrent_class(std::string_view class_name);
+bool is_separable_class(std::string_view class_name);
+
+}  // namespace nibble::autoq

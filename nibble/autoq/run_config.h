@@ -1,0 +1,92 @@
+// nibble/autoq/run_config.h
+// The file that describes a search: the run_config of the AutoQKeras tutorial as JSON, with
+// what the tutorial gives to Python functions (model, data, epochs, batch size, optimizer) beside it.
+//
+//   {"model": "mnist", "data": "mnist", "epochs": 20, "batch_size": 1024, "learning_rate": 0.02,
+//    "goal": {...}, "quantization_config": {...}, "limit": {...}, "mode": "random", "seed": 42,
+//    "tune_filters": "layer", "tune_filters_exceptions": "^dense", "layer_indexes": {"range": [1, -1]}, "max_trials":
+//    20}
+// Every key: docs/search.md. Lines may hold // comments.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <regex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nibble/autoq/goal.h"
+#include "nibble/autoq/limit.h"
+#include "nibble/autoq/quantization_config.h"
+
+namespace nibble::autoq {
+
+enum class TuneFilters { kNone, kLayer, kBlock };
+
+// kNone     the sane behaviour; docs/differences.md lists each difference
+// kQkeras   AutoQKeras' numbers, defects included
+// kQkeras2020  the same with the reference energies of 2020 (the tutorial's 204 nJ)
+enum class Compat { kNone, kQkeras, kQkeras2020 };
+
+// Indexes into the model's layers: a list, or {"range": [begin, end]} meaning Python's
+// range(begin, len(layers) + end) for a negative end. Absent: all layers.
+struct LayerIndexes {
+  enum class Kind { kAll, kList, kRange };
+  Kind kind = Kind::kAll;
+  std::vector<int> list;   // kList; negative ones count from the end
+  int begin = 0, end = 0;  // kRange
+  bool operator==(const LayerIndexes&) const = default;
+
+  // One flag a layer: may it be changed?
+  //   throws  InvalidArgument for an index outside of the model
+  std::vector<bool> resolve(int layer_count) const;
+};
+
+struct RunConfig {
+  // ---- the tutorial's keys ----
+  std::string output_dir;
+  GoalConfig goal;
+  QuantizationConfig quantization_config = default_quantization_config();
+  Limit limit;
+  TuneFilters tune_filters = TuneFilters::kNone;
+  // Layers whose filters are not tuned: found anywhere in the name. Absent: none.
+  std::optional<std::regex> tune_filters_exceptions;
+  LayerIndexes layer_indexes;
+  int activation_bits = 4;        // of fused activations that are converted without a choice
+  bool transfer_weights = false;  // trials start from the float model's weights; needs tune_filters "none"
+  uint64_t seed = 0;
+  int max_trials = 10;
+
+  // ---- ours ----
+  std::string model = "mnist";  // a built-in name or a file
+  std::string data;             // name of a data set; empty: the model's own
+  std::string preprocessing = "tutorial";
+  std::string holdout;  // split to evaluate on instead of the test set
+  int epochs = 10;
+  int64_t batch_size = 32;
+  std::string optimizer = "adam";  // "adam", "sgd"
+  double learning_rate = 1e-3;
+  double momentum = 0.0;
+  std::string schedule = "constant";                  // "constant", "cosine"
+  std::string batch_norm_statistics = "reestimated";  // "reestimated", "moving"
+  // Epochs without a better validation loss after which a trial ends; absent: it never ends early.
+  // AutoQKeras' default: min(20, epochs / 5).
+  std::optional<int> early_stopping;
+  int workers = 0;  // processes; 0: one a core
+  Compat compat = Compat::kNone;
+
+  bool is_excepted_from_filter_tuning(const std::string& layer) const;
+};
+
+//   throws  InvalidArgument naming the key (nearest known one for an unknown key), the value and what is
+//           allowed; Unsupported for values of AutoQKeras that are not available yet, saying what is
+RunConfig parse_run_config(std::string_view json_text);
+
+// The same from a file. throws IoError too
+RunConfig load_run_config(const std::filesystem::path& path);
+
+// True if two configurations describe the same trials: all is equal but max_trials, workers and output_dir.
+bool same_search(std::string_view json_a, std::string_view json_b);
+
+}  // namespace nibble::autoq

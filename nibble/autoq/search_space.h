@@ -1,0 +1,41 @@
+// nibble/autoq/search_space.h
+// What AutoQKeras may choose for a network: hyperparameters with their candidates, and the quantized
+// network that one choice of each gives.
+//
+// One walk over the layers asks for each choice in AutoQKeras' order. To find the space, it is walked
+// with an answer that is always the first candidate; to build a trial, with the trial's values. So
+// the two cannot disagree. Source: spec/autoqkeras.md sections 3 and 4.
+#pragma once
+
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "nibble/autoq/run_config.h"
+#include "nibble/graph/model.h"
+#include "nibble/search/study.h"
+
+namespace nibble::autoq {
+
+// Filter multipliers that are tried where filters are tuned.
+inline constexpr const char* kFilterMultipliers[] = {"0.5", "0.75", "1.0", "1.5", "2.0"};
+
+// Hyperparameters in the order in which AutoQKeras makes them.
+//   <layer>_kernel_quantizer, <layer>_bias_quantizer, <layer>_activation_quantizer, ...;
+//   <pattern>_<field>_quantizer for a choice that all layers of a pattern share;
+//   network_filters (block) or network_filters_<layer> (layer)
+//   throws  InvalidArgument naming layer, key and field where the limit leaves no candidate
+search::SearchSpace build_space(const graph::Model& model, const RunConfig& config);
+
+// What a trial changes in the network.
+struct TrialPlan {
+  nlohmann::json quantizers;              // for transform::model_quantize
+  std::map<std::string, double> filters;  // layer -> multiplier
+};
+TrialPlan plan_trial(const graph::Model& model, const RunConfig& config, const search::Assignment& values);
+
+// The quantized network of one trial, without weights unless config.transfer_weights.
+//   throws  InvalidArgument if a value is missing or no candidate, or if the shapes no longer fit
+graph::Model build_trial(const graph::Model& model, const RunConfig& config, const search::Assignment& values);
+
+}  // namespace nibble::autoq
