@@ -23,15 +23,15 @@ constexpr float kReachPixels = 4.0f;  // beyond any pen's radius and softness
 // How strong the distortions are. Chosen so that a float network of one hidden layer gets about
 // as many samples right as of MNIST (docs/data.md has the figures).
 constexpr float kJitter = 0.075f;  // of a control point, in box units, to either side
-constexpr float kTurn = 0.12f;    // tangent of half the angle, 14 degrees to either side
-constexpr float kSlant = 0.3f;   // horizontal shift per height
+constexpr float kTurn = 0.12f;     // tangent of half the angle, 14 degrees to either side
+constexpr float kSlant = 0.3f;     // horizontal shift per height
 constexpr float kMinScale = 0.75f, kMaxScale = 1.1f;
 constexpr float kShiftPixels = 2.0f;
 constexpr float kMinRadius = 0.6f, kMaxRadius = 1.7f;      // of the pen, in pixels
 constexpr float kMinSoftness = 0.5f, kMaxSoftness = 1.4f;  // width of its edge, in pixels
 constexpr float kMinPressure = 0.6f;
 constexpr float kStrayChance = 0.25f;  // of a short stroke that belongs to no digit
-constexpr float kMaxNoise = 0.25f;      // of white, peak to peak
+constexpr float kMaxNoise = 0.25f;     // of white, peak to peak
 
 // Only +, -, *, / and sqrt are used on the way to a pixel: those round alike everywhere, while
 // the mathematical library's sin or exp may differ by a bit between machines.
