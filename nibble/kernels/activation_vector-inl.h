@@ -13,7 +13,6 @@
 
 #include <cmath>
 
-#include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 #include "nibble/kernels/activation_spec.h"
 
@@ -33,11 +32,31 @@ HWY_INLINE V ClipKeepingNaN(D d, V value, float low, float high) {
 #endif
 }
 
+// 2^t for t in [-126, 0], to about 2e-7: 2^round(t) times Taylor's polynomial of the rest, whose next
+// term is (ln 2 / 2)^7 / 7! = 1.2e-7.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V ExpTwo(D d, V t) {
+  const hn::RebindToSigned<D> di;
+  const V whole = hn::Round(t);
+  const V f = hn::Sub(t, whole);
+  V p = hn::Set(d, 1.5403530e-4f);
+  p = hn::MulAdd(p, f, hn::Set(d, 1.3333558e-3f));
+  p = hn::MulAdd(p, f, hn::Set(d, 9.6181291e-3f));
+  p = hn::MulAdd(p, f, hn::Set(d, 5.5504109e-2f));
+  p = hn::MulAdd(p, f, hn::Set(d, 2.4022651e-1f));
+  p = hn::MulAdd(p, f, hn::Set(d, 6.9314718e-1f));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.0f));
+  const auto exponent = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, whole), hn::Set(di, 127)));
+  return hn::Mul(p, hn::BitCast(d, exponent));
+}
+
 // 1 - tanh(z)^2 = 4 e / (1 + e)^2 with e = exp(-2 |z|): no cancellation where tanh nears 1, so this is closer to the
-// real number than the definition is. Differs from it by at most 2.5e-7 (absolute).
+// real number than the definition is. Differs from it by at most 5e-7 (absolute). Unspecified for a NaN.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V TanhGradient(D d, V z) {
-  const V e = hn::Exp(d, hn::Mul(hn::Abs(z), hn::Set(d, -2.0f)));
+  constexpr float kTwoOverLn2 = 2.8853901f;
+  const V t = hn::Max(hn::Mul(hn::Abs(z), hn::Set(d, -kTwoOverLn2)), hn::Set(d, -126.0f));
+  const V e = ExpTwo(d, t);
   const V one_plus_e = hn::Add(hn::Set(d, 1.0f), e);
   return hn::Div(hn::Mul(hn::Set(d, 4.0f), e), hn::Mul(one_plus_e, one_plus_e));
 }

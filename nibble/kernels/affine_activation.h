@@ -9,7 +9,7 @@
 // sign of a zero aside) on every machine, except:
 //   - sums: float within blocks of a few thousand rows, whose order is the machine's; then double. About
 //     1e-6 of the sum of magnitudes.
-//   - gradients of tanh (binary, ternary) are within 2.5e-7 of the definition's.
+//   - gradients of tanh (binary, ternary) are within 5e-7 of the definition's.
 //   - quantized_relu_po2 within a few units in the last place of 2^(k + 1/2), where the definition's rounded
 //     logarithms may fall to either side.
 // The calls do not start threads.

@@ -48,43 +48,66 @@ void RandomWords(const PhiloxPlan& plan, uint32_t first_block, size_t count, uin
 }
 #else
 
-// At least two 64-bit lanes everywhere, at most eight: kMaxWords below counts on it.
+// At most eight lanes, so that the blocks of two chains divide a group of 16.
 using D64 = hn::CappedTag<uint64_t, 8>;
 using D32 = hn::Repartition<uint32_t, D64>;
 using D16 = hn::Repartition<uint16_t, D64>;
 using V64 = hn::Vec<D64>;
 
-// Words of as many consecutive blocks as there are 64-bit lanes, `low` holding the first half of them.
-//
-// A block lives in one 64-bit lane. The upper halves of counter[0] and [2] hold rubbish in between:
-// MulEven reads the lower halves only, and the products are needed whole.
-HWY_INLINE void Blocks(const PhiloxPlan& plan, uint32_t first_block, V64& low, V64& high) {
+// Two chains of counters at once: a round waits for its products, and the other chain's work fills the gap.
+struct Chain {
+  V64 c0, c1, c2, c3;
+};
+
+// Even lanes take blocks 0, 1, 2..., odd lanes half, half + 1...: Interleave then gives them in order.
+HWY_INLINE Chain FirstCounters(const PhiloxPlan& plan, uint32_t first_block) {
   const D64 d64;
-  const D32 d32;
   const size_t half = hn::Lanes(d64) / 2;
-  const auto multiplier0 = hn::Set(d32, 0xD2511F53u);
-  const auto multiplier1 = hn::Set(d32, 0xCD9E8D57u);
-  // Even lanes take blocks 0, 1, 2..., odd lanes half, half + 1...: the interleaving below then gives them in order.
   const auto lane = hn::Iota(d64, 0);
   const auto odd = hn::And(lane, hn::Set(d64, 1));
   const auto index = hn::Add(hn::ShiftRight<1>(lane), hn::And(hn::Sub(hn::Zero(d64), odd), hn::Set(d64, half)));
-  auto c0 = hn::Add(index, hn::Set(d64, first_block));
-  auto c1 = hn::Set(d64, plan.step);
-  auto c2 = hn::Set(d64, plan.purpose_and_layer);
-  auto c3 = hn::Zero(d64);
-  for (int round = 0; round < 10; ++round) {
-    const auto product0 = hn::MulEven(hn::BitCast(d32, c0), multiplier0);
-    const auto product1 = hn::MulEven(hn::BitCast(d32, c2), multiplier1);
-    c0 = hn::Xor(hn::Xor(hn::ShiftRight<32>(product1), c1), hn::Set(d64, plan.round_key0[round]));
-    c2 = hn::Xor(hn::Xor(hn::ShiftRight<32>(product0), c3), hn::Set(d64, plan.round_key1[round]));
-    c1 = product1;
-    c3 = product0;
-  }
+  return {hn::Add(index, hn::Set(d64, first_block)), hn::Set(d64, plan.step), hn::Set(d64, plan.purpose_and_layer),
+          hn::Zero(d64)};
+}
+
+// The upper halves of c0 and c2 hold rubbish: MulEven reads the lower halves only, and the products are needed whole.
+HWY_INLINE void Round(Chain& c, V64 key0, V64 key1) {
+  const D32 d32;
+  const auto product0 = hn::MulEven(hn::BitCast(d32, c.c0), hn::Set(d32, 0xD2511F53u));
+  const auto product1 = hn::MulEven(hn::BitCast(d32, c.c2), hn::Set(d32, 0xCD9E8D57u));
+  c.c0 = hn::Xor(hn::ShiftRight<32>(product1), hn::Xor(c.c1, key0));
+  c.c2 = hn::Xor(hn::ShiftRight<32>(product0), hn::Xor(c.c3, key1));
+  c.c1 = product1;
+  c.c3 = product0;
+}
+
+HWY_INLINE void Interleave(const Chain& c, V64& low, V64& high) {
+  const D64 d64;
   const auto lower_half = hn::Set(d64, 0xFFFFFFFFu);
-  const auto words01 = hn::Or(hn::And(c0, lower_half), hn::ShiftLeft<32>(c1));
-  const auto words23 = hn::Or(hn::And(c2, lower_half), hn::ShiftLeft<32>(c3));
+  const auto words01 = hn::Or(hn::And(c.c0, lower_half), hn::ShiftLeft<32>(c.c1));
+  const auto words23 = hn::Or(hn::And(c.c2, lower_half), hn::ShiftLeft<32>(c.c3));
   low = hn::InterleaveLower(d64, words01, words23);
   high = hn::InterleaveUpper(d64, words01, words23);
+}
+
+// Words of twice as many consecutive blocks as there are 64-bit lanes, in order.
+struct FourVectors {
+  V64 v0, v1, v2, v3;
+};
+
+HWY_INLINE FourVectors Blocks(const PhiloxPlan& plan, uint32_t first_block) {
+  const D64 d64;
+  Chain a = FirstCounters(plan, first_block);
+  Chain b = FirstCounters(plan, first_block + static_cast<uint32_t>(hn::Lanes(d64)));
+  for (int round = 0; round < 10; ++round) {
+    const V64 key0 = hn::Set(d64, plan.round_key0[round]), key1 = hn::Set(d64, plan.round_key1[round]);
+    Round(a, key0, key1);
+    Round(b, key0, key1);
+  }
+  FourVectors words;
+  Interleave(a, words.v0, words.v1);
+  Interleave(b, words.v2, words.v3);
+  return words;
 }
 
 // The compared bits of one vector of 16-bit numbers, written to whole bytes.
@@ -92,44 +115,46 @@ HWY_INLINE void StoreKept(const D16 d16, V64 words, hn::Vec<D16> threshold, uint
   const auto numbers = hn::BitCast(d16, words);
   // No unsigned >= in Highway: max(a, b) == a says it.
   const auto kept = hn::Eq(hn::Max(numbers, threshold), numbers);
-  // StoreMaskBits may write 8 bytes on some targets, more than this vector has bits for.
+  // StoreMaskBits may ask for 8 writable bytes; this vector has bits for fewer.
   alignas(8) uint8_t buffer[16];
   hn::StoreMaskBits(d16, kept, buffer);
-  std::memcpy(bits, buffer, hn::Lanes(d16) / 8);
+  std::memcpy(bits, buffer, hn::MaxLanes(d16) / 8);
 }
 
 void DropoutKeepBits(const PhiloxPlan& plan, uint32_t first_block, size_t groups, uint32_t threshold, uint8_t* bits) {
   constexpr size_t kBlocksPerGroup = 16;  // 128 elements
-  const D64 d64;
   const D16 d16;
-  const size_t blocks = hn::Lanes(d64);
+  const size_t blocks = 2 * hn::Lanes(D64());
   const size_t bytes = hn::Lanes(d16) / 8;
   const auto limit = hn::Set(d16, static_cast<uint16_t>(threshold));
   for (size_t block = 0; block < groups * kBlocksPerGroup; block += blocks) {
-    V64 low, high;
-    Blocks(plan, first_block + static_cast<uint32_t>(block), low, high);
-    StoreKept(d16, low, limit, bits);
-    StoreKept(d16, high, limit, bits + bytes);
-    bits += 2 * bytes;
+    const FourVectors words = Blocks(plan, first_block + static_cast<uint32_t>(block));
+    StoreKept(d16, words.v0, limit, bits);
+    StoreKept(d16, words.v1, limit, bits + bytes);
+    StoreKept(d16, words.v2, limit, bits + 2 * bytes);
+    StoreKept(d16, words.v3, limit, bits + 3 * bytes);
+    bits += 4 * bytes;
   }
 }
 
-void RandomWords(const PhiloxPlan& plan, uint32_t first_block, size_t count, uint32_t* words) {
+HWY_INLINE void StoreWords(const FourVectors& words, uint32_t* to) {
   const D32 d32;
-  const size_t step = 2 * hn::Lanes(d32);
-  V64 low, high;
+  const size_t lanes = hn::Lanes(d32);
+  hn::StoreU(hn::BitCast(d32, words.v0), d32, to);
+  hn::StoreU(hn::BitCast(d32, words.v1), d32, to + lanes);
+  hn::StoreU(hn::BitCast(d32, words.v2), d32, to + 2 * lanes);
+  hn::StoreU(hn::BitCast(d32, words.v3), d32, to + 3 * lanes);
+}
+
+void RandomWords(const PhiloxPlan& plan, uint32_t first_block, size_t count, uint32_t* words) {
+  const size_t step = 4 * hn::Lanes(D32());
   size_t i = 0;
   for (; i + step <= count; i += step) {
-    Blocks(plan, first_block + static_cast<uint32_t>(i / 4), low, high);
-    hn::StoreU(hn::BitCast(d32, low), d32, words + i);
-    hn::StoreU(hn::BitCast(d32, high), d32, words + i + step / 2);
+    StoreWords(Blocks(plan, first_block + static_cast<uint32_t>(i / 4)), words + i);
   }
   if (i < count) {
-    constexpr size_t kMaxWords = 32;
-    alignas(64) uint32_t last[kMaxWords];
-    Blocks(plan, first_block + static_cast<uint32_t>(i / 4), low, high);
-    hn::StoreU(hn::BitCast(d32, low), d32, last);
-    hn::StoreU(hn::BitCast(d32, high), d32, last + step / 2);
+    alignas(64) uint32_t last[4 * hn::MaxLanes(D32())];
+    StoreWords(Blocks(plan, first_block + static_cast<uint32_t>(i / 4)), last);
     std::memcpy(words + i, last, (count - i) * sizeof(uint32_t));
   }
 }
