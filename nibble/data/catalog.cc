@@ -41,13 +41,13 @@ fs::path cache_of(const LoadOptions& options) {
 
 std::vector<fs::path> folders_to_search(const LoadOptions& options) {
   if (!options.data_dir.empty()) return {options.data_dir};
-  return data_search_path(cache_of(options));
+  return options.search_path ? *options.search_path : data_search_path(cache_of(options));
 }
 
 std::string joined(const std::vector<fs::path>& folders) {
   std::string text;
   for (const fs::path& folder : folders) text += (text.empty() ? "" : ", ") + folder.string();
-  return text.empty() ? "no folder, for none of them exists" : text;
+  return text.empty() ? "no folder, because none of those that nibble knows exists" : text;
 }
 
 std::string environment(const char* name) {

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,8 @@ struct LoadOptions {
   // If given, the only folder that is looked in; nothing is downloaded and nothing stands in, because a user who
   // names a folder wants to know that it lacks the data.
   std::filesystem::path data_dir = {};
+  // If given, stands for the folders of search_path.h. Downloads still go to the cache.
+  std::optional<std::vector<std::filesystem::path>> search_path = {};
   bool allow_download = true;               // NIBBLE_OFFLINE=1 in the environment forbids it too
   bool allow_synthetic = true;              // synthetic_digits for mnist and fashion_mnist that cannot be had
   std::filesystem::path cache_dir = {};     // empty: default_cache_dir()
