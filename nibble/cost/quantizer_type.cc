@@ -225,11 +225,12 @@ std::optional<QuantizerType> type_from_attribute(const graph::Layer& layer, std:
   const auto found = layer.attributes.find(std::string(attribute));
   if (found == layer.attributes.end()) return std::nullopt;
   if (const auto* quantizer = std::get_if<quant::QuantizerPtr>(&found->second)) {
-    if (*quantizer == nullptr) return std::nullopt;
+    if (*quantizer == nullptr || !has_type((*quantizer)->class_name(), compat)) return std::nullopt;
     return type_from_quantizer(**quantizer, compat);
   }
   const auto* text = std::get_if<std::string>(&found->second);
   if (text == nullptr || quant::is_activation_function(*text)) return std::nullopt;
+  if (!has_type(parse_call(*text).name, compat)) return std::nullopt;
   return type_from_text(*text, compat);
 }
 
@@ -266,10 +267,12 @@ nlohmann::json report_of(const QuantizerType& type) {
     case TypeMode::kFixedPoint:
       report["int_bits"] = type.int_bits + (type.is_signed ? 1 : 0);
       return report;
+    case TypeMode::kTernary:  // a product of a ternary and a binary is printed as any ternary
+      report.update({{"bits", 2}, {"int_bits", 2}, {"is_signed", 1}, {"values", {0, -1, 1}}});
+      return report;
     default:
       report["int_bits"] = type.int_bits;
   }
-  if (type.mode == TypeMode::kTernary) report["values"] = {0, -1, 1};
   if (type.mode == TypeMode::kBinary) report["values"] = {-1, 1};
   if (type.mode == TypeMode::kBinary01) report["values"] = {0, 1};
   return report;

@@ -1,0 +1,103 @@
+// nibble/cost/data_type_map.h
+// Which kind of number travels on every edge of a network, and which operators
+// each layer needs for it (QTools; spec/qtools.md section 7).
+//
+// A quantized layer multiplies its weight type by its input type, sums the products
+// in an accumulator that cannot overflow, and hands that accumulator on unless a
+// quantizer says otherwise. In reference mode every layer is thought to be built from
+// one type of values and one type of accumulator instead.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nibble/core/shape.h"
+#include "nibble/cost/batch_norm.h"
+#include "nibble/cost/compat.h"
+#include "nibble/cost/layer_kind.h"
+#include "nibble/cost/operator.h"
+#include "nibble/graph/model.h"
+
+namespace nibble::cost {
+
+struct DataTypeOptions {
+  Compat compat = Compat::kNone;
+  // Reference mode: quantizers of the model are ignored.
+  bool for_reference = false;
+  // Type of weights (and of what else is a value) where a layer has no quantizer of its own;
+  // nothing means quantized_bits(8,0,1).
+  std::optional<QuantizerType> keras_quantizer;
+  // Type of accumulators and activations there; nothing means quantized_bits(8,0,1).
+  std::optional<QuantizerType> keras_accumulator;
+  // Types of the model's inputs: none (quantized_bits(8,0,1)), one for all, or one each.
+  std::vector<QuantizerType> sources;
+  // Reads the weights: values of power-of-two tensors, scales of alpha 'auto_po2'.
+  // Every layer with a kernel must have its weights.
+  bool use_weights = false;
+  bool weights_are_quantized = false;  // use_weights: they hold quantized values already
+};
+
+// Products of a kernel and their sum.
+struct Mac {
+  QuantizerType weight = {};
+  std::optional<QuantizerType> bias = {};
+  Operator multiplier = {};
+  QuantizerType accumulator = {};
+  // With the scale of an auto_po2 weight inside; none for folded layers.
+  std::optional<QuantizerType> fused_accumulator = {};
+  Shape kernel = {};
+  int64_t biases = 0;           // elements of the bias; 0 without
+  int64_t charged_biases = 0;   // as charged and reported: QTools takes the last axis of the kernel
+  int64_t operation_count = 0;  // multiplications per inference
+};
+
+struct PoolTypes {
+  QuantizerType sum = {};
+  std::optional<QuantizerType> average = {};  // Q classes: 1/area
+  std::optional<Operator> multiplier = {};    // Q classes: sum * average
+};
+
+// A batch normalization, with its parameters' types and its operators.
+struct NormTypes {
+  BatchNormTypes parameters = {};
+  BatchNormOperators operators = {};
+  int64_t channels = 0;
+};
+
+struct LayerTypes {
+  std::string name = {}, class_name = {};
+  LayerKind kind = LayerKind::kOther;
+  std::vector<QuantizerType> inputs = {};
+  std::vector<Shape> input_shapes = {};  // batch axis excluded
+  QuantizerType output = {};
+  Shape output_shape = {};
+  bool reads_model_input = false;  // through Dropout too
+  bool writes_model_output = false;
+  int64_t operation_count = 0;  // as QTools counts: multiplications, or elements of the input
+  // What the kind of layer has; else empty.
+  std::vector<Mac> macs = {};  // one, or two for a separable convolution
+  std::optional<Operator> merge = {};
+  std::optional<PoolTypes> pool = {};
+  std::optional<NormTypes> norm = {};
+};
+
+struct DataTypeMap {
+  Compat compat = Compat::kNone;
+  std::vector<std::string> inputs = {};  // the model's, with their types and shapes
+  std::vector<QuantizerType> sources = {};
+  std::vector<Shape> source_shapes = {};
+  std::vector<LayerTypes> layers = {};  // model order; without inputs and dropout
+
+  const LayerTypes* find(std::string_view name) const;  // null if absent
+};
+
+//   throws  InvalidArgument naming the layer for shapes that are not fixed, weights that are missing or a
+//           number of sources that does not fit; Unsupported for a layer or quantizer without a rule
+DataTypeMap data_type_map(const graph::Model& model, const DataTypeOptions& options = {});
+
+// QTools' report: layer name -> types and operators, and "source_quantizers".
+nlohmann::json report_of(const DataTypeMap& map);
+
+}  // namespace nibble::cost

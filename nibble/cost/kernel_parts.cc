@@ -1,0 +1,122 @@
+#include "nibble/cost/kernel_parts.h"
+
+#include <algorithm>
+
+#include "nibble/core/error.h"
+
+namespace nibble::cost {
+namespace {
+
+using graph::Layer;
+
+int64_t without_last(const Layer& layer, const Shape& kernel) { return elements_of(layer, kernel) / kernel[-1]; }
+
+// Products of one output of a transposed convolution: a kernel's tap meets an input every `stride` positions.
+int64_t transposed_terms(const Layer& layer, const Shape& kernel) {
+  const auto& strides = layer.get_ints("strides");
+  int64_t terms = kernel[-1];
+  for (size_t i = 0; i < strides.size(); ++i) {
+    const int64_t taps = kernel[static_cast<int>(i)];
+    terms *= (taps + strides[i] - 1) / strides[i];
+  }
+  return terms;
+}
+
+int64_t depthwise_taps(const Layer& layer, const Shape& kernel) {
+  return elements_of(layer, kernel) / (kernel[-1] * kernel[-2]);
+}
+
+int64_t terms_of(const Layer& layer, LayerKind kind, const Shape& kernel, Compat compat) {
+  const bool is_exact = compat == Compat::kNone;
+  if (kind == LayerKind::kDepthwise || kind == LayerKind::kSeparable) return depthwise_taps(layer, kernel);
+  if (kind == LayerKind::kFoldedDepthwise && is_exact) return depthwise_taps(layer, kernel);
+  if (kind == LayerKind::kTransposed && is_exact) return transposed_terms(layer, kernel);
+  return without_last(layer, kernel);
+}
+
+// Positions at which the whole kernel is applied.
+int64_t positions_of(const Layer& layer, LayerKind kind, const LayerGeometry& geometry, Compat compat) {
+  const bool scatters = kind == LayerKind::kTransposed && compat == Compat::kNone;
+  const Shape& grid = scatters ? geometry.inputs[0] : geometry.output;
+  return without_last(layer, grid);
+}
+
+int64_t operations_of(const Layer& layer, LayerKind kind, const Shape& kernel, int64_t positions, Compat compat) {
+  const bool is_depthwise = kind == LayerKind::kDepthwise || kind == LayerKind::kFoldedDepthwise;
+  // The reference forgets the depth multiplier.
+  if (is_depthwise && compat != Compat::kNone) return positions * without_last(layer, kernel);
+  return positions * elements_of(layer, kernel);
+}
+
+std::string kernel_quantizer(LayerKind kind) {
+  switch (kind) {
+    case LayerKind::kDepthwise:
+    case LayerKind::kFoldedDepthwise:
+    case LayerKind::kSeparable:
+      return "depthwise_quantizer";
+    default:
+      return "kernel_quantizer";
+  }
+}
+
+}  // namespace
+
+int64_t elements_of(const Layer& layer, const Shape& shape) {
+  if (shape.is_fixed()) return shape.elements();
+  throw InvalidArgument(
+      "[cost] layer '{}' has the shape {}, whose size is not fixed. Give the model's input a fixed shape.", layer.name,
+      shape.str());
+}
+
+std::vector<KernelPart> kernel_parts(const Layer& layer, LayerKind kind, const LayerGeometry& geometry, Compat compat) {
+  const auto weights = graph::weight_shapes(layer, geometry.inputs);
+  const auto& [name, kernel] = weights.at(0);
+  const int64_t positions = positions_of(layer, kind, geometry, compat);
+  if (kind == LayerKind::kDense && compat != Compat::kNone && positions != 1)
+    throw Unsupported("[cost] QTools has no operation count for the dense layer '{}' with output {}; leave compat off.",
+                      layer.name, geometry.output.str());
+  std::vector<KernelPart> parts = {{.weight = name,
+                                    .quantizer = kernel_quantizer(kind),
+                                    .shape = kernel,
+                                    .terms = terms_of(layer, kind, kernel, compat),
+                                    .operation_count = operations_of(layer, kind, kernel, positions, compat)}};
+  for (const auto& [weight, shape] : weights) {
+    if (weight == "pointwise_kernel")
+      parts.push_back({.weight = weight,
+                       .quantizer = "pointwise_quantizer",
+                       .shape = shape,
+                       .terms = without_last(layer, shape),
+                       .operation_count = positions * elements_of(layer, shape)});
+    if (weight == "bias") parts.back().biases = elements_of(layer, shape);
+  }
+  return parts;
+}
+
+int64_t pool_area(const Layer& layer, LayerKind kind, const LayerGeometry& geometry) {
+  if (kind == LayerKind::kGlobalAveragePooling) return without_last(layer, geometry.inputs[0]);
+  int64_t area = 1;
+  for (const int64_t extent : layer.get_ints("pool_size")) area *= extent;
+  return area;
+}
+
+int64_t elementwise_count(const Layer& layer, LayerKind kind, const LayerGeometry& geometry, Compat compat) {
+  int64_t input = 0;
+  for (const Shape& shape : geometry.inputs) input = std::max(input, elements_of(layer, shape));
+  switch (kind) {
+    case LayerKind::kAveragePooling:
+    case LayerKind::kGlobalAveragePooling: {
+      const int64_t area = pool_area(layer, kind, geometry);
+      if (compat == Compat::kNone) return area * elements_of(layer, geometry.output);
+      // The reference counts one output position, and nothing for its own pooling layers.
+      return is_quantized_class(layer.class_name) ? 0 : area * geometry.inputs[0][-1];
+    }
+    case LayerKind::kUpSampling:
+      return elements_of(layer, geometry.output);
+    case LayerKind::kOther:
+      return 0;
+    default:
+      return input;
+  }
+}
+
+}  // namespace nibble::cost

@@ -1,0 +1,61 @@
+// nibble/cost/process_table.h
+// What an operation or a memory access costs in a semiconductor process, as data:
+// polynomials in the number of bits. A user's own process is a JSON file of the
+// same form as nibble/cost/tables/horowitz_45nm.json:
+//
+//   "fixed": {"mul": [c0, c1, c2], ...}   c0 + c1 x + c2 x^2 pJ per use, x = gate bits
+//   "fp16", "fp32": {"add": [...], "mul": [...]}
+//   "sram": [...]    pJ per word access, x = log2(bits of the memory)
+//   "dram": [...]    pJ per transfer, x = bits moved
+//   "word_bits": 64
+// Every value is clamped at 0 from below.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nibble/cost/operator.h"
+
+namespace nibble::cost {
+
+// Coefficients in ascending order.
+struct Polynomial {
+  std::vector<double> coefficients;
+  double operator()(double x) const;  // >= 0
+  bool operator==(const Polynomial&) const = default;
+};
+
+struct ProcessTable {
+  std::string name;
+  std::string source;
+  int word_bits = 64;
+  std::map<Gate, Polynomial> fixed;  // all six gates
+  std::map<Gate, Polynomial> fp16;   // kAdd and kMul
+  std::map<Gate, Polynomial> fp32;
+  Polynomial sram;
+  Polynomial dram;
+  bool operator==(const ProcessTable&) const = default;
+
+  // Energy of one use of a gate whose output has type `result`, pJ. Floats of up to 16 bits use the
+  // fp16 rows, wider ones fp32; a gate that a float unit lacks costs its adder.
+  double gate_pj(Gate gate, const QuantizerType& result, double gate_bits) const;
+
+  // Moving `bits` to or from a memory of at least `min_memory_bits`, pJ. 0 bits cost nothing.
+  double sram_pj(int64_t bits, int64_t min_memory_bits) const;
+  double dram_pj(int64_t bits) const;
+};
+
+// 45 nm numbers of M. Horowitz, ISSCC 2014, as QTools uses them. The default everywhere.
+const ProcessTable& horowitz_45nm();
+
+//   throws  InvalidArgument naming the key that is missing, unknown or not a list of finite numbers
+ProcessTable parse_process_table(std::string_view json_text);
+//   throws  IoError if the file cannot be read, CorruptFile if it is not JSON, and as above
+ProcessTable load_process_table(const std::filesystem::path& path);
+
+extern const std::string_view kHorowitz45nmJson;
+
+}  // namespace nibble::cost
