@@ -40,9 +40,11 @@ void add_area(const json& row, graph::Model& model, graph::Layer& layer) {
   const json& returned = row.at("returned").at(layer.name);
   if (!returned.contains("pool_area")) return;
   const int64_t area = static_cast<int64_t>(returned.at("pool_area").get<double>());
-  layer.attributes["pool_size"] = std::vector<int64_t>{area, 1};
-  graph::Layer input =
-      graph::make_layer("InputLayer", "input", {{"batch_shape", std::vector<int64_t>{-1, area, 1, 2}}});
+  std::map<std::string, graph::Attribute> attributes = {
+      {"average_quantizer", layer.get_quantizer("average_quantizer")}};
+  if (layer.class_name == "QAveragePooling2D") attributes["pool_size"] = std::vector<int64_t>{area, 1};
+  layer = graph::make_layer(layer.class_name, layer.name, std::move(attributes));
+  graph::Layer input = graph::make_layer("InputLayer", "input", {{"shape", std::vector<int64_t>{area, 1, 2}}});
   layer.inputs = {"input"};
   model.inputs = {"input"};
   model.layers.push_back(std::move(input));

@@ -1,0 +1,135 @@
+#include "nibble/transform/finalize.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "nibble/core/error.h"
+#include "nibble/transform/inspect.h"
+
+namespace nibble::transform {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// One dense layer of 2 inputs and 3 units behind an input.
+graph::Model dense_model(const std::string& kernel_quantizer, const std::string& bias_quantizer,
+                         std::vector<float> kernel) {
+  graph::Model model;
+  model.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{2}}}));
+  std::map<std::string, graph::Attribute> attributes = {{"units", int64_t{3}}};
+  if (!kernel_quantizer.empty()) attributes["kernel_quantizer"] = kernel_quantizer;
+  if (!bias_quantizer.empty()) attributes["bias_quantizer"] = bias_quantizer;
+  graph::Layer dense = graph::make_layer("QDense", "dense", std::move(attributes));
+  dense.inputs = {"in"};
+  dense.weights = {{"kernel", Tensor(Shape{2, 3}, std::move(kernel))}, {"bias", Tensor(Shape{3}, {0.3f, -0.6f, 0.1f})}};
+  model.layers.push_back(std::move(dense));
+  model.inputs = {"in"};
+  model.outputs = {"dense"};
+  return model;
+}
+
+const std::vector<float> kKernel = {0.3f, -0.55f, 1.7f, -0.02f, 0.26f, -1.2f};
+
+TEST(Finalize, WritesQuantizedValuesBackAndTellsTheirCodes) {
+  const Finalized result = finalize(dense_model("quantized_bits(4,0,1,alpha=1.0)", "quantized_bits(4,0,1)", kKernel));
+  const FinalizedWeight& kernel = result.layers.at(0).weights.at(0);
+  ASSERT_TRUE(kernel.encoded.has_value());
+  EXPECT_THAT(kernel.encoded->codes, ElementsAre(2, -4, 7, 0, 2, -7));
+  EXPECT_EQ(result.model.layer("dense").weights[0].value,
+            Tensor(Shape({2, 3}), {0.25f, -0.5f, 0.875f, 0, 0.25f, -0.875f}));
+  EXPECT_TRUE(result.warnings.empty());
+}
+
+TEST(Finalize, TwiceIsOnceForFixedScales) {
+  const Finalized once = finalize(dense_model("quantized_bits(4,0,1,alpha=1.0)", "quantized_po2(4)", kKernel));
+  EXPECT_EQ(finalize(once.model).model, once.model);
+}
+
+TEST(Finalize, SaysWhatStaysFloat) {
+  const Finalized result = finalize(dense_model("quantized_bits(4,0,1,alpha=1.0)", "", kKernel));
+  EXPECT_THAT(result.warnings, Contains(HasSubstr("bias has no quantizer")));
+}
+
+TEST(Finalize, AModelWithoutWeightsIsRefused) {
+  graph::Model model = dense_model("quantized_bits(4,0,1,alpha=1.0)", "", kKernel);
+  model.layer("dense").weights.clear();
+  EXPECT_THROW(finalize(model), InvalidArgument);
+}
+
+TEST(Finalize, SignsStayAlignedWithWeights) {
+  const graph::Model model = dense_model("quantized_bits(4,0,1,alpha='auto_po2')", "quantized_po2(4)", kKernel);
+  const Finalized result = finalize(model);
+  EXPECT_EQ(qkeras_weights(result).at("dense").at("signs").size(), 2u);
+  // The reference leaves out the entry of the auto_po2 kernel.
+  EXPECT_EQ(qkeras_weights(result, Compatibility::kQkeras).at("dense").at("signs").size(), 1u);
+}
+
+TEST(Finalize, BatchNormWithoutCenterKeepsItsQuantizersInPlace) {
+  graph::Model model;
+  model.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{2}}}));
+  graph::Layer bn = graph::make_layer(
+      "QBatchNormalization", "bn",
+      {{"center", false}, {"mean_quantizer", "quantized_bits(4,1,1)"}, {"beta_quantizer", "quantized_bits(2,1,1)"}});
+  bn.inputs = {"in"};
+  bn.weights = {{"gamma", Tensor(Shape{2}, {1.0f, 1.0f})},
+                {"moving_mean", Tensor(Shape{2}, {0.3f, -0.6f})},
+                {"moving_variance", Tensor(Shape{2}, {1.0f, 1.0f})}};
+  model.layers.push_back(bn);
+  const Finalized result = finalize(model);
+  EXPECT_EQ(result.layers.at(0).weights.at(1).value, Tensor(Shape({2}), {0.25f, -0.5f}));  // 4 bits, step 1/4
+}
+
+TEST(Inspect, AnswersTheQuestionOfSeed0) {
+  // alpha='auto' leaves scales that no shift can do, and the file looks like floats.
+  const graph::Model model =
+      dense_model("quantized_bits(4,0,1,alpha='auto')", "quantized_bits(4,0,1,alpha=1.0)", kKernel);
+  const Inspection before = inspect(model);
+  EXPECT_FALSE(before.weights.at(0).is_on_grid);
+  EXPECT_THAT(before.warnings, Contains(HasSubstr("nibble finalize")));
+  const Inspection after = inspect(finalize(model).model);
+  EXPECT_TRUE(after.weights.at(0).is_on_grid);
+  EXPECT_FALSE(after.weights.at(0).scale_is_power_of_two);
+  EXPECT_THAT(after.warnings, Contains(HasSubstr("not powers of two")));
+  EXPECT_THAT(after.warnings, Not(Contains(HasSubstr("nibble finalize"))));
+}
+
+TEST(Inspect, CountsCodes) {
+  const Inspection result = inspect(dense_model("quantized_bits(4,0,1,alpha=1.0)", "quantized_bits(4,0,1)", kKernel));
+  const WeightInspection& kernel = result.weights.at(0);
+  EXPECT_EQ(kernel.bit_width, 4);
+  EXPECT_EQ(kernel.code_min, -7);
+  EXPECT_EQ(kernel.code_max, 7);
+  EXPECT_EQ(kernel.histogram, (std::map<int32_t, int64_t>{{-7, 1}, {-4, 1}, {0, 1}, {2, 2}, {7, 1}}));
+  EXPECT_DOUBLE_EQ(kernel.saturated_share, 2.0 / 6);
+  EXPECT_DOUBLE_EQ(kernel.clipped_share, 2.0 / 6);
+  EXPECT_DOUBLE_EQ(kernel.zero_share, 1.0 / 6);
+  EXPECT_FLOAT_EQ(static_cast<float>(kernel.max_error), 1.7f - 0.875f);
+}
+
+TEST(Inspect, FinalizedPowerOfTwoScalesAreRecognised) {
+  const Inspection result =
+      inspect(finalize(dense_model("quantized_bits(3,0,1,alpha='auto_po2')", "quantized_po2(4)", kKernel)).model);
+  EXPECT_TRUE(result.weights.at(0).is_on_grid);
+  EXPECT_TRUE(result.weights.at(0).scale_is_power_of_two);
+  EXPECT_TRUE(result.weights.at(1).is_power_of_two_code);
+  EXPECT_TRUE(result.weights.at(1).is_on_grid);
+}
+
+TEST(Inspect, FloatLayersAreNamed) {
+  graph::Model model;
+  model.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{2}}}));
+  graph::Layer bn = graph::make_layer("BatchNormalization", "bn", {});
+  bn.inputs = {"in"};
+  model.layers.push_back(bn);
+  EXPECT_THROW(inspect(model), InvalidArgument);
+  graph::initialize_weights(model, 1);
+  EXPECT_THAT(inspect(model).warnings, Contains(HasSubstr("'bn' (BatchNormalization) stays float")));
+}
+
+}  // namespace
+}  // namespace nibble::transform
