@@ -270,6 +270,8 @@ int64_t Storage::revision() const {
   });
 }
 
+int64_t Storage::lease_ms() const { return impl_->options.lease_ms; }
+
 bool Storage::is_over() const {
   return impl_->database.read("read the study", [&](soci::session& sql) {
     const Progress progress = read_progress(sql);

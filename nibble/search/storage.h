@@ -67,6 +67,7 @@ class Storage {
   std::vector<Step> steps(int number) const;
   // Grows with every change, so that a viewer can ask cheaply whether there is anything new.
   int64_t revision() const;
+  int64_t lease_ms() const;
   // No trial is waiting or running, and there will be no new one.
   bool is_over() const;
 

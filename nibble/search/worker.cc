@@ -1,0 +1,127 @@
+#include "nibble/search/worker.h"
+
+#include <chrono>
+#include <cmath>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+#include "nibble/search/worker_id.h"
+
+namespace nibble::search {
+namespace fs = std::filesystem;
+namespace {
+
+using std::chrono::milliseconds;
+
+// Keeps one trial's lease alive, and passes on when the runner should stop.
+class Heartbeat {
+ public:
+  Heartbeat(Storage& storage, const Storage::Claim& claim, const std::atomic<bool>* user_stop)
+      : storage_(storage), claim_(claim), user_stop_(user_stop), thread_([this] { beat(); }) {}
+
+  ~Heartbeat() {
+    {
+      const std::lock_guard guard(mutex_);
+      done_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+
+  const std::atomic<bool>& stop() const { return stop_; }
+  void lose() { stop_ = lost_ = true; }
+  bool lost() const { return lost_; }
+  bool stopped_by_user() const { return user_stop_ != nullptr && *user_stop_; }
+
+ private:
+  void beat() {
+    const milliseconds period(std::max<int64_t>(1, storage_.lease_ms() / 4));
+    auto next = std::chrono::steady_clock::now() + period;
+    std::unique_lock lock(mutex_);
+    while (!done_) {
+      // Short waits, so that Ctrl-C is passed on quickly.
+      wake_.wait_for(lock, std::min(period, milliseconds(50)));
+      if (stopped_by_user()) stop_ = true;
+      if (done_ || std::chrono::steady_clock::now() < next) continue;
+      next = std::chrono::steady_clock::now() + period;
+      lock.unlock();
+      renew();
+      lock.lock();
+    }
+  }
+
+  void renew() {
+    try {
+      if (!storage_.renew(claim_)) lose();
+    } catch (const Error&) {
+      // The lease may survive until the next try; if not, the final compare-and-set says so.
+    }
+  }
+
+  Storage& storage_;
+  const Storage::Claim& claim_;
+  const std::atomic<bool>* user_stop_;
+  std::atomic<bool> stop_ = false, lost_ = false;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool done_ = false;
+  std::thread thread_;  // last: it uses all of the above
+};
+
+// Runs one trial; true if it is finished for good.
+bool run_one(Storage& storage, const Storage::Claim& claim, TrialRunner& runner, const WorkerOptions& options) {
+  const fs::path relative = trial_directory(claim.number);
+  Heartbeat heartbeat(storage, claim, options.stop);
+  const auto report = [&](const Step& step) {
+    if (!storage.report(claim, step)) heartbeat.lose();
+  };
+  try {
+    make_directories(options.directory / relative);
+    const TrialResult result = runner.run({claim, options.directory / relative, heartbeat.stop(), report});
+    if (heartbeat.lost()) return false;
+    if (result.stopped) {
+      storage.release(claim);
+      return false;
+    }
+    if (!std::isfinite(result.score)) {
+      return storage.fail(claim, fmt::format("its score is {}", result.score));
+    }
+    const std::string artifact = result.artifact.empty() ? "" : (relative / result.artifact).generic_string();
+    return storage.complete(claim, result.score, result.metrics, artifact);
+  } catch (const IoError&) {
+    storage.release(claim);
+    throw;
+  } catch (const std::bad_alloc&) {
+    return storage.fail(claim, "out of memory");
+  } catch (const std::exception& error) {
+    return storage.fail(claim, error.what());
+  }
+}
+
+}  // namespace
+
+fs::path trial_directory(int number) { return fs::path("trials") / fmt::format("{:04}", number); }
+
+int run_trials(Storage& storage, const SearchSpace& space, const Sampler& sampler, TrialRunner& runner,
+               const WorkerOptions& options) {
+  const std::string id = options.id.empty() ? this_worker_id() : options.id;
+  const auto stopped = [&] { return options.stop != nullptr && *options.stop; };
+  int finished = 0;
+  while (!stopped()) {
+    const auto claim = storage.claim(id, space, sampler);
+    if (claim) {
+      if (run_one(storage, *claim, runner, options)) ++finished;
+    } else if (storage.is_over()) {
+      break;
+    } else {
+      // Others work on the last trials; one of them may die and leave its trial to us.
+      std::this_thread::sleep_for(milliseconds(options.poll_ms));
+    }
+  }
+  return finished;
+}
+
+}  // namespace nibble::search

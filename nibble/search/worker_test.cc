@@ -1,0 +1,148 @@
+#include "nibble/search/worker.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "nibble/core/error.h"
+#include "nibble/search/random_sampler.h"
+#include "support/golden.h"
+
+namespace nibble::search {
+namespace {
+namespace fs = std::filesystem;
+
+const SearchSpace kSpace = {{"a", {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}}};
+const RandomSampler kSampler(1);
+
+// An objective made of a function.
+class FunctionRunner final : public TrialRunner {
+ public:
+  using Function = std::function<TrialResult(const TrialContext&)>;
+  explicit FunctionRunner(Function function) : function_(std::move(function)) {}
+  TrialResult run(const TrialContext& context) override { return function_(context); }
+
+ private:
+  Function function_;
+};
+
+double value_of(const TrialContext& context) { return std::stod(context.claim.values.at("a")); }
+
+struct Study {
+  explicit Study(const std::string& name, int max_trials, int64_t lease_ms = 60'000)
+      : directory(testing::scratch_dir(name)),
+        storage(Storage::create(directory / "study.db", {.name = name, .max_trials = max_trials},
+                                {.lease_ms = lease_ms})) {}
+  int run(FunctionRunner::Function function, const std::atomic<bool>* stop = nullptr) {
+    FunctionRunner runner(std::move(function));
+    return run_trials(storage, kSpace, kSampler, runner,
+                      {.id = "", .directory = directory, .stop = stop, .poll_ms = 5});
+  }
+  fs::path directory;
+  Storage storage;
+};
+
+TEST(Worker, RunsAllTrialsInTheirDirectories) {
+  Study study("worker_all", 5);
+  const int finished = study.run([](const TrialContext& context) {
+    EXPECT_TRUE(fs::is_directory(context.directory));
+    std::ofstream(context.directory / "model.keras") << "weights";
+    context.report({1, {{"score", value_of(context)}}});
+    return TrialResult{.score = value_of(context), .metrics = {{"accuracy", 1.0}}, .artifact = "model.keras"};
+  });
+  EXPECT_EQ(finished, 5);
+  EXPECT_TRUE(study.storage.is_over());
+  for (const Trial& trial : study.storage.trials()) {
+    EXPECT_EQ(trial.state, TrialState::kCompleted);
+    EXPECT_EQ(*trial.score, std::stod(trial.values.at("a")));
+    EXPECT_EQ(trial.artifact, fmt::format("trials/{:04}/model.keras", trial.number));
+    EXPECT_TRUE(fs::exists(study.directory / trial.artifact));
+    EXPECT_EQ(study.storage.steps(trial.number).size(), 1u);
+  }
+}
+
+TEST(Worker, AFailedTrialDoesNotEndTheSearch) {
+  Study study("worker_failures", 4);
+  int calls = 0;
+  study.run([&](const TrialContext&) -> TrialResult {
+    switch (calls++) {
+      case 0:
+        throw InvalidArgument("[fit] the loss became nan in epoch 1, step 3.");
+      case 1:
+        throw std::bad_alloc();
+      case 2:
+        return {.score = std::nan("")};
+      default:
+        return {.score = 0.5};
+    }
+  });
+  const auto trials = study.storage.trials();
+  ASSERT_EQ(trials.size(), 4u);
+  const char* reasons[] = {"[fit] the loss became nan in epoch 1, step 3.", "out of memory", "its score is nan", ""};
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(trials[i].state, i < 3 ? TrialState::kFailed : TrialState::kCompleted);
+    EXPECT_EQ(trials[i].reason, reasons[i]);
+  }
+}
+
+TEST(Worker, AFullDiskReleasesTheTrialAndEndsTheWorker) {
+  Study study("worker_io", 2);
+  EXPECT_THROW(study.run([](const TrialContext&) -> TrialResult { throw IoError("the disk is full"); }), IoError);
+  ASSERT_EQ(study.storage.trials().size(), 1u);
+  EXPECT_EQ(study.storage.trials()[0].state, TrialState::kWaiting);
+}
+
+TEST(Worker, StopReleasesTheTrialThatAnotherGoesOnWith) {
+  Study study("worker_stop", 2);
+  std::atomic<bool> stop = false;
+  int finished = study.run(
+      [&](const TrialContext& context) {
+        context.report({1, {{"score", 0.25}}});
+        stop = true;
+        while (!context.stop) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        return TrialResult{.stopped = true};
+      },
+      &stop);
+  EXPECT_EQ(finished, 0);
+  EXPECT_EQ(study.storage.trials()[0].state, TrialState::kWaiting);
+  std::vector<size_t> steps_before;
+  finished = study.run([&](const TrialContext& context) {
+    steps_before.push_back(context.claim.steps.size());
+    return TrialResult{.score = 1.0};
+  });
+  EXPECT_EQ(finished, 2);
+  EXPECT_EQ(steps_before, (std::vector<size_t>{1, 0}));
+}
+
+TEST(Worker, TheLeaseIsRenewedWhileATrialRuns) {
+  Study study("worker_lease", 1, /*lease_ms=*/1000);
+  Storage other = Storage::open(study.directory / "study.db", {.lease_ms = 1000});
+  study.run([&](const TrialContext&) {
+    for (int i = 0; i < 15; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      EXPECT_FALSE(other.claim("thief", kSpace, kSampler).has_value());
+    }
+    return TrialResult{.score = 1.0};
+  });
+  EXPECT_EQ(study.storage.trials()[0].attempts, 1);
+}
+
+TEST(Worker, AWorkerThatLostItsTrialSaysNothing) {
+  Study study("worker_lost", 1);
+  const int finished = study.run([&](const TrialContext& context) {
+    if (context.claim.attempt > 1) return TrialResult{.score = 2.0};
+    study.storage.release(context.claim);  // as if the lease had run out while this one hung
+    context.report({1, {}});
+    EXPECT_TRUE(context.stop);
+    return TrialResult{.score = 1.0};
+  });
+  EXPECT_EQ(finished, 1);
+  EXPECT_EQ(study.storage.trials()[0].score, 2.0);
+  EXPECT_TRUE(study.storage.steps(0).empty());
+}
+
+}  // namespace
+}  // namespace nibble::search
