@@ -16,12 +16,12 @@ namespace nibble::quant {
 
 struct BinaryParams {
   bool use_01 = false;  // values {0, 1} * scale instead of {-1, 1} * scale
-  Alpha alpha;
+  Alpha alpha = {};
   bool use_stochastic_rounding = false;
-  std::optional<IntegerOrList> scale_axis;
-  std::optional<IntegerOrList> elements_per_scale;
-  std::optional<int> min_po2_exponent;
-  std::optional<int> max_po2_exponent;
+  std::optional<IntegerOrList> scale_axis = {};
+  std::optional<IntegerOrList> elements_per_scale = {};
+  std::optional<int> min_po2_exponent = {};
+  std::optional<int> max_po2_exponent = {};
   bool operator==(const BinaryParams&) const = default;
 };
 

@@ -106,8 +106,7 @@ std::vector<float> QuantizedBits::fitted_integers(const Tensor& t, const Tensor&
 
 Tensor QuantizedBits::search_step(const Tensor& t) const {
   const float levels = 2.0f * (std::exp2(static_cast<float>(params_.bits - 1)) - 1.0f);
-  const Shape blocks = t.shape().rank() > 1 ? scale_shape(params_.scale_axis, t.shape())
-                                            : Shape(std::vector<int64_t>(static_cast<size_t>(t.shape().rank()), 1));
+  const Shape blocks = statistics_shape(params_.scale_axis, t.shape());
   Tensor step = block_max(t.data(), t.shape(), blocks, /*magnitude=*/true);
   for (float& value : step.data()) value = value * 2.0f / levels;
   return step;

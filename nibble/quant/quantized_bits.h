@@ -20,15 +20,15 @@ struct QuantizedBitsParams {
   int integer = 0;                       // bits before the binary point, may be negative
   bool symmetric = false;                // drop the lowest code; always on with a fitted scale
   bool keep_negative = true;             // false: codes start at 0 (fixed alpha only)
-  Alpha alpha;                           // multiplies the output; "auto", "auto_po2": fitted
+  Alpha alpha = {};                      // multiplies the output; "auto", "auto_po2": fitted
   bool use_stochastic_rounding = false;  // training, fixed alpha
-  std::optional<IntegerOrList> scale_axis;
-  Number qnoise_factor = 1.0;                       // 0: x itself, 1: quantized
-  bool use_ste = true;                              // false: gradient 1 - qnoise_factor
-  std::optional<IntegerOrList> elements_per_scale;  // "auto_po2" only
-  std::optional<int> min_po2_exponent;              // "auto_po2" only: bounds of the step in units of mi
-  std::optional<int> max_po2_exponent;
-  std::optional<Tensor> post_training_scale;  // a frozen scale attribute, with a fitted alpha only
+  std::optional<IntegerOrList> scale_axis = {};
+  Number qnoise_factor = 1.0;                            // 0: x itself, 1: quantized
+  bool use_ste = true;                                   // false: gradient 1 - qnoise_factor
+  std::optional<IntegerOrList> elements_per_scale = {};  // "auto_po2" only
+  std::optional<int> min_po2_exponent = {};              // "auto_po2" only: bounds of the step in units of mi
+  std::optional<int> max_po2_exponent = {};
+  std::optional<Tensor> post_training_scale = {};  // a frozen scale attribute, with a fitted alpha only
   bool operator==(const QuantizedBitsParams&) const = default;
 };
 

@@ -19,7 +19,7 @@ struct QuantizedReluParams {
   bool use_sigmoid = false;
   Number negative_slope = 0.0;           // 0 or a power of two
   bool use_stochastic_rounding = false;  // training; to half steps, as in the reference
-  std::optional<Number> relu_upper_bound;
+  std::optional<Number> relu_upper_bound = {};
   bool is_quantized_clip = true;  // gradient ends at the largest code; false: at relu_upper_bound
   Number qnoise_factor = 1.0;
   bool use_ste = true;

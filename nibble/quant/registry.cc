@@ -6,11 +6,21 @@
 
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
+#include "nibble/quant/bernoulli.h"
 #include "nibble/quant/binary.h"
 #include "nibble/quant/plain_functions.h"
 #include "nibble/quant/quantized_bits.h"
+#include "nibble/quant/quantized_hswish.h"
+#include "nibble/quant/quantized_linear.h"
+#include "nibble/quant/quantized_po2.h"
 #include "nibble/quant/quantized_relu.h"
+#include "nibble/quant/quantized_relu_po2.h"
+#include "nibble/quant/quantized_sigmoid.h"
+#include "nibble/quant/quantized_tanh.h"
+#include "nibble/quant/quantized_ulaw.h"
 #include "nibble/quant/quantizer.h"
+#include "nibble/quant/stochastic_binary.h"
+#include "nibble/quant/stochastic_ternary.h"
 #include "nibble/quant/ternary.h"
 
 namespace nibble::quant {
@@ -25,10 +35,16 @@ QuantizerPtr make_from_call(const CallExpression& call) {
   return std::make_shared<Q>(std::move(params));
 }
 
+// Keys that the reference's get_config() writes although its constructor refuses them.
+std::vector<std::string> keys_without_effect(std::string_view class_name) {
+  if (class_name == QuantizedHswish::kName) return {"keep_negative", "post_training_scale"};
+  return {};
+}
+
 template <class Q>
 QuantizerPtr make_from_config(const json& config) {
   typename Q::Params params;
-  read_config(Q::kName, config, fields(params));
+  read_config(Q::kName, config, fields(params), keys_without_effect(Q::kName));
   return std::make_shared<Q>(std::move(params));
 }
 
@@ -64,9 +80,19 @@ class Registry {
 
  private:
   Registry() {
+    add_class<Bernoulli>();
     add_class<Binary>();
     add_class<QuantizedBits>();
+    add_class<QuantizedHswish>();
+    add_class<QuantizedLinear>();
+    add_class<QuantizedPo2>();
     add_class<QuantizedRelu>();
+    add_class<QuantizedReluPo2>();
+    add_class<QuantizedSigmoid>();
+    add_class<QuantizedTanh>();
+    add_class<QuantizedUlaw>();
+    add_class<StochasticBinary>();
+    add_class<StochasticTernary>();
     add_class<Ternary>();
   }
 

@@ -24,7 +24,9 @@ inline float sign_or_one(float v) { return v >= 0.0f ? 1.0f : (v < 0.0f ? -1.0f 
 inline float clip(float v, float low, float high) { return v < low ? low : (v > high ? high : v); }
 
 // x where x > 0, else slope * x.
-inline float leaky_relu(float x, float slope) { return x > 0.0f || std::isnan(x) ? x : slope * x; }
+inline float leaky_relu(float x, float slope) {
+  return x > 0.0f || std::isnan(x) ? x : (slope == 0.0f ? 0.0f : slope * x);
+}
 
 // log2 as the reference has it: a quotient of float32 logarithms, off by a bit here and there.
 inline float log2_quotient(float v) { return std::log(v) / kLn2; }

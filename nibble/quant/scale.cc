@@ -43,6 +43,11 @@ Shape scale_shape(const std::optional<IntegerOrList>& scale_axis, const Shape& x
   return shape;
 }
 
+Shape statistics_shape(const std::optional<IntegerOrList>& scale_axis, const Shape& x) {
+  if (x.rank() > 1) return scale_shape(scale_axis, x);
+  return Shape(std::vector<int64_t>(static_cast<size_t>(x.rank()), 1));
+}
+
 Shape group_shape(const ScaleRule& rule, const Shape& x) {
   Shape shape = scale_shape(rule.scale_axis, x);
   if (!rule.elements_per_scale) return shape;

@@ -16,7 +16,7 @@ namespace nibble::quant {
 
 // How many scales there are and what bounds them.
 struct ScaleRule {
-  Alpha alpha;
+  Alpha alpha = {};
   std::optional<IntegerOrList> scale_axis = {};          // None: one scale per index of the last axis
   std::optional<IntegerOrList> elements_per_scale = {};  // None: one; else that many neighbours share one
   std::optional<int> min_po2_exponent = {};              // bounds of an "auto_po2" scale
@@ -27,6 +27,9 @@ struct ScaleRule {
 // looked at.
 //   throws  InvalidArgument if an axis is not x's
 Shape scale_shape(const std::optional<IntegerOrList>& scale_axis, const Shape& x);
+
+// Blocks over which maxima and deviations are taken: scale_shape, but a vector is one block.
+Shape statistics_shape(const std::optional<IntegerOrList>& scale_axis, const Shape& x);
 
 // As scale_shape, with elements_per_scale: the number of groups on every axis.
 //   throws  InvalidArgument if it does not divide the axis, or does not go with scale_axis

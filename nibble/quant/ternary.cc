@@ -23,8 +23,7 @@ Fields fields(TernaryParams& p) {
 }
 
 Tensor initial_ternary_scale(const Alpha& alpha, const Tensor& x) {
-  const Shape blocks = x.shape().rank() > 1 ? scale_shape(std::nullopt, x.shape())
-                                            : Shape(std::vector<int64_t>(static_cast<size_t>(x.shape().rank()), 1));
+  const Shape blocks = statistics_shape(std::nullopt, x.shape());
   Tensor scale = block_max(x.data(), x.shape(), blocks, /*magnitude=*/true);
   for (float& value : scale.data()) {
     value = 2.0f * value / 3.0f;

@@ -17,8 +17,8 @@
 namespace nibble::quant {
 
 struct TernaryParams {
-  Alpha alpha;
-  std::optional<Number> threshold;       // None: 0.33; only with a fixed alpha
+  Alpha alpha = {};
+  std::optional<Number> threshold = {};  // None: 0.33; only with a fixed alpha
   bool use_stochastic_rounding = false;  // training, fitted alpha: x / s is rounded at random to thirds
   int number_of_unrolls = 5;             // fitted alpha: how often scale and codes are refitted, >= 1
   bool operator==(const TernaryParams&) const = default;
