@@ -78,9 +78,12 @@ class ReportPage : public ::testing::Test {
     }
   }
 
-  Page open(const ReportData& data, const std::string& name) {
+  // Opens the report of `data`; `script` then plays the reader.
+  Page open(const ReportData& data, const std::string& name, const std::string& script = "") {
     const fs::path page = nibble::testing::scratch_dir(name) / "report.html";
-    write_report(data, page);
+    std::string html = render_report(data);
+    html.insert(html.find("</body>"), "<script type=\"module\">" + script + "</script>");
+    write_file(page, html);
     return open_page(page);
   }
 };
@@ -106,6 +109,44 @@ TEST_F(ReportPage, PlainTrainingLeavesOutWhatItDoesNotHave) {
   EXPECT_EQ(page.console, "");
   EXPECT_EQ(section_ids(page.dom), (std::vector<std::string>{"training", "settings"}));
   EXPECT_EQ(count(page.dom, "<svg"), 2);
+}
+
+TEST_F(ReportPage, PickingATrialShowsItInChartTableAndCurves) {
+  const Page page = open(sample_search_report(), "picking_page", R"(
+    document.querySelector('[aria-label="Show trial 5"]').click();
+    const heads = [...document.querySelectorAll('#trials .sort')];
+    heads.find((head) => head.textContent === 'Trial').click();
+    const rows = [...document.querySelectorAll('#trials tbody th')].map((cell) => cell.textContent);
+    const facts = {
+      panel: document.querySelector('.panel h3').textContent.trim(),
+      current: document.querySelector('#trials [aria-current] th').textContent,
+      compare: document.querySelector('#compare').selectedOptions[0].textContent,
+      sorted: document.querySelector('#trials [aria-sort]').textContent,
+      order: rows.slice(0, 3).join(' '),
+    };
+    document.body.append(Object.entries(facts).map(([name, value]) => `[${name}: ${value}]`).join(''));)");
+  EXPECT_EQ(page.console, "");
+  EXPECT_NE(page.dom.find("[panel: Trial 5][current: 5][compare: trial 5][sorted: Trial][order: 0 1 2]"),
+            std::string::npos)
+      << page.dom.substr(page.dom.size() > 400 ? page.dom.size() - 400 : 0);
+}
+
+TEST_F(ReportPage, PointingAtAPointTellsItsTrial) {
+  const Page page = open(sample_search_report(), "pointing_page", R"(
+    setTimeout(() => {
+      const chart = document.querySelector('#tradeoff .chart');
+      const surface = chart.querySelector('svg').parentElement;
+      const box = surface.getBoundingClientRect();
+      // Passes over the whole chart until a point answers.
+      for (let y = 0; y < box.height && !document.querySelector('.tip'); y += 4) {
+        for (let x = 0; x < box.width && !document.querySelector('.tip'); x += 4) {
+          const at = { bubbles: true, clientX: box.left + x, clientY: box.top + y };
+          surface.dispatchEvent(new MouseEvent('mousemove', at));
+        }
+      }
+    }, 100);)");
+  EXPECT_EQ(page.console, "");
+  EXPECT_TRUE(std::regex_search(page.dom, std::regex("class=\"tip\"><strong>Trial [0-9]+</strong>")));
 }
 
 // The barest data that is allowed, and texts that look like markup.

@@ -82,6 +82,6 @@ export const code = (value: number): string => (value < 0 ? MINUS + String(-valu
 export function scale(value: Maybe): string {
   if (!isKnown(value)) return NONE;
   const exponent = value > 0 ? Math.log2(value) : NaN;
-  if (Number.isInteger(exponent)) return powerOfTwo(exponent);
+  if (Number.isInteger(exponent) && exponent !== 0) return powerOfTwo(exponent);
   return String(Number(value.toPrecision(4)));
 }

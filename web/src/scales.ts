@@ -12,21 +12,28 @@ export interface AxisScale {
   toAxis: (value: number) => number;
 }
 
-const STEPS: readonly (readonly number[])[] = [[1], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9]];
+// Steps within a decade, the roundest first.
+const STEPS: readonly (readonly number[])[] = [[1], [2, 5], [3], [1.5, 7], [4, 6, 8, 9], [1.1, 1.2, 1.3, 1.4, 1.6, 1.8]];
 
-/** Round values in [low, high] (both > 0), ascending: at least `wanted` where the finest steps allow it. */
+/**
+ * Round values in [low, high] (both > 0), ascending: rounder ones first, finer ones only while there are fewer than
+ * `wanted` and where they do not crowd the axis.
+ */
 export function logTicks(low: number, high: number, wanted = 4): number[] {
-  let ticks: number[] = [];
+  const gap = Math.log10(high / low) / 9;
+  const ticks: number[] = [];
+  const fits = (tick: number): boolean =>
+    tick >= low && tick <= high && ticks.every((other) => Math.abs(Math.log10(tick / other)) >= gap);
   for (const steps of STEPS) {
-    ticks = [];
-    for (let decade = Math.floor(Math.log10(low)); decade <= Math.log10(high); ++decade) {
-      // toPrecision removes the dust of powers such as 3e-1.
-      for (const step of steps) ticks.push(Number((step * 10 ** decade).toPrecision(3)));
-    }
-    ticks = ticks.filter((tick) => tick >= low && tick <= high);
     if (ticks.length >= wanted) break;
+    for (let decade = Math.floor(Math.log10(low)); decade <= Math.log10(high); ++decade) {
+      for (const step of steps) {
+        const tick = Number((step * 10 ** decade).toPrecision(3)); // without the dust of powers such as 3e-1
+        if (fits(tick)) ticks.push(tick);
+      }
+    }
   }
-  return ticks;
+  return ticks.sort((a, b) => a - b);
 }
 
 function padded(low: number, high: number, part: number): [number, number] {

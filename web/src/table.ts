@@ -1,6 +1,7 @@
 // Tables that can be sorted by their column heads.
 import { element } from "./dom";
 import type { Child } from "./dom";
+import { sorted } from "./sort";
 
 export interface Column<Row> {
   head: string;
@@ -19,19 +20,6 @@ export interface TableOptions<Row> {
   sortBy?: { column: number; descending: boolean };
   decorate?: (tr: HTMLTableRowElement, row: Row) => void;
   totals?: readonly Child[];
-}
-
-type Key = number | string | undefined;
-
-/** Rows in order of a key, equal keys in their old order, unknown ones last. */
-export function sorted<Row>(rows: readonly Row[], key: (row: Row) => Key, descending: boolean): Row[] {
-  const compare = (a: Key, b: Key): number => {
-    if (a === undefined || b === undefined) return Number(a === undefined) - Number(b === undefined);
-    const order =
-      typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
-    return descending ? -order : order;
-  };
-  return [...rows].sort((a, b) => compare(key(a), key(b)));
 }
 
 export function table<Row>(options: TableOptions<Row>): HTMLElement {

@@ -64,6 +64,7 @@ function figures(report: Report, outcome: Outcome): HTMLElement {
   };
   add(figure("Accuracy", percent(outcome.accuracy), "%", accuracyNote(report, outcome)));
   add(figure("Retrained accuracy", percent(outcome.retrained_accuracy), "%", "the same quantizers, trained on"));
+  if (!isKnown(outcome.energy_nj)) add(figure("Loss", fixed(outcome.loss, 4), "", "on the evaluation split"));
   add(figure("Energy per inference", energy(outcome.energy_nj), "nJ", isKnown(outcome.score) ? `score ${fixed(outcome.score, 4)}` : undefined));
   for (const reference of report.references) add(comparison(reference.name, reference.energy_nj, outcome.energy_nj));
   if (isKnown(report.model.weight_bits)) {
@@ -77,13 +78,13 @@ function accuracyNote(report: Report, outcome: Outcome): string | undefined {
   if (isKnown(outcome.integer_accuracy)) return `${withUnit(percent(outcome.integer_accuracy), "%")} with integer weights`;
   const reference = report.references.find((candidate) => isKnown(candidate.accuracy));
   if (reference) return `${reference.name} reference ${withUnit(percent(reference.accuracy), "%")}`;
-  return isKnown(outcome.loss) ? `loss ${fixed(outcome.loss, 4)}` : undefined;
+  return isKnown(outcome.loss) && isKnown(outcome.energy_nj) ? `loss ${fixed(outcome.loss, 4)}` : "on the evaluation split";
 }
 
 function comparison(name: string, before: number | null | undefined, after: number | null | undefined): HTMLElement | undefined {
   const saved = reduction(before, after);
   if (!isKnown(saved) || !isKnown(before) || !isKnown(after)) return undefined;
   const [value = "", unit = ""] = reductionText(saved).split("\u202f");
-  const times = after > 0 && before > after ? ` · ${fixed(before / after, 1)}× fewer` : "";
+  const times = after > 0 && before > after ? ` · ${fixed(before / after, 1)}× less` : "";
   return figure(`Against ${name}`, value, unit, `${withUnit(energy(before), "nJ")}${times}`);
 }

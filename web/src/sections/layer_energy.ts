@@ -3,32 +3,10 @@ import { Chart, axisStyle, legend, tooltip } from "../chart";
 import type { Option, Surface } from "../chart";
 import { element, section } from "../dom";
 import { count, energy, isKnown, percent, reduction, reductionText, withUnit } from "../format";
-import type { Layer, Report } from "../payload";
+import { energyRows } from "../energy_rows";
+import type { EnergyRow } from "../energy_rows";
+import type { Report } from "../payload";
 import { table } from "../table";
-
-export interface EnergyRow {
-  name: string;
-  before: number | undefined;
-  after: number | undefined;
-}
-
-/**
- * Rows worth a bar, in the model's order: layers below a two-hundredth of the largest column are added up in one last
- * row, so that the costly ones have room.
- */
-export function energyRows(layers: readonly Layer[]): EnergyRow[] {
-  const rows = layers
-    .map((layer) => ({ name: layer.name, before: layer.reference_energy_nj ?? undefined, after: layer.energy_nj ?? undefined }))
-    .filter((row) => row.before !== undefined || row.after !== undefined);
-  const total = (side: "before" | "after"): number => rows.reduce((sum, row) => sum + (row[side] ?? 0), 0);
-  const limits = { before: total("before") / 200, after: total("after") / 200 };
-  const large = rows.filter((row) => (row.before ?? 0) > limits.before || (row.after ?? 0) > limits.after);
-  const small = rows.filter((row) => !large.includes(row));
-  if (small.length < 2) return rows;
-  const sum = (side: "before" | "after"): number | undefined =>
-    small.some((row) => row[side] !== undefined) ? small.reduce((s, row) => s + (row[side] ?? 0), 0) : undefined;
-  return [...large, { name: `${small.length} small layers`, before: sum("before"), after: sum("after") }];
-}
 
 export function layerEnergy(report: Report): HTMLElement | undefined {
   const rows = energyRows(report.layers);
@@ -77,7 +55,7 @@ function option(rows: readonly EnergyRow[], reference: string, compared: boolean
   });
   const series = [];
   if (rows.some((row) => row.before !== undefined)) series.push(bars("before", theme.before, reference));
-  if (rows.some((row) => row.after !== undefined)) series.push(bars("after", theme.after, "quantized"));
+  if (rows.some((row) => row.after !== undefined)) series.push(bars("after", theme.after, "model"));
   return {
     grid: { left: 8, right: 48, top: 8, bottom: 44, containLabel: true },
     xAxis: { ...style, type: "value", name: "Energy per inference (nJ)", nameGap: 28, splitNumber: narrow ? 3 : 5 },
@@ -99,7 +77,7 @@ function hover(row: EnergyRow | undefined, reference: string): HTMLElement | str
   if (!row) return "";
   const lines: [string, string][] = [];
   if (row.before !== undefined) lines.push([reference, withUnit(energy(row.before), "nJ")]);
-  if (row.after !== undefined) lines.push(["quantized", withUnit(energy(row.after), "nJ")]);
+  if (row.after !== undefined) lines.push([row.before === undefined ? "energy" : "quantized", withUnit(energy(row.after), "nJ")]);
   const saved = reduction(row.before, row.after);
   if (isKnown(saved)) lines.push(["difference", reductionText(saved)]);
   return tooltip(row.name, lines);
@@ -117,7 +95,7 @@ function energyTable(rows: readonly EnergyRow[], reference: string, compared: bo
   const columns = [
     { head: "Layer", cell: (row: EnergyRow) => row.name },
     { head: `${reference} (nJ)`, cell: (row: EnergyRow) => energy(row.before), numeric: true, shown: known("before"), total: energy(before) },
-    { head: "Quantized (nJ)", cell: (row: EnergyRow) => energy(row.after), numeric: true, shown: known("after"), total: energy(after) },
+    { head: compared ? "Quantized (nJ)" : "Energy (nJ)", cell: (row: EnergyRow) => energy(row.after), numeric: true, shown: known("after"), total: energy(after) },
     {
       head: "Difference",
       cell: (row: EnergyRow) => reductionText(reduction(row.before, row.after)),

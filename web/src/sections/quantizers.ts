@@ -18,7 +18,7 @@ export function quantizers(report: Report): HTMLElement | undefined {
   ];
   if (has((layer) => layer.filters)) columns.push({ head: "Filters", cell: filters, numeric: true });
   if (has((layer) => layer.parameters)) {
-    columns.push({ head: "Parameters", cell: (layer) => count(layer.parameters), numeric: true });
+    columns.push({ head: "Parameters", cell: (layer) => (isKnown(layer.parameters) ? count(layer.parameters) : ""), numeric: true });
   }
   if (has((layer) => layer.energy_nj)) {
     columns.push({ head: "Energy (nJ)", cell: (layer) => energy(layer.energy_nj), numeric: true });
@@ -34,10 +34,15 @@ export function quantizers(report: Report): HTMLElement | undefined {
 }
 
 function quantizer(text: string | undefined): HTMLElement | undefined {
-  return text ? element("code", {}, text) : undefined;
+  if (!text) return undefined;
+  const code = element("code");
+  // May break before a named argument, where the table has no room.
+  text.split(/(?<=,)(?=[a-z])/).forEach((part, index) => code.append(...(index > 0 ? [element("wbr"), part] : [part])));
+  return code;
 }
 
 function filters(layer: Layer): string {
+  if (!isKnown(layer.filters)) return "";
   const changed = isKnown(layer.reference_filters) && layer.reference_filters !== layer.filters;
-  return changed ? `${count(layer.filters)} (was ${count(layer.reference_filters)})` : count(layer.filters);
+  return changed ? `${count(layer.reference_filters)} → ${count(layer.filters)}` : count(layer.filters);
 }

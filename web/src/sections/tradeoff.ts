@@ -5,9 +5,8 @@ import type { LegendEntry, Option, Surface } from "../chart";
 import { disclosure, element, section } from "../dom";
 import { NONE, energy, fixed, isKnown, percent, reduction, reductionText, withUnit } from "../format";
 import { paretoFront } from "../pareto";
-import type { Reference, Report, Trial } from "../payload";
+import type { Report, Trial } from "../payload";
 import { accuracyScale, energyScale } from "../scales";
-import type { AxisScale } from "../scales";
 import type { Selection } from "../selection";
 import { table } from "../table";
 
@@ -77,9 +76,10 @@ interface Datum {
 
 function option(report: Report, all: Point[], front: Point[], selected: number | undefined, surface: Surface): Option {
   const { theme, narrow } = surface;
-  const shown = visibleReferences(report.references, narrow);
-  const x = energyScale([...all.map((p) => p.energy), ...shown.map((r) => r.energy_nj as number)], narrow ? 2 : 4);
-  const y = accuracyScale([...all.map((p) => p.accuracy), ...shown.flatMap((r) => (isKnown(r.accuracy) ? [r.accuracy] : []))]);
+  const first = report.references.slice(0, 1).filter(({ energy_nj }) => isKnown(energy_nj) && energy_nj > 0);
+  const accurate = report.references.filter(({ accuracy }) => isKnown(accuracy));
+  const x = energyScale([...all.map((p) => p.energy), ...first.map((r) => r.energy_nj as number)], narrow ? 2 : 4);
+  const y = accuracyScale([...all.map((p) => p.accuracy), ...accurate.map((r) => r.accuracy as number)]);
   const datum = (p: Point): Datum => ({ value: [x.toAxis(p.energy), y.toAxis(p.accuracy)], trial: p.trial.number });
   const best = report.outcome?.trial;
   const onFront = new Set(front.map((p) => p.trial.number));
@@ -95,7 +95,14 @@ function option(report: Report, all: Point[], front: Point[], selected: number |
     yAxis: scaledAxis(theme, y, narrow ? "Accuracy (%)" : "Accuracy (%), spaced by the logarithm of the error", 42),
     tooltip: { formatter: (item) => hover(report, (item as { data?: Partial<Datum> }).data?.trial) },
     series: [
-      ...shown.map((reference) => referenceLine(reference, x, y, surface)),
+      ...first.map((reference) => {
+        const at = x.toAxis(reference.energy_nj as number);
+        return guide(`${reference.name} energy`, [at, y.min], [at, y.max], true, surface);
+      }),
+      ...accurate.map((reference) => {
+        const at = y.toAxis(reference.accuracy as number);
+        return guide(`${reference.name} accuracy`, [x.max, at], [x.min, at], false, surface);
+      }),
       {
         type: "line",
         step: "end",
@@ -106,47 +113,40 @@ function option(report: Report, all: Point[], front: Point[], selected: number |
       },
       scatter(ordinary.filter((p) => !onFront.has(p.trial.number)), {
         symbolSize: 11,
-        itemStyle: { color: theme.paper, borderColor: theme.after, borderWidth: 1.5 },
+        itemStyle: { opacity: 1, color: theme.paper, borderColor: theme.after, borderWidth: 1.5 },
       }),
-      scatter(ordinary.filter((p) => onFront.has(p.trial.number)), { symbolSize: 11, itemStyle: { color: theme.after } }),
+      scatter(ordinary.filter((p) => onFront.has(p.trial.number)), { symbolSize: 11, itemStyle: { opacity: 1, color: theme.after } }),
       scatter(all.filter((p) => p.trial.number === selected), {
         symbolSize: 24,
         silent: true,
-        itemStyle: { color: "transparent", borderColor: theme.ink, borderWidth: 1.5 },
+        itemStyle: { opacity: 1, color: "transparent", borderColor: theme.ink, borderWidth: 1.5 },
       }),
       scatter(all.filter((p) => p.trial.number === best), {
         symbol: "diamond",
         symbolSize: 17,
-        itemStyle: { color: theme.best },
-        label: { show: true, position: "bottom", distance: 9, formatter: "best", color: theme.best, fontWeight: 600, fontSize: 12 },
+        itemStyle: { opacity: 1, color: theme.best },
       }),
     ],
   };
 }
 
-/** References that leave the trials enough room: all within ten times the first; on a phone the first alone. */
-function visibleReferences(references: readonly Reference[], narrow: boolean): Reference[] {
-  const first = references[0]?.energy_nj;
-  if (!isKnown(first)) return [];
-  return references.filter(
-    ({ energy_nj }, index) => isKnown(energy_nj) && energy_nj > 0 && (index === 0 || (!narrow && energy_nj <= 10 * first)),
-  );
-}
-
-function referenceLine(reference: Reference, x: AxisScale, y: AxisScale, { theme }: Surface): LineSeriesOption {
-  const at = x.toAxis(reference.energy_nj as number);
-  const known = isKnown(reference.accuracy) ? [at, y.toAxis(reference.accuracy)] : undefined;
+/** A dashed guide with its name: across at the first reference's energy, or along at a known accuracy. */
+function guide(name: string, from: [number, number], to: [number, number], upright: boolean, { theme }: Surface): LineSeriesOption {
   return {
     type: "line",
     silent: true,
     symbol: "none",
-    data: [
-      [at, y.min],
-      ...(known ? [{ value: known, symbol: "rect", symbolSize: 9, itemStyle: { color: theme.muted } }] : []),
-      [at, y.max],
-    ],
+    data: [from, to],
     lineStyle: { color: theme.muted, width: 1, type: [4, 4] },
-    endLabel: { show: true, formatter: reference.name, color: theme.muted, fontSize: 12, offset: [-6, -9], align: "center", distance: 0 },
+    endLabel: {
+      show: true,
+      formatter: name,
+      color: theme.muted,
+      fontSize: 12,
+      distance: 0,
+      align: upright ? "center" : "left",
+      offset: [upright ? 0 : 6, -9],
+    },
   };
 }
 

@@ -91,7 +91,7 @@ export function training(report: Report, selection: Selection): HTMLElement | un
 function entries(first: Curve, other: Curve | undefined): LegendEntry[] {
   const list: LegendEntry[] = [{ mark: "line", colour: "best", text: first.name }];
   if (other) list.push({ mark: "line", colour: "compare", text: other.name });
-  list.push({ mark: "line", colour: "muted", text: "evaluation" }, { mark: "dashes", colour: "muted", text: "training" });
+  list.push({ mark: "line", colour: "muted", text: "evaluation split" }, { mark: "dashes", colour: "muted", text: "training data" });
   return list;
 }
 

@@ -9,6 +9,8 @@ import { table } from "../table";
 import type { Column } from "../table";
 import { points } from "./tradeoff";
 
+const TALL = 40; // more rows than this scroll in a box of their own
+
 export function trials(report: Report, selection: Selection): HTMLElement | undefined {
   if (report.trials.length === 0) return undefined;
   const front = new Set(paretoFront(points(report)).map((point) => point.trial.number));
@@ -28,7 +30,8 @@ export function trials(report: Report, selection: Selection): HTMLElement | unde
       tr.addEventListener("click", () => selection.select(trial.number));
     },
   });
-  node.classList.add("tall", "pickable");
+  node.classList.add("pickable");
+  if (report.trials.length > TALL) node.classList.add("tall");
   selection.follow(() => rows.forEach(mark));
   const failed = report.trials.filter((trial) => trial.state === "failed").length;
   const lead =

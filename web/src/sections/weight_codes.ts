@@ -1,8 +1,9 @@
 // How often each integer code occurs among the weights of a layer.
 import { Chart, axisStyle, tooltip } from "../chart";
 import type { Option, Surface } from "../chart";
+import { binLabel, histogramFacts, labelStep } from "../code_labels";
 import { disclosure, element, section } from "../dom";
-import { code, count, percent, powerOfTwo, scale, withUnit } from "../format";
+import { count, percent, withUnit } from "../format";
 import type { CodeBin, Report, WeightHistogram } from "../payload";
 import { table } from "../table";
 
@@ -15,28 +16,6 @@ export function weightCodes(report: Report): HTMLElement | undefined {
     "The weights as the integers that will run: how often each code occurs. Weights that are zero are drawn lighter." +
     (powers ? " Power-of-two weights are a sign and an exponent." : "");
   return section("weight-codes", "Weight codes", lead, grid);
-}
-
-/** The value of a bin as a label: "−3", "−2⁻³", or a range of codes. */
-export function binLabel(histogram: WeightHistogram, bin: CodeBin): string {
-  if (histogram.kind === "power_of_two") {
-    const name = (exponent: number): string => (bin.sign === -1 ? "\u2212" : "") + powerOfTwo(exponent);
-    return bin.first === bin.last ? name(bin.first) : `${name(bin.first)} to ${name(bin.last)}`;
-  }
-  return bin.first === bin.last ? code(bin.first) : `${code(bin.first)} to ${code(bin.last)}`;
-}
-
-/** The facts under a histogram: "13 of 16 codes · 12.5 % zeros · scale 2⁻³". */
-export function histogramFacts(histogram: WeightHistogram): string[] {
-  const possible = 2 ** histogram.bit_width;
-  const { scale_min: low, scale_max: high } = histogram;
-  const scales = scale(low) === scale(high) ? `scale ${scale(low)}` : `scales ${scale(low)} to ${scale(high)}`;
-  return [
-    `${count(histogram.total)} weights`,
-    `${count(histogram.used_codes)} of ${count(possible)} codes used`,
-    `${withUnit(percent(histogram.total > 0 ? histogram.zeros / histogram.total : undefined, 1), "%")} zeros`,
-    scales,
-  ];
 }
 
 function multiple(histogram: WeightHistogram): HTMLElement {
@@ -52,7 +31,7 @@ function multiple(histogram: WeightHistogram): HTMLElement {
     {},
     element("figcaption", {}, element("h3", {}, histogram.layer, element("span", { class: "quiet" }, ` ${histogram.tensor}`)), element("code", {}, histogram.quantizer)),
     chart.node,
-    element("p", { class: "quiet" }, facts.join(" · ")),
+    element("p", { class: "quiet" }, facts.join("\u00a0· ")),
     disclosure("Counts as a table", countTable(histogram, name)),
   );
 }
@@ -61,19 +40,30 @@ function isZero(histogram: WeightHistogram, bin: CodeBin): boolean {
   return histogram.kind === "affine" && bin.first === histogram.zero_point && bin.last === bin.first;
 }
 
-function option(histogram: WeightHistogram, { theme }: Surface): Option {
+function option(histogram: WeightHistogram, { theme, width }: Surface): Option {
   const style = axisStyle(theme);
+  const { bins } = histogram;
+  const span = bins.reduce((widest, bin) => Math.max(widest, bin.last - bin.first + 1), 1);
+  const step = labelStep(bins.length, width / 32) * span;
   return {
     grid: { left: 4, right: 8, top: 22, bottom: 38, containLabel: true },
     xAxis: {
       ...style,
       type: "category",
-      data: histogram.bins.map((bin) => binLabel(histogram, bin)),
+      data: bins.map((bin) => binLabel(histogram, bin)),
       name: histogram.kind === "affine" ? "integer code" : "weight ÷ scale",
       nameGap: 24,
       axisTick: { show: false },
       splitLine: { show: false },
-      axisLabel: { ...style.axisLabel, fontSize: 11, hideOverlap: true },
+      axisLabel: {
+        ...style.axisLabel,
+        hideOverlap: true,
+        interval: (index) => (bins[index]?.first ?? 0) % step === 0,
+        formatter: (_, index) => {
+          const bin = bins[index];
+          return bin ? binLabel(histogram, { ...bin, last: bin.first }) : "";
+        },
+      },
     },
     yAxis: {
       ...style,

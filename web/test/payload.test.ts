@@ -1,0 +1,40 @@
+import { describe, expect, it } from "vitest";
+import { PayloadError, parsePayload } from "../src/payload";
+
+const bare = {
+  schema: 1,
+  title: "run",
+  model: { name: "mnist" },
+  dataset: { name: "mnist" },
+  references: [],
+  trials: [],
+  layers: [],
+  histograms: [],
+  curves: [],
+  settings: [],
+};
+
+const trial = { number: 0, state: "completed", choices: [] };
+
+describe("parsePayload", () => {
+  it.each([
+    ["the barest report", bare],
+    ["unknown numbers as null", { ...bare, outcome: { accuracy: null, loss: null }, trials: [{ ...trial, score: null }] }],
+    ["members of later versions", { ...bare, more: 1 }],
+  ])("reads %s", (_, data) => expect(parsePayload(JSON.stringify(data)).title).toBe("run"));
+
+  it.each([
+    ["another schema", { ...bare, schema: 2 }, "schema 2"],
+    ["nothing", null, "schema undefined"],
+    ["a missing list", { ...bare, trials: undefined }, "report.trials must be a list"],
+    ["a text for a number", { ...bare, outcome: { accuracy: "98" } }, "report.outcome.accuracy must be a number"],
+    ["an unknown state", { ...bare, trials: [{ ...trial, state: "lost" }] }, "report.trials[0].state must be one of"],
+    ["a list for an object", { ...bare, model: [] }, "report.model must be an object"],
+    ["a missing choice value", { ...bare, trials: [{ ...trial, choices: [{ name: "a" }] }] }, "report.trials[0].choices[0].value"],
+  ])("refuses %s", (_, data, reason) => {
+    expect(() => parsePayload(JSON.stringify(data))).toThrow(PayloadError);
+    expect(() => parsePayload(JSON.stringify(data))).toThrow(reason);
+  });
+
+  it("refuses what is not JSON", () => expect(() => parsePayload("NIBBLE")).toThrow("no readable data"));
+});
