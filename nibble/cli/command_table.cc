@@ -1,0 +1,66 @@
+// The table of commands. A command is a row here and a file of its name.
+#include <array>
+
+#include "nibble/cli/command.h"
+
+namespace nibble::cli {
+namespace {
+
+constexpr std::array kCommands = {
+    Command{"train", "Train a model, in float or with the quantizers it has.",
+            "  nibble train mnist --data mnist --epochs 10 --batch-size 2048 --lr 0.02 --output run1\n"
+            "  nibble train mnist --data mnist --quantize four_bits.json --weights run1/model.keras --output run2\n"
+            "  nibble train cifar10 --data cifar10 --holdout batch5 --schedule cosine --output run3 --resume\n",
+            declare_train, /*computes=*/true},
+    Command{"evaluate", "Loss and accuracy of a model on the test part of a data set.",
+            "  nibble evaluate run1 --data mnist\n"
+            "  nibble evaluate mnist --weights weights.h5 --data mnist --json\n",
+            declare_evaluate, /*computes=*/true},
+    Command{"predict", "A model's outputs for the inputs in a .npy file.",
+            "  nibble predict run1/model.keras --input x.npy --output y.npy\n"
+            "  nibble predict mnist --weights weights.h5 --input x.npy --output y.npy\n",
+            declare_predict, /*computes=*/true},
+    Command{"energy", "Energy of one inference, layer by layer.",
+            "  nibble energy mnist --reference fp32\n"
+            "  nibble energy run2/model.keras\n"
+            "  nibble energy mnist --reference int8 --compat qkeras-2020 --json\n",
+            declare_energy},
+    Command{"quantize", "Give layers quantizers, by their names or classes (QKeras' model_quantize).",
+            "  nibble quantize run1 four_bits.json --output four_bits.keras\n\n"
+            "  four_bits.json:\n"
+            "    {\"QConv2D\": {\"kernel_quantizer\": \"quantized_bits(4,0,1,alpha='auto_po2')\",\n"
+            "                 \"bias_quantizer\": \"quantized_bits(4,0,1)\"},\n"
+            "     \"dense\": {\"kernel_quantizer\": \"ternary(alpha='auto')\"},\n"
+            "     \"QActivation\": {\"relu\": \"quantized_relu(4)\"}}\n",
+            declare_quantize},
+    Command{"finalize",
+            "Write the quantized weights and tell their integer codes (QKeras' model_save_quantized_weights).",
+            "  nibble finalize run2/model.keras --output final.keras\n"
+            "  nibble finalize run2 --output final.keras --codes codes.json\n",
+            declare_finalize},
+    Command{"inspect", "Are the weights quantized? Their codes, scales and what to know about them.",
+            "  nibble inspect final.keras\n"
+            "  nibble inspect final.keras --histogram\n",
+            declare_inspect},
+    Command{"study", "What a search has found: list, show, best, trials.",
+            "  nibble study trials search1 --sort score\n"
+            "  nibble study best search1 --json\n",
+            declare_study},
+    Command{"data", "The data sets: list, fetch, show.",
+            "  nibble data list\n"
+            "  nibble data fetch mnist\n"
+            "  nibble data show digits --sample 3\n",
+            declare_data},
+    Command{"models", "The built-in models, or one model's layers.",
+            "  nibble models\n"
+            "  nibble models mnist\n",
+            declare_models},
+    Command{"version", "The version of this program.", "", declare_version},
+    Command{"help", "Explain a command.", "  nibble help train\n", declare_help},
+};
+
+}  // namespace
+
+std::span<const Command> command_table() { return kCommands; }
+
+}  // namespace nibble::cli

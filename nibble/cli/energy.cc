@@ -1,0 +1,93 @@
+// nibble energy: picojoules per inference, layer by layer.
+#include "nibble/cost/energy.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "nibble/cli/choices.h"
+#include "nibble/cli/command.h"
+#include "nibble/cli/model_argument.h"
+#include "nibble/cli/table.h"
+
+namespace nibble::cli {
+namespace {
+
+struct EnergyCommandOptions {
+  ModelArgument model;
+  std::string reference = "none", compat = "none", weights_memory, activations_memory;
+  int64_t min_sram_bits = -1;
+  bool io_on_dram = false, json = false;
+};
+
+cost::EnergyQuery query_of(const EnergyCommandOptions& o) {
+  const auto reference = choose<cost::Reference>("--reference", o.reference,
+                                                 {{"none", cost::Reference::kNone},
+                                                  {"fp32", cost::Reference::kFp32},
+                                                  {"fp16", cost::Reference::kFp16},
+                                                  {"int8", cost::Reference::kInt8}});
+  const auto compat = choose<cost::Compat>(
+      "--compat", o.compat,
+      {{"none", cost::Compat::kNone}, {"qkeras", cost::Compat::kQkeras}, {"qkeras-2020", cost::Compat::kQkeras2020}});
+  cost::EnergyQuery query = cost::energy_query(reference, compat);
+  const auto memory = [](const char* option, const std::string& word) {
+    return choose<cost::Memory>(
+        option, word, {{"sram", cost::Memory::kSram}, {"dram", cost::Memory::kDram}, {"fixed", cost::Memory::kFixed}});
+  };
+  if (!o.weights_memory.empty()) query.energy.weights_on_memory = memory("--weights-memory", o.weights_memory);
+  if (!o.activations_memory.empty()) {
+    query.energy.activations_on_memory = memory("--activations-memory", o.activations_memory);
+  }
+  if (o.min_sram_bits >= 0) query.energy.min_sram_bits = o.min_sram_bits;
+  if (o.io_on_dram) query.energy.rd_wr_on_io = true;
+  return query;
+}
+
+void print_table(const cost::EnergyEstimate& estimate, std::ostream& out) {
+  Table table{
+      .headers = {"layer", "class", "inputs pJ", "outputs pJ", "parameters pJ", "operations pJ", "counted pJ", "share"},
+      .rows = {}};
+  const double total = std::max<double>(1.0, static_cast<double>(estimate.total_pj));
+  for (const cost::LayerEnergy& layer : estimate.layers) {
+    table.rows.push_back({layer.name, layer.class_name, fmt::format("{:.2f}", layer.inputs_pj),
+                          fmt::format("{:.2f}", layer.outputs_pj), fmt::format("{:.2f}", layer.parameters_pj),
+                          fmt::format("{:.2f}", layer.op_cost_pj), fmt::format("{:.2f}", layer.included_pj),
+                          fmt::format("{:.1f} %", 100.0 * layer.included_pj / total)});
+  }
+  print(table, out);
+  out << fmt::format("\ntotal {} pJ = {:.2f} nJ per inference\n", estimate.total_pj,
+                     static_cast<double>(estimate.total_pj) / 1000.0);
+}
+
+int run(const EnergyCommandOptions& o, Streams& streams) {
+  const cost::EnergyQuery query = query_of(o);
+  const cost::EnergyEstimate estimate = cost::estimate(load(o.model), query);
+  if (o.json) {
+    print_json(cost::report_of(estimate), streams.out);
+  } else {
+    print_table(estimate, streams.out);
+  }
+  return kOk;
+}
+
+}  // namespace
+
+Run declare_energy(CLI::App& app) {
+  auto o = std::make_shared<EnergyCommandOptions>();
+  add_model(app, o->model);
+  add_weights(app, o->model);
+  app.add_option("--reference", o->reference,
+                 "none: the model's own quantizers; fp32, fp16, int8: as if everything were of that type")
+      ->capture_default_str();
+  app.add_option(
+         "--compat", o->compat,
+         "none; qkeras: QTools' numbers, defects included; qkeras-2020: the older rule of the AutoQKeras tutorial")
+      ->capture_default_str();
+  app.add_option("--weights-memory", o->weights_memory, "sram, dram or fixed");
+  app.add_option("--activations-memory", o->activations_memory, "sram, dram or fixed");
+  app.add_option("--min-sram-bits", o->min_sram_bits, "Smallest memory block")->check(CLI::NonNegativeNumber);
+  app.add_flag("--io-on-dram", o->io_on_dram, "The model's inputs and outputs are on DRAM");
+  app.add_flag("--json", o->json, "Print {\"total_energy_pj\", \"layers\"}");
+  return [o](Streams& streams) { return run(*o, streams); };
+}
+
+}  // namespace nibble::cli

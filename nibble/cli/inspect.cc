@@ -1,0 +1,81 @@
+// nibble inspect: are the weights quantized, and what are their codes?
+#include "nibble/transform/inspect.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "nibble/cli/command.h"
+#include "nibble/cli/model_argument.h"
+#include "nibble/cli/table.h"
+
+namespace nibble::cli {
+namespace {
+
+struct InspectOptions {
+  ModelArgument model;
+  bool json = false, histogram = false;
+};
+
+std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
+
+std::vector<std::string> row_of(const transform::WeightInspection& weight) {
+  if (weight.quantizer == nullptr) {
+    return {weight.layer, weight.name, weight.shape.str(), "-", "float", "32", "", "", "", "", "", ""};
+  }
+  const std::string prefix = weight.is_power_of_two_code ? "2^" : "";
+  return {weight.layer,
+          weight.name,
+          weight.shape.str(),
+          weight.quantizer->str(),
+          weight.is_on_grid ? "quantized" : "not yet",
+          std::to_string(weight.bit_width),
+          weight.has_codes ? fmt::format("{}{} .. {}{}", prefix, weight.code_min, prefix, weight.code_max) : "",
+          weight.has_codes ? std::to_string(weight.histogram.size()) : "",
+          format_scales(weight.scales),
+          weight.scale_is_power_of_two ? "yes" : "no",
+          percent(weight.zero_share),
+          weight.has_codes ? percent(weight.saturated_share) : ""};
+}
+
+void print_histogram(const transform::WeightInspection& weight, std::ostream& out) {
+  if (weight.histogram.empty()) return;
+  out << '\n' << weight.layer << " " << weight.name << '\n';
+  int64_t most = 1;
+  for (const auto& [code, count] : weight.histogram) most = std::max(most, count);
+  for (const auto& [code, count] : weight.histogram) {
+    const auto width = static_cast<size_t>(50.0 * static_cast<double>(count) / static_cast<double>(most) + 0.5);
+    out << fmt::format("{:>8}  {:<50}  {}\n", code, std::string(width, '#'), count);
+  }
+}
+
+int run(const InspectOptions& o, Streams& streams) {
+  const transform::Inspection result = transform::inspect(load_with_weights(o.model));
+  if (o.json) {
+    print_json(transform::to_json(result), streams.out);
+    return kOk;
+  }
+  Table table{.headers = {"layer", "weight", "shape", "quantizer", "stored", "bits", "codes", "distinct", "scale",
+                          "2^n scale", "zeros", "saturated"},
+              .rows = {}};
+  for (const auto& weight : result.weights) table.rows.push_back(row_of(weight));
+  print(table, streams.out);
+  if (o.histogram) {
+    for (const auto& weight : result.weights) print_histogram(weight, streams.out);
+  }
+  for (const std::string& warning : result.warnings) streams.err << "note: " << warning << "\n";
+  return kOk;
+}
+
+}  // namespace
+
+Run declare_inspect(CLI::App& app) {
+  auto o = std::make_shared<InspectOptions>();
+  add_model(app, o->model);
+  add_weights(app, o->model);
+  app.add_flag("--histogram", o->histogram, "Show how often each code occurs");
+  app.add_flag("--json", o->json, "Print everything as JSON");
+  return [o](Streams& streams) { return run(*o, streams); };
+}
+
+}  // namespace nibble::cli

@@ -1,0 +1,33 @@
+#include "nibble/cli/stop_signal.h"
+
+#include <unistd.h>
+#include <csignal>
+
+#include "nibble/cli/command.h"
+
+namespace nibble::cli {
+namespace {
+
+std::atomic<bool> stop{false};
+static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may touch lock-free atomics only");
+
+void on_signal(int) {
+  if (stop.exchange(true)) _exit(kInterrupted);
+  constexpr char kText[] = "\nstopping after this step; press Ctrl-C again to stop at once\n";
+  // Nothing can be done if standard error is gone.
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, kText, sizeof kText - 1);
+}
+
+}  // namespace
+
+const std::atomic<bool>& stop_requested() { return stop; }
+
+void listen_for_stop() {
+  struct sigaction action = {};
+  action.sa_handler = on_signal;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+}  // namespace nibble::cli

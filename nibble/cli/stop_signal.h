@@ -1,0 +1,15 @@
+// nibble/cli/stop_signal.h
+// Ctrl-C asks long work to stop; it saves what it has and says how to go on.
+#pragma once
+
+#include <atomic>
+
+namespace nibble::cli {
+
+// Set by SIGINT and SIGTERM once listen_for_stop() was called. A second signal ends the process
+// at once.
+const std::atomic<bool>& stop_requested();
+
+void listen_for_stop();
+
+}  // namespace nibble::cli

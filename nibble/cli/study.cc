@@ -1,0 +1,191 @@
+// nibble study: what a search has found.
+#include "nibble/search/study.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "nibble/cli/command.h"
+#include "nibble/cli/study_argument.h"
+#include "nibble/cli/table.h"
+#include "nibble/search/storage.h"
+
+namespace nibble::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+struct StudyOptions {
+  std::string study;
+  std::vector<std::string> folders;
+  std::string sort = "number";
+  bool json = false;
+};
+
+std::string number_or_dash(const std::optional<double>& value, const char* format) {
+  return value ? fmt::format(fmt::runtime(format), *value) : "-";
+}
+
+std::optional<double> metric(const search::Trial& trial, const std::string& name) {
+  const auto found = trial.metrics.find(name);
+  return found == trial.metrics.end() ? std::nullopt : std::optional(found->second);
+}
+
+json or_null(const std::optional<double>& value) { return value ? json(*value) : json(); }
+
+json trial_json(const search::Trial& trial) {
+  json entry = {{"number", trial.number},
+                {"state", search::to_string(trial.state)},
+                {"score", or_null(trial.score)},
+                {"accuracy", or_null(metric(trial, "accuracy"))},
+                {"energy_nj", or_null(metric(trial, "energy_nj"))},
+                {"metrics", trial.metrics},
+                {"quantizers", trial.values},
+                {"attempts", trial.attempts},
+                {"artifact", trial.artifact}};
+  if (!trial.reason.empty()) entry["reason"] = trial.reason;
+  return entry;
+}
+
+std::vector<std::string> trial_row(const search::Trial& trial) {
+  return {std::to_string(trial.number),
+          std::string(search::to_string(trial.state)),
+          number_or_dash(trial.score, "{:.5f}"),
+          number_or_dash(metric(trial, "accuracy"), "{:.4f}"),
+          number_or_dash(metric(trial, "energy_nj"), "{:.2f}"),
+          trial.reason};
+}
+
+int run_list(const StudyOptions& o, Streams& streams) {
+  Table table{.headers = {"study", "trials", "completed", "failed", "best score", "file"}, .rows = {}};
+  json rows = json::array();
+  for (const fs::path& path : find_studies(o.folders.empty() ? std::vector<std::string>{"."} : o.folders)) {
+    try {
+      const search::Storage storage = search::Storage::open(path.string());
+      const auto trials = storage.trials();
+      const auto count = [&](search::TrialState state) {
+        return std::count_if(trials.begin(), trials.end(), [&](const auto& t) { return t.state == state; });
+      };
+      const search::Trial* best = search::best_trial(trials);
+      const auto score = best == nullptr ? std::nullopt : best->score;
+      const search::StudyInfo info = storage.info();
+      rows.push_back({{"name", info.name},
+                      {"file", path.string()},
+                      {"max_trials", info.max_trials},
+                      {"completed", count(search::TrialState::kCompleted)},
+                      {"failed", count(search::TrialState::kFailed)},
+                      {"best_score", or_null(score)}});
+      table.rows.push_back(
+          {info.name, std::to_string(info.max_trials), std::to_string(count(search::TrialState::kCompleted)),
+           std::to_string(count(search::TrialState::kFailed)), number_or_dash(score, "{:.5f}"), path.string()});
+    } catch (const Error& error) {
+      // Another program's database in the same folder is no reason to hide the studies.
+      streams.err << fmt::format("note: {} is passed over: {}\n", path.string(), error.what());
+    }
+  }
+  if (o.json) {
+    print_json({{"studies", rows}}, streams.out);
+  } else {
+    print(table, streams.out);
+  }
+  return kOk;
+}
+
+int run_show(const StudyOptions& o, Streams& streams) {
+  const search::Storage storage = search::Storage::open(study_url(o.study));
+  const search::StudyInfo info = storage.info();
+  const auto trials = storage.trials();
+  const search::Trial* best = search::best_trial(trials);
+  const auto count = [&](search::TrialState state) {
+    return std::count_if(trials.begin(), trials.end(), [&](const auto& t) { return t.state == state; });
+  };
+  if (o.json) {
+    print_json({{"name", info.name},
+                {"code_version", info.code_version},
+                {"seed", info.seed},
+                {"max_trials", info.max_trials},
+                {"waiting", count(search::TrialState::kWaiting)},
+                {"running", count(search::TrialState::kRunning)},
+                {"completed", count(search::TrialState::kCompleted)},
+                {"failed", count(search::TrialState::kFailed)},
+                {"is_over", storage.is_over()},
+                {"best", best == nullptr ? json() : trial_json(*best)},
+                {"run_config", json::parse(info.run_config, nullptr, false)},
+                {"space", json::parse(info.space, nullptr, false)}},
+               streams.out);
+    return kOk;
+  }
+  streams.out << fmt::format(
+      "{}: {} of {} trials completed, {} failed, {} running, {} waiting\nseed {}, made by nibble {}\n", info.name,
+      count(search::TrialState::kCompleted), info.max_trials, count(search::TrialState::kFailed),
+      count(search::TrialState::kRunning), count(search::TrialState::kWaiting), info.seed, info.code_version);
+  if (best != nullptr) {
+    streams.out << fmt::format("best: trial {}, score {:.5f}, accuracy {}, energy {} nJ\n", best->number, *best->score,
+                               number_or_dash(metric(*best, "accuracy"), "{:.4f}"),
+                               number_or_dash(metric(*best, "energy_nj"), "{:.2f}"));
+  }
+  return kOk;
+}
+
+int run_best(const StudyOptions& o, Streams& streams) {
+  const auto trials = search::Storage::open(study_url(o.study)).trials();
+  const search::Trial* best = search::best_trial(trials);
+  if (best == nullptr) throw InvalidArgument("no trial of '{}' is completed yet.", o.study);
+  if (o.json) {
+    print_json(trial_json(*best), streams.out);
+    return kOk;
+  }
+  streams.out << fmt::format("trial {}: score {:.5f}, accuracy {}, energy {} nJ\n\n", best->number, *best->score,
+                             number_or_dash(metric(*best, "accuracy"), "{:.4f}"),
+                             number_or_dash(metric(*best, "energy_nj"), "{:.2f}"));
+  Table table{.headers = {"parameter", "choice"}, .rows = {}};
+  for (const auto& [name, value] : best->values) table.rows.push_back({name, value});
+  print(table, streams.out);
+  return kOk;
+}
+
+int run_trials(const StudyOptions& o, Streams& streams) {
+  auto trials = search::Storage::open(study_url(o.study)).trials();
+  if (o.sort == "score") {
+    std::stable_sort(trials.begin(), trials.end(), [](const auto& a, const auto& b) {
+      return a.score.value_or(-HUGE_VAL) > b.score.value_or(-HUGE_VAL);
+    });
+  } else if (o.sort != "number") {
+    throw UsageError("--sort cannot be '{}'; it is number or score.", o.sort);
+  }
+  if (o.json) {
+    json rows = json::array();
+    for (const auto& trial : trials) rows.push_back(trial_json(trial));
+    print_json({{"trials", rows}}, streams.out);
+    return kOk;
+  }
+  Table table{.headers = {"trial", "state", "score", "accuracy", "energy nJ", "reason"}, .rows = {}};
+  for (const auto& trial : trials) table.rows.push_back(trial_row(trial));
+  print(table, streams.out);
+  return kOk;
+}
+
+}  // namespace
+
+Run declare_study(CLI::App& app) {
+  auto o = std::make_shared<StudyOptions>();
+  app.require_subcommand(1);
+  CLI::App* list = app.add_subcommand("list", "The studies in folders");
+  CLI::App* show = app.add_subcommand("show", "How far a study is, and its configuration");
+  CLI::App* best = app.add_subcommand("best", "The best trial and its choices");
+  CLI::App* trials = app.add_subcommand("trials", "All trials");
+  list->add_option("FOLDER", o->folders, "Where to look; default: here");
+  for (CLI::App* sub : {show, best, trials}) {
+    sub->add_option("STUDY", o->study, "Folder of 'nibble autoq', or its study.db")->required();
+  }
+  trials->add_option("--sort", o->sort, "number or score")->capture_default_str();
+  for (CLI::App* sub : {list, show, best, trials}) sub->add_flag("--json", o->json, "Print as JSON");
+  return [=](Streams& streams) {
+    if (list->parsed()) return run_list(*o, streams);
+    if (show->parsed()) return run_show(*o, streams);
+    return best->parsed() ? run_best(*o, streams) : run_trials(*o, streams);
+  };
+}
+
+}  // namespace nibble::cli
