@@ -28,13 +28,13 @@ struct DataTypeOptions {
   bool for_reference = false;
   // Type of weights (and of what else is a value) where a layer has no quantizer of its own;
   // nothing means quantized_bits(8,0,1).
-  std::optional<QuantizerType> keras_quantizer;
+  std::optional<QuantizerType> keras_quantizer = {};
   // Type of accumulators and activations there; nothing means quantized_bits(8,0,1).
-  std::optional<QuantizerType> keras_accumulator;
+  std::optional<QuantizerType> keras_accumulator = {};
   // Types of the model's inputs: none (quantized_bits(8,0,1)), one for all, or one each.
-  std::vector<QuantizerType> sources;
+  std::vector<QuantizerType> sources = {};
   // Reads the weights: values of power-of-two tensors, scales of alpha 'auto_po2'.
-  // Every layer with a kernel must have its weights.
+  // A layer with such a tensor must have its weights.
   bool use_weights = false;
   bool weights_are_quantized = false;  // use_weights: they hold quantized values already
 };

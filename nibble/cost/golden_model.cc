@@ -56,12 +56,14 @@ graph::Layer golden_layer(const json& row) {
                                                 : graph::Attribute();
   };
   const std::string class_name = row["class"];
-  for (const char* name : {"filters", "units", "kernel_size", "strides", "padding", "pool_size", "depth_multiplier"})
+  for (const char* name : {"filters", "units", "kernel_size", "strides", "padding", "pool_size", "depth_multiplier",
+                           "target_shape", "size", "axis", "dilation_rate", "max_value", "negative_slope"})
     if (row.contains(name)) given[name] = attribute(row[name]);
   for (const char* name : {"use_bias", "center", "scale"})
     if (row.contains(name)) given[name] = row[name].get<int>() != 0;
   if (row.contains("activation")) give("activation", row["activation"]);
   if (class_name == "Dropout") given["rate"] = 0.5;
+  if (class_name == "Reshape") given["target_shape"] = without_batch(row["output_shape"]).extents();
   if (class_name == "InputLayer") given["shape"] = without_batch(row["shape"]).extents();
   if (row.contains("quantizers")) {
     const auto names = quantizer_attributes(class_name);

@@ -225,6 +225,37 @@ TEST(ModelsGolden, KnownWeights) {
   report("inference_weights", rows.size(), tally);
 }
 
+// The tutorial's settings and its three numbers, in picojoules.
+TEST(ModelsGolden, TutorialPresets) {
+  const json network = golden::golden_json("qtools/model_mnist_reference");
+  if (network.is_null()) GTEST_SKIP() << "no rows of model_mnist_reference";
+  const graph::Model mnist = golden_model(network["model"]);
+  const auto total = [&](Reference reference, Compat compat) {
+    return estimate(mnist, energy_query(reference, compat)).total_pj;
+  };
+  for (const Compat compat : {Compat::kNone, Compat::kQkeras}) {
+    EXPECT_EQ(total(Reference::kFp32, compat), 3295370);
+    EXPECT_EQ(total(Reference::kInt8, compat), 574175);
+  }
+  EXPECT_EQ(total(Reference::kInt8, Compat::kQkeras2020), 204399);
+}
+
+// Fixing the reference's defects leaves the tutorial's networks where they were.
+TEST(ModelsGolden, DefaultModeAgreesOnTutorialNetworks) {
+  size_t networks = 0;
+  for (const std::string& file : golden::golden_files("qtools", "model_")) {
+    const json row = golden::golden_json("qtools/" + file);
+    const graph::Model model = golden_model(row["model"]);
+    for (const Reference reference : {Reference::kFp32, Reference::kInt8, Reference::kNone}) {
+      const auto fixed = estimate(model, energy_query(reference));
+      const auto compatible = estimate(model, energy_query(reference, Compat::kQkeras));
+      EXPECT_TRUE(same_json(report_of(fixed), report_of(compatible))) << file << " " << int(reference);
+    }
+    ++networks;
+  }
+  std::cout << networks << " networks\n";
+}
+
 // The rule that the tutorial's 204 nJ were computed with.
 TEST(ModelsGolden, References2020) {
   const json rows = golden::golden_json("qtools/legacy_reference_energy");

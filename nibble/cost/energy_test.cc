@@ -1,0 +1,195 @@
+// Energy outside the recorded rows: formulas by hand, what the default mode fixes, and bad input.
+#include "nibble/cost/energy.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "nibble/core/error.h"
+#include "nibble/cost/merge.h"
+#include "nibble/cost/model_bits.h"
+#include "nibble/cost/roofline.h"
+#include "nibble/graph/builder.h"
+
+namespace nibble::cost {
+namespace {
+
+using namespace graph::build;
+using ::testing::HasSubstr;
+
+constexpr const char* kWeights = "quantized_bits(4,0,1,alpha=1.0)";
+
+template <class F>
+std::string message_of(F&& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+graph::Model one_layer(const std::vector<int64_t>& shape, const LayerCall& call) {
+  const Node input = Input({.shape = shape, .name = "in"});
+  return build_model({input}, {call(input)});
+}
+
+double op_cost(const graph::Model& model, Compat compat, size_t layer = 0) {
+  return estimate(model, energy_query(Reference::kNone, compat)).layers.at(layer).op_cost_pj;
+}
+
+LayerCall conv(const std::string& class_name, std::map<std::string, graph::Attribute> attributes) {
+  if (class_name.find("Depthwise") != std::string::npos || class_name.find("Separable") != std::string::npos)
+    attributes["depthwise_quantizer"] = std::string(kWeights);
+  else
+    attributes["kernel_quantizer"] = std::string(kWeights);
+  attributes["bias_quantizer"] = std::string("quantized_bits(8,3,1)");
+  return layer(class_name, "layer", attributes);
+}
+
+using Ints = std::vector<int64_t>;
+
+// 3 x 2 dense, 4-bit weights, 8-bit inputs, 16-bit bias: everything by hand.
+TEST(Energy, DenseByHand) {
+  const auto model = one_layer({3}, layer("QDense", "layer",
+                                          {{"units", int64_t{2}},
+                                           {"kernel_quantizer", std::string(kWeights)},
+                                           {"bias_quantizer", std::string("quantized_bits(16,4)")}}));
+  const EnergyEstimate got = estimate(model, energy_query(Reference::kNone));
+  const auto sram = [](double bits) {
+    const double x = std::log2(bits);
+    return std::max(0.0, 9.02427321e-4 * x * x * x - 2.68847858e-2 * x * x + 2.08900804e-1 * x);
+  };
+  // product: 8 + 4 - 1 = 11 bits, 0 integer; 3 terms: 13 bits, 2 integer; plus a bias with 4 integer and 11 fractional
+  // bits: 5 integer, 11 fractional, sign: 17 bits
+  const double multiplication = 0.002994791667 * 32 + 0.001041666667 * std::sqrt(32.0);
+  ASSERT_EQ(got.layers.size(), 1u);
+  EXPECT_NEAR(got.layers[0].inputs_pj, sram(24), 0.005);
+  EXPECT_NEAR(got.layers[0].outputs_pj, sram(2 * 17), 0.005);
+  EXPECT_NEAR(got.layers[0].parameters_pj, sram(24) + sram(32), 0.005);
+  EXPECT_NEAR(got.layers[0].op_cost_pj, 6 * (multiplication + 0.003125 * 17), 0.005);
+  EXPECT_EQ(got.total_pj, int64_t(got.layers[0].inputs_pj + got.layers[0].parameters_pj + got.layers[0].op_cost_pj));
+}
+
+TEST(Energy, FixedMemoryIsFreeAndDramIsPerBit) {
+  const auto model = one_layer({3}, layer("QDense", "layer", {{"units", int64_t{2}}, {"use_bias", false}}));
+  const DataTypeMap map = data_type_map(model);
+  EXPECT_EQ(estimate(map, {.weights_on_memory = Memory::kFixed}).layers[0].parameters_pj, 0);
+  EXPECT_DOUBLE_EQ(estimate(map, {.weights_on_memory = Memory::kDram}).layers[0].parameters_pj, 20.3125 * 6 * 8);
+  // The input layer reads from DRAM, through SRAM, although activations are on SRAM.
+  EXPECT_GT(estimate(map, {.rd_wr_on_io = true}).layers[0].inputs_pj, 20.3125 * 3 * 8);
+}
+
+TEST(Energy, AveragePoolingCostsItsAdditions) {
+  const auto model = one_layer({16, 16, 3}, AveragePooling2D({.pool_size = {2, 2}, .name = "layer"}));
+  // 8 x 8 x 3 outputs of 4 values each; the sum of four 8-bit values has 10 bits.
+  EXPECT_NEAR(op_cost(model, Compat::kNone), 8 * 8 * 3 * 4 * 0.003125 * 10, 0.005);
+  EXPECT_THAT(message_of([&] { op_cost(model, Compat::kQkeras); }), HasSubstr("'layer'"));
+}
+
+TEST(Energy, TransposedConvolutionCostsItsProducts) {
+  const auto model = one_layer(
+      {16, 16, 6},
+      conv("QConv2DTranspose", {{"filters", int64_t{4}}, {"kernel_size", Ints{2, 2}}, {"strides", Ints{2, 2}}}));
+  EXPECT_EQ(op_cost(model, Compat::kQkeras), 0);
+  const LayerTypes fixed = data_type_map(model).layers[0];
+  EXPECT_EQ(fixed.macs[0].operation_count, 16 * 16 * 6 * 4 * 2 * 2);
+  EXPECT_EQ(fixed.macs[0].charged_biases, 4);
+  // 2 x 2 taps at stride 2: one tap meets each output, over 6 channels: 11 + ceil(log2(6)) bits, then the bias.
+  EXPECT_EQ(fixed.macs[0].accumulator.int_bits, 4);
+  EXPECT_GT(op_cost(model, Compat::kNone), 0);
+}
+
+TEST(Energy, SeparableConvolutionHasTwoKernels) {
+  const auto model = one_layer({8, 8, 4}, conv("QSeparableConv2D", {{"filters", int64_t{8}},
+                                                                    {"kernel_size", Ints{3, 3}},
+                                                                    {"pointwise_quantizer", std::string(kWeights)}}));
+  EXPECT_EQ(op_cost(model, Compat::kQkeras), 0);
+  const LayerTypes types = data_type_map(model).layers[0];
+  ASSERT_EQ(types.macs.size(), 2u);
+  EXPECT_EQ(types.macs[0].operation_count, 6 * 6 * 9 * 4);
+  EXPECT_EQ(types.macs[1].operation_count, 6 * 6 * 4 * 8);
+  EXPECT_FALSE(types.macs[0].bias.has_value());
+  EXPECT_EQ(types.macs[1].charged_biases, 8);
+  EXPECT_GT(op_cost(model, Compat::kNone), 0);
+}
+
+TEST(Energy, FoldedConvolutionCostsWhatAConvolutionCosts) {
+  const std::map<std::string, graph::Attribute> attributes = {{"filters", int64_t{4}}, {"kernel_size", Ints{3, 3}}};
+  const auto folded = one_layer({8, 8, 4}, conv("QConv2DBatchnorm", attributes));
+  EXPECT_EQ(op_cost(folded, Compat::kQkeras), 0);
+  EXPECT_GT(op_cost(folded, Compat::kNone), 0);
+}
+
+TEST(Energy, DepthwiseBiasHasOneElementPerChannel) {
+  const auto model = one_layer({8, 8, 4}, conv("QDepthwiseConv2D", {{"kernel_size", Ints{3, 3}}}));
+  EXPECT_EQ(data_type_map(model, {.compat = Compat::kQkeras}).layers[0].macs[0].charged_biases, 1);
+  EXPECT_EQ(data_type_map(model).layers[0].macs[0].charged_biases, 4);
+}
+
+TEST(Energy, Conv1DHasATypeInDefaultMode) {
+  const auto model = one_layer({16, 4}, conv("QConv1D", {{"filters", int64_t{8}}, {"kernel_size", Ints{3}}}));
+  EXPECT_EQ(data_type_map(model).layers[0].operation_count, 14 * 3 * 4 * 8);
+  EXPECT_THAT(message_of([&] { data_type_map(model, {.compat = Compat::kQkeras}); }), HasSubstr("(3, 4, 8)"));
+}
+
+TEST(Energy, DropoutAfterInputChangesNothingInDefaultMode) {
+  const Node input = Input({.shape = {4}, .name = "in"});
+  const Node dropped = layer("Dropout", "drop", {{"rate", 0.5}})(input);
+  const auto model = build_model({input}, {layer("QDense", "d", {{"units", int64_t{2}}})(dropped)});
+  const DataTypeMap map = data_type_map(model, {.sources = {fixed_point_type(5, 1)}});
+  ASSERT_EQ(map.layers.size(), 1u);
+  EXPECT_TRUE(map.layers[0].reads_model_input);
+  EXPECT_EQ(map.layers[0].inputs[0].bit_width, 5);
+  EXPECT_THAT(message_of([&] { data_type_map(model, {.compat = Compat::kQkeras}); }), HasSubstr("'drop'"));
+}
+
+TEST(Energy, ReluLayerCountsAsActivation) {
+  const auto as_layer = one_layer({8}, ReLU({.max_value = {}, .negative_slope = 0, .threshold = 0, .name = "act"}));
+  const auto as_function = one_layer({8}, Activation({.activation = "relu", .name = "act"}));
+  const auto query = energy_query(Reference::kInt8);
+  EXPECT_EQ(estimate(as_layer, query).layers[0].included_pj, estimate(as_function, query).layers[0].included_pj);
+}
+
+TEST(Energy, BadInputIsAnswered) {
+  const auto model = one_layer({3}, layer("QDense", "d", {{"units", int64_t{2}}}));
+  EXPECT_THAT(message_of([&] {
+                data_type_map(model, {.sources = {default_type(), default_type()}});
+              }),
+              HasSubstr("2 source quantizers are given for 1 model inputs"));
+  EXPECT_THAT(message_of([&] { estimate(data_type_map(model), {.min_sram_bits = -1}); }), HasSubstr("min_sram_bits"));
+  EXPECT_THAT(message_of([&] { data_type_map(model, {.use_weights = true}); }), HasSubstr("no error"));
+  EXPECT_THAT(message_of([] { memory_from_string("flash"); }), HasSubstr("sram, dram, fixed"));
+  EXPECT_THAT(message_of([] { reference_from_string("fp31"); }), HasSubstr("fp32"));
+  EXPECT_THAT(message_of([] { type_from_text("quantized_bit(4)"); }), HasSubstr("quantized_bits"));
+  const auto free =
+      one_layer({-1, 8, 1}, layer("QConv2D", "c", {{"filters", int64_t{2}}, {"kernel_size", Ints{3, 3}}}));
+  EXPECT_THAT(message_of([&] { estimate(free, energy_query(Reference::kNone)); }), HasSubstr("not fixed"));
+  EXPECT_THAT(message_of([&] { count_bits(model, {.ref_bits = -8}); }), HasSubstr("-8 bits"));
+}
+
+TEST(Energy, KnownWeightsMustBeThere) {
+  const auto model = one_layer(
+      {3}, layer("QDense", "d", {{"units", int64_t{2}}, {"kernel_quantizer", std::string("quantized_po2(4)")}}));
+  EXPECT_THAT(message_of([&] { data_type_map(model, {.use_weights = true}); }), HasSubstr("no weight 'kernel'"));
+}
+
+TEST(Operators, ThreeInputsOfAnAdditionGrowByTwoBits) {
+  const std::vector<QuantizerType> inputs(3, fixed_point_type(8, 0));
+  EXPECT_EQ(merge("Add", inputs).output.bit_width, 10);
+  EXPECT_EQ(merge("Add", inputs, Compat::kQkeras).output.bit_width, 9);
+  EXPECT_EQ(merge("Subtract", {inputs.data(), 2}).output.bit_width, 9);
+}
+
+// A signed 4-bit fraction and an unsigned 6-bit integer: no bit of either may be lost.
+TEST(Operators, MaximumKeepsFractionAndSign) {
+  const std::vector<QuantizerType> inputs = {fixed_point_type(4, 0), fixed_point_type(6, 6, false)};
+  const QuantizerType got = merge("Maximum", inputs).output;
+  EXPECT_EQ(got.int_bits, 6);
+  EXPECT_EQ(got.fractional_bits(), 3);
+  EXPECT_TRUE(got.is_signed);
+}
+
+}  // namespace
+}  // namespace nibble::cost

@@ -1,0 +1,98 @@
+#include "nibble/cost/process_table.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "nibble/core/error.h"
+#include "support/golden.h"
+
+namespace nibble::cost {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+template <class F>
+std::string message_of(F&& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(ProcessTable, HorowitzNumbers) {
+  const ProcessTable& table = horowitz_45nm();
+  EXPECT_EQ(table.name, "horowitz_45nm");
+  EXPECT_DOUBLE_EQ(table.gate_pj(Gate::kAdd, fixed_point_type(32, 0), 32), 0.1);
+  EXPECT_NEAR(table.gate_pj(Gate::kMul, fixed_point_type(8, 0), 8), 0.2, 1e-9);
+  EXPECT_DOUBLE_EQ(table.gate_pj(Gate::kMul, float_type(32), 32), 3.7);
+  EXPECT_DOUBLE_EQ(table.gate_pj(Gate::kAdd, float_type(16), 16), 0.4);
+  EXPECT_DOUBLE_EQ(table.dram_pj(64), 1300);
+  EXPECT_EQ(table.sram_pj(0, 1024), 0);
+  EXPECT_EQ(table.sram_pj(65, 1 << 20), 2 * table.sram_pj(64, 1 << 20));
+}
+
+TEST(ProcessTable, NeverNegative) {
+  const Polynomial falling{{1, -1}};
+  EXPECT_EQ(falling(0.5), 0.5);
+  EXPECT_EQ(falling(2), 0);
+}
+
+TEST(ProcessTable, ReadsAUsersFile) {
+  json document = json::parse(kHorowitz45nmJson);
+  document["name"] = "mine";
+  document["fixed"]["mul"] = {0, 0, 0.001};
+  const auto path = nibble::testing::scratch_dir("process_table") / "mine.json";
+  std::ofstream(path) << document.dump();
+  const ProcessTable table = load_process_table(path);
+  EXPECT_EQ(table.name, "mine");
+  EXPECT_DOUBLE_EQ(table.gate_pj(Gate::kMul, fixed_point_type(8, 0), 8), 0.064);
+}
+
+TEST(ProcessTable, BadTablesAreAnswered) {
+  struct Row {
+    const char* key;
+    json value;  // null: erased
+    const char* complaint;
+  };
+  const Row rows[] = {
+      {"sram", nullptr, "'sram' is missing"},
+      {"sram", "much", "'sram' must be a list"},
+      {"sram", json::array(), "'sram' must be a list"},
+      {"dram", {1, "2"}, "'dram' holds something not a number"},
+      {"word_bits", 0, "'word_bits' must be a whole number"},
+      {"unit", "fJ", "'unit' must be"},
+      {"fp16", {{"add", {1}}}, "'fp16.mul' is missing"},
+      {"fixed", 7, "'fixed' must be an object"},
+      {"sramm", {1}, "Did you mean 'sram'"},
+  };
+  for (const Row& row : rows) {
+    json document = json::parse(kHorowitz45nmJson);
+    if (row.value.is_null())
+      document.erase(row.key);
+    else
+      document[row.key] = row.value;
+    EXPECT_THAT(message_of([&] { parse_process_table(document.dump()); }), HasSubstr(row.complaint)) << row.key;
+  }
+  EXPECT_THAT(message_of([] { parse_process_table("{"); }), HasSubstr("not JSON"));
+  EXPECT_THAT(message_of([] { load_process_table("/no/such/table.json"); }), HasSubstr("/no/such/table.json"));
+}
+
+// Cut off or flipped at any byte, a table is read or refused, never a crash.
+TEST(ProcessTable, SurvivesDamage) {
+  const std::string text(kHorowitz45nmJson);
+  for (size_t i = 0; i < text.size(); ++i) {
+    std::string flipped = text;
+    flipped[i] = static_cast<char>(flipped[i] ^ 0x10);
+    message_of([&] { parse_process_table(text.substr(0, i)); });
+    message_of([&] { parse_process_table(flipped); });
+  }
+}
+
+}  // namespace
+}  // namespace nibble::cost
