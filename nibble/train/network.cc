@@ -28,6 +28,11 @@ std::string quantizer_attribute(const std::string& weight) {
   return weight + "_quantizer";
 }
 
+// Null where the class has no such quantizer.
+quant::QuantizerPtr quantizer_of(const graph::Layer& layer, const std::string& attribute) {
+  return layer.attributes.contains(attribute) ? graph::effective_quantizer(layer, attribute) : nullptr;
+}
+
 // QKeras clips a quantized weight without a constraint of its own to +-max(1, quantizer.max()):
 // spec/qkeras.md section 4.
 float automatic_clip(const graph::Layer& layer, const std::string& weight, const quant::QuantizerPtr& quantizer) {
@@ -67,7 +72,7 @@ void Network::make_parameters() {
       Parameter parameter{static_cast<int>(l), static_cast<int>(w), layer.trainable && !is_statistic(name),
                           to_torch(layer.weights[w].value), 0.0f};
       parameter.value.set_requires_grad(parameter.trainable);
-      const auto quantizer = graph::effective_quantizer(layer, quantizer_attribute(name));
+      const auto quantizer = quantizer_of(layer, quantizer_attribute(name));
       parameter.clip = automatic_clip(layer, name, quantizer);
       layers_[l].add_weight(name, parameter.value, quantizer);
       parameters_.push_back(std::move(parameter));
@@ -157,7 +162,7 @@ PrologueInputs Network::Run::prologue_inputs(const Prologue& prologue, const Flo
     const BatchStatistics statistics = batch_norm_statistics(index, x);
     const graph::Layer& description = network.model_.layers[static_cast<size_t>(index)];
     const auto coefficients = batch_norm_coefficients(layer(index), statistics, description.get_float("epsilon"),
-                                                      graph::effective_quantizer(description, "inverse_quantizer"),
+                                                      quantizer_of(description, "inverse_quantizer"),
                                                       [&](uint32_t role) { return quantize_options(index, role); });
     inputs.multiplier = coefficients.multiplier;
     inputs.offset = coefficients.offset;

@@ -19,7 +19,7 @@ using Ints = std::vector<int64_t>;
 class Chain {
  public:
   explicit Chain(Ints shape) {
-    add("InputLayer", "input", {{"batch_shape", batched(shape)}});
+    add("InputLayer", "input", {{"shape", shape}});
     model_.inputs = {"input"};
   }
 
@@ -49,10 +49,6 @@ class Chain {
   }
 
  private:
-  static Ints batched(Ints shape) {
-    shape.insert(shape.begin(), Shape::kFree);
-    return shape;
-  }
   graph::Model model_;
 };
 
@@ -79,7 +75,10 @@ struct NetworkCase {
 std::vector<NetworkCase> cases() {
   return {
       {"FloatConvolutionStridesUnevenly",
-       [] { return Chain({9, 8, 3}).add("Conv2D", "c", convolution(5, 3, 2, true)).add("Flatten", "f").build(); }, 5},
+       [] {
+         return Chain({9, 8, 3}).add("Conv2D", "c", convolution(5, 3, 2, true)).add("Flatten", "f").build();
+       },
+       5},
       {"BatchNormReluDropout",
        [] {
          return Chain({8, 8, 2})
@@ -98,7 +97,8 @@ std::vector<NetworkCase> cases() {
       {"QuantizedChain",
        [] {
          return Chain({12, 12, 1})
-             .add("QConv2D", "c0", convolution(8, 3, 2, false, {{"kernel_quantizer", text("quantized_bits(4,0,1,alpha=1.0)")}}))
+             .add("QConv2D", "c0",
+                  convolution(8, 3, 2, false, {{"kernel_quantizer", text("quantized_bits(4,0,1,alpha=1.0)")}}))
              .add("BatchNormalization", "b0")
              .add("QActivation", "a0", {{"activation", text("quantized_relu(4,2)")}})
              .add("Dropout", "d0", {{"rate", 0.2}})
@@ -110,15 +110,15 @@ std::vector<NetworkCase> cases() {
                    {"variance_quantizer", graph::None{}}})
              .add("QActivation", "a1", {{"activation", text("binary")}})
              .add("Flatten", "f")
-             .add("QDense", "dense",
-                  {{"units", int64_t{4}}, {"kernel_quantizer", text("quantized_bits(4,0,1)")}})
+             .add("QDense", "dense", {{"units", int64_t{4}}, {"kernel_quantizer", text("quantized_bits(4,0,1)")}})
              .build();
        },
        33},
       {"DepthwisePoolBatchNormAfterPool",
        [] {
          return Chain({8, 8, 3})
-             .add("DepthwiseConv2D", "dw", {{"kernel_size", ints(3, 3)}, {"padding", text("same")}, {"use_bias", false}})
+             .add("DepthwiseConv2D", "dw",
+                  {{"kernel_size", ints(3, 3)}, {"padding", text("same")}, {"use_bias", false}})
              .add("BatchNormalization", "b0")
              .add("Activation", "a0", {{"activation", text("relu")}})
              .add("Conv2D", "pw", convolution(8, 1, 1))
@@ -196,8 +196,8 @@ TEST(Fusion, TutorialBlockIsOneStepAConvolution) {
   const Plan plan = fuse(lower(model));
   std::vector<StepKind> kinds;
   for (const Step& step : plan.steps) kinds.push_back(step.kind);
-  const std::vector<StepKind> expected = {StepKind::kInput,  StepKind::kConvolution, StepKind::kConvolution,
-                                          StepKind::kFused,  StepKind::kReshape,     StepKind::kDense};
+  const std::vector<StepKind> expected = {StepKind::kInput, StepKind::kConvolution, StepKind::kConvolution,
+                                          StepKind::kFused, StepKind::kReshape,     StepKind::kDense};
   EXPECT_EQ(kinds, expected);
   EXPECT_TRUE(plan.steps[1].gives_moments);
   EXPECT_TRUE(plan.steps[1].gradient_is_pending);

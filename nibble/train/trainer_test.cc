@@ -1,0 +1,228 @@
+// Training as a user sees it: it learns, repeats, goes on after a stop, and refuses what does not fit.
+#include "nibble/train/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/graph/builder.h"
+#include "nibble/train/callbacks.h"
+#include "nibble/train/checkpoint.h"
+#include "support/golden.h"
+
+namespace nibble::train {
+namespace {
+
+using namespace graph::build;
+
+graph::Model small_network(const std::string& kernel = "quantized_bits(4,0,1,alpha=1.0)") {
+  auto in = Input({.shape = {8, 8, 1}, .name = "input"});
+  auto x = QConv2D({.filters = 8,
+                    .kernel_size = {3, 3},
+                    .strides = {2, 2},
+                    .padding = "same",
+                    .use_bias = false,
+                    .kernel_quantizer = kernel})(in);
+  x = BatchNormalization({})(x);
+  x = QActivation({.activation = "quantized_relu(4,2)"})(x);
+  x = Dropout({.rate = 0.1})(x);
+  x = Flatten({})(x);
+  x = Activation({.activation = "softmax"})(Dense({.units = 3})(x));
+  return build_model({in}, {x}, "small");
+}
+
+// Three kinds of stripes with noise.
+data::Samples stripes(int64_t count, uint32_t stream_number) {
+  RandomStream stream({5, RandomPurpose::kTest, stream_number, 0});
+  std::vector<float> values;
+  std::vector<int32_t> labels;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto label = static_cast<int32_t>(stream.below(3));
+    const auto shift = static_cast<int>(stream.below(2));
+    for (int y = 0; y < 8; ++y) {
+      for (int x = 0; x < 8; ++x) {
+        const int phase = label == 0 ? x : (label == 1 ? y : x + y);
+        values.push_back(static_cast<float>((phase + shift) / 2 % 2) + 0.5f * stream.uniform());
+      }
+    }
+    labels.push_back(label);
+  }
+  return data::Samples(Shape{8, 8, 1}, std::move(values), std::move(labels));
+}
+
+data::Dataset stripes_data() {
+  data::Dataset dataset;
+  dataset.name = "stripes";
+  dataset.num_classes = 3;
+  dataset.train = stripes(600, 1);
+  dataset.test = stripes(200, 2);
+  return dataset;
+}
+
+CompileOptions options() {
+  CompileOptions result;
+  result.learning_rate = 0.02;
+  result.seed = 3;
+  return result;
+}
+
+FitOptions epochs(int count) {
+  FitOptions result;
+  result.epochs = count;
+  result.batch_size = 64;
+  return result;
+}
+
+TEST(Trainer, LearnsStripes) {
+  Trainer trainer(small_network(), options());
+  const History history = trainer.fit(stripes_data(), epochs(8));
+  ASSERT_EQ(history.size(), 8u);
+  EXPECT_GT(*history.back().val_accuracy, 0.95);
+  EXPECT_LT(history.back().loss, history.front().loss);
+  EXPECT_EQ(trainer.evaluate(stripes(200, 2)).accuracy, *history.back().val_accuracy);
+}
+
+TEST(Trainer, SameSeedGivesTheSameBytes) {
+  Trainer a(small_network("stochastic_ternary(alpha='auto_po2')"), options());
+  Trainer b(small_network("stochastic_ternary(alpha='auto_po2')"), options());
+  a.fit(stripes_data(), epochs(2));
+  b.fit(stripes_data(), epochs(2));
+  EXPECT_EQ(a.weights(), b.weights());
+  CompileOptions other = options();
+  other.seed = 4;
+  Trainer c(small_network("stochastic_ternary(alpha='auto_po2')"), other);
+  c.fit(stripes_data(), epochs(2));
+  EXPECT_NE(a.weights(), c.weights());
+}
+
+TEST(Trainer, PlainPathLearnsToo) {
+  CompileOptions plain = options();
+  plain.fused = false;
+  Trainer trainer(small_network(), plain);
+  EXPECT_GT(*trainer.fit(stripes_data(), epochs(6)).back().val_accuracy, 0.9);
+}
+
+// A stop flag that a callback raises in the middle of an epoch.
+class StopAt : public Callback {
+ public:
+  StopAt(int epoch, int64_t step, std::atomic<bool>& flag) : epoch_(epoch), step_(step), flag_(flag) {}
+  void on_batch_end(int epoch, int64_t step, double, double) override {
+    if (epoch == epoch_ && step == step_) flag_ = true;
+  }
+
+ private:
+  int epoch_;
+  int64_t step_;
+  std::atomic<bool>& flag_;
+};
+
+TEST(Trainer, ResumesToTheBytesOfAnUndisturbedRun) {
+  const auto directory = testing::scratch_dir("resume");
+  Trainer undisturbed(small_network(), options());
+  FitOptions whole = epochs(4);
+  whole.schedule = ScheduleKind::kCosine;
+  const History expected = undisturbed.fit(stripes_data(), whole);
+
+  std::atomic<bool> stop = false;
+  StopAt stopper(3, 2, stop);
+  FitOptions part = whole;
+  part.checkpoint = directory / "checkpoint";
+  part.stop = &stop;
+  part.callbacks = {&stopper};
+  Trainer first(small_network(), options());
+  EXPECT_EQ(first.fit(stripes_data(), part).size(), 2u);
+
+  FitOptions rest = whole;
+  rest.checkpoint = part.checkpoint;
+  rest.resume = true;
+  Trainer second(small_network(), options());
+  const History history = second.fit(stripes_data(), rest);
+  ASSERT_EQ(history.size(), 4u);
+  EXPECT_EQ(second.weights(), undisturbed.weights());
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(history[i].loss, expected[i].loss);
+}
+
+TEST(Trainer, CheckpointOfOtherOptionsIsRefused) {
+  FitOptions fit = epochs(1);
+  fit.checkpoint = testing::scratch_dir("other") / "checkpoint";
+  Trainer(small_network(), options()).fit(stripes_data(), fit);
+  CompileOptions other = options();
+  other.learning_rate = 0.5;
+  fit.resume = true;
+  Trainer trainer(small_network(), other);
+  EXPECT_THROW(trainer.fit(stripes_data(), fit), InvalidArgument);
+}
+
+TEST(Checkpoint, DamagedFilesAreRefused) {
+  FitOptions fit = epochs(1);
+  fit.checkpoint = testing::scratch_dir("damaged") / "checkpoint";
+  Trainer(small_network(), options()).fit(stripes_data(), fit);
+  const std::string good = read_file(fit.checkpoint);
+  RandomStream stream({1, RandomPurpose::kTest, 0, 0});
+  for (int i = 0; i < 200; ++i) {
+    std::string cut = good.substr(0, stream.below(static_cast<uint32_t>(good.size())));
+    write_file(fit.checkpoint, cut);
+    EXPECT_THROW(load_checkpoint(fit.checkpoint, "x"), Error);
+    std::string flipped = good;
+    flipped[stream.below(static_cast<uint32_t>(good.size()))] ^= static_cast<char>(1u << stream.below(8));
+    write_file(fit.checkpoint, flipped);
+    EXPECT_THROW(load_checkpoint(fit.checkpoint, "x"), Error);
+  }
+}
+
+TEST(Trainer, NonFiniteLossSaysWhere) {
+  CompileOptions wild = options();
+  wild.learning_rate = 1e30;
+  Trainer trainer(small_network(), wild);
+  try {
+    trainer.fit(stripes_data(), epochs(3));
+    FAIL() << "the loss stayed finite";
+  } catch (const NonFiniteLoss& error) {
+    EXPECT_NE(std::string(error.what()).find("epoch"), std::string::npos);
+  }
+}
+
+TEST(Trainer, WrongDataAreRefused) {
+  data::Dataset wrong = stripes_data();
+  wrong.train = data::Samples(Shape{4, 4, 1}, std::vector<float>(16), {0});
+  Trainer trainer(small_network(), options());
+  EXPECT_THROW(trainer.fit(wrong, epochs(1)), InvalidArgument);
+  wrong.train = data::Samples(Shape{8, 8, 1}, std::vector<float>(64), {7});
+  EXPECT_THROW(trainer.fit(wrong, epochs(1)), InvalidArgument);
+  EXPECT_THROW(trainer.fit(stripes_data(), epochs(0)), InvalidArgument);
+}
+
+TEST(Trainer, PredictionsAreProbabilities) {
+  Trainer trainer(small_network(), options());
+  const Tensor y = trainer.predict(Tensor(Shape{5, 8, 8, 1}, 0.25f));
+  EXPECT_EQ(y.shape(), (Shape{5, 3}));
+  for (int64_t i = 0; i < 5; ++i) EXPECT_NEAR(y[3 * i] + y[3 * i + 1] + y[3 * i + 2], 1.0f, 1e-6);
+  EXPECT_THROW(trainer.predict(Tensor(Shape{5, 7}, 0.0f)), InvalidArgument);
+}
+
+TEST(Callbacks, EarlyStoppingRestoresTheBestWeights) {
+  CompileOptions still = options();
+  still.learning_rate = 1e-12;  // nothing improves after the first epoch
+  auto stopping =
+      early_stopping({.monitor = Monitor::kAccuracy, .patience = 2, .min_delta = 0.5, .restore_best_weights = true});
+  FitOptions fit = epochs(20);
+  fit.callbacks = {stopping.get()};
+  Trainer trainer(small_network(), still);
+  EXPECT_EQ(trainer.fit(stripes_data(), fit).size(), 3u);
+}
+
+TEST(Callbacks, CsvLoggerWritesALineAnEpoch) {
+  const auto path = testing::scratch_dir("csv") / "log.csv";
+  auto logger = csv_logger(path);
+  FitOptions fit = epochs(3);
+  fit.callbacks = {logger.get()};
+  Trainer(small_network(), options()).fit(stripes_data(), fit);
+  const std::string text = read_file(path);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4);
+  EXPECT_EQ(text.substr(0, 6), "epoch,");
+}
+
+}  // namespace
+}  // namespace nibble::train
