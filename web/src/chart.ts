@@ -16,7 +16,7 @@ use([BarChart, LineChart, ScatterChart, GridComponent, TooltipComponent, SVGRend
 export type Option = ComposeOption<
   BarSeriesOption | LineSeriesOption | ScatterSeriesOption | GridComponentOption | TooltipComponentOption
 >;
-export type Axis = Exclude<Option["xAxis"], unknown[] | undefined>;
+type ChartOption = Option & { tooltip?: TooltipComponentOption };
 
 /** What a chart is drawn for. */
 export interface Surface {
@@ -28,7 +28,7 @@ export interface Surface {
 export interface ChartOptions {
   label: string; // read out in place of the drawing
   height: number; // CSS pixels
-  build: (surface: Surface) => Option;
+  build: (surface: Surface) => ChartOption;
   onPick?: (data: unknown) => void; // data of the item that was clicked
 }
 
@@ -51,7 +51,8 @@ export class Chart {
     this.drawing ??= this.start();
     this.drawing.resize();
     const theme = readTheme();
-    this.drawing.setOption({ ...shared(theme), ...this.options.build({ theme, width, narrow: width < 520 }) }, true);
+    const own = this.options.build({ theme, width, narrow: width < 520 });
+    this.drawing.setOption({ ...shared(theme), ...own, tooltip: { ...tooltipStyle(theme), ...own.tooltip } }, true);
   }
 
   private start(): ECharts {
@@ -66,14 +67,17 @@ function shared(theme: Theme): Option {
   return {
     animation: false,
     textStyle: { fontFamily: theme.font, color: theme.ink },
-    tooltip: {
-      trigger: "item",
-      confine: true,
-      backgroundColor: theme.paper,
-      borderColor: theme.rule,
-      textStyle: { color: theme.ink, fontSize: 13, fontFamily: theme.font },
-      extraCssText: "box-shadow: 0 4px 16px rgb(0 0 0 / 14%); border-radius: 6px; white-space: normal; max-width: 22rem;",
-    },
+  };
+}
+
+function tooltipStyle(theme: Theme): TooltipComponentOption {
+  return {
+    trigger: "item",
+    confine: true,
+    backgroundColor: theme.paper,
+    borderColor: theme.rule,
+    textStyle: { color: theme.ink, fontSize: 13, fontFamily: theme.font },
+    extraCssText: "box-shadow: 0 4px 16px rgb(0 0 0 / 14%); border-radius: 6px; white-space: normal; max-width: 22rem;",
   };
 }
 

@@ -144,8 +144,8 @@ function guide(name: string, from: [number, number], to: [number, number], uprig
       color: theme.muted,
       fontSize: 12,
       distance: 0,
-      align: upright ? "center" : "left",
-      offset: [upright ? 0 : 6, -9],
+      align: upright ? "right" : "left",
+      offset: [6, -9],
     },
   };
 }

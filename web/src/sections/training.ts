@@ -137,7 +137,7 @@ function option(metric: Metric, first: Curve, other: Curve | undefined, { theme,
   const style = axisStyle(theme);
   return {
     grid: { left: 56, right: 16, top: 14, bottom: 44 },
-    xAxis: { ...style, type: "value", name: "Epoch", nameGap: 26, min: firstEpoch, max: Math.max(lastEpoch, firstEpoch + 1), minInterval: 1, splitNumber: narrow ? 4 : 6, splitLine: { show: false } },
+    xAxis: { ...style, type: "value", name: "Epoch", nameGap: 26, min: firstEpoch, max: Math.max(lastEpoch, firstEpoch + 1), minInterval: 1, splitNumber: narrow ? 4 : 6, splitLine: { show: false }, axisLine: { ...style.axisLine, onZero: false } },
     yAxis: scaledAxis(theme, y, metric.axis, 42),
     tooltip: { trigger: "axis", axisPointer: { type: "line", lineStyle: { color: theme.muted } }, formatter: (items) => hover(metric, items) },
     series: shown.flatMap((curve, index) => {
