@@ -1,1 +1,225 @@
 #include "nibble/autoq/auto_qkeras.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <thread>
+
+#include "nibble/autoq/search_space.h"
+#include "nibble/autoq/study_watch.h"
+#include "nibble/autoq/training_runner.h"
+#include "nibble/autoq/worker_pool.h"
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+#include "nibble/search/random_sampler.h"
+#include "nibble/search/study_lock.h"
+#include "nibble/search/worker_id.h"
+
+namespace nibble::autoq {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr int kPollMs = 100;
+constexpr int kFarewellMs = 30'000;  // after the last trial; a worker has to notice that
+// Workers that end without any trial having been finished in between, before the search is given up.
+constexpr int kMaxFruitlessDeaths = 8;
+
+// What the workers will need, tried out before any of them starts: mistakes in a run_config come out
+// as one sentence, and data are downloaded once.
+struct Preparation {
+  search::SearchSpace space;
+  double reference_cost = 0;
+  std::string notice;
+};
+
+Preparation prepare(const RunConfig& config) {
+  Preparation result;
+  const graph::Model model = load_search_model(config);
+  result.space = build_space(model, config);
+  if (result.space.empty()) {
+    throw InvalidArgument(
+        "[run_config] there is nothing to search: no layer of '{}' matches a key of limit and layer_indexes. Give e.g. "
+        "\"limit\": {{\"Dense\": [8, 8, 4], \"Conv2D\": [4, 8, 4], \"Activation\": [4]}}.",
+        config.model);
+  }
+  data::Dataset dataset = load_search_data(config);
+  result.notice = dataset.notice;
+  const TrainingRunner trial_run(config, model, std::move(dataset));
+  result.reference_cost = CostMeter(config.goal, model, config.compat).reference();
+  return result;
+}
+
+search::Storage make_study(const fs::path& file, const std::string& text, const RunConfig& config,
+                           const Preparation& preparation) {
+  return search::Storage::create(file.string(),
+                                 {.name = fmt::format("{} {}", config.model, to_string(config.goal.kind)),
+                                  .code_version = "nibble " NIBBLE_VERSION,
+                                  .run_config = text,
+                                  .space = search::to_json(preparation.space),
+                                  .seed = config.seed,
+                                  .max_trials = config.max_trials});
+}
+
+// The run_config to go on with: the study's own, which `given` may only change in what leaves trials alone.
+std::string resumed_config(const search::StudyInfo& info, const std::string& given, const fs::path& file) {
+  if (given.empty()) return info.run_config;
+  if (!same_search(info.run_config, given)) {
+    throw InvalidArgument(
+        "[autoq] '{}' was made with another configuration. Only max_trials, workers and output_dir may change on "
+        "--resume; start a new search in another directory.",
+        file.string());
+  }
+  return given;
+}
+
+class Launcher {
+ public:
+  Launcher(const SearchOptions& options, search::Storage& storage, int workers)
+      : options_(options),
+        storage_(storage),
+        workers_(workers),
+        watch_(storage, options.directory, options.observer),
+        pool_(options.spawn, options.directory) {}
+
+  SearchResult run() {
+    if (!storage_.is_over() && !stopped()) {
+      const int unfinished = static_cast<int>(std::count_if(watch_.trials().begin(), watch_.trials().end(),
+                                                            [](const search::Trial& t) { return !t.finished(); }));
+      const int open = storage_.info().max_trials - static_cast<int>(watch_.trials().size()) + unfinished;
+      pool_.start(std::min(workers_, std::max(1, open)));
+      supervise();
+    }
+    // Stopped workers release their trials, which takes one training step.
+    pool_.finish(storage_.is_over() ? kFarewellMs : 0);
+    storage_.release_dead(search::is_alive);
+    watch_.poll();
+    return result();
+  }
+
+ private:
+  bool stopped() const { return options_.stop != nullptr && *options_.stop; }
+
+  void supervise() {
+    int fruitless_deaths = 0;
+    while (!storage_.is_over() && !stopped()) {
+      if (watch_.poll() > 0) fruitless_deaths = 0;
+      if (options_.observer != nullptr) options_.observer->on_poll();
+      if (const int ended = pool_.replace_ended(); ended > 0 && !stopped()) {
+        storage_.release_dead(search::is_alive);
+        fruitless_deaths += ended;
+        if (fruitless_deaths >= kMaxFruitlessDeaths) {
+          throw IoError(
+              "[autoq] the workers end before they finish a trial: {}. Finished trials are kept; go on with "
+              "--resume when the cause is gone.",
+              pool_.last_words());
+        }
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(kPollMs));
+    }
+  }
+
+  SearchResult result() const {
+    SearchResult result;
+    result.trials = watch_.trials();
+    if (const search::Trial* best = search::best_trial(result.trials)) {
+      result.best = *best;
+      if (!best->artifact.empty()) result.best_model = watch_.best_model();
+    }
+    result.is_over = storage_.is_over();
+    result.is_exhausted = result.is_over && static_cast<int>(result.trials.size()) < storage_.info().max_trials;
+    return result;
+  }
+
+  const SearchOptions& options_;
+  search::Storage& storage_;
+  int workers_;
+  StudyWatch watch_;
+  WorkerPool pool_;  // last: its workers end before the rest does
+};
+
+int worker_count(const SearchOptions& options, const RunConfig& config) {
+  if (options.workers > 0) return options.workers;
+  if (config.workers > 0) return config.workers;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+}  // namespace
+
+namespace {
+
+// A study that this process alone launches workers for.
+struct OpenStudy {
+  std::unique_ptr<search::StudyLock> lock = {};
+  std::optional<search::Storage> storage = {};
+  std::string text = {};  // of the run_config
+  RunConfig config = {};
+  Preparation preparation = {};
+};
+
+OpenStudy start_study(const std::string& text, const fs::path& directory, const fs::path& file) {
+  OpenStudy study{.text = text, .config = parse_run_config(text)};
+  if (fs::exists(file)) {
+    throw InvalidArgument(
+        "[autoq] there already is a study in '{}'. Go on with it by --resume, or choose another --output.",
+        directory.string());
+  }
+  study.preparation = prepare(study.config);
+  make_directories(directory);
+  study.lock = std::make_unique<search::StudyLock>(directory);
+  study.storage = make_study(file, text, study.config, study.preparation);
+  return study;
+}
+
+OpenStudy resume_study(const std::string& given, const fs::path& directory, const fs::path& file) {
+  if (!fs::exists(file)) {
+    throw IoError("[autoq] there is no study in '{}' to go on with; leave --resume out to start one.",
+                  directory.string());
+  }
+  OpenStudy study{.lock = std::make_unique<search::StudyLock>(directory)};
+  study.storage = search::Storage::open(file.string());
+  const search::StudyInfo info = study.storage->info();
+  study.text = resumed_config(info, given, file);
+  study.config = parse_run_config(study.text);
+  study.preparation = prepare(study.config);
+  if (info.space != search::to_json(study.preparation.space)) {
+    throw InvalidArgument(
+        "[autoq] '{}' was made by {} and searches another space than this program would. Go on with that version, or "
+        "start a new search in another directory.",
+        file.string(), info.code_version);
+  }
+  // An earlier --resume may have asked for more trials than the file that the study was made with.
+  if (given.empty()) study.config.max_trials = info.max_trials;
+  if (study.config.max_trials != info.max_trials) study.storage->set_max_trials(study.config.max_trials);
+  study.storage->release_dead(search::is_alive);
+  return study;
+}
+
+}  // namespace
+
+SearchResult run_search(const std::string& run_config, const SearchOptions& options) {
+  const fs::path file = options.directory / "study.db";
+  OpenStudy study = options.resume ? resume_study(run_config, options.directory, file)
+                                   : start_study(run_config, options.directory, file);
+  const int workers = worker_count(options, study.config);
+  if (options.observer != nullptr) {
+    if (!study.preparation.notice.empty()) options.observer->on_notice(study.preparation.notice);
+    options.observer->on_start(study.text, study.storage->trials(), study.config.max_trials, workers,
+                               study.preparation.reference_cost);
+  }
+  return Launcher(options, *study.storage, workers).run();
+}
+
+int run_worker(const std::string& study_url, const WorkerProcessOptions& options) {
+  search::Storage storage = search::Storage::open(study_url, {.lease_ms = options.lease_ms});
+  const search::StudyInfo info = storage.info();
+  const RunConfig config = parse_run_config(info.run_config);
+  const graph::Model model = load_search_model(config);
+  const search::SearchSpace space = build_space(model, config);
+  TrainingRunner runner(config, model, load_search_data(config));
+  const search::RandomSampler sampler(info.seed);
+  const std::string path = study_url.rfind("sqlite:", 0) == 0 ? study_url.substr(7) : study_url;
+  return search::run_trials(storage, space, sampler, runner,
+                            {.id = "", .directory = fs::path(path).parent_path(), .stop = options.stop});
+}
+
+}  // namespace nibble::autoq

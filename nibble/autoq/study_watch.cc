@@ -1,0 +1,54 @@
+#include "nibble/autoq/study_watch.h"
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+
+namespace nibble::autoq {
+namespace fs = std::filesystem;
+
+StudyWatch::StudyWatch(search::Storage& storage, fs::path directory, SearchObserver* observer)
+    : storage_(storage),
+      directory_(std::move(directory)),
+      observer_(observer == nullptr ? silent_ : *observer),
+      trials_(storage.trials()) {
+  // What was there before is no news.
+  for (const search::Trial& trial : trials_) steps_seen_.push_back(storage.steps(trial.number).size());
+}
+
+int StudyWatch::poll() {
+  const int64_t revision = storage_.revision();
+  if (revision == revision_) return 0;
+  revision_ = revision;
+  const std::vector<search::Trial> before = std::move(trials_);
+  trials_ = storage_.trials();
+  steps_seen_.resize(trials_.size(), 0);
+  int finished = 0;
+  for (size_t i = 0; i < trials_.size(); ++i) {
+    const search::Trial unknown{.number = trials_[i].number};
+    const search::Trial& old = i < before.size() ? before[i] : unknown;
+    if (!old.finished() && trials_[i].finished()) ++finished;
+    announce(old, trials_[i]);
+  }
+  const search::Trial* best = search::best_trial(trials_);
+  if (best != nullptr && best->number != best_) copy_best(*best);
+  return finished;
+}
+
+void StudyWatch::announce(const search::Trial& before, const search::Trial& now) {
+  if (now.attempts > before.attempts) observer_.on_trial_start(now);
+  size_t& seen = steps_seen_[static_cast<size_t>(now.number)];
+  if (!before.finished()) {
+    const std::vector<search::Step> steps = storage_.steps(now.number);
+    for (; seen < steps.size(); ++seen) observer_.on_epoch(now, steps[seen]);
+  }
+  if (!before.finished() && now.finished()) observer_.on_trial_finish(now, search::best_trial(trials_));
+}
+
+void StudyWatch::copy_best(const search::Trial& best) {
+  best_ = best.number;
+  if (best.artifact.empty()) return;
+  make_directories(directory_ / "best");
+  write_file(best_model(), read_file(directory_ / best.artifact));
+}
+
+}  // namespace nibble::autoq

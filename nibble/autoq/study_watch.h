@@ -1,0 +1,39 @@
+// nibble/autoq/study_watch.h
+// Turns the changes of a study into calls of an observer, and keeps best/model.keras up to date.
+// Private to autoq/.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "nibble/autoq/auto_qkeras.h"
+#include "nibble/search/storage.h"
+
+namespace nibble::autoq {
+
+class StudyWatch {
+ public:
+  //   observer  may be null
+  StudyWatch(search::Storage& storage, std::filesystem::path directory, SearchObserver* observer);
+
+  // Looks for what is new since the last call. Returns the number of trials that finished since then.
+  int poll();
+
+  const std::vector<search::Trial>& trials() const { return trials_; }
+  std::filesystem::path best_model() const { return directory_ / "best" / "model.keras"; }
+
+ private:
+  void announce(const search::Trial& before, const search::Trial& now);
+  void copy_best(const search::Trial& best);
+
+  search::Storage& storage_;
+  std::filesystem::path directory_;
+  SearchObserver silent_;
+  SearchObserver& observer_;
+  int64_t revision_ = -1;
+  std::vector<search::Trial> trials_;
+  std::vector<size_t> steps_seen_;
+  int best_ = -1;
+};
+
+}  // namespace nibble::autoq

@@ -1,0 +1,45 @@
+// nibble/autoq/training_runner.h
+// The objective of a search: quantize, train, score.
+//
+//   score = max over epochs of val_accuracy * (1 + delta)      delta: cost_meter.h
+#pragma once
+
+#include "nibble/autoq/cost_meter.h"
+#include "nibble/autoq/run_config.h"
+#include "nibble/data/dataset.h"
+#include "nibble/search/worker.h"
+
+namespace nibble::autoq {
+
+// File in a trial's directory with the weights of its best epoch.
+inline constexpr const char* kModelFile = "model.keras";
+
+// Trains trials on one data set. A trial's seed is derive_seed(config.seed, kTrial, number), so its result depends on
+// nothing else. After each epoch a checkpoint is written; a later attempt goes on from it, to the
+// same bytes.
+class TrainingRunner final : public search::TrialRunner {
+ public:
+  //   model    before quantization; with weights if config.transfer_weights
+  //   throws  InvalidArgument if it lacks them then; as CostMeter
+  TrainingRunner(RunConfig config, graph::Model model, data::Dataset dataset);
+
+  // Reported steps are epochs: score, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds.
+  // Metrics of the trial: accuracy (val_accuracy of the best epoch), best_epoch, epochs, cost, delta, total_factor,
+  // and energy_nj or bits.
+  search::TrialResult run(const search::TrialContext& context) override;
+
+ private:
+  RunConfig config_;
+  graph::Model model_;
+  data::Dataset dataset_;
+  CostMeter meter_;
+};
+
+// ---- what a run_config names ----
+
+// A built-in network or a model file. throws as load_model(); InvalidArgument for a name that is neither
+graph::Model load_search_model(const RunConfig& config);
+// The data set, preprocessed. throws as data::load_dataset()
+data::Dataset load_search_data(const RunConfig& config);
+
+}  // namespace nibble::autoq

@@ -1,0 +1,159 @@
+#include "nibble/autoq/worker_pool.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+
+namespace nibble::autoq {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr int kKillAfterMs = 20'000;
+
+fs::path log_path(const fs::path& directory, int k) { return directory / "logs" / fmt::format("worker-{}.log", k); }
+
+// The environment of a worker: ours, with one thread for each math library. They read it while they are loaded, so
+// a worker could not set it itself.
+std::vector<std::string> worker_environment() {
+  const std::vector<std::string> settings = {"OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1"};
+  std::vector<std::string> result = settings;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const bool replaced = std::any_of(settings.begin(), settings.end(), [&](const std::string& setting) {
+      return text.substr(0, text.find('=') + 1) == std::string_view(setting).substr(0, setting.find('=') + 1);
+    });
+    if (!replaced) result.emplace_back(text);
+  }
+  return result;
+}
+
+std::vector<char*> pointers_to(std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (std::string& text : texts) pointers.push_back(text.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+pid_t run_this_program(const fs::path& study, const fs::path& log) {
+  const std::string program = fs::read_symlink("/proc/self/exe").string();
+  std::vector<std::string> arguments = {program, "worker", "--study", study.string()};
+  std::vector<std::string> environment = worker_environment();
+  const std::vector<char*> argv = pointers_to(arguments), envp = pointers_to(environment);
+  const int output = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (output < 0) throw IoError("[autoq] cannot write '{}': {}.", log.string(), std::strerror(errno));
+  const pid_t launcher = getpid();
+  const pid_t pid = fork();
+  if (pid == 0) {
+    // Only calls that are safe between fork and exec.
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != launcher) _exit(1);
+    dup2(output, STDOUT_FILENO);
+    dup2(output, STDERR_FILENO);
+    execve(program.c_str(), argv.data(), envp.data());
+    _exit(127);
+  }
+  const int reason = errno;
+  close(output);
+  if (pid < 0) throw IoError("[autoq] cannot start a worker process: {}.", std::strerror(reason));
+  return pid;
+}
+
+std::string last_line(const fs::path& path) {
+  std::ifstream file(path);
+  std::string line, last;
+  while (std::getline(file, line)) {
+    if (!line.empty()) last = line;
+  }
+  return last;
+}
+
+}  // namespace
+
+WorkerPool::WorkerPool(SpawnWorker spawn, fs::path directory)
+    : spawn_(std::move(spawn)), directory_(std::move(directory)) {
+  make_directories(directory_ / "logs");
+}
+
+WorkerPool::~WorkerPool() {
+  signal_all(SIGKILL);
+  reap(-1);
+}
+
+void WorkerPool::start(int count) {
+  for (int k = 0; k < count; ++k) {
+    workers_.push_back({k, -1});
+    launch(workers_.back());
+  }
+}
+
+void WorkerPool::launch(Worker& worker) {
+  const fs::path study = fs::absolute(directory_ / "study.db");
+  worker.pid = spawn_ ? spawn_(worker.k, study) : run_this_program(study, log_path(directory_, worker.k));
+}
+
+std::string WorkerPool::words_of(const Worker& worker, int status) const {
+  const std::string how = WIFSIGNALED(status) ? fmt::format("was ended by signal {}", WTERMSIG(status))
+                                              : fmt::format("ended with exit code {}", WEXITSTATUS(status));
+  const std::string line = last_line(log_path(directory_, worker.k));
+  return fmt::format("worker {} {}{}{}", worker.k, how, line.empty() ? "" : "; its last line is: ", line);
+}
+
+int WorkerPool::replace_ended() {
+  int ended = 0;
+  for (Worker& worker : workers_) {
+    int status = 0;
+    if (worker.pid <= 0 || waitpid(worker.pid, &status, WNOHANG) != worker.pid) continue;
+    last_words_ = words_of(worker, status);
+    worker.pid = -1;
+    ++ended;
+    launch(worker);
+  }
+  return ended;
+}
+
+void WorkerPool::signal_all(int signal) const {
+  for (const Worker& worker : workers_) {
+    if (worker.pid > 0) kill(worker.pid, signal);
+  }
+}
+
+// True if no worker is left. patience_ms < 0: waits as long as it takes.
+bool WorkerPool::reap(int patience_ms) {
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::milliseconds(patience_ms);
+  for (;;) {
+    bool any = false;
+    for (Worker& worker : workers_) {
+      if (worker.pid <= 0) continue;
+      if (waitpid(worker.pid, nullptr, WNOHANG) == 0) {
+        any = true;
+      } else {
+        worker.pid = -1;
+      }
+    }
+    if (!any) return true;
+    if (patience_ms >= 0 && std::chrono::steady_clock::now() >= give_up) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
+void WorkerPool::finish(int patience_ms) {
+  if (reap(patience_ms)) return;
+  signal_all(SIGTERM);
+  if (reap(kKillAfterMs)) return;
+  signal_all(SIGKILL);
+  reap(-1);
+}
+
+}  // namespace nibble::autoq
