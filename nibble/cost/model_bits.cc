@@ -85,8 +85,11 @@ class BitCounter {
     const bool is_quantized = is_quantized_class(layer.class_name);
     if (is_activation && (function == "softmax" || function == "sigmoid")) return options_.output_bits;
     if (is_quantized && function == "softmax") return options_.output_bits;
-    const auto type = type_from_attribute(layer, "activation", options_.compat);
-    return type && (is_activation || is_quantized) ? type->bit_width : options_.ref_bits;
+    if (!is_activation && !is_quantized) return options_.ref_bits;
+    if (const auto type = type_from_attribute(layer, "activation", options_.compat)) return type->bit_width;
+    // QTools has no type for some quantizers (quantized_sigmoid), but they have a width.
+    const quant::QuantizerPtr quantizer = layer.get_quantizer("activation");
+    return quantizer ? quantizer->bit_width() : options_.ref_bits;
   }
 
   const BitsOptions& options_;
