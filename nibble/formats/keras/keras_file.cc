@@ -1,1 +1,150 @@
 #include "nibble/formats/keras/keras_file.h"
+
+#include <nlohmann/json.hpp>
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+#include "nibble/formats/keras/hdf5_file.h"
+#include "nibble/formats/keras/keras_json.h"
+#include "nibble/formats/keras/weight_layout.h"
+#include "nibble/formats/keras/zip_archive.h"
+
+namespace nibble::formats::keras {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr uint64_t kLargestConfig = uint64_t{64} << 20;
+constexpr uint64_t kLargestWeights = uint64_t{4} << 30;
+
+enum class Kind { kArchive, kHdf5, kJson, kUnknown };
+
+Kind kind_of(const std::string& bytes) {
+  if (bytes.starts_with("PK\x03\x04")) return Kind::kArchive;
+  if (bytes.starts_with("\x89HDF\r\n\x1a\n")) return Kind::kHdf5;
+  const size_t first = bytes.find_first_not_of(" \t\r\n");
+  if (first != std::string::npos && bytes[first] == '{') return Kind::kJson;
+  return Kind::kUnknown;
+}
+
+// Paths of the weights count layers in the config's order, which the graph may have sorted.
+std::map<std::string, std::string> paths_of(const json& config, const graph::Model& model) {
+  const json& inner = config.at("config");
+  const json& entries = inner.is_array() ? inner : inner.at("layers");
+  std::vector<std::pair<std::string, std::string>> layers;
+  for (const json& entry : entries) {
+    const std::string name = entry.at("config").value("name", entry.value("name", ""));
+    // The class as the graph has it, without its package.
+    const graph::Layer* layer = model.find_layer(name);
+    layers.emplace_back(name, layer ? layer->class_name : "");
+  }
+  std::map<std::string, std::string> paths = archive_paths(layers);
+  // An input that a Sequential model left out.
+  for (const graph::Layer& layer : model.layers) paths.emplace(layer.name, "input_layer");
+  return paths;
+}
+
+graph::Model load_archive(const std::string& bytes, const std::string& name) {
+  std::map<std::string, std::string> entries =
+      read_zip(bytes, name, {{"config.json", kLargestConfig}, {"model.weights.h5", kLargestWeights}});
+  const json config = parse_json(entries["config.json"], name + "/config.json");
+  graph::Model model = graph::from_config(config);
+  const Hdf5Reader weights(std::move(entries["model.weights.h5"]), name + "/model.weights.h5");
+  read_archive(model, weights, paths_of(config, model));
+  return model;
+}
+
+graph::Model load_hdf5(std::string bytes, const std::string& name) {
+  const Hdf5Reader file(std::move(bytes), name);
+  const auto config = file.text("/", "model_config");
+  if (!config) {
+    throw CorruptFile(
+        "[keras] {}: it has no model_config. If it holds weights only, load the model from its JSON or "
+        ".keras file and give this one as weights.",
+        name);
+  }
+  graph::Model model = graph::from_config(parse_json(*config, name + ", model_config"));
+  read_legacy(model, file, "/model_weights");
+  return model;
+}
+
+fs::path weights_beside(const fs::path& path) { return path.parent_path() / (path.stem().string() + "_weights.h5"); }
+
+graph::Model load_json(const std::string& bytes, const fs::path& path) {
+  graph::Model model = graph::from_config(parse_json(bytes, path.string()));
+  const fs::path weights = weights_beside(path);
+  if (fs::exists(weights)) load_weights(model, weights);
+  return model;
+}
+
+graph::Model load_any(std::string bytes, const fs::path& path) {
+  switch (kind_of(bytes)) {
+    case Kind::kArchive:
+      return load_archive(bytes, path.string());
+    case Kind::kHdf5:
+      return load_hdf5(std::move(bytes), path.string());
+    case Kind::kJson:
+      return load_json(bytes, path);
+    case Kind::kUnknown:
+      break;
+  }
+  throw CorruptFile("[load_model] {} is neither a .keras archive, nor an HDF5 file, nor a JSON config.", path.string());
+}
+
+void read_weights(graph::Model& model, std::string bytes, const std::string& name) {
+  const Kind kind = kind_of(bytes);
+  if (kind == Kind::kArchive) {
+    std::map<std::string, std::string> entries = read_zip(bytes, name, {{"model.weights.h5", kLargestWeights}});
+    const Hdf5Reader file(std::move(entries["model.weights.h5"]), name + "/model.weights.h5");
+    read_archive(model, file, archive_paths(model));
+    return;
+  }
+  if (kind != Kind::kHdf5) throw CorruptFile("[load_weights] {} is neither an HDF5 file nor a .keras archive.", name);
+  const Hdf5Reader file(std::move(bytes), name);
+  if (is_legacy(file, "/model_weights")) return read_legacy(model, file, "/model_weights");
+  if (is_legacy(file, "/")) return read_legacy(model, file, "/");
+  read_archive(model, file, archive_paths(model));  // Keras 3's model.weights.h5 on its own
+}
+
+// What is wrong with the bytes is said of the file, whatever layer of the library found it.
+template <class Work>
+auto blaming_file(const fs::path& path, Work&& work) {
+  try {
+    return work();
+  } catch (const InvalidArgument& error) {
+    throw CorruptFile("[load_model] {}: {}", path.string(), error.what());
+  } catch (const json::exception& error) {
+    throw CorruptFile("[load_model] {}: the config is not as Keras writes it: {}", path.string(), error.what());
+  } catch (const std::bad_alloc&) {
+    throw CorruptFile("[load_model] {}: its numbers do not fit into memory.", path.string());
+  }
+}
+
+}  // namespace
+
+void save_model(const graph::Model& model, const fs::path& path) {
+  const std::string weights = write_archive(model);
+  // Keras writes the date of saving; a fixed one keeps the bytes equal.
+  const json metadata = {{"keras_version", "3.0.0"}, {"date_saved", "1980-01-01@00:00:00"}};
+  write_file(path, write_zip({{"metadata.json", metadata.dump()},
+                              {"config.json", graph::to_config(model).dump()},
+                              {"model.weights.h5", weights}}));
+}
+
+graph::Model load_model(const fs::path& path) {
+  std::string bytes = read_file(path, kLargestWeights);
+  return blaming_file(path, [&] { return load_any(std::move(bytes), path); });
+}
+
+void save_weights(const graph::Model& model, const fs::path& path) { write_file(path, write_legacy(model)); }
+
+void load_weights(graph::Model& model, const fs::path& path) {
+  try {
+    read_weights(model, read_file(path, kLargestWeights), path.string());
+  } catch (const InvalidArgument& error) {
+    throw InvalidArgument("[load_weights] {}: {}", path.string(), error.what());
+  }
+}
+
+}  // namespace nibble::formats::keras
