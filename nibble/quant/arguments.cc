@@ -344,7 +344,7 @@ std::string python_text(const Number& number) {
 
 std::string python_text(const IntegerOrList& list) {
   if (!list.is_list) return std::to_string(list.values.at(0));
-  return fmt::format("[{}]", fmt::join(list.values, ", "));
+  return fmt::format("[{}]", fmt::join(list.values, ","));
 }
 
 std::string python_text(const Alpha& alpha) {

@@ -51,7 +51,7 @@ nlohmann::json write_config(const Fields& fields);
 // An array has its shape beside it unless that is one axis: alpha=[1 2 3 4],alpha_shape=[2 2].
 std::string write_call(std::string_view class_name, const Fields& fields, const Fields& defaults, int leading);
 
-// Python's text of a value as QKeras prints it: 1, 1.0, 'auto', [1, 2].
+// A value as QKeras prints it: 1, 1.0, 'auto', [1,2].
 std::string python_text(const Number& number);
 std::string python_text(const Alpha& alpha);
 std::string python_text(const IntegerOrList& list);

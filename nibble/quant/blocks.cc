@@ -82,13 +82,8 @@ Tensor block_deviation(std::span<const float> values, const Shape& shape, const 
 }
 
 Tensor repeat_blocks(const Tensor& per_block, const Shape& shape) {
-  Shape expanded = per_block.shape();
-  for (int axis = 0; axis < expanded.rank(); ++axis) {
-    if (expanded[axis] != 1) expanded[axis] = shape[axis];
-  }
-  if (expanded == per_block.shape()) return per_block;
-  const BlockIndex index(per_block.shape(), expanded);
-  Tensor repeated(expanded);
+  const BlockIndex index(per_block.shape(), shape);
+  Tensor repeated(shape);
   for (int64_t i = 0; i < repeated.size(); ++i) repeated[i] = per_block[index[i]];
   return repeated;
 }

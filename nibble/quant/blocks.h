@@ -35,8 +35,7 @@ Tensor block_max(std::span<const float> values, const Shape& shape, const Shape&
 // Each block's population standard deviation.
 Tensor block_deviation(std::span<const float> values, const Shape& shape, const Shape& blocks);
 
-// One value per block, repeated along the axes that have several blocks: blocks {1, 2} of shape {3, 4} gives
-// shape {1, 4}.
+// One value per block, repeated for every index of `shape`: {1, 2} blocks become shape {1, 4}.
 Tensor repeat_blocks(const Tensor& per_block, const Shape& shape);
 
 }  // namespace nibble::quant

@@ -28,7 +28,7 @@ constexpr PlainFunction kFunctions[] = {
     {"smooth_tanh", smooth_tanh, smooth_tanh_gradient},
     {"binary_tanh", binary_tanh, hard_tanh_gradient},
     {"round_through", round_half_even, one},
-    {"sign_through", sign_or_one, one},
+    {"sign_through", sign, one},
     {"ceil_through", [](float x) { return std::ceil(x); }, one},
     {"floor_through", [](float x) { return std::floor(x); }, one},
 };

@@ -95,11 +95,12 @@ Tensor least_squares_scale(const ScaleRule& rule, const Tensor& x, std::span<con
     xq[i] = x.data()[i] * q[i];
     qq[i] = q[i] * q[i];
   }
-  const Shape blocks = x.shape().rank() < 2 ? x.shape() : group_shape(rule, x.shape());
+  const bool is_vector = x.shape().rank() < 2;
+  const Shape blocks = is_vector ? x.shape() : group_shape(rule, x.shape());
   const Tensor mean_xq = block_mean(xq, x.shape(), blocks), mean_qq = block_mean(qq, x.shape(), blocks);
   Tensor scale(blocks);
   for (int64_t b = 0; b < scale.size(); ++b) scale[b] = fitted(mean_xq[b], mean_qq[b], rule);
-  return repeat_blocks(scale, x.shape());
+  return is_vector ? scale : repeat_blocks(scale, scale_shape(rule.scale_axis, x.shape()));
 }
 
 bool are_powers_of_two(const Tensor& scale) {
