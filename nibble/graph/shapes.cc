@@ -56,8 +56,8 @@ Shape output_shape(const Layer& layer, const std::vector<Shape>& inputs) {
 }
 
 void check_weights(const Layer& layer, const std::vector<Shape>& inputs) {
+  const auto expected = weight_shapes(layer, inputs);  // also refuses inputs that no weight fits
   if (layer.weights.empty()) return;
-  const auto expected = weight_shapes(layer, inputs);
   if (expected.size() != layer.weights.size()) {
     throw InvalidArgument("[validate] {} carries {} weights, but must have {}.", described(layer), layer.weights.size(),
                           expected.size());
