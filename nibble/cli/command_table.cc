@@ -42,10 +42,20 @@ constexpr std::array kCommands = {
             "  nibble inspect final.keras\n"
             "  nibble inspect final.keras --histogram\n",
             declare_inspect},
+    Command{"autoq", "Search quantizers and widths of every layer under a goal (AutoQKeras).",
+            "  nibble autoq examples/autoqkeras_mnist.json --output search1\n"
+            "  nibble autoq examples/autoqkeras_mnist.json --output search1 --workers 4 --max-trials 50 --resume\n",
+            declare_autoq, /*computes=*/true},
+    Command{"worker", "Work on the trials of a study; any number may run.",
+            "  nibble worker --study search1/study.db\n", declare_worker, /*computes=*/true, /*is_listed=*/false},
     Command{"study", "What a search has found: list, show, best, trials.",
             "  nibble study trials search1 --sort score\n"
             "  nibble study best search1 --json\n",
             declare_study},
+    Command{"report", "Write the HTML report of a search anew.",
+            "  nibble report search1\n"
+            "  nibble report search1/study.db --output /tmp/report.html\n",
+            declare_report},
     Command{"data", "The data sets: list, fetch, show.",
             "  nibble data list\n"
             "  nibble data fetch mnist\n"

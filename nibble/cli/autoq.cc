@@ -1,0 +1,133 @@
+// nibble autoq: searches quantizers and widths of every layer.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "nibble/autoq/auto_qkeras.h"
+#include "nibble/autoq/run_config.h"
+#include "nibble/cli/command.h"
+#include "nibble/cli/search_progress.h"
+#include "nibble/cli/search_report.h"
+#include "nibble/cli/stop_signal.h"
+#include "nibble/cli/table.h"
+#include "nibble/core/atomic_file.h"
+#include "nibble/search/storage.h"
+
+namespace nibble::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct AutoqOptions {
+  fs::path run_config, output;
+  int workers = 0, max_trials = 0, epochs = 0;
+  bool resume = false, json = false;
+};
+
+// The file's text with the command line's numbers in place. Order of keys matters: the first
+// key of `limit` that fits a layer counts.
+std::string run_config_text(const AutoqOptions& o) {
+  constexpr uint64_t kLargest = uint64_t{16} << 20;
+  const std::string text = read_file(o.run_config, kLargest);
+  if (o.max_trials == 0 && o.epochs == 0) return text;
+  auto config = nlohmann::ordered_json::parse(text, nullptr, false, /*ignore_comments=*/true);
+  if (!config.is_object()) return text;  // the library says what is wrong with it
+  if (o.max_trials > 0) config["max_trials"] = o.max_trials;
+  if (o.epochs > 0) config["epochs"] = o.epochs;
+  return config.dump(2);
+}
+
+std::string metric(const search::Trial& trial, const std::string& name, const char* format) {
+  const auto found = trial.metrics.find(name);
+  return found == trial.metrics.end() ? "-" : fmt::format(fmt::runtime(format), found->second);
+}
+
+void print_table(std::vector<search::Trial> trials, std::ostream& out) {
+  std::erase_if(trials, [](const search::Trial& trial) { return !trial.finished(); });
+  std::stable_sort(trials.begin(), trials.end(),
+                   [](const auto& a, const auto& b) { return a.score.value_or(-1e300) > b.score.value_or(-1e300); });
+  Table table{.headers = {"trial", "state", "score", "accuracy", "energy nJ", "against reference"}, .rows = {}};
+  for (const search::Trial& trial : trials) {
+    const auto factor = trial.metrics.find("total_factor");
+    table.rows.push_back(
+        {std::to_string(trial.number), std::string(search::to_string(trial.state)),
+         trial.score ? fmt::format("{:.5f}", *trial.score) : "-", metric(trial, "accuracy", "{:.4f}"),
+         metric(trial, "energy_nj", "{:.2f}"),
+         factor == trial.metrics.end() ? trial.reason : fmt::format("{:+.1f} %", 100 * factor->second)});
+  }
+  print(table, out);
+}
+
+void print_result(const AutoqOptions& o, const autoq::SearchResult& result, Streams& streams) {
+  const fs::path report = o.output / "report.html";
+  if (o.json) {
+    nlohmann::json best;
+    if (result.best) {
+      best = {{"number", result.best->number},
+              {"score", *result.best->score},
+              {"metrics", result.best->metrics},
+              {"quantizers", result.best->values},
+              {"model", result.best_model.string()}};
+    }
+    print_json({{"trials", result.trials.size()},
+                {"is_over", result.is_over},
+                {"best", best},
+                {"study", (o.output / "study.db").string()},
+                {"report", report.string()}},
+               streams.out);
+    return;
+  }
+  print_table(result.trials, streams.out);
+  streams.out << "\nstudy   " << (o.output / "study.db").string() << "\nreport  " << report.string() << "\n";
+  if (result.best) streams.out << "best    " << result.best_model.string() << "\n";
+}
+
+int run(const AutoqOptions& o, Streams& streams) {
+  if (o.run_config.empty() && !o.resume) {
+    throw UsageError("RUN.json is missing. Only with --resume may it be left out.");
+  }
+  const std::string text = o.run_config.empty() ? std::string() : run_config_text(o);
+  listen_for_stop();
+  SearchProgress progress(streams.err, streams.err_is_terminal);
+  const autoq::SearchResult result = autoq::run_search(text, {.directory = o.output,
+                                                              .resume = o.resume,
+                                                              .workers = o.workers,
+                                                              .stop = &stop_requested(),
+                                                              .observer = &progress});
+  progress.clear();
+  write_search_report(o.output / "study.db", o.output / "report.html", progress.notices());
+  print_result(o, result, streams);
+  if (!result.is_over && stop_requested()) {
+    streams.err
+        << "stopped; run the same command with --resume to go on: finished trials stay, running ones go on after their "
+           "last finished epoch.\n";
+    return kInterrupted;
+  }
+  if (result.is_exhausted) {
+    streams.err << fmt::format("note: the search ended after {} trials: every combination was tried.\n",
+                               result.trials.size());
+  }
+  if (!result.best) throw Error("no trial was completed; 'nibble study trials' shows the reasons.");
+  return kOk;
+}
+
+}  // namespace
+
+Run declare_autoq(CLI::App& app) {
+  auto o = std::make_shared<AutoqOptions>();
+  app.add_option("RUN", o->run_config,
+                 "The tutorial's run_config as JSON, with model, data, epochs, batch_size, learning_rate beside it")
+      ->type_name("RUN.json");
+  app.add_option("--output,-o", o->output, "Folder for study.db, best/model.keras, report.html, trials")
+      ->required()
+      ->type_name("DIR");
+  app.add_option("--workers", o->workers, "Processes, one thread each; default: as RUN says, else one a core")
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--max-trials", o->max_trials, "Instead of RUN's")->check(CLI::Range(1, 10000000));
+  app.add_option("--epochs", o->epochs, "Of each trial, instead of RUN's")->check(CLI::Range(1, 1000000));
+  app.add_flag("--resume", o->resume, "Go on with the study in DIR");
+  app.add_flag("--json", o->json, "Print the result as JSON");
+  return [o](Streams& streams) { return run(*o, streams); };
+}
+
+}  // namespace nibble::cli

@@ -1,0 +1,70 @@
+#include "nibble/cli/search_progress.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "nibble/autoq/run_config.h"
+
+namespace nibble::cli {
+namespace {
+
+std::string metric(const search::Trial& trial, const std::string& name, const char* format) {
+  const auto found = trial.metrics.find(name);
+  return found == trial.metrics.end() ? "-" : fmt::format(fmt::runtime(format), found->second);
+}
+
+std::string describe(const search::Trial& trial) {
+  std::string text = fmt::format("score {:.4f}  acc {}", trial.score.value_or(0), metric(trial, "accuracy", "{:.4f}"));
+  if (trial.metrics.contains("energy_nj")) text += "  " + metric(trial, "energy_nj", "{:.2f}") + " nJ";
+  if (trial.metrics.contains("bits")) text += "  " + metric(trial, "bits", "{:.0f}") + " bits";
+  return text;
+}
+
+}  // namespace
+
+void SearchProgress::on_start(const std::string& run_config, const std::vector<search::Trial>& trials, int max_trials,
+                              int workers, double reference_cost) {
+  const autoq::RunConfig config = autoq::parse_run_config(run_config);
+  max_trials_ = max_trials;
+  epochs_ = config.epochs;
+  finished_ = static_cast<int>(std::count_if(trials.begin(), trials.end(), [](const auto& t) { return t.finished(); }));
+  begin_ = std::chrono::steady_clock::now();
+  const bool energy = config.goal.kind == autoq::GoalKind::kEnergy;
+  bar_.line(fmt::format("{} trials of up to {} epochs, {} finished before; {} workers; reference {:.2f} {}", max_trials,
+                        config.epochs, finished_, workers, energy ? reference_cost / 1000.0 : reference_cost,
+                        energy ? "nJ" : "bits"));
+}
+
+void SearchProgress::on_notice(const std::string& sentence) {
+  notices_.push_back(sentence);
+  bar_.line("note: " + sentence);
+}
+
+void SearchProgress::on_trial_finish(const search::Trial& trial, const search::Trial* best) {
+  ++finished_;
+  ++finished_here_;
+  running_.erase(trial.number);
+  const bool is_best = best != nullptr && best->number == trial.number;
+  if (best != nullptr) best_ = fmt::format("best {}: {}", best->number, describe(*best));
+  const std::string outcome = trial.state == search::TrialState::kFailed
+                                  ? "failed: " + trial.reason
+                                  : describe(trial) + (is_best ? "  *best*" : "");
+  bar_.line(fmt::format("[{}/{}] trial {:>3}  {}  ETA {}", finished_, max_trials_, trial.number, outcome, remaining()));
+}
+
+std::string SearchProgress::remaining() const {
+  if (finished_here_ == 0) return "?";
+  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  return format_duration(elapsed / finished_here_ * std::max(0, max_trials_ - finished_));
+}
+
+void SearchProgress::on_poll() {
+  std::string now;
+  for (const auto& [number, epoch] : running_) now += fmt::format("  #{} {}/{}", number, epoch, epochs_);
+  const double fraction = max_trials_ == 0 ? 0 : static_cast<double>(finished_) / max_trials_;
+  bar_.update(fraction, fmt::format("{}/{} trials", finished_, max_trials_),
+              fmt::format("ETA {}{}{}{}", remaining(), now, best_.empty() ? "" : "  ", best_));
+}
+
+}  // namespace nibble::cli

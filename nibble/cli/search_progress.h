@@ -1,0 +1,45 @@
+// nibble/cli/search_progress.h
+// A search as a person sees it: a line for every finished trial, and on a terminal a bar with what
+// runs now, the best so far and the time left.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "nibble/autoq/auto_qkeras.h"
+#include "nibble/cli/progress.h"
+
+namespace nibble::cli {
+
+class SearchProgress : public autoq::SearchObserver {
+ public:
+  SearchProgress(std::ostream& err, bool is_terminal) : bar_(err, is_terminal) {}
+
+  void on_start(const std::string& run_config, const std::vector<search::Trial>& trials, int max_trials, int workers,
+                double reference_cost) override;
+  void on_notice(const std::string& sentence) override;
+  void on_trial_start(const search::Trial& trial) override { running_[trial.number] = 0; }
+  void on_epoch(const search::Trial& trial, const search::Step& step) override { running_[trial.number] = step.step; }
+  void on_trial_finish(const search::Trial& trial, const search::Trial* best) override;
+  void on_poll() override;
+
+  const std::vector<std::string>& notices() const { return notices_; }
+  void clear() { bar_.clear(); }
+
+ private:
+  std::string remaining() const;
+
+  ProgressBar bar_;
+  int max_trials_ = 0;
+  int epochs_ = 0;
+  int finished_ = 0;
+  int finished_here_ = 0;
+  std::string best_;
+  std::map<int, int> running_;  // trial -> epochs done
+  std::vector<std::string> notices_;
+  std::chrono::steady_clock::time_point begin_{};
+};
+
+}  // namespace nibble::cli

@@ -1,0 +1,24 @@
+// nibble/cli/search_report.h
+// The report of a search, from its study and its best model.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "nibble/report/report.h"
+#include "nibble/search/storage.h"
+
+namespace nibble::cli {
+
+// Everything the page shows. Nothing in it depends on clocks: the same trials give the same report.
+//   best_model  the file of the best trial; where it does not exist, the page lacks its layers
+//   notices     sentences about the data, e.g. that synthetic digits stood in
+report::ReportData search_report(const search::Storage& storage, const std::filesystem::path& best_model,
+                                 const std::vector<std::string>& notices = {});
+
+// Reads DIR/study.db and DIR/best/model.keras, writes the page.
+void write_search_report(const std::filesystem::path& study, const std::filesystem::path& page,
+                         const std::vector<std::string>& notices = {});
+
+}  // namespace nibble::cli

@@ -1,0 +1,31 @@
+// nibble worker: runs trials of a study until it is over. 'nibble autoq' starts these itself.
+#include <CLI/CLI.hpp>
+
+#include "nibble/autoq/auto_qkeras.h"
+#include "nibble/cli/command.h"
+#include "nibble/cli/stop_signal.h"
+#include "nibble/cli/study_argument.h"
+
+namespace nibble::cli {
+
+Run declare_worker(CLI::App& app) {
+  struct WorkerOptions {
+    std::string study;
+    int64_t lease_s = 60;
+  };
+  auto o = std::make_shared<WorkerOptions>();
+  app.add_option("--study", o->study, "Folder of 'nibble autoq', or its study.db")->required();
+  app.add_option("--lease", o->lease_s, "A trial whose worker is silent that long is taken over")
+      ->check(CLI::Range(1, 86400))
+      ->type_name("SECONDS")
+      ->capture_default_str();
+  return [o](Streams& streams) {
+    listen_for_stop();
+    const int finished =
+        autoq::run_worker(study_url(o->study), {.lease_ms = 1000 * o->lease_s, .stop = &stop_requested()});
+    streams.err << fmt::format("{} trials finished here\n", finished);
+    return stop_requested() ? kInterrupted : kOk;
+  };
+}
+
+}  // namespace nibble::cli
