@@ -125,7 +125,8 @@ void store(const Field& field, const CallValue& value, std::string_view class_na
 
 // alpha_shape=[2 2] gives a list another shape.
 void reshape_array(const Field& field, const CallValue& value, std::string_view class_name) {
-  const Place place{class_name, std::string(field.name) + std::string(kShapeSuffix)};
+  const std::string parameter = fmt::format("{}{}", field.name, kShapeSuffix);
+  const Place place{class_name, parameter};
   const auto* extents = std::get_if<std::vector<double>>(&value);
   if (extents == nullptr) place.refuse(value, "a list of extents");
   std::vector<int64_t> shape;

@@ -52,7 +52,10 @@ QuantizedHswish::QuantizedHswish(QuantizedHswishParams params)
 Tensor QuantizedHswish::curve(const Tensor& x) const {
   const float shift = params_.relu_shift.real(), bound = params_.relu_upper_bound.real();
   Tensor h(x.shape());
-  for (int64_t i = 0; i < x.size(); ++i) h[i] = x[i] * clip(x[i] + shift, 0.0f, bound) / bound;
+  for (int64_t i = 0; i < x.size(); ++i) {
+    const float ramp = clip(x[i] + shift, 0.0f, bound);
+    h[i] = ramp == 0.0f ? 0.0f : x[i] * ramp / bound;  // -infinity too: its product with 0 would be NaN
+  }
   return h;
 }
 

@@ -137,7 +137,8 @@ TEST_P(Contract, ValuesAreInTheRangeWhereThereIsOne) {
     return;  // fitted to data, or not equally spaced
   }
   if (quantizer_->bit_width() > 1 || quantizer_->class_name() != "quantized_bits") {  // see docs/differences.md
-    for (float value : quantizer_->quantize(probe()).real.data()) {
+    const Tensor real = quantizer_->quantize(probe()).real;
+    for (float value : real.data()) {
       EXPECT_NE(std::find(range.begin(), range.end(), value), range.end()) << value;
     }
   }
