@@ -17,18 +17,21 @@ constexpr size_t kSmallest = size_t{1} << 16;  // below this malloc does well en
 constexpr size_t kHugePage = size_t{1} << 21;
 constexpr size_t kLimit = size_t{3} << 30;  // more is given back to the system
 
-struct Block {
-  void* data;
-  size_t bytes;
+// Stands before every block's data. torch also frees memory by the data's address alone.
+struct alignas(kAlignment) Header {
+  size_t bytes;  // of the data
 };
+
+Header* header_of(void* data) { return static_cast<Header*>(data) - 1; }
 
 class CachingAllocator : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) const override {
-    if (bytes == 0) return {nullptr, nullptr, &c10::detail::deleteNothing, c10::Device(c10::DeviceType::CPU)};
-    auto* block = new Block(take(bytes));
-    return {block->data, block, &CachingAllocator::release, c10::Device(c10::DeviceType::CPU)};
+    void* data = bytes == 0 ? nullptr : take(bytes);
+    return {data, data, &CachingAllocator::release, c10::Device(c10::DeviceType::CPU)};
   }
+
+  c10::DeleterFnPtr raw_deleter() const override { return &CachingAllocator::release; }
 
   static CachingAllocator& instance() {
     static auto* allocator = new CachingAllocator;  // never destroyed: tensors may die after statics
@@ -42,39 +45,42 @@ class CachingAllocator : public c10::Allocator {
 
  private:
   // A kept block that is at most an eighth too large, else a new one.
-  Block take(size_t bytes) const {
+  void* take(size_t bytes) const {
     if (bytes >= kSmallest) {
       const std::lock_guard lock(mutex_);
       const auto found = free_.lower_bound(bytes);
       if (found != free_.end() && found->first <= bytes + bytes / 8) {
-        const Block block{found->second, found->first};
+        void* data = found->second;
+        cached_ -= found->first;
         free_.erase(found);
-        cached_ -= block.bytes;
-        return block;
+        return data;
       }
     }
-    const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
-    const size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    void* data = nullptr;
-    if (posix_memalign(&data, alignment, rounded) != 0) throw std::bad_alloc();
-    if (rounded >= kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
-    return {data, rounded};
+    return new_block((bytes + kAlignment - 1) / kAlignment * kAlignment);
   }
 
-  static void release(void* context) {
-    auto* block = static_cast<Block*>(context);
+  static void* new_block(size_t bytes) {
+    const size_t whole = bytes + sizeof(Header);
+    void* base = nullptr;
+    if (posix_memalign(&base, whole >= kHugePage ? kHugePage : kAlignment, whole) != 0) throw std::bad_alloc();
+    if (whole >= kHugePage) madvise(base, whole, MADV_HUGEPAGE);
+    auto* header = new (base) Header{bytes};
+    return header + 1;
+  }
+
+  static void release(void* data) {
+    if (data == nullptr) return;
     CachingAllocator& self = instance();
-    bool kept = false;
-    if (block->bytes >= kSmallest) {
+    const size_t bytes = header_of(data)->bytes;
+    if (bytes >= kSmallest) {
       const std::lock_guard lock(self.mutex_);
-      kept = self.cached_ + block->bytes <= kLimit;
-      if (kept) {
-        self.free_.emplace(block->bytes, block->data);
-        self.cached_ += block->bytes;
+      if (self.cached_ + bytes <= kLimit) {
+        self.free_.emplace(bytes, data);
+        self.cached_ += bytes;
+        return;
       }
     }
-    if (!kept) std::free(block->data);
-    delete block;
+    std::free(header_of(data));
   }
 
   mutable std::mutex mutex_;

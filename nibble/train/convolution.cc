@@ -1,6 +1,7 @@
 #include "nibble/train/convolution.h"
 
 #include <dnnl.hpp>
+#include <unordered_map>
 #include <vector>
 
 #include "nibble/core/error.h"
@@ -58,70 +59,220 @@ void point_at(memory& m, const float* data) { m.set_data_handle(const_cast<float
 
 }  // namespace
 
-struct Convolution::Impl {
-  explicit Impl(const ConvolutionGeometry& g)
-      : geometry(g),
-        x_desc({g.batch, g.in_channels, g.in_height, g.in_width}, kFloat, Format::nhwc),
-        y_desc({g.batch, g.out_channels, g.out_height, g.out_width}, kFloat, Format::nhwc),
-        any_weights(weight_dims(g), kFloat, Format::any),
-        bias_desc(g.has_bias ? memory::desc({g.out_channels}, kFloat, Format::x) : memory::desc()),
-        strides{g.stride_height, g.stride_width},
-        dilations{g.dilation_height - 1, g.dilation_width - 1},
-        pad_before{g.pad_top, g.pad_left},
-        pad_after{g.pad_bottom, g.pad_right},
-        forward_desc({dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, x_desc, any_weights,
-                      bias_desc, y_desc, strides, dilations, pad_before, pad_after},
-                     cpu_engine()),
-        forward(forward_desc),
-        weights(keras_weights(g), forward_desc.weights_desc()),
-        x(without_data(x_desc)),
-        y(without_data(y_desc)),
-        bias(g.has_bias ? without_data(bias_desc) : memory()) {}
+struct Convolution::Method {
+  virtual ~Method() = default;
+  virtual void set_weights(const float* weights, const float* bias) = 0;
+  virtual void forward(const float* x, float* y) = 0;
+  virtual void set_weights_for_gradient(const float* weights) = 0;
+  virtual void gradient_input(const float* upstream, float* dx) = 0;
+  virtual void accumulate_gradient_weights(const float* x, const float* upstream) = 0;
+  virtual void take_gradient_weights(float* dweights, float* dbias) = 0;
+};
+
+class Convolution::Direct : public Convolution::Method {
+ public:
+  Direct(const ConvolutionGeometry& g, bool needs_gradient)
+      : geometry_(g),
+        x_desc_({g.batch, g.in_channels, g.in_height, g.in_width}, kFloat, Format::nhwc),
+        y_desc_({g.batch, g.out_channels, g.out_height, g.out_width}, kFloat, Format::nhwc),
+        any_weights_(weight_dims(g), kFloat, Format::any),
+        bias_desc_(g.has_bias ? memory::desc({g.out_channels}, kFloat, Format::x) : memory::desc()),
+        strides_{g.stride_height, g.stride_width},
+        dilations_{g.dilation_height - 1, g.dilation_width - 1},
+        pad_before_{g.pad_top, g.pad_left},
+        pad_after_{g.pad_bottom, g.pad_right},
+        forward_desc_({dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, x_desc_, any_weights_,
+                       bias_desc_, y_desc_, strides_, dilations_, pad_before_, pad_after_},
+                      cpu_engine()),
+        forward_(forward_desc_),
+        weights_(keras_weights(g), forward_desc_.weights_desc()),
+        x_(without_data(x_desc_)),
+        y_(without_data(y_desc_)),
+        bias_(g.has_bias ? without_data(bias_desc_) : memory()) {
+    if (needs_gradient) make_gradients();
+  }
+
+  void set_weights(const float* weights, const float* bias) override {
+    weights_.load(weights);
+    if (geometry_.has_bias) point_at(bias_, bias);
+  }
+
+  void forward(const float* x, float* y) override {
+    point_at(x_, x);
+    point_at(y_, y);
+    Arguments arguments = {{DNNL_ARG_SRC, x_}, {DNNL_ARG_WEIGHTS, weights_.get()}, {DNNL_ARG_DST, y_}};
+    if (geometry_.has_bias) arguments.insert({DNNL_ARG_BIAS, bias_});
+    forward_.execute(cpu_stream(), arguments);
+  }
+
+  void set_weights_for_gradient(const float* weights) override { gradient_weights_->load(weights); }
+
+  void gradient_input(const float* upstream, float* dx) override {
+    point_at(y_, upstream);
+    point_at(x_, dx);
+    backward_data_.execute(
+        cpu_stream(), {{DNNL_ARG_DIFF_DST, y_}, {DNNL_ARG_WEIGHTS, gradient_weights_->get()}, {DNNL_ARG_DIFF_SRC, x_}});
+  }
+
+  void accumulate_gradient_weights(const float* x, const float* upstream) override {
+    point_at(x_, x);
+    point_at(y_, upstream);
+    Arguments arguments = {{DNNL_ARG_SRC, x_}, {DNNL_ARG_DIFF_DST, y_}, {DNNL_ARG_DIFF_WEIGHTS, slice_gradient_}};
+    if (geometry_.has_bias) arguments.insert({DNNL_ARG_DIFF_BIAS, slice_bias_gradient_});
+    backward_weights_.execute(cpu_stream(), arguments);
+    add(slice_gradient_, sum_);
+    if (geometry_.has_bias) add(slice_bias_gradient_, bias_sum_);
+  }
+
+  void take_gradient_weights(float* dweights, float* dbias) override {
+    point_at(keras_gradient_, dweights);
+    to_keras_.execute(cpu_stream(), sum_memory_, keras_gradient_);
+    std::fill(sum_.begin(), sum_.end(), 0.0f);
+    if (!geometry_.has_bias) return;
+    std::copy(bias_sum_.begin(), bias_sum_.end(), dbias);
+    std::fill(bias_sum_.begin(), bias_sum_.end(), 0.0f);
+  }
+
+ private:
+  using Arguments = std::unordered_map<int, memory>;
+
+  static void add(const memory& part, std::vector<float>& sum) {
+    const auto* values = static_cast<const float*>(part.get_data_handle());
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += values[i];
+  }
 
   void make_gradients() {
-    dnnl::convolution_backward_data::primitive_desc data_desc(
-        {dnnl::algorithm::convolution_direct, x_desc, any_weights, y_desc, strides, dilations, pad_before, pad_after},
-        cpu_engine(), forward_desc);
-    backward_data = dnnl::convolution_backward_data(data_desc);
-    gradient_weights = std::make_unique<ReorderedWeights>(keras_weights(geometry), data_desc.weights_desc());
+    const dnnl::convolution_backward_data::primitive_desc data_desc(
+        {dnnl::algorithm::convolution_direct, x_desc_, any_weights_, y_desc_, strides_, dilations_, pad_before_,
+         pad_after_},
+        cpu_engine(), forward_desc_);
+    backward_data_ = dnnl::convolution_backward_data(data_desc);
+    gradient_weights_ = std::make_unique<ReorderedWeights>(keras_weights(geometry_), data_desc.weights_desc());
 
-    dnnl::convolution_backward_weights::primitive_desc weights_desc(
-        {dnnl::algorithm::convolution_direct, x_desc, any_weights, bias_desc, y_desc, strides, dilations, pad_before,
-         pad_after},
-        cpu_engine(), forward_desc);
-    backward_weights = dnnl::convolution_backward_weights(weights_desc);
-    slice_gradient = memory(weights_desc.diff_weights_desc(), cpu_engine());
-    const size_t count = weights_desc.diff_weights_desc().get_size() / sizeof(float);
-    sum.assign(count, 0.0f);
-    sum_memory = memory(weights_desc.diff_weights_desc(), cpu_engine(), sum.data());
-    keras_gradient = without_data(keras_weights(geometry));
-    to_keras = dnnl::reorder(sum_memory, keras_gradient);
-    if (geometry.has_bias) {
-      slice_bias_gradient = memory(bias_desc, cpu_engine());
-      bias_sum.assign(static_cast<size_t>(geometry.out_channels), 0.0f);
+    const dnnl::convolution_backward_weights::primitive_desc weights_desc(
+        {dnnl::algorithm::convolution_direct, x_desc_, any_weights_, bias_desc_, y_desc_, strides_, dilations_,
+         pad_before_, pad_after_},
+        cpu_engine(), forward_desc_);
+    backward_weights_ = dnnl::convolution_backward_weights(weights_desc);
+    const memory::desc own_layout = weights_desc.diff_weights_desc();
+    slice_gradient_ = memory(own_layout, cpu_engine());
+    sum_.assign(own_layout.get_size() / sizeof(float), 0.0f);
+    sum_memory_ = memory(own_layout, cpu_engine(), sum_.data());
+    keras_gradient_ = without_data(keras_weights(geometry_));
+    to_keras_ = dnnl::reorder(sum_memory_, keras_gradient_);
+    if (!geometry_.has_bias) return;
+    slice_bias_gradient_ = memory(bias_desc_, cpu_engine());
+    bias_sum_.assign(static_cast<size_t>(geometry_.out_channels), 0.0f);
+  }
+
+  ConvolutionGeometry geometry_;
+  memory::desc x_desc_, y_desc_, any_weights_, bias_desc_;
+  memory::dims strides_, dilations_, pad_before_, pad_after_;
+  dnnl::convolution_forward::primitive_desc forward_desc_;
+  dnnl::convolution_forward forward_;
+  ReorderedWeights weights_;
+  memory x_, y_, bias_;
+
+  dnnl::convolution_backward_data backward_data_;
+  std::unique_ptr<ReorderedWeights> gradient_weights_;
+  dnnl::convolution_backward_weights backward_weights_;
+  memory slice_gradient_, slice_bias_gradient_, sum_memory_, keras_gradient_;
+  dnnl::reorder to_keras_;
+  std::vector<float> sum_, bias_sum_;  // sum_ is in oneDNN's own layout
+};
+
+// y[n, out] = sum over pixels p inside the image  x[n, p, in] * W[tap of p, in, out]
+// A row of the image lies in one piece in x, and its taps in one piece in Keras' kernel.
+class Convolution::SinglePixel : public Convolution::Method {
+ public:
+  explicit SinglePixel(const ConvolutionGeometry& g) : geometry_(g) {
+    for (int64_t ky = 0; ky < g.kernel_height; ++ky) {
+      const int64_t row = ky * g.dilation_height - g.pad_top;
+      if (row < 0 || row >= g.in_height) continue;
+      const int64_t first = std::max<int64_t>(0, g.pad_left);
+      const int64_t last = std::min(g.kernel_width, g.in_width + g.pad_left);
+      if (first >= last) continue;
+      pieces_.push_back({(row * g.in_width + first - g.pad_left) * g.in_channels,
+                         (ky * g.kernel_width + first) * g.in_channels * g.out_channels,
+                         (last - first) * g.in_channels});
+    }
+    sum_.assign(static_cast<size_t>(g.weight_elements()), 0.0f);
+    bias_sum_.assign(static_cast<size_t>(g.out_channels), 0.0f);
+  }
+
+  static bool applies_to(const ConvolutionGeometry& g) {
+    return g.out_height == 1 && g.out_width == 1 && g.groups == 1 && g.dilation_width == 1;
+  }
+
+  void set_weights(const float* weights, const float* bias) override {
+    weights_ = weights;
+    bias_ = bias;
+  }
+
+  void forward(const float* x, float* y) override {
+    const ConvolutionGeometry& g = geometry_;
+    float beta = 0.0f;
+    if (g.has_bias) {
+      for (int64_t n = 0; n < g.batch; ++n) std::copy(bias_, bias_ + g.out_channels, y + n * g.out_channels);
+      beta = 1.0f;
+    }
+    for (const Piece& p : pieces_) {
+      check(dnnl_sgemm('N', 'N', g.batch, g.out_channels, p.count, 1.0f, x + p.x, g.in_elements(), weights_ + p.weight,
+                       g.out_channels, beta, y, g.out_channels));
+      beta = 1.0f;
     }
   }
 
-  ConvolutionGeometry geometry;
-  memory::desc x_desc, y_desc, any_weights, bias_desc;
-  memory::dims strides, dilations, pad_before, pad_after;
-  dnnl::convolution_forward::primitive_desc forward_desc;
-  dnnl::convolution_forward forward;
-  ReorderedWeights weights;
-  memory x, y, bias;
+  void set_weights_for_gradient(const float* weights) override { weights_ = weights; }
 
-  dnnl::convolution_backward_data backward_data;
-  std::unique_ptr<ReorderedWeights> gradient_weights;
-  dnnl::convolution_backward_weights backward_weights;
-  memory slice_gradient, slice_bias_gradient, sum_memory, keras_gradient;
-  dnnl::reorder to_keras;
-  std::vector<float> sum, bias_sum;  // sum is in oneDNN's own layout
+  void gradient_input(const float* upstream, float* dx) override {
+    const ConvolutionGeometry& g = geometry_;
+    std::fill(dx, dx + g.batch * g.in_elements(), 0.0f);  // pixels that no tap reaches
+    for (const Piece& p : pieces_) {
+      check(dnnl_sgemm('N', 'T', g.batch, p.count, g.out_channels, 1.0f, upstream, g.out_channels, weights_ + p.weight,
+                       g.out_channels, 0.0f, dx + p.x, g.in_elements()));
+    }
+  }
+
+  void accumulate_gradient_weights(const float* x, const float* upstream) override {
+    const ConvolutionGeometry& g = geometry_;
+    for (const Piece& p : pieces_) {
+      check(dnnl_sgemm('T', 'N', p.count, g.out_channels, g.batch, 1.0f, x + p.x, g.in_elements(), upstream,
+                       g.out_channels, 1.0f, sum_.data() + p.weight, g.out_channels));
+    }
+    for (int64_t i = 0; g.has_bias && i < g.batch * g.out_channels; ++i) {
+      bias_sum_[static_cast<size_t>(i % g.out_channels)] += upstream[i];
+    }
+  }
+
+  void take_gradient_weights(float* dweights, float* dbias) override {
+    std::copy(sum_.begin(), sum_.end(), dweights);
+    std::fill(sum_.begin(), sum_.end(), 0.0f);
+    if (!geometry_.has_bias) return;
+    std::copy(bias_sum_.begin(), bias_sum_.end(), dbias);
+    std::fill(bias_sum_.begin(), bias_sum_.end(), 0.0f);
+  }
+
+ private:
+  struct Piece {
+    int64_t x, weight, count;  // offsets in a sample and in the kernel; values of x
+  };
+  static void check(dnnl_status_t status) { dnnl::error::wrap_c_api(status, "matrix product"); }
+
+  ConvolutionGeometry geometry_;
+  std::vector<Piece> pieces_;
+  const float* weights_ = nullptr;
+  const float* bias_ = nullptr;
+  std::vector<float> sum_, bias_sum_;
 };
 
 Convolution::Convolution(const ConvolutionGeometry& geometry, bool needs_gradient) {
+  if (SinglePixel::applies_to(geometry)) {
+    method_ = std::make_unique<SinglePixel>(geometry);
+    return;
+  }
   try {
-    impl_ = std::make_unique<Impl>(geometry);
-    if (needs_gradient) impl_->make_gradients();
+    method_ = std::make_unique<Direct>(geometry, needs_gradient);
   } catch (const dnnl::error& error) {
     throw Unsupported(
         "[convolution] oneDNN has no implementation for input {}x{}x{}, kernel {}x{}, stride {}x{}, dilation {}x{}, {} "
@@ -135,54 +286,15 @@ Convolution::Convolution(const ConvolutionGeometry& geometry, bool needs_gradien
 Convolution::~Convolution() = default;
 Convolution::Convolution(Convolution&&) noexcept = default;
 
-const ConvolutionGeometry& Convolution::geometry() const { return impl_->geometry; }
-
-void Convolution::set_weights(const float* weights, const float* bias) {
-  impl_->weights.load(weights);
-  if (impl_->geometry.has_bias) point_at(impl_->bias, bias);
-}
-
-void Convolution::forward(const float* x, float* y) {
-  point_at(impl_->x, x);
-  point_at(impl_->y, y);
-  std::unordered_map<int, memory> arguments = {
-      {DNNL_ARG_SRC, impl_->x}, {DNNL_ARG_WEIGHTS, impl_->weights.get()}, {DNNL_ARG_DST, impl_->y}};
-  if (impl_->geometry.has_bias) arguments.insert({DNNL_ARG_BIAS, impl_->bias});
-  impl_->forward.execute(cpu_stream(), arguments);
-}
-
-void Convolution::set_weights_for_gradient(const float* weights) { impl_->gradient_weights->load(weights); }
-
-void Convolution::gradient_input(const float* upstream, float* dx) {
-  point_at(impl_->y, upstream);
-  point_at(impl_->x, dx);
-  impl_->backward_data.execute(cpu_stream(), {{DNNL_ARG_DIFF_DST, impl_->y},
-                                              {DNNL_ARG_WEIGHTS, impl_->gradient_weights->get()},
-                                              {DNNL_ARG_DIFF_SRC, impl_->x}});
-}
-
+void Convolution::set_weights(const float* weights, const float* bias) { method_->set_weights(weights, bias); }
+void Convolution::forward(const float* x, float* y) { method_->forward(x, y); }
+void Convolution::set_weights_for_gradient(const float* weights) { method_->set_weights_for_gradient(weights); }
+void Convolution::gradient_input(const float* upstream, float* dx) { method_->gradient_input(upstream, dx); }
 void Convolution::accumulate_gradient_weights(const float* x, const float* upstream) {
-  point_at(impl_->x, x);
-  point_at(impl_->y, upstream);
-  std::unordered_map<int, memory> arguments = {
-      {DNNL_ARG_SRC, impl_->x}, {DNNL_ARG_DIFF_DST, impl_->y}, {DNNL_ARG_DIFF_WEIGHTS, impl_->slice_gradient}};
-  if (impl_->geometry.has_bias) arguments.insert({DNNL_ARG_DIFF_BIAS, impl_->slice_bias_gradient});
-  impl_->backward_weights.execute(cpu_stream(), arguments);
-
-  const auto* slice = static_cast<const float*>(impl_->slice_gradient.get_data_handle());
-  for (size_t i = 0; i < impl_->sum.size(); ++i) impl_->sum[i] += slice[i];
-  if (!impl_->geometry.has_bias) return;
-  const auto* bias = static_cast<const float*>(impl_->slice_bias_gradient.get_data_handle());
-  for (size_t i = 0; i < impl_->bias_sum.size(); ++i) impl_->bias_sum[i] += bias[i];
+  method_->accumulate_gradient_weights(x, upstream);
 }
-
 void Convolution::take_gradient_weights(float* dweights, float* dbias) {
-  point_at(impl_->keras_gradient, dweights);
-  impl_->to_keras.execute(cpu_stream(), impl_->sum_memory, impl_->keras_gradient);
-  std::fill(impl_->sum.begin(), impl_->sum.end(), 0.0f);
-  if (!impl_->geometry.has_bias) return;
-  std::copy(impl_->bias_sum.begin(), impl_->bias_sum.end(), dbias);
-  std::fill(impl_->bias_sum.begin(), impl_->bias_sum.end(), 0.0f);
+  method_->take_gradient_weights(dweights, dbias);
 }
 
 }  // namespace nibble::train

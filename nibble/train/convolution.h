@@ -1,5 +1,6 @@
 // nibble/train/convolution.h
-// Float 2-D convolution and its gradients on oneDNN, for one batch size.
+// Float 2-D convolution and its gradients on oneDNN, for one batch size. A convolution whose output is a
+// single pixel is a matrix product, and is computed as one: oneDNN's direct kernels are slow there.
 //
 // Activations are NHWC, kernels in Keras' layout: (h, w, in/groups, out); a depthwise kernel
 // (h, w, in, multiplier) is the case groups = in, and its memory reads the same way. Padding may
@@ -37,8 +38,6 @@ class Convolution {
   ~Convolution();
   Convolution(Convolution&&) noexcept;
 
-  const ConvolutionGeometry& geometry() const;
-
   // Takes over new weights (and bias) in Keras' layout: call before forward, once per step.
   void set_weights(const float* weights, const float* bias);
   void forward(const float* x, float* y);
@@ -53,8 +52,10 @@ class Convolution {
   void take_gradient_weights(float* dweights, float* dbias);
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  struct Method;      // how it is computed
+  class Direct;       // oneDNN's convolution primitives
+  class SinglePixel;  // matrix products
+  std::unique_ptr<Method> method_;
 };
 
 }  // namespace nibble::train

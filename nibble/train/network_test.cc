@@ -79,6 +79,16 @@ std::vector<NetworkCase> cases() {
          return Chain({9, 8, 3}).add("Conv2D", "c", convolution(5, 3, 2, true)).add("Flatten", "f").build();
        },
        5},
+      {"ConvolutionsToASinglePixel",
+       [] {
+         return Chain({2, 2, 3})
+             .add("Conv2D", "c0", convolution(6, 3, 2))
+             .add("BatchNormalization", "b0")
+             .add("Conv2D", "c1", convolution(5, 1, 1, true))
+             .add("Flatten", "f")
+             .build();
+       },
+       19},
       {"BatchNormReluDropout",
        [] {
          return Chain({8, 8, 2})
@@ -192,7 +202,7 @@ INSTANTIATE_TEST_SUITE_P(Networks, FusedEqualsPlain, testing::ValuesIn(cases()),
                          [](const auto& row) { return row.param.name; });
 
 TEST(Fusion, TutorialBlockIsOneStepAConvolution) {
-  const graph::Model model = cases()[1].build();
+  const graph::Model model = cases()[2].build();
   const Plan plan = fuse(lower(model));
   std::vector<StepKind> kinds;
   for (const Step& step : plan.steps) kinds.push_back(step.kind);
