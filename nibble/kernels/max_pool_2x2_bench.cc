@@ -55,7 +55,8 @@ void require_same(Workload w) {
 
 template <class Function>
 void add(const std::string& name, Function function, const Workload& workload) {
-  benchmark::RegisterBenchmark(name.c_str(), [function, workload](benchmark::State& state) mutable {
+  benchmark::RegisterBenchmark(name.c_str(), [function, given = workload](benchmark::State& state) {
+    Workload workload = given;
     run(max_pool_2x2_forward, workload);
     for (auto _ : state) {
       run(function, workload);
@@ -74,7 +75,8 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   for (const Workload& w : {Workload(64, 28, 32), Workload(16, 14, 24)}) {
     require_same(w);
-    const std::string size = "/" + std::to_string(w.extent) + "x" + std::to_string(w.channels);
+    std::string size("/");
+    size += std::to_string(w.extent) + "x" + std::to_string(w.channels);
     add("forward" + size + "/vector", max_pool_2x2_forward, w);
     add("forward" + size + "/scalar", scalar::max_pool_2x2_forward, w);
     add("gradient" + size + "/vector", max_pool_2x2_gradient, w);
