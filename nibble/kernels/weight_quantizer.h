@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "nibble/quant/quantizer.h"
 
@@ -17,7 +18,9 @@ class WeightQuantizer {
   ~WeightQuantizer();
   WeightQuantizer(WeightQuantizer&&) noexcept;
 
-  // real = quantize(weights). Weights are in Keras' layout, channels on the last axis.
+  // real = quantize(weights). Weights are in Keras' layout, channels on the last axis. The values are the
+  // quantizer's, bit for bit, except that a stochastic draw within 1e-6 of its probability may fall to the other side,
+  // and quantized_po2 within a few units in the last place of 2^(k + 1/2) to the other power.
   //   weights, real  [shape.elements()]; not the same memory
   void quantize(const float* weights, const Shape& shape, const quant::QuantizeOptions& options, float* real) const;
 
@@ -26,7 +29,7 @@ class WeightQuantizer {
   void gradient(const float* weights, const float* upstream, const Shape& shape, const quant::QuantizeOptions& options,
                 float* dweights) const;
 
-  bool is_vectorized() const;  // false: scalar code runs
+  bool is_vectorized() const;  // in one phase at least; false: scalar code runs
 
  private:
   struct Impl;
