@@ -1,10 +1,23 @@
 #include "nibble/quant/alpha.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "nibble/core/error.h"
 
 namespace nibble::quant {
+
+Alpha::Alpha(Number number) : value_(number) {
+  if (!std::isfinite(number.real())) {
+    throw InvalidArgument("[quantizer] alpha is {}; it must be a finite number.", number.value);
+  }
+}
+
+Alpha::Alpha(Tensor array) : value_(std::move(array)) {
+  if (std::get<Tensor>(value_).size() == 0) {
+    throw InvalidArgument("[quantizer] alpha is an empty list; give one scale or one for each channel.");
+  }
+}
 
 Alpha::Alpha(std::string_view name) {
   if (name == "auto") {

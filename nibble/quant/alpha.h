@@ -17,10 +17,12 @@ class Alpha {
   enum class Kind { kNone, kNumber, kArray, kAuto, kAutoPo2 };
 
   Alpha() = default;
-  Alpha(Number number) : value_(number) {}                    // NOLINT: converts
-  Alpha(double number) : value_(Number(number)) {}            // NOLINT: converts
-  Alpha(int number) : value_(Number(number)) {}               // NOLINT: converts
-  Alpha(Tensor array) : value_(std::move(array)) {}           // NOLINT: converts
+  // throws InvalidArgument unless the number is finite
+  Alpha(Number number);                            // NOLINT: converts
+  Alpha(double number) : Alpha(Number(number)) {}  // NOLINT: converts
+  Alpha(int number) : Alpha(Number(number)) {}     // NOLINT: converts
+  // throws InvalidArgument for an empty array
+  Alpha(Tensor array);                                        // NOLINT: converts
   Alpha(const char* name) : Alpha(std::string_view(name)) {}  // NOLINT: converts
   // throws InvalidArgument unless name is "auto" or "auto_po2"
   Alpha(std::string_view name);  // NOLINT: converts

@@ -80,6 +80,9 @@ Encoded power_of_two_codes(std::string_view class_name, std::span<const float> e
       throw Unsupported("[{}] encode: exponents {} and {} differ by a fraction. Use at least 2 bits.", class_name,
                         exponents[0], exponent);
     }
+    if (!(std::abs(code) < 0x1p31f)) {
+      throw Unsupported("[{}] encode: exponent {} does not fit 32 bits. Use fewer bits.", class_name, exponent);
+    }
     encoded.codes.push_back(static_cast<int32_t>(code));
   }
   encoded.scale = Tensor::scalar(std::exp2(fraction));

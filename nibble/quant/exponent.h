@@ -39,7 +39,7 @@ ExponentRule exponent_rule(std::string_view class_name, int magnitude_bits, cons
 double largest_power(const ExponentRule& rule);
 
 // Codes of values +-2^E.
-//   throws  Unsupported if exponents differ by a fraction (one-bit quadratic)
+//   throws  Unsupported if exponents differ by a fraction (one-bit quadratic) or do not fit 32 bits
 Encoded power_of_two_codes(std::string_view class_name, std::span<const float> exponents, std::vector<int8_t> signs,
                            int bit_width, bool is_signed);
 

@@ -133,9 +133,15 @@ NumericFormat QuantizedLinear::format() const {
           .max_value = std::nullopt};
 }
 
-double QuantizedLinear::max() const { return highest() * default_scale()[0]; }
+double QuantizedLinear::max() const {
+  const Tensor step = default_scale();
+  return highest() * *std::max_element(step.data().begin(), step.data().end());
+}
 
-double QuantizedLinear::min() const { return lowest() * default_scale()[0]; }
+double QuantizedLinear::min() const {
+  const Tensor step = default_scale();
+  return lowest() * *std::max_element(step.data().begin(), step.data().end());
+}
 
 std::vector<float> QuantizedLinear::range() const {
   const Tensor step = default_scale();

@@ -79,7 +79,7 @@ std::vector<float> QuantizedPo2::range() const { return power_of_two_range(kName
 
 std::string QuantizedPo2::qkeras_str() const {
   std::string text = std::to_string(params_.bits);
-  if (params_.max_value) text += fmt::format(",{}", static_cast<int64_t>(params_.max_value->value));
+  if (params_.max_value) text += fmt::format(",{:.0f}", std::trunc(params_.max_value->value));
   // Without max_value the reference cannot print this; by name it is unambiguous.
   if (params_.use_stochastic_rounding) text += params_.max_value ? ",1" : ",use_stochastic_rounding=1";
   if (params_.quadratic_approximation) text += ",quadratic_approximation=1";

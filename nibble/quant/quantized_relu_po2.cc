@@ -107,7 +107,7 @@ std::vector<float> QuantizedReluPo2::range() const {
 
 std::string QuantizedReluPo2::qkeras_str() const {
   std::string text = std::to_string(params_.bits);
-  if (params_.max_value) text += fmt::format(",{}", static_cast<int64_t>(params_.max_value->value));
+  if (params_.max_value) text += fmt::format(",{:.0f}", std::trunc(params_.max_value->value));
   if (params_.negative_slope.value != 0.0) text += fmt::format(",{}", python_text(params_.negative_slope));
   // Without max_value the reference cannot print this; by name it is unambiguous.
   if (params_.use_stochastic_rounding) text += params_.max_value ? ",1" : ",use_stochastic_rounding=1";

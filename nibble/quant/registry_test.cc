@@ -41,6 +41,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Row{"quantized_bits(4,alpha='auto_po2',elements_per_scale=2)", "needs scale_axis"},
                       Row{"quantized_bits(4,post_training_scale=[1])", "post_training_scale needs alpha"},
                       Row{"quantized_bits(4,alpha=1.0,alpha_shape=[2])", "needs alpha to be a list"},
+                      Row{"quantized_bits(4,alpha=nan)", "alpha is nan"}, Row{"binary(alpha=[])", "empty list"},
                       Row{"quantized_relu(4,2,0,0.3)", "power of two"}, Row{"quantized_po2(4,0)", "above 0"},
                       Row{"quantized_po2(4,log2_rounding='ceil')", "'rnd' or 'floor'"},
                       Row{"ternary(alpha='auto',threshold=0.3)", "Leave the threshold out"},
