@@ -253,7 +253,9 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
   impl_->check_data(dataset.train);
   const bool validates = options.validate && dataset.test.count() > 0;
   const int64_t count = dataset.train.count();
-  const int64_t steps_per_epoch = (count + options.batch_size - 1) / options.batch_size;
+  const int64_t whole_batches = count / options.batch_size;
+  const bool has_remainder = count % options.batch_size != 0;
+  const int64_t steps_per_epoch = whole_batches + (has_remainder && (options.keep_remainder || whole_batches == 0));
   const auto stopped = [&] { return options.stop != nullptr && options.stop->load(); };
 
   Fit fit(*this, options);
