@@ -144,7 +144,7 @@ void parse_training(const JsonFields& fields, RunConfig& config) {
   config.epochs = static_cast<int>(fields.integer("epochs", config.epochs, 1, 1'000'000));
   config.batch_size = fields.integer("batch_size", config.batch_size, 1, 10'000'000);
   config.optimizer = fields.choice("optimizer", config.optimizer, {"adam", "sgd"});
-  config.learning_rate = fields.number("learning_rate", config.learning_rate, 0, 1e6);
+  config.learning_rate = fields.number("learning_rate", config.learning_rate, 0, 3e38);
   config.momentum = fields.number("momentum", 0, 0, 1);
   config.schedule = fields.choice("schedule", config.schedule, {"constant", "cosine"});
   config.batch_norm_statistics =

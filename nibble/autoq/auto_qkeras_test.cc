@@ -1,0 +1,285 @@
+// Whole searches with real worker processes and real training, on a small network and small data.
+// The program is its own worker: `auto_qkeras_test worker --study DIR/study.db`.
+#include "nibble/autoq/auto_qkeras.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <cstdlib>
+#include <thread>
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+#include "nibble/core/philox.h"
+#include "nibble/formats/keras/keras_file.h"
+#include "nibble/graph/model.h"
+#include "nibble/search/storage.h"
+#include "nibble/search/worker_id.h"
+#include "support/golden.h"
+
+namespace nibble::autoq {
+namespace {
+namespace fs = std::filesystem;
+
+// input -> conv 5x5/4 -> relu -> flatten -> dense -> softmax: 2,000 multiplications
+fs::path small_model_file() {
+  static const fs::path path = [] {
+    graph::Model model;
+    const auto add = [&](std::string class_name, std::string name, std::map<std::string, graph::Attribute> attributes) {
+      graph::Layer layer = graph::make_layer(std::move(class_name), std::move(name), std::move(attributes));
+      if (!model.layers.empty()) layer.inputs = {model.layers.back().name};
+      model.layers.push_back(std::move(layer));
+    };
+    add("InputLayer", "input", {{"shape", std::vector<int64_t>{28, 28, 1}}});
+    add("Conv2D", "conv",
+        {{"filters", int64_t{2}},
+         {"kernel_size", std::vector<int64_t>{5, 5}},
+         {"strides", std::vector<int64_t>{5, 5}}});
+    add("BatchNormalization", "bn", {});
+    add("Activation", "act", {{"activation", std::string("relu")}});
+    add("Flatten", "flatten", {});
+    add("Dense", "dense", {{"units", int64_t{10}}});
+    add("Activation", "softmax", {{"activation", std::string("softmax")}});
+    model.inputs = {"input"};
+    model.outputs = {"softmax"};
+    graph::initialize_weights(model, 1);
+    const fs::path file = testing::scratch_dir("autoq_model") / "small.keras";
+    formats::keras::save_model(model, file);
+    return file;
+  }();
+  return path;
+}
+
+std::string idx_file(std::vector<uint32_t> extents, const std::string& bytes) {
+  std::string file = {0, 0, 8, static_cast<char>(extents.size())};
+  for (const uint32_t extent : extents) {
+    for (const int shift : {24, 16, 8, 0}) file.push_back(static_cast<char>(extent >> shift));
+  }
+  return file + bytes;
+}
+
+// Noise with one bright row per class, as the files of MNIST in $NIBBLE_DATA_DIR, where workers look too.
+void make_data() {
+  const fs::path root = testing::scratch_dir("autoq_data");
+  make_directories(root / "mnist");
+  RandomStream random({.seed = 3});
+  for (const auto& [name, count] : std::map<std::string, uint32_t>{{"train", 3000}, {"t10k", 500}}) {
+    std::string images, labels;
+    for (uint32_t i = 0; i < count; ++i) {
+      const uint32_t label = random.below(10);
+      labels.push_back(static_cast<char>(label));
+      for (uint32_t pixel = 0; pixel < 28 * 28; ++pixel) {
+        const bool bright = pixel / 28 == 2 * label + 4;
+        images.push_back(static_cast<char>(random.below(160) + (bright ? 80 : 0)));
+      }
+    }
+    write_file(root / "mnist" / (name + "-images-idx3-ubyte"), idx_file({count, 28, 28}, images));
+    write_file(root / "mnist" / (name + "-labels-idx1-ubyte"), idx_file({count}, labels));
+  }
+  setenv("NIBBLE_DATA_DIR", root.c_str(), 1);
+}
+
+std::string config_text(const std::string& more = "") {
+  return fmt::format(R"j({{"model": "{}", "data": "mnist", "epochs": 3, "batch_size": 100,
+    "learning_rate": 0.01, "seed": 7, "max_trials": 4, "early_stopping": false,
+    "goal": {{"type": "energy", "params": {{"parameters_on_memory": ["sram", "sram"]}}}},
+    "limit": {{"Conv2D": [4, 8, 4], "Dense": [4, 8, 4], "Activation": [4], "BatchNormalization": []}},
+    "tune_filters": "layer", "tune_filters_exceptions": "^dense"{}}})j",
+                     small_model_file().string(), more);
+}
+
+// All that must not depend on the number of workers or on what was killed.
+struct Outcome {
+  std::vector<search::Assignment> values;
+  std::vector<std::optional<double>> scores;
+  std::vector<search::Metrics> metrics;
+  std::vector<std::string> models;  // bytes
+  int best = -1;
+  bool operator==(const Outcome&) const = default;
+};
+
+Outcome outcome_of(const SearchResult& result, const fs::path& directory) {
+  Outcome outcome;
+  for (const search::Trial& trial : result.trials) {
+    outcome.values.push_back(trial.values);
+    outcome.scores.push_back(trial.score);
+    outcome.metrics.push_back(trial.metrics);
+    outcome.models.push_back(trial.artifact.empty() ? "" : read_file(directory / trial.artifact));
+  }
+  if (result.best) outcome.best = result.best->number;
+  return outcome;
+}
+
+const Outcome& undisturbed() {
+  static const Outcome outcome = [] {
+    const fs::path directory = testing::scratch_dir("autoq_one") / "out";
+    const SearchResult result = run_search(config_text(), {.directory = directory, .workers = 1});
+    EXPECT_TRUE(result.is_over);
+    EXPECT_TRUE(result.best.has_value());
+    EXPECT_EQ(read_file(result.best_model), read_file(directory / result.best->artifact));
+    return outcome_of(result, directory);
+  }();
+  return outcome;
+}
+
+class Recorder final : public SearchObserver {
+ public:
+  void on_start(const std::string&, const std::vector<search::Trial>&, int max_trials, int, double reference) override {
+    EXPECT_EQ(max_trials, 4);
+    EXPECT_GT(reference, 0);
+  }
+  void on_trial_start(const search::Trial&) override { ++started; }
+  void on_epoch(const search::Trial&, const search::Step& step) override {
+    ++epochs;
+    EXPECT_TRUE(step.metrics.contains("val_accuracy"));
+    if (during_epoch) during_epoch();
+  }
+  void on_trial_finish(const search::Trial&, const search::Trial* best) override {
+    ++finished;
+    EXPECT_NE(best, nullptr);
+  }
+  std::function<void()> during_epoch;
+  int started = 0, epochs = 0, finished = 0;
+};
+
+TEST(AutoQKeras, ScoresEveryTrialAndKeepsItsWeights) {
+  const Outcome& outcome = undisturbed();
+  ASSERT_EQ(outcome.scores.size(), 4u);
+  for (size_t i = 0; i < 4; ++i) {
+    ASSERT_TRUE(outcome.scores[i].has_value());
+    const search::Metrics& metrics = outcome.metrics[i];
+    EXPECT_DOUBLE_EQ(*outcome.scores[i], metrics.at("accuracy") * (1 + metrics.at("delta")));
+    EXPECT_GT(metrics.at("energy_nj"), 0);
+    EXPECT_FALSE(outcome.models[i].empty());
+  }
+}
+
+TEST(AutoQKeras, TwoWorkersGiveTheSame) {
+  const fs::path directory = testing::scratch_dir("autoq_two") / "out";
+  Recorder recorder;
+  const SearchResult result = run_search(config_text(), {.directory = directory, .workers = 2, .observer = &recorder});
+  EXPECT_EQ(outcome_of(result, directory), undisturbed());
+  EXPECT_EQ(recorder.started, 4);
+  EXPECT_EQ(recorder.finished, 4);
+  EXPECT_EQ(recorder.epochs, 12);
+}
+
+TEST(AutoQKeras, AKilledWorkerIsReplacedAndItsTrialRetaken) {
+  const fs::path directory = testing::scratch_dir("autoq_kill") / "out";
+  Recorder recorder;
+  bool killed = false;
+  recorder.during_epoch = [&] {
+    if (killed) return;
+    for (const search::Trial& trial : search::Storage::open(directory / "study.db").trials()) {
+      if (trial.state != search::TrialState::kRunning) continue;
+      const std::string pid = trial.worker.substr(0, trial.worker.rfind('/'));
+      killed = kill(std::stoi(pid.substr(pid.rfind('/') + 1)), SIGKILL) == 0;
+    }
+  };
+  const SearchResult result = run_search(config_text(), {.directory = directory, .workers = 1, .observer = &recorder});
+  EXPECT_TRUE(killed);
+  EXPECT_TRUE(result.is_over);
+  EXPECT_EQ(outcome_of(result, directory), undisturbed());
+}
+
+TEST(AutoQKeras, AStoppedSearchIsGoneOnWith) {
+  const fs::path directory = testing::scratch_dir("autoq_stop") / "out";
+  std::atomic<bool> stop = false;
+  Recorder recorder;
+  recorder.during_epoch = [&] { stop = true; };
+  const SearchResult first =
+      run_search(config_text(), {.directory = directory, .workers = 1, .stop = &stop, .observer = &recorder});
+  EXPECT_FALSE(first.is_over);
+  for (const search::Trial& trial : first.trials) EXPECT_NE(trial.state, search::TrialState::kRunning);
+  EXPECT_THROW(run_search(config_text(), {.directory = directory}), InvalidArgument);
+  EXPECT_THROW(
+      run_search(config_text(R"(, "batch_norm_statistics": "moving")"), {.directory = directory, .resume = true}),
+      InvalidArgument);
+  const SearchResult second = run_search("", {.directory = directory, .resume = true, .workers = 2});
+  EXPECT_TRUE(second.is_over);
+  EXPECT_EQ(outcome_of(second, directory), undisturbed());
+}
+
+TEST(AutoQKeras, NaNLossFailsTheTrialAndTheSearchGoesOn) {
+  const fs::path directory = testing::scratch_dir("autoq_nan") / "out";
+  std::string text = config_text();
+  text.replace(text.find("0.01"), 4, "3e38");
+  text.replace(text.find("\"Conv2D\""), text.find("\"Activation\"") - text.find("\"Conv2D\""), "");
+  const SearchResult result = run_search(text, {.directory = directory, .workers = 1});
+  EXPECT_TRUE(result.is_over);
+  EXPECT_EQ(result.trials.size(), 4u);
+  int failed = 0;
+  for (const search::Trial& trial : result.trials) {
+    if (trial.state != search::TrialState::kFailed) continue;
+    ++failed;
+    EXPECT_NE(trial.reason.find("the loss became"), std::string::npos) << trial.reason;
+  }
+  EXPECT_GT(failed, 0);
+}
+
+TEST(AutoQKeras, WorkersThatCannotWorkEndTheSearchWithTheirWords) {
+  const fs::path directory = testing::scratch_dir("autoq_broken") / "out";
+  const auto spawn = [&](int k, const fs::path&) {
+    write_file(directory / "logs" / fmt::format("worker-{}.log", k), "something is missing here\n");
+    const pid_t pid = fork();
+    if (pid == 0) _exit(3);
+    return pid;
+  };
+  try {
+    run_search(config_text(), {.directory = directory, .workers = 2, .spawn = spawn});
+    ADD_FAILURE() << "no error";
+  } catch (const IoError& error) {
+    for (const char* word : {"exit code 3", "something is missing here", "--resume"}) {
+      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+    }
+  }
+}
+
+struct BadCase {
+  const char* name;
+  const char* json;
+  const char* word;
+};
+class BadSearch : public ::testing::TestWithParam<BadCase> {};
+TEST_P(BadSearch, LeavesNothingBehind) {
+  const fs::path directory = testing::scratch_dir("autoq_bad") / "out";
+  try {
+    run_search(GetParam().json, {.directory = directory});
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find(GetParam().word), std::string::npos) << error.what();
+  }
+  EXPECT_FALSE(fs::exists(directory));
+}
+INSTANTIATE_TEST_SUITE_P(
+    Cases, BadSearch,
+    ::testing::ValuesIn(std::vector<BadCase>{
+        {"UnknownModel", R"({"model": "mnits", "limit": {"Dense": [8, 8, 4]}})", "mnist"},
+        {"NothingToSearch", R"({"model": "mnist", "data": "mnist"})", "nothing to search"},
+        {"NoCandidate", R"({"model": "mnist", "limit": {"Dense": [8, 2, 4]}})", "leaves no candidate"},
+        {"UnknownData", R"({"model": "mnist", "data": "mnits", "limit": {"Dense": [8, 8, 4]}})", "mnist"},
+        {"TransferWithoutWeights",
+         R"({"model": "mnist", "data": "mnist", "transfer_weights": true, "limit": {"Dense": [8, 8, 4]}})",
+         "has no weights"}}),
+    [](const auto& info) { return info.param.name; });
+
+std::atomic<bool> terminated = false;
+
+}  // namespace
+}  // namespace nibble::autoq
+
+int main(int argc, char** argv) {
+  if (argc == 4 && std::string(argv[1]) == "worker") {
+    signal(SIGTERM, [](int) { nibble::autoq::terminated = true; });
+    try {
+      nibble::autoq::run_worker(argv[3], {.stop = &nibble::autoq::terminated});
+      return 0;
+    } catch (const std::exception& error) {
+      fprintf(stderr, "%s\n", error.what());
+      return 1;
+    }
+  }
+  ::testing::InitGoogleTest(&argc, argv);
+  nibble::autoq::make_data();
+  return RUN_ALL_TESTS();
+}

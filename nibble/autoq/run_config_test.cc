@@ -1,0 +1,186 @@
+#include "nibble/autoq/run_config.h"
+
+#include <gtest/gtest.h>
+
+#include "nibble/core/error.h"
+
+namespace nibble::autoq {
+namespace {
+
+const std::filesystem::path kExamples = std::filesystem::path(NIBBLE_SOURCE_DIR) / "examples";
+
+TEST(RunConfig, TheTutorialsFileIsRead) {
+  const RunConfig config = load_run_config(kExamples / "autoqkeras_mnist.json");
+  EXPECT_EQ(config.model, "mnist");
+  EXPECT_EQ(config.epochs, 20);
+  EXPECT_EQ(config.batch_size, 1024);
+  EXPECT_EQ(config.learning_rate, 0.02);
+  EXPECT_EQ(config.max_trials, 20);
+  EXPECT_EQ(config.seed, 42u);
+  EXPECT_EQ(config.tune_filters, TuneFilters::kLayer);
+  EXPECT_EQ(config.early_stopping, 4);  // min(20, 20 / 5)
+  EXPECT_EQ(config.goal.kind, GoalKind::kEnergy);
+  EXPECT_EQ(config.goal.energy.source_quantizers, std::vector<std::string>{"int8"});
+  EXPECT_EQ(config.quantization_config.kernel.size(), 8u);
+  EXPECT_EQ(config.quantization_config.kernel[7], (std::pair<std::string, int>{"quantized_po2(4,1)", 4}));
+  EXPECT_TRUE(config.is_excepted_from_filter_tuning("dense"));
+  EXPECT_FALSE(config.is_excepted_from_filter_tuning("conv2d_0"));
+  const std::vector<bool> selected = config.layer_indexes.resolve(24);
+  EXPECT_FALSE(selected[0]);
+  EXPECT_TRUE(selected[1] && selected[22]);
+  EXPECT_FALSE(selected[23]);
+}
+
+TEST(RunConfig, DefaultsAreAutoQKeras) {
+  const RunConfig config = parse_run_config("{}");
+  EXPECT_EQ(config.goal.kind, GoalKind::kBits);
+  EXPECT_EQ(config.max_trials, 10);
+  EXPECT_EQ(config.activation_bits, 4);
+  EXPECT_EQ(config.tune_filters, TuneFilters::kNone);
+  EXPECT_EQ(config.epochs, 10);
+  EXPECT_EQ(config.early_stopping, 2);
+  EXPECT_FALSE(config.tune_filters_exceptions.has_value());
+  EXPECT_EQ(config.quantization_config, default_quantization_config());
+}
+
+struct IndexCase {
+  const char* name;
+  const char* json;
+  std::vector<bool> selected;  // of 4 layers
+};
+
+class LayerIndexesTest : public ::testing::TestWithParam<IndexCase> {};
+TEST_P(LayerIndexesTest, Resolve) {
+  const RunConfig config = parse_run_config(fmt::format(R"({{"layer_indexes": {}}})", GetParam().json));
+  EXPECT_EQ(config.layer_indexes.resolve(4), GetParam().selected);
+}
+INSTANTIATE_TEST_SUITE_P(Cases, LayerIndexesTest,
+                         ::testing::ValuesIn(std::vector<IndexCase>{
+                             {"AbsentMeansAll", "null", {true, true, true, true}},
+                             {"List", "[0, 2]", {true, false, true, false}},
+                             {"NegativeCountsFromTheEnd", "[-1]", {false, false, false, true}},
+                             {"EmptyListMeansNone", "[]", {false, false, false, false}},
+                             {"RangeToBeforeTheLast", R"({"range": [1, -1]})", {false, true, true, false}},
+                             {"RangeWithoutSign", R"({"range": [0, 2]})", {true, true, false, false}},
+                         }),
+                         [](const auto& info) { return info.param.name; });
+
+struct EarlyStoppingCase {
+  const char* name;
+  const char* json;
+  std::optional<int> patience;
+};
+class EarlyStoppingTest : public ::testing::TestWithParam<EarlyStoppingCase> {};
+TEST_P(EarlyStoppingTest, Patience) {
+  const RunConfig config = parse_run_config(fmt::format(R"({{"epochs": 200, "early_stopping": {}}})", GetParam().json));
+  EXPECT_EQ(config.early_stopping, GetParam().patience);
+}
+INSTANTIATE_TEST_SUITE_P(Cases, EarlyStoppingTest,
+                         ::testing::ValuesIn(std::vector<EarlyStoppingCase>{{"Absent", "null", 20},
+                                                                            {"True", "true", 20},
+                                                                            {"False", "false", std::nullopt},
+                                                                            {"Number", "3", 3},
+                                                                            {"Object", R"({"patience": 7})", 7}}),
+                         [](const auto& info) { return info.param.name; });
+
+// ---- bad input: the sentence must hold these words ----
+
+struct BadCase {
+  const char* name;
+  const char* json;
+  std::vector<const char*> words;
+};
+
+const std::vector<BadCase> kBad = {
+    {"NoJson", "{\"model\": ", {"no JSON"}},
+    {"NoObject", "[1, 2]", {"the file is [1,2]", "must be an object"}},
+    {"UnknownKey", R"({"max_trial": 3})", {"max_trial", "max_trials"}},
+    {"UnknownGoalKey", R"({"goal": {"type": "bits", "params": {"delta": 8}}})", {"goal.params.delta", "delta_p"}},
+    {"UnknownGoal", R"({"goal": {"type": "latency"}})", {"goal.type is 'latency'", "energy, bits"}},
+    {"RateOfOne", R"({"goal": {"type": "bits", "params": {"rate": 1.0}}})", {"rate is 1"}},
+    {"MemoryOfAnotherKind",
+     R"({"goal": {"type": "energy", "params": {"parameters_on_memory": ["flash", "sram"]}}})",
+     {"parameters_on_memory", "flash", "dram"}},
+    {"UnknownTable", R"({"quantization_config": {"kernels": {}}})", {"quantization_config.kernels", "kernel"}},
+    {"UnknownQuantizer",
+     R"j({"quantization_config": {"kernel": {"quantised_bits(4)": 4}}})j",
+     {"quantised_bits(4)", "quantized_bits"}},
+    {"SizeOfZero", R"({"quantization_config": {"kernel": {"binary": 0}}})", {"size of 'binary' is 0"}},
+    {"LimitNoList", R"({"limit": {"Dense": 8}})", {"limit['Dense'] is 8", "must be a list"}},
+    {"LimitElement", R"({"limit": {"Dense": ["binary"]}})", {"limit['Dense'] holds \"binary\""}},
+    {"LimitPattern", R"({"limit": {"^conv[": [4]}})", {"^conv[", "regular expression"}},
+    {"ShortDefault", R"({"limit": {"Dense": [4], "default": [4, 4]}})", {"limit['default'] has 2 elements"}},
+    {"RecurrentNeedsFour", R"({"limit": {"LSTM": [4]}})", {"limit['LSTM']", "4 elements"}},
+    {"TuneFilters", R"({"tune_filters": "all"})", {"tune_filters is 'all'", "none, layer, block"}},
+    {"TransferWithFilters", R"({"tune_filters": "layer", "transfer_weights": true})", {"transfer_weights", "shapes"}},
+    {"TooFewTrials", R"({"max_trials": 0})", {"max_trials is 0", "from 1"}},
+    {"TrialsAsText", R"({"max_trials": "20"})", {"max_trials is \"20\""}},
+    {"SeedTooLarge", R"({"seed": 18446744073709551615})", {"seed is 18446744073709551615"}},
+    {"LearningRateAsText", R"({"learning_rate": "fast"})", {"learning_rate is \"fast\"", "number"}},
+    {"LayerIndexesText", R"({"layer_indexes": "all"})", {"layer_indexes is \"all\"", "range"}},
+    {"ExceptionsPattern", R"({"tune_filters_exceptions": "("})", {"tune_filters_exceptions", "regular expression"}},
+};
+
+const std::vector<BadCase> kNotYet = {
+    {"Bayesian", R"({"mode": "bayesian"})", {"mode is \"bayesian\"", "not available yet", "\"random\""}},
+    {"Hyperband", R"({"mode": "hyperband", "max_epochs": 10})", {"\"random\""}},
+    {"LearningRateOptimizer", R"({"learning_rate_optimizer": true})", {"learning_rate_optimizer", "cosine"}},
+    {"Blocks", R"({"blocks": ["^.*_0$"], "schedule_block": "cost"})", {"blocks", "searched at once"}},
+    {"Strategy", R"({"distribution_strategy": "mirrored"})", {"distribution_strategy", "workers"}},
+    {"OtherMetrics", R"({"metrics": ["mse"]})", {"metrics", "acc"}},
+};
+
+template <class Kind>
+void expect_sentence(const BadCase& row) {
+  try {
+    parse_run_config(row.json);
+    ADD_FAILURE() << row.name << ": no error";
+  } catch (const Kind& error) {
+    for (const char* word : row.words) {
+      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << row.name << ": " << error.what();
+    }
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << row.name << ": another kind of error: " << error.what();
+  }
+}
+
+class BadRunConfig : public ::testing::TestWithParam<BadCase> {};
+TEST_P(BadRunConfig, IsRefused) { expect_sentence<InvalidArgument>(GetParam()); }
+INSTANTIATE_TEST_SUITE_P(Cases, BadRunConfig, ::testing::ValuesIn(kBad),
+                         [](const auto& info) { return info.param.name; });
+
+class NotYetRunConfig : public ::testing::TestWithParam<BadCase> {};
+TEST_P(NotYetRunConfig, SaysWhatIsAvailable) { expect_sentence<Unsupported>(GetParam()); }
+INSTANTIATE_TEST_SUITE_P(Cases, NotYetRunConfig, ::testing::ValuesIn(kNotYet),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(LayerIndexesErrors, OutsideOfTheModel) {
+  const RunConfig config = parse_run_config(R"({"layer_indexes": [7]})");
+  EXPECT_THROW(config.layer_indexes.resolve(4), InvalidArgument);
+}
+
+TEST(RunConfig, TruncatedAndFlippedFilesNeverCrash) {
+  const std::string text = R"({"model": "mnist", "goal": {"type": "energy", "params": {"rate": 2.0}}, "limit":
+    {"Dense": [8, 8, 4], "^conv2d_[12]$": [["binary"], 8, 4], "default": 8}, "layer_indexes": {"range": [1, -1]},
+    "quantization_config": {"kernel": {"binary": 1}}, "early_stopping": {"patience": 3}, "seed": 42})";
+  for (size_t i = 0; i < 200; ++i) {
+    std::string damaged = text.substr(0, text.size() * i / 200);
+    std::string flipped = text;
+    flipped[(i * 7919) % text.size()] ^= static_cast<char>(1u << (i % 8));
+    for (const std::string& candidate : {damaged, flipped}) {
+      try {
+        parse_run_config(candidate);
+      } catch (const Error&) {
+      }
+    }
+  }
+}
+
+TEST(SameSearch, LooksAtAllThatChangesTrials) {
+  EXPECT_TRUE(same_search(R"({"seed": 1, "max_trials": 3})", R"({"seed": 1, "max_trials": 30, "workers": 2})"));
+  EXPECT_TRUE(same_search(R"({"seed": 1})", "{\n// a comment\n\"seed\": 1}"));
+  EXPECT_FALSE(same_search(R"({"seed": 1})", R"({"seed": 2})"));
+}
+
+}  // namespace
+}  // namespace nibble::autoq

@@ -1,0 +1,180 @@
+// What differs from AutoQKeras by default, and what is refused. The rest: search_space_golden_test.
+#include "nibble/autoq/search_space.h"
+
+#include <gtest/gtest.h>
+
+#include "nibble/autoq/cost_meter.h"
+#include "nibble/core/error.h"
+#include "nibble/models/builtin.h"
+
+namespace nibble::autoq {
+namespace {
+
+// input -> conv (relu inside, bias) -> Activation linear -> flatten -> head (softmax inside)
+graph::Model small_model() {
+  graph::Model model;
+  const auto add = [&](std::string class_name, std::string name, std::map<std::string, graph::Attribute> attributes) {
+    graph::Layer layer = graph::make_layer(std::move(class_name), std::move(name), std::move(attributes));
+    if (!model.layers.empty()) layer.inputs = {model.layers.back().name};
+    model.layers.push_back(std::move(layer));
+  };
+  add("InputLayer", "input", {{"shape", std::vector<int64_t>{8, 8, 1}}});
+  add("Conv2D", "bias_conv",
+      {{"filters", int64_t{4}}, {"kernel_size", std::vector<int64_t>{3, 3}}, {"activation", std::string("relu")}});
+  add("Activation", "lin", {{"activation", std::string("linear")}});
+  add("Flatten", "flatten", {});
+  add("Dense", "head", {{"units", int64_t{3}}, {"activation", std::string("softmax")}});
+  model.inputs = {"input"};
+  model.outputs = {"head"};
+  return model;
+}
+
+constexpr const char* kTables = R"j("quantization_config": {
+  "kernel": {"binary": 1, "quantized_bits(4,0,1)" : 4
+}
+, "bias" : {"quantized_bits(8,3,1)" : 8},
+           "activation" : {"quantized_relu(2)" : 2, "quantized_relu(3)" : 3},
+                          "linear" : {
+  "quantized_bits(4,1)" : 4
+}
+})j";
+
+RunConfig config_with(const std::string& keys) { return parse_run_config(fmt::format("{{{}, {}}}", kTables, keys)); }
+
+std::vector<std::string> names_of(const search::SearchSpace& space) {
+  std::vector<std::string> names;
+  for (const search::Parameter& parameter : space) names.push_back(parameter.name);
+  return names;
+}
+
+search::Assignment last_of(const search::SearchSpace& space) {
+  search::Assignment values;
+  for (const search::Parameter& parameter : space) values[parameter.name] = parameter.candidates.back();
+  return values;
+}
+
+search::Assignment first_of(const search::SearchSpace& space) {
+  search::Assignment values;
+  for (const search::Parameter& parameter : space) values[parameter.name] = parameter.candidates.front();
+  return values;
+}
+
+using Names = std::vector<std::string>;
+
+TEST(SearchSpace, LayerIndexesRemoveAllOfALayer) {
+  const char* keys = R"("limit": {"Conv2D": [8, 8, 8], "Dense": [8, 8, 8]}, "layer_indexes": [1])";
+  EXPECT_EQ(names_of(build_space(small_model(), config_with(keys))),
+            (Names{"bias_conv_kernel_quantizer", "bias_conv_bias_quantizer", "bias_conv_activation_quantizer"}));
+  // The reference still asks for the kernel of the excluded layer.
+  const auto compat = config_with(std::string(keys) + R"(, "compat": "qkeras")");
+  EXPECT_EQ(names_of(build_space(small_model(), compat))[1], "head_kernel_quantizer");
+}
+
+TEST(SearchSpace, FusedActivationsAreApplied) {
+  const RunConfig config = config_with(R"("limit": {"Conv2D": [8, 8, 8]})");
+  const auto values = last_of(build_space(small_model(), config));
+  EXPECT_EQ(values.at("bias_conv_activation_quantizer"), "quantized_relu(3)");
+  const graph::Model trial = build_trial(small_model(), config, values);
+  EXPECT_EQ(trial.layer("bias_conv").get_quantizer("activation")->bit_width(), 3);
+  const RunConfig compat = config_with(R"("limit": {"Conv2D": [8, 8, 8]}, "compat": "qkeras")");
+  search::Assignment chosen = last_of(build_space(small_model(), compat));
+  const graph::Model reference = build_trial(small_model(), compat, chosen);
+  EXPECT_EQ(reference.layer("bias_conv").get_quantizer("activation")->bit_width(), 4);  // activation_bits
+}
+
+TEST(SearchSpace, NamesThatHoldFieldsAreNotMisread) {
+  // The reference takes "bias_conv_activation" for a bias.
+  const RunConfig config = config_with(R"("limit": {"Conv2D": [8, 8, 8]})");
+  const auto space = build_space(small_model(), config);
+  EXPECT_EQ(space[2].candidates, (Names{"quantized_relu(2)", "quantized_relu(3)"}));
+  const auto compat = build_space(small_model(), config_with(R"("limit": {"Conv2D": [8, 8, 8]}, "compat": "qkeras")"));
+  EXPECT_EQ(compat[2].candidates, (Names{"quantized_bits(8,3,1)"}));
+}
+
+TEST(SearchSpace, APatternKeepsLinearAndKernelApart) {
+  const RunConfig config = config_with(R"("limit": {"^(lin|head)$": [8, 8, 8]})");
+  EXPECT_EQ(names_of(build_space(small_model(), config)),
+            (Names{"^(lin|head)$_kernel_quantizer", "^(lin|head)$_linear_quantizer", "^(lin|head)$_bias_quantizer"}));
+}
+
+TEST(SearchSpace, FilterTuningScalesWithAtLeastOneFilter) {
+  const RunConfig config = config_with(R"("limit": {"Conv2D": [8, 8, 8], "Dense": [8, 8, 8]}, "tune_filters": "block",
+                     "tune_filters_exceptions": "^head")");
+  const auto space = build_space(small_model(), config);
+  for (const auto& [multiplier, filters] : std::map<std::string, int64_t>{{"0.5", 2}, {"0.75", 3}, {"2.0", 8}}) {
+    search::Assignment values = last_of(space);
+    values["network_filters"] = multiplier;
+    const graph::Model trial = build_trial(small_model(), config, values);
+    EXPECT_EQ(trial.layer("bias_conv").get_int("filters"), filters);
+    EXPECT_EQ(trial.layer("head").get_int("units"), 3);
+  }
+}
+
+TEST(SearchSpace, EveryTrialOfTheTutorialsNetworksFits) {
+  for (const std::string& name : models::builtin_names()) {
+    RunConfig config = parse_run_config(
+        R"({"limit": {"Dense": [8,8,4], "Conv2D": [4,8,4], "DepthwiseConv2D": [4,8,4], "Activation": [4],
+            "BatchNormalization": []}, "tune_filters": "layer", "tune_filters_exceptions": "^dense"})");
+    const graph::Model model = models::make_builtin(name);
+    const search::SearchSpace space = build_space(model, config);
+    const CostMeter meter(config.goal, model, Compat::kNone);
+    // Binary weights and half the filters, then 4-bit weights and twice the filters.
+    EXPECT_LT(meter.measure(build_trial(model, config, first_of(space))).total_factor, 0) << name;
+    EXPECT_GT(meter.measure(build_trial(model, config, last_of(space))).total_factor, 0) << name;
+  }
+}
+
+struct BadCase {
+  const char* name;
+  const char* keys;
+  std::vector<const char*> words;
+};
+class BadLimit : public ::testing::TestWithParam<BadCase> {};
+TEST_P(BadLimit, SaysWhichLayerAndWhatIsThere) {
+  try {
+    build_space(small_model(), config_with(GetParam().keys));
+    ADD_FAILURE() << "no error";
+  } catch (const InvalidArgument& error) {
+    for (const char* word : GetParam().words) {
+      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+    }
+  }
+}
+INSTANTIATE_TEST_SUITE_P(
+    Cases, BadLimit,
+    ::testing::ValuesIn(std::vector<BadCase>{
+        {"NoCandidateLeft",
+         R"("limit": {"Conv2D": [4, 2, 4]})",
+         {"limit['Conv2D']", "bias of layer 'bias_conv'", "2 leaves no candidate", "is 8"}},
+        {"MinusOne", R"("limit": {"Dense": [-1, 8, 8]})", {"limit['Dense']", "-1 leaves no candidate"}},
+        {"UnknownChoice",
+         R"j("limit": {"Dense": [["quantized_bits(4,0)"], 8, 8]})j",
+         {"'quantized_bits(4,0)' is not in the kernel table", "quantized_bits(4,0,1)"}},
+        {"PatternTooShort", R"("limit": {"^head$": [4]})", {"limit['^head$']", "has 1 elements", "needs element 1"}},
+        {"IndexOutside", R"("limit": {"Dense": [8, 8, 8]}, "layer_indexes": [5])", {"5 is outside", "5 layers"}},
+    }),
+    [](const auto& info) { return info.param.name; });
+
+TEST(BuildTrial, RefusesValuesThatFitNoCandidate) {
+  const RunConfig config = config_with(R"("limit": {"Dense": [8, 8, 8]})");
+  search::Assignment values = last_of(build_space(small_model(), config));
+  search::Assignment missing = values, unknown = values, other = values;
+  missing.erase("head_kernel_quantizer");
+  unknown["head_kernel"] = "binary";
+  other["head_kernel_quantizer"] = "ternary";
+  for (const auto& bad : {missing, unknown, other}) {
+    EXPECT_THROW(build_trial(small_model(), config, bad), InvalidArgument);
+  }
+}
+
+TEST(CostMeter, StressCountsByDefault) {
+  const auto meter = [](const char* compat) {
+    const RunConfig config = parse_run_config(
+        fmt::format(R"({{"goal": {{"type": "energy", "params": {{"stress": 0.5}}}}, "compat": "{}"}})", compat));
+    return CostMeter(config.goal, small_model(), config.compat).measure(small_model()).delta;
+  };
+  EXPECT_LT(meter("none"), meter("qkeras"));
+}
+
+}  // namespace
+}  // namespace nibble::autoq
