@@ -6,6 +6,7 @@
 #include "nibble/autoq/auto_qkeras.h"
 #include "nibble/autoq/run_config.h"
 #include "nibble/cli/command.h"
+#include "nibble/cli/limits.h"
 #include "nibble/cli/search_progress.h"
 #include "nibble/cli/search_report.h"
 #include "nibble/cli/stop_signal.h"
@@ -122,9 +123,9 @@ Run declare_autoq(CLI::App& app) {
       ->required()
       ->type_name("DIR");
   app.add_option("--workers", o->workers, "Processes, one thread each; default: as RUN says, else one a core")
-      ->check(CLI::Range(1, 1024));
-  app.add_option("--max-trials", o->max_trials, "Instead of RUN's")->check(CLI::Range(1, 10000000));
-  app.add_option("--epochs", o->epochs, "Of each trial, instead of RUN's")->check(CLI::Range(1, 1000000));
+      ->check(between(1, 1024));
+  app.add_option("--max-trials", o->max_trials, "Instead of RUN's")->check(between(1, 10000000));
+  app.add_option("--epochs", o->epochs, "Of each trial, instead of RUN's")->check(between(1, 1000000));
   app.add_flag("--resume", o->resume, "Go on with the study in DIR");
   app.add_flag("--json", o->json, "Print the result as JSON");
   return [o](Streams& streams) { return run(*o, streams); };

@@ -145,14 +145,18 @@ std::string help_as_markdown() {
   std::string page =
       "# The command line\n\nMade by `nibble help --markdown`; do not edit by hand.\n\n"
       "Results go to stdout, talk to stderr. Exit codes: 0 done, 1 failed (a sentence says why), 2 wrong usage,\n"
-      "130 stopped by Ctrl-C. A name that is not known is answered with the nearest known ones.\n\n```\n";
-  page += app->help() + "```\n";
+      "130 stopped by Ctrl-C. A name that is not known is answered with the nearest known ones.\n\n";
+  const auto block = [](const std::string& text) {
+    return "```\n" + text.substr(0, text.find_last_not_of('\n') + 1) + "\n```\n";
+  };
+  page += block(app->help());
   for (const Declared& command : declared) {
     const Command* row = find_command(command.app->get_name());
     if (row == nullptr || !row->is_listed) continue;
-    page += fmt::format("\n## nibble {}\n\n```\n{}```\n", row->name, command.app->help());
+    page += fmt::format("\n## nibble {}\n\n{}", row->name, block(command.app->help("nibble")));
     for (const CLI::App* inner : command.app->get_subcommands([](const CLI::App*) { return true; })) {
-      page += fmt::format("\n### nibble {} {}\n\n```\n{}```\n", row->name, inner->get_name(), inner->help());
+      page += fmt::format("\n### nibble {} {}\n\n{}", row->name, inner->get_name(),
+                          block(inner->help(fmt::format("nibble {}", row->name))));
     }
   }
   return page;

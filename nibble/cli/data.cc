@@ -4,6 +4,7 @@
 
 #include "nibble/cli/command.h"
 #include "nibble/cli/data_options.h"
+#include "nibble/cli/limits.h"
 #include "nibble/cli/progress.h"
 #include "nibble/cli/stop_signal.h"
 #include "nibble/cli/table.h"
@@ -149,7 +150,7 @@ Run declare_data(CLI::App& app) {
   add_name(*fetch, *o);
   add_name(*show, *o);
   show->add_flag("--offline", o->data.offline, "Never download");
-  show->add_option("--sample", o->sample, "Which test sample to draw")->check(CLI::NonNegativeNumber);
+  show->add_option("--sample", o->sample, "Which test sample to draw")->check(not_negative());
   for (CLI::App* sub : {list, fetch, show}) sub->add_flag("--json", o->json, "Print as JSON");
   return [=](Streams& streams) {
     if (list->parsed()) return run_list(*o, streams);

@@ -6,6 +6,7 @@
 
 #include "nibble/cli/choices.h"
 #include "nibble/cli/command.h"
+#include "nibble/cli/limits.h"
 #include "nibble/cli/model_argument.h"
 #include "nibble/cli/table.h"
 
@@ -84,7 +85,7 @@ Run declare_energy(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--weights-memory", o->weights_memory, "sram, dram or fixed");
   app.add_option("--activations-memory", o->activations_memory, "sram, dram or fixed");
-  app.add_option("--min-sram-bits", o->min_sram_bits, "Smallest memory block")->check(CLI::NonNegativeNumber);
+  app.add_option("--min-sram-bits", o->min_sram_bits, "Smallest memory block")->check(not_negative());
   app.add_flag("--io-on-dram", o->io_on_dram, "The model's inputs and outputs are on DRAM");
   app.add_flag("--json", o->json, "Print {\"total_energy_pj\", \"layers\"}");
   return [o](Streams& streams) { return run(*o, streams); };

@@ -4,6 +4,7 @@
 
 #include "nibble/cli/command.h"
 #include "nibble/cli/data_options.h"
+#include "nibble/cli/limits.h"
 #include "nibble/cli/model_argument.h"
 #include "nibble/cli/table.h"
 #include "nibble/train/trainer.h"
@@ -40,8 +41,8 @@ Run declare_evaluate(CLI::App& app) {
   add_model(app, o->model);
   add_data_options(app, o->data);
   add_weights(app, o->model);
-  app.add_option("--batch-size", o->batch_size)->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  app.add_option("--threads", o->threads)->check(CLI::Range(1, 1024))->capture_default_str();
+  app.add_option("--batch-size", o->batch_size)->check(between(1, 1 << 20))->capture_default_str();
+  app.add_option("--threads", o->threads)->check(between(1, 1024))->capture_default_str();
   app.add_flag("--json", o->json, "Print {\"loss\", \"accuracy\", \"samples\"}");
   return [o](Streams& streams) { return run(*o, streams); };
 }

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include "nibble/cli/command.h"
+#include "nibble/cli/limits.h"
 #include "nibble/cli/model_argument.h"
 #include "nibble/data/npy.h"
 #include "nibble/train/trainer.h"
@@ -40,8 +41,8 @@ Run declare_predict(CLI::App& app) {
       ->required()
       ->type_name("X.npy");
   app.add_option("--output,-o", o->output, "Outputs: [n, ...], float32")->required()->type_name("Y.npy");
-  app.add_option("--batch-size", o->batch_size)->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  app.add_option("--threads", o->threads)->check(CLI::Range(1, 1024))->capture_default_str();
+  app.add_option("--batch-size", o->batch_size)->check(between(1, 1 << 20))->capture_default_str();
+  app.add_option("--threads", o->threads)->check(between(1, 1024))->capture_default_str();
   return [o](Streams& streams) { return run(*o, streams); };
 }
 

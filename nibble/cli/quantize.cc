@@ -4,6 +4,7 @@
 
 #include "nibble/cli/command.h"
 #include "nibble/cli/json_file.h"
+#include "nibble/cli/limits.h"
 #include "nibble/cli/model_argument.h"
 #include "nibble/cli/table.h"
 #include "nibble/formats/keras/keras_file.h"
@@ -67,7 +68,7 @@ Run declare_quantize(CLI::App& app) {
   app.add_option("--output,-o", o->output, "The quantized model")->required()->type_name("OUT.keras");
   add_weights(app, o->model);
   app.add_option("--activation-bits", o->activation_bits, "Width of automatic activation quantizers")
-      ->check(CLI::Range(1, 32))
+      ->check(between(1, 32))
       ->capture_default_str();
   app.add_option("--seed", o->seed, "Of initial weights, if the model has none")->capture_default_str();
   app.add_flag("--prefer-qadaptiveactivation", o->prefer_adaptive, "Look up QAdaptiveActivation before QActivation");

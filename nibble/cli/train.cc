@@ -7,6 +7,7 @@
 #include "nibble/cli/command.h"
 #include "nibble/cli/data_options.h"
 #include "nibble/cli/json_file.h"
+#include "nibble/cli/limits.h"
 #include "nibble/cli/model_argument.h"
 #include "nibble/cli/progress.h"
 #include "nibble/cli/stop_signal.h"
@@ -41,12 +42,12 @@ void declare_options(CLI::App& app, TrainOptions& o) {
       ->required()
       ->type_name("DIR");
   app.add_option("--epochs", o.epochs, "In total, also when resumed")
-      ->check(CLI::Range(1, 1000000))
+      ->check(between(1, 1000000))
       ->capture_default_str();
-  app.add_option("--batch-size", o.batch_size)->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  app.add_option("--lr", o.learning_rate, "Learning rate")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--batch-size", o.batch_size)->check(between(1, 1 << 20))->capture_default_str();
+  app.add_option("--lr", o.learning_rate, "Learning rate")->check(positive())->capture_default_str();
   app.add_option("--optimizer", o.optimizer, "adam or sgd")->capture_default_str();
-  app.add_option("--momentum", o.momentum, "Of sgd")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  app.add_option("--momentum", o.momentum, "Of sgd")->check(between(0.0, 1.0))->capture_default_str();
   app.add_option("--schedule", o.schedule, "constant, or cosine: the learning rate falls to 0")->capture_default_str();
   app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->capture_default_str();
   app.add_option("--batch-norm-statistics", o.statistics,
@@ -55,15 +56,15 @@ void declare_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--quantize", o.quantize, "Quantize the model first, by this configuration ('nibble quantize --help')")
       ->type_name("CONFIG.json");
   app.add_option("--activation-bits", o.activation_bits, "Width of automatic activation quantizers with --quantize")
-      ->check(CLI::Range(1, 32))
+      ->check(between(1, 32))
       ->capture_default_str();
   add_weights(app, o.model);
   app.add_option("--early-stopping", o.early_stopping, "Stop after this many epochs without a better val_loss")
-      ->check(CLI::Range(0, 1000000))
+      ->check(between(0, 1000000))
       ->type_name("EPOCHS");
   app.add_option("--csv", o.csv, "Also write the log there")->type_name("FILE");
   app.add_option("--threads", o.threads, "Results repeat for the same number of threads")
-      ->check(CLI::Range(1, 1024))
+      ->check(between(1, 1024))
       ->capture_default_str();
   app.add_flag("--resume", o.resume, "Go on after the last finished epoch of DIR");
   app.add_flag("--json", o.json, "Print the result as JSON");

@@ -3,6 +3,7 @@
 
 #include "nibble/autoq/auto_qkeras.h"
 #include "nibble/cli/command.h"
+#include "nibble/cli/limits.h"
 #include "nibble/cli/stop_signal.h"
 #include "nibble/cli/study_argument.h"
 
@@ -16,7 +17,7 @@ Run declare_worker(CLI::App& app) {
   auto o = std::make_shared<WorkerOptions>();
   app.add_option("--study", o->study, "Folder of 'nibble autoq', or its study.db")->required();
   app.add_option("--lease", o->lease_s, "A trial whose worker is silent that long is taken over")
-      ->check(CLI::Range(1, 86400))
+      ->check(between(1, 86400))
       ->type_name("SECONDS")
       ->capture_default_str();
   return [o](Streams& streams) {

@@ -128,7 +128,7 @@ TEST(Inspect, FloatLayersAreNamed) {
   model.layers.push_back(bn);
   EXPECT_THROW(inspect(model), InvalidArgument);
   graph::initialize_weights(model, 1);
-  EXPECT_THAT(inspect(model).warnings, Contains(HasSubstr("'bn' (BatchNormalization) stays float")));
+  EXPECT_THAT(inspect(model).warnings, Contains(HasSubstr("class BatchNormalization are float ('bn')")));
 }
 
 }  // namespace

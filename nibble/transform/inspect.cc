@@ -162,32 +162,42 @@ void warn_about_weight(const WeightInspection& weight, std::vector<std::string>&
   }
 }
 
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "'" : ", '") + name + "'";
+  return text;
+}
+
+// One sentence a class: a network has a dozen batch normalizations.
+void warn_about_float_layers(const std::map<std::string, std::vector<std::string>>& layers_by_class,
+                             std::vector<std::string>& warnings) {
+  for (const auto& [class_name, layers] : layers_by_class) {
+    const char* advice = class_name == "BatchNormalization"
+                             ? "model_quantize changes a batch normalization only if the configuration has an entry "
+                               "'QBatchNormalization' or its "
+                               "name. Quantize it, or fold it into the layer before"
+                             : "the class has no quantizers. 'nibble quantize' gives it some";
+    warnings.push_back(fmt::format("weights of class {} are float ({}): {}.", class_name, joined(layers), advice));
+  }
+}
+
+// Weights without a quantizer in a layer that could have one.
 void warn_about_float_weights(const graph::Layer& layer, std::span<const WeightInspection> weights,
                               std::vector<std::string>& warnings) {
-  std::string names;
+  std::vector<std::string> names;
   for (const WeightInspection& weight : weights) {
-    if (weight.quantizer == nullptr) names += (names.empty() ? "" : ", ") + weight.name;
+    if (weight.quantizer == nullptr) names.push_back(weight.name);
   }
   if (names.empty()) return;
-  if (layer.class_name == "BatchNormalization") {
-    warnings.push_back(
-        fmt::format("layer '{}' (BatchNormalization) stays float ({}): model_quantize changes it only if the "
-                    "configuration has an entry "
-                    "'QBatchNormalization' or '{}'. Fold it into the layer before, or quantize it.",
-                    layer.name, names, layer.name));
-  } else if (weight_roles(layer.class_name).empty()) {
-    warnings.push_back(fmt::format("layer '{}' ({}) is not a quantized layer; its {} stay float.", layer.name,
-                                   layer.class_name, names));
-  } else {
-    warnings.push_back(fmt::format("layer '{}' ({}) has no quantizer for {}, which stays float.", layer.name,
-                                   layer.class_name, names));
-  }
+  warnings.push_back(fmt::format("layer '{}' ({}) has no quantizer for {}, which {} float.", layer.name,
+                                 layer.class_name, joined(names), names.size() == 1 ? "stays" : "stay"));
 }
 
 }  // namespace
 
 Inspection inspect(const graph::Model& model) {
   Inspection result;
+  std::map<std::string, std::vector<std::string>> float_layers;
   for (const graph::Layer& layer : model.layers) {
     const size_t first = result.weights.size();
     for (const graph::Weight& weight : layer.weights) result.weights.push_back(inspect_weight(layer, weight));
@@ -195,8 +205,13 @@ Inspection inspect(const graph::Model& model) {
     for (const WeightInspection& weight : own) {
       if (weight.quantizer != nullptr) warn_about_weight(weight, result.warnings);
     }
-    warn_about_float_weights(layer, own, result.warnings);
+    if (!own.empty() && weight_roles(layer.class_name).empty()) {
+      float_layers[layer.class_name].push_back(layer.name);
+    } else {
+      warn_about_float_weights(layer, own, result.warnings);
+    }
   }
+  warn_about_float_layers(float_layers, result.warnings);
   if (result.weights.empty()) {
     throw InvalidArgument("[inspect] model '{}' has no weights yet. Train it or load its weights first.", model.name);
   }

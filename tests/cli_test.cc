@@ -1,0 +1,150 @@
+// Right and wrong usage, bad input, results: a row is a command line and what must come of it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include <fmt/format.h>
+#include "cli_workplace.h"
+
+namespace nibble::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+struct Row {
+  const char* name;
+  const char* arguments;
+  int code;
+  const char* out = "";  // must be part of stdout
+  const char* err = "";  // must be part of stderr
+};
+
+class Cli : public ::testing::TestWithParam<Row> {};
+
+TEST_P(Cli, Answers) {
+  const CliResult result = Workplace::get().run(GetParam().arguments);
+  EXPECT_EQ(result.code, GetParam().code) << result.out << result.err;
+  EXPECT_THAT(result.out, HasSubstr(GetParam().out));
+  EXPECT_THAT(result.err, HasSubstr(GetParam().err));
+  if (GetParam().code != 0) {
+    EXPECT_TRUE(result.out.empty()) << "stdout is for results: " << result.out;
+    EXPECT_FALSE(fs::exists(Workplace::get().dir() / "never.keras"));
+    EXPECT_FALSE(fs::exists(Workplace::get().dir() / "never.npy"));
+  }
+}
+
+constexpr auto row_name = [](const auto& row) { return std::string(row.param.name); };
+
+INSTANTIATE_TEST_SUITE_P(
+    Usage, Cli,
+    ::testing::Values(
+        Row{"NoCommand", "", 2, "", "subcommand"}, Row{"Help", "--help", 0, "train"},
+        Row{"Version", "version", 0, "nibble 0."}, Row{"VersionFlag", "--version", 0, "nibble 0."},
+        Row{"UnknownCommand", "trian", 2, "", "Did you mean 'train'"},
+        Row{"UnknownOption", "train tiny.keras --epoch 3", 2, "", "Did you mean '--epochs'"},
+        Row{"MissingArgument", "energy", 2, "", "MODEL"},
+        Row{"TooManyArguments", "energy mnist cifar10", 2, "", "cifar10"},
+        Row{"NotANumber", "train tiny.keras --data cifar10 --output r --epochs many", 2, "", "epochs"},
+        Row{"ZeroEpochs", "train tiny.keras --data cifar10 --output r --epochs 0", 2, "", "epochs"},
+        Row{"NegativeLearningRate", "train tiny.keras --data cifar10 --output r --lr -1", 2, "", "lr"},
+        Row{"UnknownOptimizer", "train tiny.keras --data cifar10 --output r --optimizer adma", 2, "",
+            "Did you mean 'adam'"},
+        Row{"UnknownSchedule", "train tiny.keras --data cifar10 --output r --schedule cosin", 2, "", "'cosine'"},
+        Row{"UnknownModel", "energy mnits", 2, "", "Did you mean 'mnist'"},
+        Row{"UnknownDataset", "evaluate tiny.keras --data cifra10", 2, "", "Did you mean 'cifar10'"},
+        Row{"UnknownPreprocessing", "evaluate tiny.keras --data cifar10 --preprocessing unti", 2, "", "'unit'"},
+        Row{"UnknownReference", "energy mnist --reference fp31", 2, "", "'fp32'"},
+        Row{"UnknownCompat", "energy mnist --compat qkears", 2, "", "'qkeras'"},
+        Row{"StudyWithoutAct", "study", 2, "", "subcommand"}, Row{"HelpOfNothing", "help trian", 2, "", "'train'"},
+        Row{"NoWeights", "evaluate cifar10 --data cifar10", 2, "", "no trained weights"},
+        Row{"OutputIsNoModel", "finalize tiny.keras --output tiny.h6", 2, "", ".keras"}),
+    row_name);
+
+INSTANTIATE_TEST_SUITE_P(
+    BadInput, Cli,
+    ::testing::Values(
+        Row{"MissingModelFile", "energy nothere.keras", 1, "", "nothere.keras"},
+        Row{"ShortModelFile", "inspect short.keras", 1, "", "short.keras"},
+        Row{"GarbageModelFile", "inspect garbage.keras", 1, "", "garbage.keras"},
+        Row{"EmptyModelFile", "inspect empty.keras", 1, "", "empty.keras"},
+        Row{"FolderWithoutModel", "inspect ./no_study", 1, "", "model.keras"},
+        Row{"MissingWeights", "predict cifar10 --weights nothere.h5 --input x.npy --output never.npy", 1, "",
+            "nothere.h5"},
+        Row{"GarbageWeights", "predict cifar10 --weights garbage.keras --input x.npy --output never.npy", 1, "",
+            "garbage"},
+        Row{"MissingConfig", "quantize tiny.keras nothere.json --output never.keras", 1, "", "nothere.json"},
+        Row{"BrokenConfig", "quantize tiny.keras broken.json --output never.keras", 1, "", "broken.json"},
+        Row{"UnknownLayer", "quantize tiny.keras unknown_layer.json --output never.keras", 1, "",
+            "Did you mean 'conv'"},
+        Row{"UnknownKey", "quantize tiny.keras unknown_key.json --output never.keras", 1, "", "'kernel_quantizer'"},
+        Row{"UnknownQuantizer", "quantize tiny.keras unknown_quantizer.json --output never.keras", 1, "",
+            "'quantized_bits'"},
+        Row{"NoSuchFolder", "quantize tiny.keras four_bits.json --output nowhere/never.keras", 1, "", "nowhere"},
+        Row{"UnwritableFolder", "train tiny.keras --data cifar10 --output /proc/never", 1, "", "/proc/never"},
+        Row{"MissingInput", "predict tiny.keras --input nothere.npy --output never.npy", 1, "", "nothere.npy"},
+        Row{"ShortInput", "predict tiny.keras --input x_short.npy --output never.npy", 1, "", "x_short.npy"},
+        Row{"InputOfAnotherShape", "predict tiny.keras --input x_grey.npy --output never.npy", 1, "", "28"},
+        Row{"DataOfAnotherShape", "evaluate tiny.keras --data synthetic_digits", 1, "", "28"},
+        Row{"DamagedData", "evaluate tiny.keras --data cifar10 --data-dir bad_data", 1, "", "test_batch.bin"},
+        Row{"DataNotThere", "evaluate tiny.keras --data cifar10 --data-dir no_study", 1, "", "no_study"},
+        Row{"NoStudyInFolder", "study trials no_study", 1, "", "study.db"},
+        Row{"MissingStudy", "study show nothere.db", 1, "", "nothere.db"},
+        Row{"GarbageStudy", "study show no_study.db", 1, "", "no_study.db"}),
+    row_name);
+
+INSTANTIATE_TEST_SUITE_P(Results, Cli,
+                         ::testing::Values(Row{"Models", "models", 0, "fashion_mnist"},
+                                           Row{"ModelLayers", "models tiny.keras", 0, "conv"},
+                                           Row{"DataList", "data list", 0, "cifar100"},
+                                           Row{"DataShow", "data show cifar10", 0, "200"},
+                                           Row{"Energy", "energy tiny.keras", 0, "total"},
+                                           Row{"Inspect", "inspect tiny.keras", 0, "kernel", "has no quantizers"},
+                                           Row{"StudyListOfNothing", "study list no_study", 0, "study"}),
+                         row_name);
+
+TEST(CliHelp, EveryCommandHasExamples) {
+  const CliResult help = Workplace::get().run("--help");
+  int commands = 0;
+  std::istringstream lines(help.out.substr(help.out.find("Subcommands:")));
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("  ") || line[2] == ' ') continue;
+    const std::string name = line.substr(2, line.find(' ', 2) - 2);
+    const CliResult own = Workplace::get().run(name + " --help");
+    EXPECT_EQ(own.code, 0) << name;
+    if (name != "version") EXPECT_THAT(own.out, HasSubstr("nibble " + name)) << "no example";
+    ++commands;
+  }
+  EXPECT_GE(commands, 12);
+}
+
+TEST(CliHelp, ThePageInDocsIsUpToDate) {
+  const CliResult page = Workplace::get().run("help --markdown");
+  EXPECT_EQ(page.out, slurp(fs::path(NIBBLE_SOURCE_DIR) / "docs/cli.md"))
+      << "run: build/release/bin/nibble help --markdown > docs/cli.md";
+}
+
+TEST(CliJson, EnergyOfTheTutorial) {
+  const json fp32 = json::parse(Workplace::get().run("energy mnist --reference fp32 --json").out);
+  EXPECT_NEAR(fp32.at("total_energy_pj").get<double>(), 3295370, 1);
+  EXPECT_FALSE(fp32.at("layers").empty());
+  const json int8 = json::parse(Workplace::get().run("energy mnist --reference int8 --json").out);
+  EXPECT_NEAR(int8.at("total_energy_pj").get<double>(), 574175, 1);
+  const json old = json::parse(Workplace::get().run("energy mnist --reference int8 --compat qkeras-2020 --json").out);
+  EXPECT_NEAR(old.at("total_energy_pj").get<double>(), 204399, 1);
+}
+
+TEST(CliOutput, AFullDiskIsNoticed) {
+  const Workplace& place = Workplace::get();
+  const std::string command =
+      fmt::format("'{}' models > /dev/full 2>'{}'", program(), (place.dir() / "stderr.txt").string());
+  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 1);
+  EXPECT_THAT(slurp(place.dir() / "stderr.txt"), HasSubstr("disk full"));
+}
+
+}  // namespace
+}  // namespace nibble::testing
