@@ -2,8 +2,9 @@
 // HDF5 in memory: what Keras' files need of it, over the C API.
 //
 // A file from outside is hostile: links out of the file, external or virtual storage and unknown filters are refused;
-// every count and extent is compared with the file's size before memory is taken. The HDF5 library is not safe for
-// threads, so only one Hdf5Reader or Hdf5Writer exists at a time; a second one waits.
+// every count and extent is compared with the file's size before memory is taken, and the library itself reads in a
+// child process (isolated_process.h). The HDF5 library is not safe for threads, so only one Hdf5Writer exists at a
+// time; a second one waits.
 #pragma once
 
 #include <memory>

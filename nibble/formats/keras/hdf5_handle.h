@@ -36,6 +36,10 @@ class Handle {
 class Hdf5Session {
  public:
   Hdf5Session() : lock_(mutex()) {
+    // Handles close themselves. A damaged file can leave the library's own shutdown at the end of the process in a loop
+    // that it breaks off with a complaint on stderr, so it is not asked for.
+    static const herr_t once = H5dont_atexit();
+    (void)once;
     H5open();
     H5Eget_auto2(H5E_DEFAULT, &print_, &print_data_);
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);

@@ -1,221 +1,186 @@
-#include <algorithm>
+// Hdf5Reader asks a process of its own; see isolated_process.h for the reason.
+//
+// A request is a letter and two texts, each with a 0 behind it (HDF5's names cannot hold one); an answer begins with
+// the letter of an Answer.
+#include <charconv>
 #include <cstring>
 
 #include "nibble/core/error.h"
+#include "nibble/formats/keras/hdf5_direct.h"
 #include "nibble/formats/keras/hdf5_file.h"
-#include "nibble/formats/keras/hdf5_handle.h"
+#include "nibble/formats/keras/isolated_process.h"
 
 namespace nibble::formats::keras {
 namespace {
 
-// Deflate cannot expand more than 1032 times.
-constexpr uint64_t kLargestExpansion = 1100;
-constexpr uint64_t kLargestChunk = uint64_t{1} << 30;
-constexpr int kLargestRank = 32;
+enum Request : char { kHasGroup = 'g', kHasDataset = 'd', kText = 't', kTexts = 'l', kTensor = 'x' };
+enum Answer : char {
+  kValue = 'v',
+  kNothing = 'n',
+  kCorruptFile = 'c',
+  kInvalidArgument = 'i',
+  kUnsupported = 'u',
+  kNoMemory = 'm'
+};
 
-// A hostile file could name any other file of this machine.
-herr_t refuse_link(const char*, const char*, const char*, const char*, unsigned*, hid_t, void*) { return -1; }
-
-Handle access_list(hid_t kind) {
-  Handle list(H5Pcreate(kind), H5Pclose);
-  H5Pset_elink_cb(list, refuse_link, nullptr);
-  return list;
+std::string make_request(Request kind, const std::string& first, const std::string& second) {
+  std::string request(1, kind);
+  request.append(first.c_str()).push_back('\0');
+  request.append(second.c_str()).push_back('\0');
+  return request;
 }
 
-bool is_known_filter(H5Z_filter_t filter) {
-  constexpr H5Z_filter_t kKnown[] = {H5Z_FILTER_DEFLATE, H5Z_FILTER_SHUFFLE,     H5Z_FILTER_FLETCHER32,
-                                     H5Z_FILTER_NBIT,    H5Z_FILTER_SCALEOFFSET, H5Z_FILTER_SZIP};
-  return std::find(std::begin(kKnown), std::end(kKnown), filter) != std::end(kKnown);
+std::string extents_text(const Shape& shape) { return fmt::format("{}", fmt::join(shape.extents(), " ")); }
+
+Shape parse_extents(const char* text) {
+  std::vector<int64_t> extents;
+  const char* end = text + std::strlen(text);
+  while (text < end) {
+    int64_t extent = 0;
+    text = std::from_chars(text, end, extent).ptr + 1;
+    extents.push_back(extent);
+  }
+  return Shape(std::move(extents));
+}
+
+void append_text(std::string& answer, const std::string& text) {
+  const uint64_t size = text.size();
+  answer.append(reinterpret_cast<const char*>(&size), sizeof size).append(text);
+}
+
+std::vector<std::string> split_texts(std::string_view answer) {
+  std::vector<std::string> texts;
+  uint64_t size = 0;
+  while (answer.size() >= sizeof size) {
+    std::memcpy(&size, answer.data(), sizeof size);
+    texts.emplace_back(answer.substr(sizeof size, size));
+    answer.remove_prefix(sizeof size + texts.back().size());
+  }
+  return texts;
+}
+
+std::string found(bool value) { return std::string(1, value ? kValue : kNothing); }
+
+std::string answer_with_texts(const std::optional<std::vector<std::string>>& texts) {
+  if (!texts) return found(false);
+  std::string answer(1, kValue);
+  for (const std::string& text : *texts) append_text(answer, text);
+  return answer;
+}
+
+std::string perform(const Hdf5Direct& file, std::string_view request) {
+  const char* first = request.data() + 1;
+  const char* second = first + std::strlen(first) + 1;
+  switch (request.front()) {
+    case kHasGroup:
+      return found(file.has_group(first));
+    case kHasDataset:
+      return found(file.has_dataset(first));
+    case kTexts:
+      return answer_with_texts(file.texts(first, second));
+    case kText: {
+      const std::optional<std::string> text = file.text(first, second);
+      return text ? std::string(1, kValue) + *text : found(false);
+    }
+    default:
+      break;
+  }
+  const Tensor tensor = file.tensor(first, parse_extents(second));
+  std::string answer(1, kValue);
+  answer.append(reinterpret_cast<const char*>(tensor.data().data()), tensor.data().size_bytes());
+  return answer;
+}
+
+template <class Work>
+std::string without_exceptions(Work&& work) {
+  try {
+    return work();
+  } catch (const CorruptFile& error) {
+    return std::string(1, kCorruptFile) + error.what();
+  } catch (const InvalidArgument& error) {
+    return std::string(1, kInvalidArgument) + error.what();
+  } catch (const Unsupported& error) {
+    return std::string(1, kUnsupported) + error.what();
+  } catch (...) {
+    return std::string(1, kNoMemory);
+  }
+}
+
+// Lives in the child.
+IsolatedProcess::Serve serve_file(const std::string& bytes, const std::string& name) {
+  auto file = std::make_shared<Hdf5Direct>(bytes, name);
+  const std::string opened = without_exceptions([&] {
+    file->open();
+    return found(true);
+  });
+  return [file, opened](std::string_view request) {
+    if (opened.front() != kValue) return opened;
+    return without_exceptions([&] { return perform(*file, request); });
+  };
 }
 
 }  // namespace
 
 struct Hdf5Reader::Impl {
-  Hdf5Session session;  // first: all handles close before it ends
   std::string bytes, name;
-  Handle file;
-  Handle group_access = access_list(H5P_GROUP_ACCESS);
-  Handle data_access = access_list(H5P_DATASET_ACCESS);
+  std::unique_ptr<IsolatedProcess> process;
 
-  Impl(std::string given_bytes, std::string given_name) : bytes(std::move(given_bytes)), name(std::move(given_name)) {}
-
-  template <class... Args>
-  [[noreturn]] void corrupt(fmt::format_string<Args...> format, Args&&... args) const {
-    throw CorruptFile("[keras] {}: {}", name, fmt::format(format, std::forward<Args>(args)...));
+  // The answer behind its letter; nothing for kNothing.
+  std::optional<std::string> ask(Request kind, const std::string& first, const std::string& second = "") const {
+    std::optional<std::string> answer = process->call(make_request(kind, first, second));
+    if (!answer || answer->empty()) {
+      throw CorruptFile("[keras] {}: it is damaged: the HDF5 library failed while reading '{}'.", name, first);
+    }
+    const char letter = answer->front();
+    answer->erase(0, 1);
+    switch (letter) {
+      case kValue:
+        return answer;
+      case kNothing:
+        return std::nullopt;
+      case kInvalidArgument:
+        throw InvalidArgument("{}", *answer);
+      case kUnsupported:
+        throw Unsupported("{}", *answer);
+      case kNoMemory:
+        throw CorruptFile("[keras] {}: '{}' does not fit into memory.", name, first);
+      default:
+        throw CorruptFile("{}", *answer);
+    }
   }
-
-  void open() {
-    Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-    H5Pset_fapl_core(access, 1 << 20, false);
-    if (H5Pset_file_image(access, bytes.data(), bytes.size()) < 0)
-      corrupt("HDF5 cannot take its {} bytes.", bytes.size());
-    file = Handle(H5Fopen("in-memory", H5F_ACC_RDONLY, access), H5Fclose);
-    if (!file.valid()) corrupt("it is no readable HDF5 file; it may be cut off or damaged.");
-  }
-
-  Handle open_group(const std::string& path) const {
-    return Handle(H5Gopen2(file, path.c_str(), group_access), H5Gclose);
-  }
-  Handle open_dataset(const std::string& path) const {
-    return Handle(H5Dopen2(file, path.c_str(), data_access), H5Dclose);
-  }
-
-  std::vector<std::string> read_texts(hid_t group, const std::string& attribute) const;
-  std::vector<std::string> read_fixed(hid_t attribute, hid_t type, uint64_t count, const std::string& label) const;
-  std::vector<std::string> read_variable(hid_t attribute, hid_t space, uint64_t count, const std::string& label) const;
-  void check_storage(hid_t dataset, uint64_t elements, uint64_t element_size, const std::string& path) const;
-  void check_chunks(hid_t plist, uint64_t element_size, const std::string& path) const;
 };
 
-Hdf5Reader::Hdf5Reader(std::string bytes, std::string name)
-    : impl_(std::make_unique<Impl>(std::move(bytes), std::move(name))) {
-  impl_->open();
+Hdf5Reader::Hdf5Reader(std::string bytes, std::string name) : impl_(std::make_unique<Impl>()) {
+  impl_->bytes = std::move(bytes);
+  impl_->name = std::move(name);
+  const Hdf5Session session;  // the child starts with a library that no other thread is using
+  impl_->process = std::make_unique<IsolatedProcess>([this] { return serve_file(impl_->bytes, impl_->name); });
+  impl_->ask(kHasGroup, "/");
 }
 
 Hdf5Reader::~Hdf5Reader() = default;
 
-bool Hdf5Reader::has_group(const std::string& path) const { return impl_->open_group(path).valid(); }
-bool Hdf5Reader::has_dataset(const std::string& path) const { return impl_->open_dataset(path).valid(); }
-
-// Texts of an existing attribute.
-std::vector<std::string> Hdf5Reader::Impl::read_texts(hid_t group, const std::string& attribute) const {
-  const Handle handle(H5Aopen(group, attribute.c_str(), H5P_DEFAULT), H5Aclose);
-  const Handle space(H5Aget_space(handle), H5Sclose);
-  const hssize_t count = H5Sget_simple_extent_npoints(space);
-  if (!handle.valid() || count < 0) corrupt("attribute '{}' cannot be read.", attribute);
-  if (count == 0) return {};  // before asking for a type: an empty list has float64's
-  const Handle type(H5Aget_type(handle), H5Tclose);
-  if (H5Tget_class(type) != H5T_STRING) corrupt("attribute '{}' must hold texts.", attribute);
-  const auto texts = static_cast<uint64_t>(count);
-  if (texts > bytes.size())
-    corrupt("attribute '{}' claims {} texts in a file of {} bytes.", attribute, texts, bytes.size());
-  return H5Tis_variable_str(type) > 0 ? read_variable(handle, space, texts, attribute)
-                                      : read_fixed(handle, type, texts, attribute);
-}
-
-std::vector<std::string> Hdf5Reader::Impl::read_fixed(hid_t attribute, hid_t type, uint64_t count,
-                                                      const std::string& label) const {
-  const uint64_t size = H5Tget_size(type);
-  if (size == 0 || size > bytes.size() / count) {
-    corrupt("attribute '{}' claims {} texts of {} bytes in a file of {} bytes.", label, count, size, bytes.size());
-  }
-  std::vector<char> buffer(size * count);
-  const Handle memory(H5Tcopy(type), H5Tclose);
-  if (H5Aread(attribute, memory, buffer.data()) < 0) corrupt("attribute '{}' cannot be read.", label);
-  std::vector<std::string> result;
-  for (uint64_t i = 0; i < count; ++i) {
-    const char* start = buffer.data() + i * size;
-    result.emplace_back(start, strnlen(start, size));
-  }
-  return result;
-}
-
-std::vector<std::string> Hdf5Reader::Impl::read_variable(hid_t attribute, hid_t space, uint64_t count,
-                                                         const std::string& label) const {
-  std::vector<char*> pointers(count, nullptr);
-  const Handle memory(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_size(memory, H5T_VARIABLE);
-  const Handle stored(H5Aget_type(attribute), H5Tclose);
-  H5Tset_cset(memory, H5Tget_cset(stored));
-  const bool read = H5Aread(attribute, memory, pointers.data()) >= 0;
-  std::vector<std::string> result;
-  for (const char* text : pointers) result.emplace_back(text ? text : "");
-  H5Dvlen_reclaim(memory, space, H5P_DEFAULT, pointers.data());
-  if (!read) corrupt("attribute '{}' cannot be read.", label);
-  return result;
-}
+bool Hdf5Reader::has_group(const std::string& path) const { return impl_->ask(kHasGroup, path).has_value(); }
+bool Hdf5Reader::has_dataset(const std::string& path) const { return impl_->ask(kHasDataset, path).has_value(); }
 
 std::optional<std::string> Hdf5Reader::text(const std::string& group, const std::string& attribute) const {
-  const Handle handle = impl_->open_group(group);
-  if (!handle.valid() || H5Aexists(handle, attribute.c_str()) <= 0) return std::nullopt;
-  std::vector<std::string> texts = impl_->read_texts(handle, attribute);
-  if (texts.size() != 1) impl_->corrupt("attribute '{}' holds {} texts, but must hold one.", attribute, texts.size());
-  return std::move(texts.front());
+  return impl_->ask(kText, group, attribute);
 }
 
 std::optional<std::vector<std::string>> Hdf5Reader::texts(const std::string& group,
                                                           const std::string& attribute) const {
-  const Handle handle = impl_->open_group(group);
-  if (!handle.valid()) return std::nullopt;
-  if (H5Aexists(handle, attribute.c_str()) > 0) return impl_->read_texts(handle, attribute);
-  std::vector<std::string> all;
-  int part = 0;
-  for (;; ++part) {
-    const std::string name = fmt::format("{}{}", attribute, part);
-    if (H5Aexists(handle, name.c_str()) <= 0) break;
-    for (std::string& text : impl_->read_texts(handle, name)) all.push_back(std::move(text));
-  }
-  return part == 0 ? std::nullopt : std::optional(std::move(all));
-}
-
-void Hdf5Reader::Impl::check_chunks(hid_t plist, uint64_t element_size, const std::string& path) const {
-  hsize_t extents[kLargestRank];
-  const int rank = H5Pget_chunk(plist, kLargestRank, extents);
-  uint64_t size = element_size;
-  for (int i = 0; i < rank; ++i) {
-    if (extents[i] == 0 || extents[i] > kLargestChunk / size)
-      corrupt("'{}' has chunks above {} bytes.", path, kLargestChunk);
-    size *= extents[i];
-  }
-  if (rank <= 0) corrupt("'{}' has chunks that cannot be read.", path);
-  const int filters = H5Pget_nfilters(plist);
-  for (int i = 0; i < filters; ++i) {
-    unsigned flags = 0, config = 0;
-    size_t values = 0;
-    const H5Z_filter_t filter =
-        H5Pget_filter2(plist, static_cast<unsigned>(i), &flags, &values, nullptr, 0, nullptr, &config);
-    // Anything else would be looked for among plug-ins, which are programs.
-    if (!is_known_filter(filter))
-      throw Unsupported("[keras] {}: '{}' is compressed by the unknown filter {}.", name, path, filter);
-  }
-}
-
-// The numbers must be in this file, and no more of them than its bytes can hold.
-void Hdf5Reader::Impl::check_storage(hid_t dataset, uint64_t elements, uint64_t element_size,
-                                     const std::string& path) const {
-  const Handle plist(H5Dget_create_plist(dataset), H5Pclose);
-  const H5D_layout_t layout = H5Pget_layout(plist);
-  if (layout == H5D_VIRTUAL || (layout == H5D_CONTIGUOUS && H5Pget_external_count(plist) != 0)) {
-    throw Unsupported("[keras] {}: '{}' is stored in other files; nibble reads data inside the file only.", name, path);
-  }
-  if (layout != H5D_CONTIGUOUS && layout != H5D_COMPACT && layout != H5D_CHUNKED) {
-    corrupt("'{}' has an unknown storage layout.", path);
-  }
-  const uint64_t expansion = layout == H5D_CHUNKED ? kLargestExpansion : 1;
-  if (layout == H5D_CHUNKED) check_chunks(plist, element_size, path);
-  const uint64_t stored = H5Dget_storage_size(dataset);
-  if (stored > bytes.size() || elements > stored * expansion / element_size) {
-    corrupt("'{}' claims {} numbers, but only {} bytes are stored; the file may be cut off or damaged.", path, elements,
-            stored);
-  }
+  const std::optional<std::string> answer = impl_->ask(kTexts, group, attribute);
+  return answer ? std::optional(split_texts(*answer)) : std::nullopt;
 }
 
 Tensor Hdf5Reader::tensor(const std::string& path, const Shape& expected) const {
-  const Handle dataset = impl_->open_dataset(path);
-  if (!dataset.valid()) impl_->corrupt("there is no data set '{}', or it cannot be read.", path);
-  const Handle space(H5Dget_space(dataset), H5Sclose);
-  const int rank = H5Sget_simple_extent_ndims(space);
-  if (rank < 0 || rank > kLargestRank) impl_->corrupt("'{}' has no readable shape.", path);
-  hsize_t extents[kLargestRank];
-  H5Sget_simple_extent_dims(space, extents, nullptr);
-  std::vector<int64_t> found;
-  for (int i = 0; i < rank; ++i) found.push_back(static_cast<int64_t>(std::min<hsize_t>(extents[i], INT64_MAX)));
-  if (Shape(found) != expected) {
-    throw InvalidArgument("[keras] {}: '{}' has the shape {}, but must have {}.", impl_->name, path, Shape(found).str(),
-                          expected.str());
-  }
-  const Handle type(H5Dget_type(dataset), H5Tclose);
-  const H5T_class_t kind = H5Tget_class(type);
-  const size_t element_size = H5Tget_size(type);
-  if ((kind != H5T_FLOAT && kind != H5T_INTEGER) || element_size == 0 || element_size > 16) {
-    impl_->corrupt("'{}' does not hold numbers.", path);
-  }
-  const auto elements = static_cast<uint64_t>(expected.elements());
-  impl_->check_storage(dataset, elements, element_size, path);
+  const std::string numbers = impl_->ask(kTensor, path, extents_text(expected)).value_or("");
   Tensor result(expected);
-  if (elements > 0 && H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, result.data().data()) < 0) {
-    impl_->corrupt("the numbers of '{}' cannot be read; the file may be cut off or damaged.", path);
+  if (numbers.size() != result.data().size_bytes()) {
+    throw CorruptFile("[keras] {}: '{}' holds {} bytes instead of {}.", impl_->name, path, numbers.size(),
+                      result.data().size_bytes());
   }
+  if (!numbers.empty()) std::memcpy(result.data().data(), numbers.data(), numbers.size());
   return result;
 }
 
