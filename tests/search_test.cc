@@ -1,0 +1,189 @@
+// Whole searches with the real program: repeated, with more workers, killed, stopped, gone on with.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <regex>
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/search/worker_id.h"
+#include "search_workplace.h"
+
+namespace nibble::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+const SearchWorkplace& place() { return SearchWorkplace::get(); }
+
+std::vector<std::string> autoq(const fs::path& output, const std::vector<std::string>& more,
+                               const json& changes = json()) {
+  std::vector<std::string> words = {"autoq", place().run_config(changes).string(), "--output", output.string()};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+std::vector<std::string> resume(const fs::path& output, const std::string& workers = "1") {
+  return {"autoq", "--resume", "--output", output.string(), "--workers", workers};
+}
+
+void run_to_the_end(const std::vector<std::string>& arguments) {
+  ChildProcess search = place().start(arguments);
+  ASSERT_EQ(search.wait(), 0) << search.err();
+}
+
+// One worker, nothing disturbed: what every other search here must come to.
+const SearchOutcome& undisturbed() {
+  static const SearchOutcome outcome = [] {
+    const fs::path output = place().dir() / "undisturbed";
+    run_to_the_end(autoq(output, {"--workers", "1"}));
+    return outcome_of(output);
+  }();
+  return outcome;
+}
+
+TEST(Search, EveryTrialIsScoredAndTheBestOneKept) {
+  const SearchOutcome& outcome = undisturbed();
+  ASSERT_EQ(outcome.trials.size(), 3u);
+  double best = -1;
+  std::string best_model;
+  for (size_t i = 0; i < outcome.trials.size(); ++i) {
+    const json& trial = outcome.trials[i];
+    EXPECT_EQ(trial.at("state"), "completed");
+    EXPECT_GT(trial.at("energy_nj").get<double>(), 0);
+    EXPECT_FALSE(trial.at("quantizers").empty());
+    if (trial.at("score").get<double>() <= best) continue;
+    best = trial.at("score").get<double>();
+    best_model = outcome.models[i];
+  }
+  EXPECT_TRUE(outcome.best_model == best_model);
+}
+
+TEST(Search, TheBestModelCanBeEvaluatedAndHasItsAccuracy) {
+  undisturbed();
+  ChildProcess best = place().start({"study", "best", (place().dir() / "undisturbed").string(), "--json"});
+  ASSERT_EQ(best.wait(), 0) << best.err();
+  ChildProcess evaluate = place().start(
+      {"evaluate", (place().dir() / "undisturbed/best/model.keras").string(), "--data", "mnist", "--json"});
+  ASSERT_EQ(evaluate.wait(), 0) << evaluate.err();
+  EXPECT_NEAR(json::parse(evaluate.out()).at("accuracy").get<double>(),
+              json::parse(best.out()).at("accuracy").get<double>(), 1e-9);
+}
+
+TEST(Search, TheReportNeedsNoOtherFile) {
+  const std::string& page = undisturbed().report;
+  EXPECT_THAT(page, HasSubstr("</html>"));
+  EXPECT_THAT(page, HasSubstr("conv2d_0"));
+  // Links may stand in it for a reader to follow; nothing may be loaded.
+  EXPECT_FALSE(std::regex_search(page, std::regex("<script[^>]*\\ssrc\\s*=")));
+  EXPECT_FALSE(std::regex_search(page, std::regex("<link[^>]*\\shref\\s*=\\s*[\"']?(https?:|/)")));
+  EXPECT_FALSE(std::regex_search(page, std::regex("<img[^>]*\\ssrc\\s*=\\s*[\"']?https?:")));
+}
+
+TEST(Search, TheSameCommandTwiceGivesTheSame) {
+  const fs::path output = place().dir() / "twice";
+  run_to_the_end(autoq(output, {"--workers", "1"}));
+  expect_same(outcome_of(output), undisturbed());
+}
+
+TEST(Search, TwoWorkersGiveTheSame) {
+  const fs::path output = place().dir() / "two";
+  run_to_the_end(autoq(output, {"--workers", "2"}));
+  expect_same(outcome_of(output), undisturbed());
+}
+
+TEST(Search, AKilledWorkerIsReplaced) {
+  const fs::path output = place().dir() / "worker_killed";
+  ChildProcess search = place().start(autoq(output, {"--workers", "1"}));
+  const search::Trial trial = wait_for_mid_trial(output, 1, search);
+  ASSERT_GE(trial.number, 0) << "the search was over before a worker could be killed: " << search.err();
+  ASSERT_EQ(kill(worker_pid(trial), SIGKILL), 0);
+  EXPECT_EQ(search.wait(), 0) << search.err();
+  expect_same(outcome_of(output), undisturbed());
+}
+
+// Every process gone in one moment, as when the power fails.
+TEST(Search, AKilledSearchIsGoneOnWith) {
+  const fs::path output = place().dir() / "killed";
+  {
+    ChildProcess search = place().start(autoq(output, {"--workers", "2"}));
+    ASSERT_GE(wait_for_mid_trial(output, 0, search).number, 0) << search.err();
+    search.signal_group(SIGKILL);
+    EXPECT_EQ(search.wait(), 128 + SIGKILL);
+  }
+  run_to_the_end(resume(output, "2"));
+  expect_same(outcome_of(output), undisturbed());
+}
+
+TEST(Search, AKilledLauncherTakesItsWorkersAlong) {
+  const fs::path output = place().dir() / "launcher_killed";
+  ChildProcess search = place().start(autoq(output, {"--workers", "1"}));
+  const search::Trial trial = wait_for_mid_trial(output, 0, search);
+  ASSERT_GE(trial.number, 0) << search.err();
+  search.signal(SIGKILL);
+  EXPECT_EQ(search.wait(), 128 + SIGKILL);
+  run_to_the_end(resume(output));
+  expect_same(outcome_of(output), undisturbed());
+  EXPECT_FALSE(search::is_alive(trial.worker).value_or(true)) << "the worker outlived its launcher";
+}
+
+struct Stop {
+  const char* name;
+  int signal;
+  bool whole_group;  // as a terminal does it; a job scheduler signals one process
+};
+class StoppedSearch : public ::testing::TestWithParam<Stop> {};
+
+TEST_P(StoppedSearch, EndsWithASentenceAndIsGoneOnWith) {
+  const fs::path output = place().dir() / (std::string("stopped_") + GetParam().name);
+  ChildProcess search = place().start(autoq(output, {"--workers", "1"}));
+  ASSERT_GE(wait_for_mid_trial(output, 1, search).number, 0) << search.err();
+  GetParam().whole_group ? search.signal_group(GetParam().signal) : search.signal(GetParam().signal);
+  EXPECT_EQ(search.wait(30), 130) << search.err();
+  EXPECT_THAT(search.err(), HasSubstr("--resume"));
+  EXPECT_THAT(half_written(output), IsEmpty());
+  EXPECT_TRUE(fs::exists(output / "report.html"));
+  // Workers were told once and ended in their own time.
+  EXPECT_THAT(read_file(output / "logs/worker-0.log"), HasSubstr("trials finished here"));
+  run_to_the_end(resume(output));
+  expect_same(outcome_of(output), undisturbed());
+}
+
+INSTANTIATE_TEST_SUITE_P(Signals, StoppedSearch,
+                         ::testing::Values(Stop{"CtrlC", SIGINT, true}, Stop{"Terminate", SIGTERM, false}),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+TEST(Search, ResumingAFinishedSearchChangesNothing) {
+  undisturbed();
+  run_to_the_end(resume(place().dir() / "undisturbed"));
+  expect_same(outcome_of(place().dir() / "undisturbed"), undisturbed());
+}
+
+TEST(Search, ATrialWhoseLossIsNaNFailsWithTheReason) {
+  const fs::path output = place().dir() / "nan";
+  // Weights without quantizers, which would clip them.
+  const json diverging = {{"learning_rate", 3e38},
+                          {"max_trials", 2},
+                          {"epochs", 1},
+                          {"limit", {{"Dense", nullptr}, {"Conv2D", nullptr}, {"DepthwiseConv2D", nullptr}}}};
+  ChildProcess search = place().start(autoq(output, {"--workers", "1"}, diverging));
+  const int code = search.wait();
+  const SearchOutcome outcome = outcome_of(output);
+  int failed = 0;
+  for (const json& trial : outcome.trials) {
+    if (trial.at("state") != "failed") continue;
+    ++failed;
+    EXPECT_THAT(trial.at("reason").get<std::string>(), HasSubstr("the loss became"));
+    EXPECT_TRUE(trial.at("score").is_null());
+  }
+  EXPECT_GT(failed, 0) << "a learning rate of 3e38 did no harm";
+  EXPECT_EQ(outcome.trials.size(), 2u) << "the search goes on after a failed trial";
+  EXPECT_EQ(code, failed == 2 ? 1 : 0) << search.err();
+  EXPECT_THAT(search.err(), HasSubstr(failed == 2 ? "no trial was completed" : ""));
+}
+
+}  // namespace
+}  // namespace nibble::testing
