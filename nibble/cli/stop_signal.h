@@ -6,8 +6,8 @@
 
 namespace nibble::cli {
 
-// Set by SIGINT and SIGTERM once listen_for_stop() was called. A second signal ends the process
-// at once.
+// Set by SIGINT and SIGTERM once listen_for_stop() was called. The same signal again ends the
+// process at once.
 const std::atomic<bool>& stop_requested();
 
 void listen_for_stop();
