@@ -1,5 +1,6 @@
 // [prologue -> convolution -> 2x2 max pool -> batch moments], forward and backward, slice by slice.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
@@ -15,13 +16,29 @@ enum Scratch { kActivated, kUnpooled, kFinished };
 float* floats(const at::Tensor& t) { return t.data_ptr<float>(); }
 double* doubles(const at::Tensor& t) { return t.data_ptr<double>(); }
 
-// Calls visit(first sample, samples) for each slice of the batch.
-template <class Visit>
-void for_each_slice(const ConvolutionMachine& machine, int64_t batch, const Visit& visit) {
-  for (int64_t first = 0; first < batch; first += machine.slice_samples()) {
-    visit(first, std::min(machine.slice_samples(), batch - first));
+int thread_count() { return at::get_num_threads(); }
+
+// Sums over the batch that each thread gathers on its own; added in the order of threads, so that
+// the same number of threads gives the same bits.
+class ThreadSums {
+ public:
+  ThreadSums(int threads, int64_t channels)
+      : channels_(channels), values_(static_cast<size_t>(threads * 2 * channels), 0.0) {}
+
+  double* first(int thread) { return values_.data() + static_cast<int64_t>(thread) * 2 * channels_; }
+  double* second(int thread) { return first(thread) + channels_; }
+
+  void add_to(double* first_total, double* second_total) const {
+    for (size_t i = 0; i < values_.size(); ++i) {
+      const auto channel = static_cast<int64_t>(i) % (2 * channels_);
+      (channel < channels_ ? first_total[channel] : second_total[channel - channels_]) += values_[i];
+    }
   }
-}
+
+ private:
+  int64_t channels_;
+  std::vector<double> values_;
+};
 
 // What came back through the batch moments, for dy = upstream + y * scale_y + constant
 // (d sum / dy = 1, d sum_of_squares / dy = 2 y).
@@ -64,20 +81,21 @@ struct FusedConvolutionNode : torch::autograd::Node {
   }
 
  private:
-  const float* gradient_before_moments(const float* upstream, int64_t first, int64_t samples,
-                                       const MomentsGradient& moments);
-  const float* gradient_before_pool(const float* gradient, int64_t first, int64_t samples);
-  const float* activated_input(int64_t first, int64_t samples);
-  std::pair<at::Tensor, at::Tensor> take_weight_gradients();
+  using Workspace = ConvolutionMachine::Workspace;
+  const float* gradient_before_moments(Workspace& workspace, const float* upstream, int64_t first, int64_t samples,
+                                       const MomentsGradient& moments) const;
+  const float* gradient_before_pool(Workspace& workspace, const float* gradient, int64_t first, int64_t samples) const;
+  const float* activated_input(Workspace& workspace, int64_t first, int64_t samples) const;
+  std::pair<at::Tensor, at::Tensor> take_weight_gradients() const;
 };
 
 // The gradient with respect to the raw output: the reader's prologue if that is left to us, and the moments.
-const float* FusedConvolutionNode::gradient_before_moments(const float* upstream, int64_t first, int64_t samples,
-                                                           const MomentsGradient& moments) {
+const float* FusedConvolutionNode::gradient_before_moments(Workspace& workspace, const float* upstream, int64_t first,
+                                                           int64_t samples, const MomentsGradient& moments) const {
   const int64_t at = first * machine->out_elements();
   const bool pending = read_by != nullptr && read_by->prologue != nullptr;
   if (!pending && moments.is_zero) return upstream + at;
-  float* result = machine->scratch(kFinished, samples * machine->out_elements());
+  float* result = workspace.scratch(kFinished, samples * machine->out_elements());
   if (pending) {
     read_by->prologue->gradient(upstream + at, floats(y) + at, read_by->mask->data(), result, first, samples,
                                 moments.scale_y.data(), moments.constant.data());
@@ -94,37 +112,38 @@ const float* FusedConvolutionNode::gradient_before_moments(const float* upstream
   return result;
 }
 
-const float* FusedConvolutionNode::gradient_before_pool(const float* gradient, int64_t first, int64_t samples) {
+const float* FusedConvolutionNode::gradient_before_pool(Workspace& workspace, const float* gradient, int64_t first,
+                                                        int64_t samples) const {
   if (!machine->pools()) return gradient;
   const ConvolutionGeometry& g = machine->geometry();
-  float* result = machine->scratch(kUnpooled, samples * g.out_elements());
+  float* result = workspace.scratch(kUnpooled, samples * g.out_elements());
   kernels::max_pool_2x2_gradient(gradient, argmax.data() + first * machine->out_elements(), result, samples,
                                  g.out_height, g.out_width, g.out_channels);
   return result;
 }
 
 // What the convolution saw, computed again: cheaper than keeping it.
-const float* FusedConvolutionNode::activated_input(int64_t first, int64_t samples) {
+const float* FusedConvolutionNode::activated_input(Workspace& workspace, int64_t first, int64_t samples) const {
   const int64_t elements = machine->geometry().in_elements();
   const float* input = floats(x) + first * elements;
   if (prologue == nullptr) return input;
-  float* result = machine->scratch(kActivated, samples * elements);
+  float* result = workspace.scratch(kActivated, samples * elements);
   prologue->forward(input, result, nullptr, first, samples);
   return result;
 }
 
-std::pair<at::Tensor, at::Tensor> FusedConvolutionNode::take_weight_gradients() {
+std::pair<at::Tensor, at::Tensor> FusedConvolutionNode::take_weight_gradients() const {
   at::Tensor dweights = at::zeros_like(weights), part = at::empty_like(weights);
   at::Tensor dbias, bias_part;
   if (has_bias) {
     dbias = at::zeros({machine->geometry().out_channels}, at::kFloat);
     bias_part = at::empty_like(dbias);
   }
-  for (int64_t samples : machine->slice_sizes(x.size(0))) {
-    machine->for_samples(samples, true).take_gradient_weights(floats(part), has_bias ? floats(bias_part) : nullptr);
+  machine->prepare(thread_count(), x.size(0), true, [&](Convolution& convolution) {
+    convolution.take_gradient_weights(floats(part), has_bias ? floats(bias_part) : nullptr);
     dweights.add_(part);
     if (has_bias) dbias.add_(bias_part);
-  }
+  });
   return {dweights, dbias};
 }
 
@@ -137,24 +156,27 @@ torch::autograd::variable_list FusedConvolutionNode::apply(torch::autograd::vari
   const bool sums = prologue != nullptr && x_needs_gradient;
   at::Tensor sum_h = sums ? at::zeros({g.in_channels}, at::kDouble) : at::Tensor();
   at::Tensor sum_hx = sums ? at::zeros({g.in_channels}, at::kDouble) : at::Tensor();
-  if (x_needs_gradient) {
-    for (int64_t samples : machine->slice_sizes(batch)) {
-      machine->for_samples(samples, true).set_weights_for_gradient(floats(weights));
+  const int threads = thread_count();
+  ThreadSums thread_sums(threads, g.in_channels);
+  machine->prepare(threads, batch, true, [&](Convolution& convolution) {
+    if (x_needs_gradient) convolution.set_weights_for_gradient(floats(weights));
+  });
+  machine->for_each_slice(threads, batch, [&](int thread, Workspace& workspace, int64_t first, int64_t samples) {
+    Convolution& convolution = workspace.for_samples(samples);
+    const float* gradient = gradient_before_moments(workspace, floats(upstream), first, samples, moments);
+    gradient = gradient_before_pool(workspace, gradient, first, samples);
+    if (weights_need_gradient) {
+      convolution.accumulate_gradient_weights(activated_input(workspace, first, samples), gradient);
     }
-  }
-  for_each_slice(*machine, batch, [&](int64_t first, int64_t samples) {
-    Convolution& convolution = machine->for_samples(samples, true);
-    const float* gradient = gradient_before_moments(floats(upstream), first, samples, moments);
-    gradient = gradient_before_pool(gradient, first, samples);
-    if (weights_need_gradient) convolution.accumulate_gradient_weights(activated_input(first, samples), gradient);
     if (!x_needs_gradient) return;
     float* dx_slice = floats(dx) + first * g.in_elements();
     convolution.gradient_input(gradient, dx_slice);
     if (sums) {
       prologue->gradient_sums(dx_slice, floats(x) + first * g.in_elements(), mask->data(), first, samples,
-                              doubles(sum_h), doubles(sum_hx));
+                              thread_sums.first(thread), thread_sums.second(thread));
     }
   });
+  if (sums) thread_sums.add_to(doubles(sum_h), doubles(sum_hx));
   at::Tensor dweights, dbias;
   if (weights_need_gradient) std::tie(dweights, dbias) = take_weight_gradients();
   if (sums && reads_from == nullptr) {
@@ -169,29 +191,32 @@ void run_forward(FusedConvolutionNode& node, const at::Tensor& bias, bool needs_
   ConvolutionMachine& machine = *node.machine;
   const ConvolutionGeometry& g = machine.geometry();
   const int64_t batch = node.x.size(0);
-  for (int64_t samples : machine.slice_sizes(batch)) {
-    machine.for_samples(samples, needs_gradient)
-        .set_weights(floats(node.weights), bias.defined() ? floats(bias) : nullptr);
-  }
-  for_each_slice(machine, batch, [&](int64_t first, int64_t samples) {
-    const float* source = floats(node.x) + first * g.in_elements();
-    if (node.prologue != nullptr) {
-      float* activated = machine.scratch(kActivated, samples * g.in_elements());
-      node.prologue->forward(source, activated, node.mask ? node.mask->data() : nullptr, first, samples);
-      source = activated;
-    }
-    float* target = floats(result.value) + first * machine.out_elements();
-    float* convolved = machine.pools() ? machine.scratch(kUnpooled, samples * g.out_elements()) : target;
-    machine.for_samples(samples, needs_gradient).forward(source, convolved);
-    if (machine.pools()) {
-      uint8_t* argmax = needs_gradient ? node.argmax.data() + first * machine.out_elements() : nullptr;
-      kernels::max_pool_2x2_forward(convolved, target, argmax, samples, g.out_height, g.out_width, g.out_channels);
-    }
-    if (result.sum.defined()) {
-      kernels::channel_moments(target, samples * machine.out_elements() / g.out_channels, g.out_channels,
-                               doubles(result.sum), doubles(result.sum_of_squares));
-    }
+  const int threads = thread_count();
+  ThreadSums thread_sums(threads, g.out_channels);
+  machine.prepare(threads, batch, needs_gradient, [&](Convolution& convolution) {
+    convolution.set_weights(floats(node.weights), bias.defined() ? floats(bias) : nullptr);
   });
+  machine.for_each_slice(
+      threads, batch, [&](int thread, ConvolutionMachine::Workspace& workspace, int64_t first, int64_t samples) {
+        const float* source = floats(node.x) + first * g.in_elements();
+        if (node.prologue != nullptr) {
+          float* activated = workspace.scratch(kActivated, samples * g.in_elements());
+          node.prologue->forward(source, activated, node.mask ? node.mask->data() : nullptr, first, samples);
+          source = activated;
+        }
+        float* target = floats(result.value) + first * machine.out_elements();
+        float* convolved = machine.pools() ? workspace.scratch(kUnpooled, samples * g.out_elements()) : target;
+        workspace.for_samples(samples).forward(source, convolved);
+        if (machine.pools()) {
+          uint8_t* argmax = needs_gradient ? node.argmax.data() + first * machine.out_elements() : nullptr;
+          kernels::max_pool_2x2_forward(convolved, target, argmax, samples, g.out_height, g.out_width, g.out_channels);
+        }
+        if (result.sum.defined()) {
+          kernels::channel_moments(target, samples * machine.out_elements() / g.out_channels, g.out_channels,
+                                   thread_sums.first(thread), thread_sums.second(thread));
+        }
+      });
+  if (result.sum.defined()) thread_sums.add_to(doubles(result.sum), doubles(result.sum_of_squares));
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -57,31 +58,47 @@ class ConvolutionMachine {
 
   const ConvolutionGeometry& geometry() const { return one_sample_; }
   bool pools() const { return pools_; }
-  int64_t slice_samples() const { return slice_samples_; }
-  // The one or two sizes of the slices of a batch: full ones, and the rest.
-  std::vector<int64_t> slice_sizes(int64_t batch) const;
   // Height and width of the output, after the pool.
   int64_t out_height() const { return pools_ ? one_sample_.out_height / 2 : one_sample_.out_height; }
   int64_t out_width() const { return pools_ ? one_sample_.out_width / 2 : one_sample_.out_width; }
   int64_t out_elements() const { return out_height() * out_width() * one_sample_.out_channels; }
 
-  // Primitives for a slice of this many samples.
-  Convolution& for_samples(int64_t samples, bool needs_gradient);
+  // What one thread works with; never shared between threads.
+  class Workspace {
+   public:
+    // Primitives for a slice of this many samples.
+    Convolution& for_samples(int64_t samples) const;
+    // A buffer that lives on between calls; `which` names it. Contents are not kept.
+    float* scratch(int which, int64_t elements);
 
-  // A buffer that lives on between calls; `which` names it. Contents are not kept.
-  float* scratch(int which, int64_t elements);
+   private:
+    friend class ConvolutionMachine;
+    struct Entry {
+      int64_t samples;
+      bool needs_gradient;
+      std::unique_ptr<Convolution> convolution;
+    };
+    std::vector<Entry> entries_;
+    std::vector<std::vector<float>> scratch_;
+  };
+
+  // Makes the workspaces of `threads` threads ready for a batch and hands every convolution to `visit`.
+  void prepare(int threads, int64_t batch, bool needs_gradient, const std::function<void(Convolution&)>& visit);
+
+  // Cuts the batch in slices and the slices in `threads` runs; visit(thread, workspace, first sample, samples) is
+  // called for each slice, the runs side by side, the slices of a run in order. After prepare().
+  using Visit = std::function<void(int thread, Workspace& workspace, int64_t first, int64_t samples)>;
+  void for_each_slice(int threads, int64_t batch, const Visit& visit);
 
  private:
-  struct Entry {
-    int64_t samples;
-    bool needs_gradient;
-    std::unique_ptr<Convolution> convolution;
-  };
+  // The one or two sizes of the slices of a batch: full ones, and the rest.
+  std::vector<int64_t> slice_sizes(int64_t batch) const;
+  void ensure(Workspace& workspace, int64_t samples, bool needs_gradient) const;
+
   ConvolutionGeometry one_sample_;
   bool pools_;
   int64_t slice_samples_;
-  std::vector<Entry> entries_;
-  std::vector<std::vector<float>> scratch_;
+  std::vector<Workspace> workspaces_;
 };
 
 //   x         its value is [N, H, W, C]

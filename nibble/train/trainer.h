@@ -71,8 +71,8 @@ struct FitOptions {
   // An epoch is floor(samples / batch_size) steps, as the tutorial's 29: the last, smaller batch of each shuffle is
   // left out, since its noisier step would be the one just before the evaluation. True: it is a step, as in Keras.
   bool keep_remainder = false;
-  bool validate = true;                             // evaluate on the test split after each epoch
-  const std::atomic<bool>* stop = nullptr;          // checked after each step; true ends the fit cleanly
+  bool validate = true;                     // evaluate on the test split after each epoch
+  const std::atomic<bool>* stop = nullptr;  // checked after each step; true ends the fit cleanly
   // Written after every epoch (atomically) if given; fit() goes on from it if it exists and
   // `resume` is set, to the same bytes as an undisturbed run.
   std::filesystem::path checkpoint;

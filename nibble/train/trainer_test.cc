@@ -97,6 +97,15 @@ TEST(Trainer, SameSeedGivesTheSameBytes) {
   EXPECT_NE(a.weights(), c.weights());
 }
 
+TEST(Trainer, TwoThreadsRepeatAndLearn) {
+  CompileOptions two = options();
+  two.threads = 2;
+  Trainer a(small_network(), two), b(small_network(), two);
+  EXPECT_GT(*a.fit(stripes_data(), epochs(6)).back().val_accuracy, 0.9);
+  b.fit(stripes_data(), epochs(6));
+  EXPECT_EQ(a.weights(), b.weights());
+}
+
 TEST(Trainer, PlainPathLearnsToo) {
   CompileOptions plain = options();
   plain.fused = false;
