@@ -96,7 +96,8 @@ int run(const AutoqOptions& o, Streams& streams) {
                                                               .stop = &stop_requested(),
                                                               .observer = &progress});
   progress.clear();
-  write_search_report(o.output / "study.db", o.output / "report.html", progress.notices());
+  keep_notices(o.output, progress.notices());
+  write_search_report(o.output / "study.db", o.output / "report.html");
   print_result(o, result, streams);
   if (!result.is_over && stop_requested()) {
     streams.err

@@ -52,8 +52,9 @@ constexpr std::array kCommands = {
             "  nibble study trials search1 --sort score\n"
             "  nibble study best search1 --json\n",
             declare_study},
-    Command{"report", "Write the HTML report of a search anew.",
+    Command{"report", "Write the HTML report of a search or a training.",
             "  nibble report search1\n"
+            "  nibble report run1\n"
             "  nibble report search1/study.db --output /tmp/report.html\n",
             declare_report},
     Command{"data", "The data sets: list, fetch, show.",

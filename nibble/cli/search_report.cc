@@ -3,16 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "nibble/autoq/cost_meter.h"
 #include "nibble/autoq/run_config.h"
 #include "nibble/autoq/training_runner.h"
+#include "nibble/cli/model_report.h"
+#include "nibble/core/atomic_file.h"
 #include "nibble/cost/energy.h"
-#include "nibble/cost/model_bits.h"
 #include "nibble/formats/keras/keras_file.h"
-#include "nibble/transform/finalize.h"
 
 namespace nibble::cli {
 namespace {
@@ -20,9 +20,10 @@ namespace {
 namespace fs = std::filesystem;
 using autoq::RunConfig;
 
-constexpr double kPicoPerNano = 1000.0;
 // More training curves than that cannot be told apart on one chart.
 constexpr size_t kMostCurves = 8;
+// Sentences about the data, one a line, so that a report written later says them too.
+constexpr const char* kNoticesFile = "notices.txt";
 
 std::optional<double> metric(const search::Metrics& metrics, const std::string& name) {
   const auto found = metrics.find(name);
@@ -70,7 +71,7 @@ std::string goal_sentence(const RunConfig& config) {
   return fmt::format(
       "score = validation accuracy * (1 + delta); delta grows by {:g} % (falls by {:g} %) for every factor {:g} of {} "
       "below "
-      "(above) the {} reference",
+      "(above) the {} reference.",
       factor.delta_p, factor.delta_n, factor.rate, autoq::to_string(config.goal.kind), reference_name(config));
 }
 
@@ -111,67 +112,6 @@ std::vector<report::Curve> curves_of(const search::Storage& storage, std::vector
   return curves;
 }
 
-std::string printed(const graph::Layer& layer, std::initializer_list<const char*> attributes) {
-  for (const char* attribute : attributes) {
-    if (!layer.has(attribute)) continue;
-    if (const auto quantizer = layer.get_quantizer(attribute)) return quantizer->str();
-    const std::string function = layer.activation_function(attribute);
-    if (function != "linear") return function;
-  }
-  return "";
-}
-
-std::optional<int64_t> filters_of(const graph::Layer* layer) {
-  for (const char* attribute : {"filters", "units"}) {
-    if (layer != nullptr && layer->has(attribute)) return layer->get_int(attribute);
-  }
-  return std::nullopt;
-}
-
-std::map<std::string, double> energy_by_layer(const cost::EnergyEstimate& estimate) {
-  std::map<std::string, double> result;
-  for (const cost::LayerEnergy& layer : estimate.layers) result[layer.name] = layer.included_pj / kPicoPerNano;
-  return result;
-}
-
-std::optional<double> find(const std::map<std::string, double>& values, const std::string& name) {
-  const auto found = values.find(name);
-  return found == values.end() ? std::nullopt : std::optional(found->second);
-}
-
-void add_best_model(report::ReportData& data, const graph::Model& best, const graph::Model& original,
-                    const cost::EnergyEstimate& reference, const RunConfig& config) {
-  const auto before = energy_by_layer(reference);
-  const auto after = energy_by_layer(cost::estimate(best, query_of(config, false)));
-  for (const graph::Layer& layer : best.layers) {
-    if (layer.class_name == "InputLayer") continue;
-    report::LayerRow row;
-    row.name = layer.name;
-    row.type = layer.class_name;
-    row.kernel = printed(layer, {"kernel_quantizer", "depthwise_quantizer", "gamma_quantizer"});
-    row.bias = printed(layer, {"bias_quantizer", "beta_quantizer"});
-    if (layer.attributes.contains("activation")) row.activation = printed(layer, {"activation"});
-    row.filters = filters_of(&layer);
-    row.reference_filters = filters_of(original.find_layer(layer.name));
-    int64_t parameters = 0;
-    for (const graph::Weight& weight : layer.weights) parameters += weight.value.size();
-    row.parameters = parameters;
-    row.reference_energy_nj = find(before, layer.name);
-    row.energy_nj = find(after, layer.name);
-    data.layers.push_back(std::move(row));
-  }
-  data.model.weight_bits = cost::count_bits(best, {.compat = cost_compat(config.compat)}).parameters;
-  for (const transform::FinalizedLayer& layer : transform::finalize(best).layers) {
-    for (const transform::FinalizedWeight& weight : layer.weights) {
-      if (!weight.encoded || weight.encoded->codes.empty()) continue;
-      data.histograms.push_back({.layer = layer.name,
-                                 .tensor = weight.name,
-                                 .quantizer = weight.quantizer->str(),
-                                 .codes = report::code_histogram(*weight.encoded)});
-    }
-  }
-}
-
 report::Outcome outcome_of(const search::Storage& storage, const search::Trial& best) {
   report::Outcome outcome;
   outcome.trial = best.number;
@@ -207,6 +147,15 @@ std::vector<std::string> parameter_order(const std::string& space) {
   return names;
 }
 
+std::vector<std::string> read_notices(const fs::path& directory) {
+  std::vector<std::string> notices;
+  std::error_code ignored;
+  if (!fs::exists(directory / kNoticesFile, ignored)) return notices;
+  std::istringstream lines(read_file(directory / kNoticesFile, uint64_t{1} << 20));
+  for (std::string line; std::getline(lines, line);) notices.push_back(line);
+  return notices;
+}
+
 }  // namespace
 
 report::ReportData search_report(const search::Storage& storage, const fs::path& best_model,
@@ -222,9 +171,7 @@ report::ReportData search_report(const search::Storage& storage, const fs::path&
   data.title = fmt::format("AutoQKeras search on {}", data.dataset.name);
   data.model.name = fs::path(config.model).filename().string();
   for (const std::string& notice : notices) data.dataset.note += (data.dataset.note.empty() ? "" : " ") + notice;
-  int64_t parameters = 0;
-  for (const graph::LayerSummary& layer : graph::summarize(original)) parameters += layer.parameters;
-  data.model.parameters = parameters;
+  data.model.parameters = count_parameters(original);
   data.goal = goal_sentence(config);
   const cost::EnergyEstimate reference = cost::estimate(original, query_of(config, true));
   data.references = references_of(config, reference, original);
@@ -235,15 +182,27 @@ report::ReportData search_report(const search::Storage& storage, const fs::path&
     data.outcome = outcome_of(storage, *best);
     std::error_code ignored;
     if (fs::exists(best_model, ignored)) {
-      add_best_model(data, formats::keras::load_model(best_model), original, reference, config);
+      const graph::Model model = formats::keras::load_model(best_model);
+      add_model(data, model, original, reference, cost::estimate(model, query_of(config, false)));
     }
   }
   return data;
 }
 
-void write_search_report(const fs::path& study, const fs::path& page, const std::vector<std::string>& notices) {
+void keep_notices(const fs::path& directory, const std::vector<std::string>& notices) {
+  if (notices.empty()) return;
+  std::string text;
+  for (std::string notice : notices) {
+    std::replace(notice.begin(), notice.end(), '\n', ' ');
+    text += notice + "\n";
+  }
+  write_file(directory / kNoticesFile, text);
+}
+
+void write_search_report(const fs::path& study, const fs::path& page) {
   const search::Storage storage = search::Storage::open(study.string());
-  report::write_report(search_report(storage, study.parent_path() / "best" / "model.keras", notices), page);
+  const fs::path directory = study.parent_path();
+  report::write_report(search_report(storage, directory / "best" / "model.keras", read_notices(directory)), page);
 }
 
 }  // namespace nibble::cli

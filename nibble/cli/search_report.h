@@ -17,8 +17,10 @@ namespace nibble::cli {
 report::ReportData search_report(const search::Storage& storage, const std::filesystem::path& best_model,
                                  const std::vector<std::string>& notices = {});
 
-// Reads DIR/study.db and DIR/best/model.keras, writes the page.
-void write_search_report(const std::filesystem::path& study, const std::filesystem::path& page,
-                         const std::vector<std::string>& notices = {});
+// Keeps what was said about the data in DIR/notices.txt. throws IoError
+void keep_notices(const std::filesystem::path& directory, const std::vector<std::string>& notices);
+
+// Reads DIR/study.db, DIR/best/model.keras and DIR/notices.txt, writes the page.
+void write_search_report(const std::filesystem::path& study, const std::filesystem::path& page);
 
 }  // namespace nibble::cli

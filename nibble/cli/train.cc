@@ -122,11 +122,11 @@ void print_result(const TrainOptions& o, const train::History& history, Streams&
 }
 
 int run(const TrainOptions& o, Streams& streams) {
+  listen_for_stop();
   const train::CompileOptions compile = compile_options(o);
   train::FitOptions fit = fit_options(o);
   const graph::Model model = model_to_train(o);
   make_directories(o.output);
-  listen_for_stop();
   const data::Dataset dataset = load(o.data, streams);
 
   TrainingProgress progress(streams.err, streams.err_is_terminal, o.batch_size);

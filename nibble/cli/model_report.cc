@@ -1,0 +1,89 @@
+#include "nibble/cli/model_report.h"
+
+#include <map>
+
+#include "nibble/cost/model_bits.h"
+#include "nibble/transform/finalize.h"
+
+namespace nibble::cli {
+namespace {
+
+std::string printed(const graph::Layer& layer, std::initializer_list<const char*> attributes) {
+  for (const char* attribute : attributes) {
+    if (!layer.has(attribute)) continue;
+    if (const auto quantizer = layer.get_quantizer(attribute)) return quantizer->str();
+    const std::string function = layer.activation_function(attribute);
+    if (function != "linear") return function;
+  }
+  return "";
+}
+
+std::optional<int64_t> filters_of(const graph::Layer* layer) {
+  for (const char* attribute : {"filters", "units"}) {
+    if (layer != nullptr && layer->has(attribute)) return layer->get_int(attribute);
+  }
+  return std::nullopt;
+}
+
+std::map<std::string, double> energy_by_layer(const cost::EnergyEstimate& estimate) {
+  std::map<std::string, double> result;
+  for (const cost::LayerEnergy& layer : estimate.layers) result[layer.name] = layer.included_pj / kPicoPerNano;
+  return result;
+}
+
+std::optional<double> find(const std::map<std::string, double>& values, const std::string& name) {
+  const auto found = values.find(name);
+  return found == values.end() ? std::nullopt : std::optional(found->second);
+}
+
+report::LayerRow layer_row(const graph::Layer& layer, const graph::Model& original) {
+  report::LayerRow row;
+  row.name = layer.name;
+  row.type = layer.class_name;
+  row.kernel = printed(layer, {"kernel_quantizer", "depthwise_quantizer", "gamma_quantizer"});
+  row.bias = printed(layer, {"bias_quantizer", "beta_quantizer"});
+  row.activation = printed(layer, {"activation"});
+  row.filters = filters_of(&layer);
+  row.reference_filters = filters_of(original.find_layer(layer.name));
+  int64_t parameters = 0;
+  for (const graph::Weight& weight : layer.weights) parameters += weight.value.size();
+  row.parameters = parameters;
+  return row;
+}
+
+void add_histograms(report::ReportData& data, const graph::Model& model) {
+  for (const transform::FinalizedLayer& layer : transform::finalize(model).layers) {
+    for (const transform::FinalizedWeight& weight : layer.weights) {
+      if (!weight.encoded || weight.encoded->codes.empty()) continue;
+      data.histograms.push_back({.layer = layer.name,
+                                 .tensor = weight.name,
+                                 .quantizer = weight.quantizer->str(),
+                                 .codes = report::code_histogram(*weight.encoded)});
+    }
+  }
+}
+
+}  // namespace
+
+void add_model(report::ReportData& data, const graph::Model& model, const graph::Model& original,
+               const cost::EnergyEstimate& reference, const cost::EnergyEstimate& own) {
+  const auto before = energy_by_layer(reference);
+  const auto after = energy_by_layer(own);
+  for (const graph::Layer& layer : model.layers) {
+    if (layer.class_name == "InputLayer") continue;
+    report::LayerRow row = layer_row(layer, original);
+    row.reference_energy_nj = find(before, layer.name);
+    row.energy_nj = find(after, layer.name);
+    data.layers.push_back(std::move(row));
+  }
+  data.model.weight_bits = cost::count_bits(model).parameters;
+  add_histograms(data, model);
+}
+
+int64_t count_parameters(const graph::Model& model) {
+  int64_t parameters = 0;
+  for (const graph::LayerSummary& layer : graph::summarize(model)) parameters += layer.parameters;
+  return parameters;
+}
+
+}  // namespace nibble::cli
