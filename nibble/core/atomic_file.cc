@@ -41,6 +41,10 @@ AtomicFile::AtomicFile(fs::path target) : target_(std::move(target)), temporary_
   if (fs::is_directory(target_, error)) {
     throw IoError("[write] cannot write {}: it is a directory. Name a file inside it.", target_.string());
   }
+  // Renaming over /dev/null as the superuser would replace the device.
+  if (fs::exists(target_, error) && !fs::is_regular_file(target_, error)) {
+    throw IoError("[write] cannot write {}: it is there and not a regular file.", target_.string());
+  }
   if (access(directory.c_str(), W_OK) != 0) {
     throw IoError("[write] cannot write into {}: {}. Choose a directory that you may write to.", directory.string(),
                   std::strerror(errno));
