@@ -1,0 +1,113 @@
+// Trainings with the real program that are stopped or killed, and gone on with.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <thread>
+
+#include "nibble/core/atomic_file.h"
+#include "search_workplace.h"
+
+namespace nibble::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+const SearchWorkplace& place() { return SearchWorkplace::get(); }
+
+std::vector<std::string> train(const fs::path& output, const std::vector<std::string>& more = {}) {
+  static const std::string quantizers = [] {
+    const fs::path path = place().dir() / "quantizers.json";
+    write_file(path, R"json({"QConv2D": {"kernel_quantizer": "quantized_bits(4,0,1)",
+                                         "bias_quantizer": "quantized_bits(4,0,1)"},
+                             "QDense": {"kernel_quantizer": "stochastic_ternary", "bias_quantizer": "quantized_bits(4)"},
+                             "QActivation": {"relu": "quantized_relu(4)"}})json");
+    return path.string();
+  }();
+  std::vector<std::string> words = {"train",
+                                    "mnist",
+                                    "--data",
+                                    "mnist",
+                                    "--output",
+                                    output.string(),
+                                    "--epochs",
+                                    "12",
+                                    "--batch-size",
+                                    "50",
+                                    "--lr",
+                                    "0.01",
+                                    "--seed",
+                                    "5",
+                                    "--schedule",
+                                    "cosine",
+                                    "--early-stopping",
+                                    "11",
+                                    "--quantize",
+                                    quantizers};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+const std::string& undisturbed() {
+  static const std::string model = [] {
+    ChildProcess training = place().start(train(place().dir() / "whole"));
+    EXPECT_EQ(training.wait(), 0) << training.err();
+    return read_file(place().dir() / "whole/model.keras");
+  }();
+  return model;
+}
+
+// Until the first epoch is kept.
+void wait_for_checkpoint(const fs::path& output, ChildProcess& training) {
+  while (training.is_running() && !fs::exists(output / "checkpoint.nibble")) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
+void resume_and_compare(const fs::path& output) {
+  ChildProcess training = place().start(train(output, {"--resume"}));
+  ASSERT_EQ(training.wait(), 0) << training.err();
+  EXPECT_TRUE(read_file(output / "model.keras") == undisturbed()) << "model.keras differs";
+  EXPECT_EQ(read_file(output / "history.csv").size(), read_file(place().dir() / "whole/history.csv").size());
+}
+
+TEST(Training, StoppedByCtrlCAndGoneOnWithGivesTheSameBytes) {
+  undisturbed();
+  const fs::path output = place().dir() / "stopped";
+  ChildProcess training = place().start(train(output));
+  wait_for_checkpoint(output, training);
+  training.signal_group(SIGINT);
+  ASSERT_EQ(training.wait(), 130) << "it was over before it could be stopped: " << training.err();
+  EXPECT_THAT(training.err(), HasSubstr("--resume"));
+  EXPECT_TRUE(fs::exists(output / "model.keras")) << "the present weights";
+  EXPECT_THAT(half_written(output), IsEmpty());
+  resume_and_compare(output);
+}
+
+TEST(Training, KilledAndGoneOnWithGivesTheSameBytes) {
+  undisturbed();
+  const fs::path output = place().dir() / "killed";
+  ChildProcess training = place().start(train(output));
+  wait_for_checkpoint(output, training);
+  training.signal_group(SIGKILL);
+  ASSERT_EQ(training.wait(), 128 + SIGKILL) << training.err();
+  EXPECT_FALSE(fs::exists(output / "model.keras"));
+  resume_and_compare(output);
+}
+
+TEST(Training, AnotherCommandDoesNotGoOnWithItsCheckpoint) {
+  const fs::path output = place().dir() / "other";
+  ChildProcess training = place().start(train(output));
+  wait_for_checkpoint(output, training);
+  training.signal_group(SIGKILL);
+  training.wait();
+  ChildProcess other = place().start(train(output, {"--resume", "--optimizer", "sgd"}));
+  EXPECT_EQ(other.wait(), 1);
+  EXPECT_THAT(other.err(), HasSubstr("checkpoint"));
+}
+
+}  // namespace
+}  // namespace nibble::testing
