@@ -1,6 +1,8 @@
 #include "nibble/cli/progress.h"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -15,6 +17,12 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+size_t terminal_columns() {
+  winsize size = {};
+  const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+  return known ? size.ws_col : 80;
+}
+
 }  // namespace
 
 void ProgressBar::update(double fraction, const std::string& before, const std::string& after) {
@@ -22,8 +30,11 @@ void ProgressBar::update(double fraction, const std::string& before, const std::
   if (!is_terminal_ || (is_drawn_ && now - last_ < kRedraw)) return;
   last_ = now;
   const int filled = static_cast<int>(std::clamp(fraction, 0.0, 1.0) * kBarWidth);
-  err_ << "\r\x1b[K" << before << " [" << std::string(static_cast<size_t>(filled), '=')
-       << std::string(static_cast<size_t>(kBarWidth - filled), ' ') << "] " << after << std::flush;
+  std::string text = fmt::format("{} [{}{}] {}", before, std::string(static_cast<size_t>(filled), '='),
+                                 std::string(static_cast<size_t>(kBarWidth - filled), ' '), after);
+  // A line that wraps could not be drawn over.
+  if (text.size() >= terminal_columns()) text.resize(terminal_columns() - 1);
+  err_ << "\r\x1b[K" << text << std::flush;
   is_drawn_ = true;
 }
 
