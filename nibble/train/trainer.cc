@@ -66,6 +66,7 @@ struct Trainer::Impl {
     int64_t correct = 0;
   };
   StepResult train_step(const data::Samples& samples, std::span<const int64_t> indices, double learning_rate);
+  bool train_epoch(const data::Samples& samples, const FitOptions& fit, int64_t steps_per_epoch, EpochLog& log);
   void reestimate(const data::Samples& samples, int64_t batch_size);
   Evaluation evaluate(const data::Samples& samples, int64_t batch_size);
   std::string fingerprint(const data::Dataset& dataset, const FitOptions& fit) const;
@@ -248,15 +249,43 @@ class Fit {
 
 }  // namespace
 
+// One pass over the training set. False if it was stopped before its end.
+bool Trainer::Impl::train_epoch(const data::Samples& samples, const FitOptions& fit, int64_t steps_per_epoch,
+                                EpochLog& log) {
+  const auto order = data::shuffled_indices(samples.count(), options.seed, log.epoch - 1);
+  const int64_t total_steps = steps_per_epoch * fit.epochs;
+  log.learning_rate = scheduled_rate(options, fit, step, total_steps);
+  int64_t seen = 0, correct = 0;
+  double loss_sum = 0;
+  for (int64_t s = 0; s < steps_per_epoch; ++s) {
+    const int64_t first = s * fit.batch_size, size = std::min(fit.batch_size, samples.count() - first);
+    const std::span<const int64_t> batch(order.data() + first, static_cast<size_t>(size));
+    const double rate = scheduled_rate(options, fit, step, total_steps);
+    const StepResult result = train_step(samples, batch, rate);
+    if (!std::isfinite(result.loss)) {
+      throw NonFiniteLoss(fmt::format(
+          "[fit] the loss became {} in epoch {}, step {}. Try a smaller learning rate (it is {}) or wider quantizers.",
+          result.loss, log.epoch, s + 1, rate));
+    }
+    loss_sum += result.loss * static_cast<double>(size);
+    seen += size;
+    correct += result.correct;
+    log.loss = loss_sum / static_cast<double>(seen);
+    log.accuracy = static_cast<double>(correct) / static_cast<double>(seen);
+    for (Callback* callback : fit.callbacks) callback->on_batch_end(log.epoch, s + 1, log.loss, log.accuracy);
+    if (fit.stop != nullptr && fit.stop->load()) return false;
+  }
+  return true;
+}
+
 History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
   check_options(options, dataset);
   impl_->check_data(dataset.train);
   const bool validates = options.validate && dataset.test.count() > 0;
-  const int64_t count = dataset.train.count();
-  const int64_t whole_batches = count / options.batch_size;
-  const bool has_remainder = count % options.batch_size != 0;
-  const int64_t steps_per_epoch = whole_batches + (has_remainder && (options.keep_remainder || whole_batches == 0));
-  const auto stopped = [&] { return options.stop != nullptr && options.stop->load(); };
+  const int64_t whole_batches = dataset.train.count() / options.batch_size;
+  const bool has_remainder = dataset.train.count() % options.batch_size != 0;
+  const int64_t steps_per_epoch =
+      whole_batches + (has_remainder && (options.keep_remainder || whole_batches == 0) ? 1 : 0);
 
   Fit fit(*this, options);
   Checkpoint state = fit.begin(impl_->fingerprint(dataset, options));
@@ -265,35 +294,13 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
     impl_->step = state.steps_done;
   }
   for (Callback* callback : options.callbacks) callback->on_train_begin(options.epochs, steps_per_epoch);
+  const auto stopped = [&] { return options.stop != nullptr && options.stop->load(); };
   while (state.epochs_done < options.epochs && !state.finished && !stopped()) {
     const auto started = std::chrono::steady_clock::now();
     EpochLog log;
     log.epoch = state.epochs_done + 1;
-    log.learning_rate = scheduled_rate(impl_->options, options, impl_->step, steps_per_epoch * options.epochs);
-    const auto order = data::shuffled_indices(count, impl_->options.seed, state.epochs_done);
-    int64_t seen = 0, correct = 0;
-    for (int64_t s = 0; s < steps_per_epoch; ++s) {
-      const int64_t first = s * options.batch_size, size = std::min(options.batch_size, count - first);
-      const std::span<const int64_t> batch(order.data() + first, static_cast<size_t>(size));
-      const double rate = scheduled_rate(impl_->options, options, impl_->step, steps_per_epoch * options.epochs);
-      const auto result = impl_->train_step(dataset.train, batch, rate);
-      if (!std::isfinite(result.loss)) {
-        throw NonFiniteLoss(
-            fmt::format("[fit] the loss became {} in epoch {}, step {}. Try a smaller learning rate "
-                        "(it is {}) or wider quantizers.",
-                        result.loss, log.epoch, s + 1, rate));
-      }
-      log.loss += result.loss * static_cast<double>(size);
-      seen += size;
-      correct += result.correct;
-      const double mean_loss = log.loss / static_cast<double>(seen);
-      const double accuracy = static_cast<double>(correct) / static_cast<double>(seen);
-      for (Callback* callback : options.callbacks) callback->on_batch_end(log.epoch, s + 1, mean_loss, accuracy);
-      if (stopped()) break;
-    }
-    log.loss /= static_cast<double>(seen);
-    log.accuracy = static_cast<double>(correct) / static_cast<double>(seen);
-    if (stopped()) break;  // the epoch is not whole: its checkpoint is that of the one before
+    // An epoch that is not whole leaves the checkpoint of the one before.
+    if (!impl_->train_epoch(dataset.train, options, steps_per_epoch, log)) break;
     impl_->reestimate(dataset.train, options.batch_size);
     if (validates) {
       const Evaluation evaluation = impl_->evaluate(dataset.test, 1024);
