@@ -11,7 +11,7 @@ mkdir -p "$out"
 step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 
 step "1. The network of the AutoQKeras tutorial, in float"
-"$nibble" train mnist --data mnist --epochs 5 --batch-size 1024 --lr 0.01 --seed 1 \
+"$nibble" train mnist --data mnist --epochs 5 --batch-size 1024 --lr 0.01 --schedule cosine --seed 1 \
   --threads "$(nproc)" --output "$out/float"
 
 step "2. What one inference costs: float, 8-bit, and layer by layer"
@@ -23,7 +23,7 @@ step "3. Search quantizers and widths of every layer (12 short trials, all cores
 
 step "4. Train the winner on"
 "$nibble" train "$out/search/best/model.keras" --data mnist --epochs 8 --batch-size 1024 --lr 0.005 \
-  --seed 1 --threads "$(nproc)" --output "$out/winner"
+  --schedule cosine --seed 1 --threads "$(nproc)" --output "$out/winner"
 
 step "5. Its weights as integer codes"
 "$nibble" finalize "$out/winner/model.keras" --output "$out/final.keras"

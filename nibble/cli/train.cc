@@ -29,7 +29,7 @@ struct TrainOptions {
   int epochs = 10;
   int64_t batch_size = 128;
   double learning_rate = 1e-3, momentum = 0.0;
-  std::string optimizer = "adam", schedule = "cosine", statistics = "reestimated";
+  std::string optimizer = "adam", schedule = "constant", statistics = "reestimated";
   uint64_t seed = 0;
   int activation_bits = 4, threads = 1, early_stopping = -1;
   bool resume = false, json = false;
@@ -48,7 +48,7 @@ void declare_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--lr", o.learning_rate, "Learning rate")->check(positive())->capture_default_str();
   app.add_option("--optimizer", o.optimizer, "adam or sgd")->capture_default_str();
   app.add_option("--momentum", o.momentum, "Of sgd")->check(between(0.0, 1.0))->capture_default_str();
-  app.add_option("--schedule", o.schedule, "cosine: the learning rate falls to 0 over all epochs; constant: Keras' way")
+  app.add_option("--schedule", o.schedule, "constant, or cosine: the learning rate falls to 0 over all epochs")
       ->capture_default_str();
   app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->capture_default_str();
   app.add_option("--batch-norm-statistics", o.statistics,
