@@ -32,14 +32,26 @@ std::string path_of(const std::string& url) {
 
 Database::Database(const std::string& url, bool make, int busy_timeout_s)
     : path_(path_of(url)), busy_timeout_s_(busy_timeout_s) {
-  std::error_code ignored;
-  if (!make && !fs::exists(path_, ignored)) {
+  if (!make && !exists(url)) {
     throw IoError("[study] there is no study at '{}'. Give the study.db in the directory of a search.", path_);
   }
-  if (fs::is_directory(path_, ignored)) {
+  if (std::error_code ignored; fs::is_directory(path_, ignored)) {
     throw IoError("[study] '{}' is a directory; give the file study.db in it.", path_);
   }
   attempt("open", [&] { connect(); });
+}
+
+bool Database::exists(const std::string& url) {
+  std::error_code ignored;
+  return fs::exists(path_of(url), ignored);
+}
+
+bool Database::is_empty() {
+  return read("look for tables", [](soci::session& sql) {
+    int tables = 0;
+    sql << "SELECT count(*) FROM sqlite_master", soci::into(tables);
+    return tables == 0;
+  });
 }
 
 void Database::connect() {

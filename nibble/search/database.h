@@ -24,7 +24,12 @@ class Database {
   //   throws  IoError, CorruptFile, InvalidArgument (the URL), Unsupported (postgresql)
   Database(const std::string& url, bool make, int busy_timeout_s);
 
+  // throws InvalidArgument (the URL), Unsupported (postgresql)
+  static bool exists(const std::string& url);
+
   const std::string& name() const { return path_; }
+  // True if there are no tables.
+  bool is_empty();
 
   // Runs body(session) alone in this process. SOCI's errors come out as nibble's, saying the file and
   // the act ("read the trials"). While another process has the database, it is tried again.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
@@ -36,9 +37,24 @@ int64_t system_clock_ms() {
   return duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
 }
 
+// Without what JSON has no number for: NaN and the infinities.
+std::string metrics_to_json(const Metrics& metrics) {
+  json object = json::object();
+  for (const auto& [name, value] : metrics) {
+    if (std::isfinite(value)) object[name] = value;
+  }
+  return object.dump();
+}
+
 Metrics metrics_from_json(const std::string& text) {
   try {
-    return json::parse(text).get<Metrics>();
+    Metrics metrics;
+    const json object = json::parse(text);
+    for (const auto& [name, value] : object.get_ref<const json::object_t&>()) {
+      // Earlier versions wrote null for NaN.
+      if (!value.is_null()) metrics.emplace(name, value.get<double>());
+    }
+    return metrics;
   } catch (const json::exception& error) {
     throw CorruptFile("[study] metrics are not an object of numbers: {}.", error.what());
   }
@@ -104,9 +120,10 @@ struct Progress {
 
 Progress read_progress(soci::session& sql) {
   Progress progress;
-  sql << "SELECT count(*) FROM trial", into(progress.trials);
-  sql << "SELECT count(*) FROM trial WHERE state < 2", into(progress.unfinished);
-  sql << "SELECT max_trials, exhausted FROM study WHERE id = 1", into(progress.max_trials), into(progress.exhausted);
+  // One statement sees one state of the study; others may write between two.
+  sql << "SELECT (SELECT count(*) FROM trial), (SELECT count(*) FROM trial WHERE state < 2), max_trials, exhausted "
+         "FROM study WHERE id = 1",
+      into(progress.trials), into(progress.unfinished), into(progress.max_trials), into(progress.exhausted);
   return progress;
 }
 
@@ -150,8 +167,8 @@ struct Storage::Impl {
     }
   }
 
-  // The worker of a running trial is dead: the trial waits again, or fails if that happens too often.
-  void bury(soci::session& sql, int number, int deaths, int64_t now) {
+  // The worker of a running trial is dead: the trial waits again, or fails if that happens too often. True if it fails.
+  bool bury(soci::session& sql, int number, int deaths, int64_t now) {
     const bool give_up = deaths >= options.max_deaths;
     const int state = give_up ? kFailed : kWaiting;
     const long long finished = give_up ? now : 0;
@@ -159,6 +176,22 @@ struct Storage::Impl {
         give_up ? fmt::format("given up: its worker died or hung {} times (out of memory?)", deaths) : "";
     sql << "UPDATE trial SET state = :s, deaths = :d, reason = :r, finished_ms = :f WHERE number = :n", use(state),
         use(deaths), use(reason), use(finished), use(number);
+    return give_up;
+  }
+
+  void keep_step(soci::session& sql, int number, const Step& step) {
+    const std::string metrics = metrics_to_json(step.metrics);
+    int known = 0;
+    sql << "SELECT count(*) FROM trial_step WHERE trial = :n AND step = :s", into(known), use(number), use(step.step);
+    if (known == 0) {
+      sql << "INSERT INTO trial_step (trial, step, metrics) VALUES (:n, :s, :m)", use(number), use(step.step),
+          use(metrics);
+      // It gets on, so what killed its workers was not the trial. A step that was known is no progress.
+      sql << "UPDATE trial SET deaths = 0 WHERE number = :n", use(number);
+    } else {
+      sql << "UPDATE trial_step SET metrics = :m WHERE trial = :n AND step = :s", use(metrics), use(number),
+          use(step.step);
+    }
   }
 
   void insert_trial(soci::session& sql, int number, const Assignment& values) {
@@ -241,6 +274,11 @@ Storage Storage::open(const std::string& url, StorageOptions options) {
   return Storage(std::move(impl));
 }
 
+bool Storage::holds_study(const std::string& url) {
+  const StorageOptions options;
+  return Database::exists(url) && !Database(url, false, options.busy_timeout_s).is_empty();
+}
+
 StudyInfo Storage::info() const {
   StudyInfo info;
   std::string seed;
@@ -314,18 +352,15 @@ bool Storage::renew(const Claim& claim) {
 }
 
 bool Storage::report(const Claim& claim, const Step& step) {
-  const std::string metrics = json(step.metrics).dump();
   return impl_->database.write("report a step", [&](soci::session& sql) {
     if (!impl_->hold(sql, claim)) return false;
-    sql << "DELETE FROM trial_step WHERE trial = :n AND step = :s", use(claim.number), use(step.step);
-    sql << "INSERT INTO trial_step (trial, step, metrics) VALUES (:n, :s, :m)", use(claim.number), use(step.step),
-        use(metrics);
+    impl_->keep_step(sql, claim.number, step);
     return true;
   });
 }
 
 bool Storage::complete(const Claim& claim, double score, const Metrics& metrics, const std::string& artifact) {
-  const std::string text = json(metrics).dump();
+  const std::string text = metrics_to_json(metrics);
   return impl_->database.write("complete a trial", [&](soci::session& sql) {
     if (!impl_->hold(sql, claim)) return false;
     impl_->finish(sql, claim.number, kCompleted, text, "", artifact);
@@ -347,6 +382,15 @@ bool Storage::release(const Claim& claim) {
     if (!impl_->hold(sql, claim)) return false;
     sql << "UPDATE trial SET state = 0, lease_ends_ms = 0 WHERE number = :n", use(claim.number);
     return true;
+  });
+}
+
+bool Storage::abandon(const Claim& claim) {
+  return impl_->database.write("put a trial back", [&](soci::session& sql) {
+    if (!impl_->hold(sql, claim)) return false;
+    int deaths = 0;
+    sql << "SELECT deaths FROM trial WHERE number = :n", into(deaths), use(claim.number);
+    return impl_->bury(sql, claim.number, deaths + 1, impl_->options.clock());
   });
 }
 

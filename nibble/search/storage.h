@@ -39,7 +39,8 @@ struct StudyInfo {
 struct StorageOptions {
   int busy_timeout_s = 60;  // how long to wait for another process's transaction
   int64_t lease_ms = 60'000;
-  // A trial whose worker died this often is marked failed: it probably kills every worker.
+  // A trial whose worker died this often without a new step in between is marked failed: it probably kills every
+  // worker.
   int max_deaths = 3;
   // Milliseconds since 1970; replaced by tests.
   std::function<int64_t()> clock = {};
@@ -56,6 +57,9 @@ class Storage {
   //   throws  IoError if there is no such file or it cannot be read, CorruptFile if it is no study or
   //           damaged, Unsupported if a newer program wrote it
   static Storage open(const std::string& url, StorageOptions options = {});
+  // False if there is no file, or one without any table: create() was ended in between and can be called again.
+  //   throws  as open(), if there is a file
+  static bool holds_study(const std::string& url);
 
   Storage(Storage&&) noexcept;
   Storage& operator=(Storage&&) noexcept;
@@ -82,12 +86,17 @@ class Storage {
   // one, until there are max_trials. Nothing if there is nothing to do now (see is_over()).
   std::optional<Claim> claim(const std::string& worker, const SearchSpace& space, const Sampler& sampler);
 
-  // These return false, and do nothing, if the attempt no longer is the current one.
+  // These return false, and do nothing, if the attempt no longer is the current one. Metrics that are NaN or infinite
+  // are left out.
   bool renew(const Claim& claim);                     // a new lease from now
   bool report(const Claim& claim, const Step& step);  // replaces an earlier report of that step; renews
   bool complete(const Claim& claim, double score, const Metrics& metrics, const std::string& artifact);
   bool fail(const Claim& claim, const std::string& reason);
   bool release(const Claim& claim);  // back to waiting: ended by Ctrl-C, to be gone on with
+
+  // As if the worker had died of the attempt: back to waiting, or failed after max_deaths. True if it failed; false
+  // also if the attempt no longer is the current one.
+  bool abandon(const Claim& claim);
 
   // Puts the running trials of workers that are known to be dead back to waiting, without waiting for
   // their leases. Returns how many.

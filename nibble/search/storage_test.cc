@@ -7,6 +7,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
@@ -108,6 +109,32 @@ TEST(Storage, DoublesComeBackToTheLastBit) {
   }
 }
 
+TEST(Storage, MetricsThatAreNoNumbersAreLeftOut) {
+  Fixture study("not_finite");
+  const double infinity = std::numeric_limits<double>::infinity();
+  const auto claim = study.claim();
+  EXPECT_TRUE(study.storage->report(*claim, {1, {{"loss", 2.0}, {"val_loss", std::nan("")}}}));
+  EXPECT_TRUE(study.storage->complete(*claim, 1.0, {{"accuracy", 0.5}, {"a", infinity}, {"b", -infinity}}, ""));
+  EXPECT_EQ(study.storage->steps(0).at(0).metrics, (Metrics{{"loss", 2.0}}));
+  EXPECT_EQ(study.storage->trials().at(0).metrics, (Metrics{{"accuracy", 0.5}}));
+}
+
+TEST(Storage, NullsThatEarlierVersionsWroteAreSkipped) {
+  Fixture study("nulls");
+  const auto claim = study.claim();
+  study.storage->report(*claim, {1, {{"loss", 2.0}}});
+  {
+    Database database(study.url, false, 1);
+    database.write("write null", [](soci::session& sql) {
+      sql << R"(UPDATE trial_step SET metrics = '{"loss":2.0,"val_loss":null}')";
+      sql << R"(UPDATE trial SET metrics = '{"accuracy":0.5,"x":null}')";
+      return 0;
+    });
+  }
+  EXPECT_EQ(study.storage->steps(0).at(0).metrics, (Metrics{{"loss", 2.0}}));
+  EXPECT_EQ(study.storage->trials().at(0).metrics, (Metrics{{"accuracy", 0.5}}));
+}
+
 TEST(Storage, AnExpiredLeaseIsTakenOverWithItsSteps) {
   Fixture study("lease");
   const auto first = study.claim("first");
@@ -169,6 +196,43 @@ TEST(Storage, ATrialThatKillsItsWorkersFails) {
   const Trial trial = study.storage->trials()[0];
   EXPECT_EQ(trial.state, TrialState::kFailed);
   EXPECT_NE(trial.reason.find("died or hung 3 times"), std::string::npos) << trial.reason;
+}
+
+// Each row: a worker's life; does the trial survive all of them (three deaths in a row end it)?
+struct DeathCase {
+  const char* name;
+  std::vector<int> steps;  // what each worker reports before it dies; 0: nothing
+  bool survives;
+};
+class Deaths : public ::testing::TestWithParam<DeathCase> {};
+TEST_P(Deaths, CountOnlyWhereTheTrialDoesNotGetOn) {
+  Fixture study(std::string("deaths_") + GetParam().name);
+  for (const int step : GetParam().steps) {
+    const auto claim = study.claim();
+    ASSERT_EQ(claim->number, 0);
+    if (step > 0) study.storage->report(*claim, {step, {}});
+    study.now += 1001;
+  }
+  EXPECT_EQ(study.claim()->number, GetParam().survives ? 0 : 1);
+  EXPECT_EQ(study.storage->trials()[0].state, GetParam().survives ? TrialState::kRunning : TrialState::kFailed);
+}
+INSTANTIATE_TEST_SUITE_P(Lives, Deaths,
+                         ::testing::Values(DeathCase{"NoStep", {0, 0, 0}, false},
+                                           DeathCase{"AStepEach", {1, 2, 3, 4}, true},
+                                           DeathCase{"OneStep", {0, 0, 1, 0}, true},
+                                           DeathCase{"TheSameStep", {1, 1, 1}, false},
+                                           DeathCase{"TwoAfterAStep", {1, 0, 0}, false}),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(Storage, AnAbandonedTrialCountsAsADeath) {
+  Fixture study("abandoned");
+  for (int death = 1; death <= 3; ++death) {
+    const auto claim = study.claim();
+    ASSERT_EQ(claim->number, 0);
+    EXPECT_EQ(study.storage->abandon(*claim), death == 3);
+    EXPECT_EQ(study.storage->trials()[0].state, death == 3 ? TrialState::kFailed : TrialState::kWaiting);
+    EXPECT_FALSE(study.storage->abandon(*claim)) << "no longer the current attempt";
+  }
 }
 
 TEST(Storage, TrialsOfDeadWorkersAreFreedAtOnce) {
@@ -252,6 +316,20 @@ TEST(StorageErrors, SayFileAndReason) {
   Storage::create(db, kInfo);
   expect_error<InvalidArgument>([&] { Storage::create(db, kInfo); }, {"already", "--resume", db});
   EXPECT_EQ(Storage::open(db).info(), kInfo);
+}
+
+TEST(Storage, AFileWithoutTablesIsNoStudyYet) {
+  const fs::path directory = testing::scratch_dir("killed_early");
+  EXPECT_FALSE(Storage::holds_study(directory / "absent.db"));
+  EXPECT_FALSE(fs::exists(directory / "absent.db"));
+  write_file(directory / "empty.db", "");
+  { Database opened(directory / "opened.db", true, 1); }
+  for (const char* name : {"empty.db", "opened.db"}) {
+    EXPECT_FALSE(Storage::holds_study(directory / name)) << name;
+    Storage::create(directory / name, kInfo);
+    EXPECT_TRUE(Storage::holds_study(directory / name)) << name;
+    EXPECT_EQ(Storage::open(directory / name).info(), kInfo) << name;
+  }
 }
 
 TEST(StorageErrors, FilesThatAreNoStudies) {

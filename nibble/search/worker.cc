@@ -76,10 +76,13 @@ bool run_one(Storage& storage, const Storage::Claim& claim, TrialRunner& runner,
   const fs::path relative = trial_directory(claim.number);
   Heartbeat heartbeat(storage, claim, options.stop);
   const auto report = [&](const Step& step) {
-    if (!storage.report(claim, step)) heartbeat.lose();
+    if (storage.report(claim, step)) return true;
+    heartbeat.lose();
+    return false;
   };
   try {
     make_directories(options.directory / relative);
+    if (claim.attempt > 1) remove_half_written(options.directory / relative);
     const TrialResult result = runner.run({claim, options.directory / relative, heartbeat.stop(), report});
     if (heartbeat.lost()) return false;
     if (result.stopped) {
@@ -90,12 +93,18 @@ bool run_one(Storage& storage, const Storage::Claim& claim, TrialRunner& runner,
       return storage.fail(claim, fmt::format("its score is {}", result.score));
     }
     const std::string artifact = result.artifact.empty() ? "" : (relative / result.artifact).generic_string();
-    return storage.complete(claim, result.score, result.metrics, artifact);
+    if (!storage.complete(claim, result.score, result.metrics, artifact)) return false;
+    std::error_code ignored;
+    for (const std::string& name : result.temporary) fs::remove(options.directory / relative / name, ignored);
+    return true;
   } catch (const IoError&) {
     storage.release(claim);
     throw;
+  } catch (const LeaseLost&) {
+    return false;
   } catch (const std::bad_alloc&) {
-    return storage.fail(claim, "out of memory");
+    // There may be room when other programs end; if it never fits, the trial is given up.
+    return storage.abandon(claim);
   } catch (const std::exception& error) {
     return storage.fail(claim, error.what());
   }
@@ -104,6 +113,14 @@ bool run_one(Storage& storage, const Storage::Claim& claim, TrialRunner& runner,
 }  // namespace
 
 fs::path trial_directory(int number) { return fs::path("trials") / fmt::format("{:04}", number); }
+
+void remove_half_written(const fs::path& directory) {
+  std::error_code error, ignored;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+    const fs::path path = entry->path();
+    if (path.extension() == ".part" && path.filename().string().front() == '.') fs::remove(path, ignored);
+  }
+}
 
 int run_trials(Storage& storage, const SearchSpace& space, const Sampler& sampler, TrialRunner& runner,
                const WorkerOptions& options) {

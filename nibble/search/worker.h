@@ -6,7 +6,9 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <vector>
 
+#include "nibble/core/error.h"
 #include "nibble/search/storage.h"
 
 namespace nibble::search {
@@ -20,7 +22,9 @@ struct TrialContext {
   std::filesystem::path directory;  // exists; what an earlier attempt left is still there
   // True when the runner should end soon: Ctrl-C, or the trial was given to another worker.
   const std::atomic<bool>& stop;
-  std::function<void(const Step&)> report;  // keeps a step in the study
+  // Keeps a step in the study and renews the lease. False: the trial was given to another worker, whose files must
+  // not be touched any more; see LeaseLost.
+  std::function<bool(const Step&)> report;
 };
 
 struct TrialResult {
@@ -28,6 +32,15 @@ struct TrialResult {
   double score = 0;
   Metrics metrics = {};
   std::string artifact = {};  // file in the trial's directory, e.g. "model.keras"
+  // Files in the trial's directory, e.g. checkpoints, that go once the study has the result: until then another worker
+  // may need them.
+  std::vector<std::string> temporary = {};
+};
+
+// What a runner may throw to end when report() returned false. The study is not told.
+class LeaseLost : public Error {
+ public:
+  LeaseLost() : Error("[study] the trial was given to another worker.") {}
 };
 
 // The objective.
@@ -38,6 +51,8 @@ class TrialRunner {
   // Computes the score of context.claim.values. The same number and values must give the same result, whatever
   // was interrupted before.
   //   throws  IoError: the machine is at fault; the trial is released and the worker ends.
+  //           std::bad_alloc: counts as the worker's death; the trial is tried again, a few times.
+  //           LeaseLost: nothing happens to the trial.
   //           Any other exception: the trial failed, its message is the reason, and the search goes on.
   virtual TrialResult run(const TrialContext& context) = 0;
 };
@@ -48,6 +63,10 @@ struct WorkerOptions {
   const std::atomic<bool>* stop = nullptr;  // true: release the trial and return
   int poll_ms = 200;                        // how often to look for trials while others work
 };
+
+// Removes what processes that were killed while they wrote files left in the directory: ".NAME.PID.N.part", as
+// AtomicFile names them.
+void remove_half_written(const std::filesystem::path& directory);
 
 // Returns the number of trials that were completed or failed here. While it runs, a second thread
 // renews the lease four times in a lease's time.

@@ -65,27 +65,74 @@ TEST(Worker, RunsAllTrialsInTheirDirectories) {
 }
 
 TEST(Worker, AFailedTrialDoesNotEndTheSearch) {
-  Study study("worker_failures", 4);
+  Study study("worker_failures", 3);
   int calls = 0;
   study.run([&](const TrialContext&) -> TrialResult {
     switch (calls++) {
       case 0:
         throw InvalidArgument("[fit] the loss became nan in epoch 1, step 3.");
       case 1:
-        throw std::bad_alloc();
-      case 2:
         return {.score = std::nan("")};
       default:
         return {.score = 0.5};
     }
   });
   const auto trials = study.storage.trials();
-  ASSERT_EQ(trials.size(), 4u);
-  const char* reasons[] = {"[fit] the loss became nan in epoch 1, step 3.", "out of memory", "its score is nan", ""};
-  for (size_t i = 0; i < 4; ++i) {
-    EXPECT_EQ(trials[i].state, i < 3 ? TrialState::kFailed : TrialState::kCompleted);
+  ASSERT_EQ(trials.size(), 3u);
+  const char* reasons[] = {"[fit] the loss became nan in epoch 1, step 3.", "its score is nan", ""};
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(trials[i].state, i < 2 ? TrialState::kFailed : TrialState::kCompleted);
     EXPECT_EQ(trials[i].reason, reasons[i]);
   }
+}
+
+TEST(Worker, ATrialThatFindsNoMemoryIsTriedThreeTimes) {
+  Study study("worker_memory", 2);
+  int calls = 0;
+  const int finished = study.run([&](const TrialContext& context) -> TrialResult {
+    ++calls;
+    // Trial 0 never fits, trial 1 does at its second attempt.
+    if (context.claim.number == 0 || context.claim.attempt == 1) throw std::bad_alloc();
+    return {.score = 0.5};
+  });
+  EXPECT_EQ(finished, 2);
+  EXPECT_EQ(calls, 5);
+  const auto trials = study.storage.trials();
+  EXPECT_EQ(trials[0].state, TrialState::kFailed);
+  EXPECT_NE(trials[0].reason.find("out of memory"), std::string::npos) << trials[0].reason;
+  EXPECT_EQ(trials[1].state, TrialState::kCompleted);
+}
+
+TEST(Worker, TemporaryFilesGoOnlyAfterTheResultIsKept) {
+  Study study("worker_temporary", 1);
+  study.run([&](const TrialContext& context) {
+    const fs::path checkpoint = context.directory / "checkpoint";
+    if (context.claim.attempt == 1) {
+      std::ofstream(checkpoint) << "epoch 1";
+      study.storage.release(context.claim);  // given to another worker, so this result is refused
+    } else {
+      EXPECT_TRUE(fs::exists(checkpoint));
+    }
+    return TrialResult{.score = 1.0, .temporary = {"checkpoint", "never_written"}};
+  });
+  EXPECT_EQ(study.storage.trials()[0].attempts, 2);
+  EXPECT_FALSE(fs::exists(study.directory / trial_directory(0) / "checkpoint"));
+}
+
+TEST(Worker, HalfWrittenFilesGoWhenATrialIsTakenOver) {
+  Study study("worker_parts", 1);
+  study.run([&](const TrialContext& context) {
+    const fs::path part = context.directory / ".model.keras.123.0.part";
+    if (context.claim.attempt == 1) {
+      for (const fs::path& path : {part, context.directory / "model.keras"}) std::ofstream(path) << "bytes";
+      study.storage.release(context.claim);  // as if it had been killed here
+    } else {
+      EXPECT_FALSE(fs::exists(part));
+      EXPECT_TRUE(fs::exists(context.directory / "model.keras"));
+    }
+    return TrialResult{.score = 1.0};
+  });
+  EXPECT_EQ(study.storage.trials()[0].attempts, 2);
 }
 
 TEST(Worker, AFullDiskReleasesTheTrialAndEndsTheWorker) {
@@ -135,9 +182,9 @@ TEST(Worker, AWorkerThatLostItsTrialSaysNothing) {
   const int finished = study.run([&](const TrialContext& context) {
     if (context.claim.attempt > 1) return TrialResult{.score = 2.0};
     study.storage.release(context.claim);  // as if the lease had run out while this one hung
-    context.report({1, {}});
+    EXPECT_FALSE(context.report({1, {}}));
     EXPECT_TRUE(context.stop);
-    return TrialResult{.score = 1.0};
+    throw LeaseLost();
   });
   EXPECT_EQ(finished, 1);
   EXPECT_EQ(study.storage.trials()[0].score, 2.0);
