@@ -15,7 +15,7 @@ namespace {
 constexpr size_t kAlignment = 64;
 constexpr size_t kSmallest = size_t{1} << 16;  // below this malloc does well enough
 constexpr size_t kHugePage = size_t{1} << 21;
-constexpr size_t kLimit = size_t{3} << 30;  // more is given back to the system
+constexpr size_t kLimit = size_t{3} << 30;  // more is not kept
 
 // Stands before every block's data. torch also frees memory by the data's address alone.
 struct alignas(kAlignment) Header {
@@ -36,6 +36,11 @@ class CachingAllocator : public c10::Allocator {
   static CachingAllocator& instance() {
     static auto* allocator = new CachingAllocator;  // never destroyed: tensors may die after statics
     return *allocator;
+  }
+
+  void empty() const {
+    const std::lock_guard lock(mutex_);
+    empty_locked();
   }
 
   size_t cached() const {
@@ -59,10 +64,14 @@ class CachingAllocator : public c10::Allocator {
     return new_block((bytes + kAlignment - 1) / kAlignment * kAlignment);
   }
 
-  static void* new_block(size_t bytes) {
+  void* new_block(size_t bytes) const {
     const size_t whole = bytes + sizeof(Header);
+    const size_t alignment = whole >= kHugePage ? kHugePage : kAlignment;
     void* base = nullptr;
-    if (posix_memalign(&base, whole >= kHugePage ? kHugePage : kAlignment, whole) != 0) throw std::bad_alloc();
+    if (posix_memalign(&base, alignment, whole) != 0) {
+      empty();  // what is kept may be enough
+      if (posix_memalign(&base, alignment, whole) != 0) throw std::bad_alloc();
+    }
     if (whole >= kHugePage) madvise(base, whole, MADV_HUGEPAGE);
     auto* header = new (base) Header{bytes};
     return header + 1;
@@ -74,13 +83,21 @@ class CachingAllocator : public c10::Allocator {
     const size_t bytes = header_of(data)->bytes;
     if (bytes >= kSmallest) {
       const std::lock_guard lock(self.mutex_);
-      if (self.cached_ + bytes <= kLimit) {
+      // Full of sizes that nobody asks for any more: begin anew.
+      if (self.cached_ + bytes > kLimit) self.empty_locked();
+      if (bytes <= kLimit) {
         self.free_.emplace(bytes, data);
         self.cached_ += bytes;
         return;
       }
     }
     std::free(header_of(data));
+  }
+
+  void empty_locked() const {
+    for (const auto& [bytes, data] : free_) std::free(header_of(data));
+    free_.clear();
+    cached_ = 0;
   }
 
   mutable std::mutex mutex_;
@@ -97,6 +114,8 @@ void install_caching_allocator() {
   }();
   (void)installed;
 }
+
+void empty_cache() { CachingAllocator::instance().empty(); }
 
 size_t cached_bytes() { return CachingAllocator::instance().cached(); }
 

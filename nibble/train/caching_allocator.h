@@ -13,6 +13,9 @@ namespace nibble::train {
 // Makes torch allocate through the cache from now on. Once per process; later calls do nothing.
 void install_caching_allocator();
 
+// Gives the kept blocks back to the system.
+void empty_cache();
+
 // Bytes in freed blocks that are kept.
 size_t cached_bytes();
 

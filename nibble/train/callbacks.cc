@@ -1,5 +1,6 @@
 #include "nibble/train/callbacks.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -26,7 +27,7 @@ class Best {
           "[callback] a validation value is watched, but nothing was validated. Give validation data, or watch 'loss' "
           "or 'accuracy'.");
     }
-    const bool better = !value_ || is_better(*value, *value_, monitor_, min_delta_);
+    const bool better = !value_ || std::isnan(*value_) || is_better(*value, *value_, monitor_, min_delta_);
     if (better) value_ = value;
     epochs_since_ = better ? 0 : epochs_since_ + 1;
     return better;
@@ -51,12 +52,17 @@ class EarlyStopping : public Callback {
   explicit EarlyStopping(const EarlyStoppingOptions& options)
       : options_(options), best_(options.monitor, options.min_delta) {}
 
+  void on_train_begin(int epochs, int64_t) override { epochs_ = epochs; }
+
   bool on_epoch_end(const EpochLog& log, Trainer& trainer) override {
     if (best_.improves(log) && options_.restore_best_weights) best_weights_ = trainer.weights();
     const bool stops = best_.epochs_since() > 0 && best_.epochs_since() >= options_.patience;
-    if (stops && options_.restore_best_weights) trainer.set_weights(best_weights_);
+    const bool is_last = stops || log.epoch == epochs_;
+    if (is_last && options_.restore_best_weights) trainer.set_weights(best_weights_);
     return stops;
   }
+
+  std::string name() const override { return "early_stopping"; }
 
   json state() const override {
     json result = {{"best", best_.state()}, {"weights", json::array()}};
@@ -71,6 +77,7 @@ class EarlyStopping : public Callback {
  private:
   EarlyStoppingOptions options_;
   Best best_;
+  int epochs_ = 0;
   std::vector<std::vector<float>> best_weights_;
 };
 
@@ -85,6 +92,7 @@ class ModelCheckpoint : public Callback {
     return false;
   }
 
+  std::string name() const override { return "model_checkpoint"; }
   json state() const override { return best_.state(); }
   void restore(const json& state) override { best_.restore(state); }
 
@@ -105,6 +113,7 @@ class CsvLogger : public Callback {
     return false;
   }
 
+  std::string name() const override { return "csv_logger"; }
   json state() const override { return lines_; }
   void restore(const json& state) override { lines_ = state.get<std::string>(); }
 

@@ -11,7 +11,7 @@ namespace nibble::train {
 namespace {
 
 using nlohmann::json;
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 json pack(const std::vector<std::vector<float>>& arrays) {
   json packed = json::array();
@@ -65,6 +65,7 @@ void save_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& 
                   {"fingerprint", checkpoint.fingerprint},
                   {"epochs_done", checkpoint.epochs_done},
                   {"steps_done", checkpoint.steps_done},
+                  {"epochs_asked", checkpoint.epochs_asked},
                   {"finished", checkpoint.finished},
                   {"weights", pack(checkpoint.weights)},
                   {"optimizer_step", checkpoint.optimizer.step},
@@ -105,6 +106,7 @@ Checkpoint load_checkpoint(const std::filesystem::path& path, const std::string&
     }
     result.epochs_done = content.at("epochs_done");
     result.steps_done = content.at("steps_done");
+    result.epochs_asked = content.at("epochs_asked");
     result.finished = content.at("finished");
     result.weights = unpack(content.at("weights"));
     result.optimizer = {content.at("optimizer_step"), unpack(content.at("optimizer_slots"))};

@@ -19,11 +19,12 @@ struct Checkpoint {
   std::string fingerprint;  // of model configuration and options
   int epochs_done = 0;
   int64_t steps_done = 0;
+  int epochs_asked = 0;
   bool finished = false;                    // a callback ended the training before its last epoch
   std::vector<std::vector<float>> weights;  // in the order of the network's parameters
   Optimizer::State optimizer;
   History history;
-  nlohmann::json callbacks;  // state of each callback, in order
+  nlohmann::json callbacks;  // state of each callback by name
 };
 
 //   throws  IoError

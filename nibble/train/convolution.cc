@@ -53,6 +53,14 @@ class ReorderedWeights {
   dnnl::reorder reorder_;
 };
 
+// With oneDNN's own scratchpads a primitive must run in the thread that made it; ours are made in one
+// thread and run in others.
+dnnl::primitive_attr caller_has_scratchpad() {
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attributes;
+}
+
 memory without_data(const memory::desc& desc) { return memory(desc, cpu_engine(), nullptr); }
 
 void point_at(memory& m, const float* data) { m.set_data_handle(const_cast<float*>(data)); }
@@ -83,12 +91,13 @@ class Convolution::Direct : public Convolution::Method {
         pad_after_{g.pad_bottom, g.pad_right},
         forward_desc_({dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, x_desc_, any_weights_,
                        bias_desc_, y_desc_, strides_, dilations_, pad_before_, pad_after_},
-                      cpu_engine()),
+                      caller_has_scratchpad(), cpu_engine()),
         forward_(forward_desc_),
         weights_(keras_weights(g), forward_desc_.weights_desc()),
         x_(without_data(x_desc_)),
         y_(without_data(y_desc_)),
-        bias_(g.has_bias ? without_data(bias_desc_) : memory()) {
+        bias_(g.has_bias ? without_data(bias_desc_) : memory()),
+        forward_scratchpad_(forward_desc_.scratchpad_desc(), cpu_engine()) {
     if (needs_gradient) make_gradients();
   }
 
@@ -101,6 +110,7 @@ class Convolution::Direct : public Convolution::Method {
     point_at(x_, x);
     point_at(y_, y);
     Arguments arguments = {{DNNL_ARG_SRC, x_}, {DNNL_ARG_WEIGHTS, weights_.get()}, {DNNL_ARG_DST, y_}};
+    arguments.insert({DNNL_ARG_SCRATCHPAD, forward_scratchpad_});
     if (geometry_.has_bias) arguments.insert({DNNL_ARG_BIAS, bias_});
     forward_.execute(cpu_stream(), arguments);
   }
@@ -110,14 +120,17 @@ class Convolution::Direct : public Convolution::Method {
   void gradient_input(const float* upstream, float* dx) override {
     point_at(y_, upstream);
     point_at(x_, dx);
-    backward_data_.execute(
-        cpu_stream(), {{DNNL_ARG_DIFF_DST, y_}, {DNNL_ARG_WEIGHTS, gradient_weights_->get()}, {DNNL_ARG_DIFF_SRC, x_}});
+    backward_data_.execute(cpu_stream(), {{DNNL_ARG_DIFF_DST, y_},
+                                          {DNNL_ARG_WEIGHTS, gradient_weights_->get()},
+                                          {DNNL_ARG_DIFF_SRC, x_},
+                                          {DNNL_ARG_SCRATCHPAD, data_scratchpad_}});
   }
 
   void accumulate_gradient_weights(const float* x, const float* upstream) override {
     point_at(x_, x);
     point_at(y_, upstream);
     Arguments arguments = {{DNNL_ARG_SRC, x_}, {DNNL_ARG_DIFF_DST, y_}, {DNNL_ARG_DIFF_WEIGHTS, slice_gradient_}};
+    arguments.insert({DNNL_ARG_SCRATCHPAD, weights_scratchpad_});
     if (geometry_.has_bias) arguments.insert({DNNL_ARG_DIFF_BIAS, slice_bias_gradient_});
     backward_weights_.execute(cpu_stream(), arguments);
     add(slice_gradient_, sum_);
@@ -145,15 +158,17 @@ class Convolution::Direct : public Convolution::Method {
     const dnnl::convolution_backward_data::primitive_desc data_desc(
         {dnnl::algorithm::convolution_direct, x_desc_, any_weights_, y_desc_, strides_, dilations_, pad_before_,
          pad_after_},
-        cpu_engine(), forward_desc_);
+        caller_has_scratchpad(), cpu_engine(), forward_desc_);
     backward_data_ = dnnl::convolution_backward_data(data_desc);
+    data_scratchpad_ = memory(data_desc.scratchpad_desc(), cpu_engine());
     gradient_weights_ = std::make_unique<ReorderedWeights>(keras_weights(geometry_), data_desc.weights_desc());
 
     const dnnl::convolution_backward_weights::primitive_desc weights_desc(
         {dnnl::algorithm::convolution_direct, x_desc_, any_weights_, bias_desc_, y_desc_, strides_, dilations_,
          pad_before_, pad_after_},
-        cpu_engine(), forward_desc_);
+        caller_has_scratchpad(), cpu_engine(), forward_desc_);
     backward_weights_ = dnnl::convolution_backward_weights(weights_desc);
+    weights_scratchpad_ = memory(weights_desc.scratchpad_desc(), cpu_engine());
     const memory::desc own_layout = weights_desc.diff_weights_desc();
     slice_gradient_ = memory(own_layout, cpu_engine());
     sum_.assign(own_layout.get_size() / sizeof(float), 0.0f);
@@ -171,7 +186,7 @@ class Convolution::Direct : public Convolution::Method {
   dnnl::convolution_forward::primitive_desc forward_desc_;
   dnnl::convolution_forward forward_;
   ReorderedWeights weights_;
-  memory x_, y_, bias_;
+  memory x_, y_, bias_, forward_scratchpad_, data_scratchpad_, weights_scratchpad_;
 
   dnnl::convolution_backward_data backward_data_;
   std::unique_ptr<ReorderedWeights> gradient_weights_;

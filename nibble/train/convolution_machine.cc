@@ -1,8 +1,8 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cassert>
 
+#include "nibble/core/error.h"
 #include "nibble/train/fused_ops.h"
 
 namespace nibble::train {
@@ -46,7 +46,10 @@ void ConvolutionMachine::ensure(Workspace& workspace, int64_t samples, bool need
   auto& entries = workspace.entries_;
   for (auto entry = entries.begin(); entry != entries.end(); ++entry) {
     if (entry->samples != samples) continue;
-    if (entry->needs_gradient || !needs_gradient) return;
+    if (entry->needs_gradient || !needs_gradient) {
+      std::rotate(entry, entry + 1, entries.end());  // the least recently used goes first
+      return;
+    }
     entries.erase(entry);
     break;
   }
@@ -87,8 +90,7 @@ Convolution& ConvolutionMachine::Workspace::for_samples(int64_t samples) const {
   for (const Entry& entry : entries_) {
     if (entry.samples == samples) return *entry.convolution;
   }
-  assert(false && "prepare() makes every size of the batch ready");
-  return *entries_.front().convolution;
+  throw InvalidArgument("[convolution] a slice of {} samples was not prepared.", samples);
 }
 
 float* ConvolutionMachine::Workspace::scratch(int which, int64_t elements) {

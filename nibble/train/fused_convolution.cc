@@ -67,6 +67,7 @@ struct FusedConvolutionNode : torch::autograd::Node {
   std::shared_ptr<Junction> reads_from;  // the producer of x finishes our prologue
   std::shared_ptr<Junction> read_by;     // we finish our reader's prologue
   bool x_needs_gradient = false, weights_need_gradient = false, has_bias = false;
+  bool prologue_needs_gradient = false;  // its multiplier or offset
 
   torch::autograd::variable_list apply(torch::autograd::variable_list&& upstream) override;
 
@@ -152,14 +153,15 @@ torch::autograd::variable_list FusedConvolutionNode::apply(torch::autograd::vari
   const int64_t batch = x.size(0);
   const at::Tensor upstream = upstream_list[0].defined() ? upstream_list[0].contiguous() : at::zeros_like(y);
   const MomentsGradient moments(upstream_list, g.out_channels);
-  at::Tensor dx = x_needs_gradient ? at::empty_like(x) : at::Tensor();
-  const bool sums = prologue != nullptr && x_needs_gradient;
+  const bool needs_dx = x_needs_gradient || prologue_needs_gradient;
+  const bool sums = prologue_needs_gradient;
+  at::Tensor dx = needs_dx ? at::empty_like(x) : at::Tensor();
   at::Tensor sum_h = sums ? at::zeros({g.in_channels}, at::kDouble) : at::Tensor();
   at::Tensor sum_hx = sums ? at::zeros({g.in_channels}, at::kDouble) : at::Tensor();
   const int threads = thread_count();
   ThreadSums thread_sums(threads, g.in_channels);
   machine->prepare(threads, batch, true, [&](Convolution& convolution) {
-    if (x_needs_gradient) convolution.set_weights_for_gradient(floats(weights));
+    if (needs_dx) convolution.set_weights_for_gradient(floats(weights));
   });
   machine->for_each_slice(threads, batch, [&](int thread, Workspace& workspace, int64_t first, int64_t samples) {
     Convolution& convolution = workspace.for_samples(samples);
@@ -168,7 +170,7 @@ torch::autograd::variable_list FusedConvolutionNode::apply(torch::autograd::vari
     if (weights_need_gradient) {
       convolution.accumulate_gradient_weights(activated_input(workspace, first, samples), gradient);
     }
-    if (!x_needs_gradient) return;
+    if (!needs_dx) return;
     float* dx_slice = floats(dx) + first * g.in_elements();
     convolution.gradient_input(gradient, dx_slice);
     if (sums) {
@@ -179,7 +181,8 @@ torch::autograd::variable_list FusedConvolutionNode::apply(torch::autograd::vari
   if (sums) thread_sums.add_to(doubles(sum_h), doubles(sum_hx));
   at::Tensor dweights, dbias;
   if (weights_need_gradient) std::tie(dweights, dbias) = take_weight_gradients();
-  if (sums && reads_from == nullptr) {
+  if (!x_needs_gradient) return {at::Tensor(), dweights, dbias, sum_hx, sum_h};
+  if (prologue != nullptr && reads_from == nullptr) {
     const std::vector<float> zeros(static_cast<size_t>(g.in_channels), 0.0f);
     prologue->gradient(floats(dx), floats(x), mask->data(), floats(dx), 0, batch, zeros.data(), zeros.data());
   }
@@ -259,6 +262,8 @@ Flow fused_convolution(ConvolutionMachine& machine, const Flow& x, const Prologu
 
   node->y = result.value.detach();
   node->x_needs_gradient = input.requires_grad();
+  node->prologue_needs_gradient =
+      prologue != nullptr && (prologue->multiplier.requires_grad() || prologue->offset.requires_grad());
   node->weights_need_gradient = weights.requires_grad() || (bias.defined() && bias.requires_grad());
   if (gradient_is_pending) {
     result.junction = std::make_shared<Junction>();

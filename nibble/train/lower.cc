@@ -54,6 +54,14 @@ Activation relu_of(const Layer& layer) {
   return activation;
 }
 
+// Batch norm and softmax work on the channels.
+void require_last_axis(const Layer& layer, int rank) {
+  const int64_t axis = layer.has("axis") ? layer.get_int("axis") : -1;  // counted with the batch axis
+  if (axis != -1 && axis != rank) {
+    throw Unsupported("[train] layer '{}': axis {} cannot be trained; the last axis, -1, can.", layer.name, axis);
+  }
+}
+
 class Lowering {
  public:
   explicit Lowering(const graph::Model& model) : model_(model), shapes_(graph::infer_shapes(model)) {}
@@ -177,6 +185,14 @@ void Lowering::add_layer(const Layer& layer) {
     l.push_plain(x, StepKind::kDense);
     l.push_fused_activation(x);
   };
+  const Add batch_norm = [](Lowering& l, const Layer& x) {
+    require_last_axis(x, l.input_shape(x).rank());
+    l.push_plain(x, StepKind::kBatchNorm);
+  };
+  const Add softmax = [](Lowering& l, const Layer& x) {
+    require_last_axis(x, l.input_shape(x).rank());
+    l.push_activation(x, plain_function("softmax"));
+  };
   const Add activation = [](Lowering& l, const Layer& x) { l.push_activation(x, activation_of(x, "activation")); };
   const Add dropout = [](Lowering& l, const Layer& x) {
     Step step = l.new_step(x, StepKind::kDropout);
@@ -191,13 +207,13 @@ void Lowering::add_layer(const Layer& layer) {
       {"QDepthwiseConv2D", depthwise},
       {"Dense", dense},
       {"QDense", dense},
-      {"BatchNormalization", plain(StepKind::kBatchNorm)},
-      {"QBatchNormalization", plain(StepKind::kBatchNorm)},
+      {"BatchNormalization", batch_norm},
+      {"QBatchNormalization", batch_norm},
       {"Activation", activation},
       {"QActivation", activation},
       {"ReLU", [](Lowering& l, const Layer& x) { l.push_activation(x, relu_of(x)); }},
       {"LeakyReLU", [](Lowering& l, const Layer& x) { l.push_activation(x, relu_of(x)); }},
-      {"Softmax", [](Lowering& l, const Layer& x) { l.push_activation(x, plain_function("softmax")); }},
+      {"Softmax", softmax},
       {"Dropout", dropout},
       {"MaxPooling2D", [](Lowering& l, const Layer& x) { l.add_pool(x, StepKind::kMaxPool); }},
       {"AveragePooling2D", [](Lowering& l, const Layer& x) { l.add_pool(x, StepKind::kAveragePool); }},

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
 
 #include "nibble/core/error.h"
 #include "nibble/train/layer_runtime.h"
@@ -33,13 +35,25 @@ quant::QuantizerPtr quantizer_of(const graph::Layer& layer, const std::string& a
   return layer.attributes.contains(attribute) ? graph::effective_quantizer(layer, attribute) : nullptr;
 }
 
+// The bound of QKeras' Clip constraint, or nothing for any other constraint.
+std::optional<float> clip_bound(const graph::Attribute& constraint) {
+  const auto* object = std::get_if<graph::OpaqueJson>(&constraint);
+  const nlohmann::json parsed =
+      object == nullptr ? nlohmann::json() : nlohmann::json::parse(object->text, nullptr, /*allow_exceptions=*/false);
+  if (!parsed.is_object() || parsed.value("class_name", "") != "Clip") return std::nullopt;
+  const auto config = parsed.find("config");
+  const bool has_bound = config != parsed.end() && config->is_object() && config->contains("max_value") &&
+                         (*config)["max_value"].is_number();
+  return has_bound ? (*config)["max_value"].get<float>() : 1.0f;
+}
+
 // QKeras clips a quantized weight without a constraint of its own to +-max(1, quantizer.max()):
 // spec/qkeras.md section 4.
-float automatic_clip(const graph::Layer& layer, const std::string& weight, const quant::QuantizerPtr& quantizer) {
-  if (quantizer == nullptr || is_statistic(weight)) return 0.0f;
+float clip_of(const graph::Layer& layer, const std::string& weight, const quant::QuantizerPtr& quantizer) {
+  if (is_statistic(weight)) return 0.0f;
   const std::string name = weight == "depthwise_kernel" ? "depthwise_constraint" : weight + "_constraint";
-  if (layer.has(name)) return 0.0f;
-  return static_cast<float>(std::max(1.0, quantizer->max()));
+  if (layer.has(name)) return clip_bound(layer.attributes.at(name)).value_or(0.0f);
+  return quantizer == nullptr ? 0.0f : static_cast<float>(std::max(1.0, quantizer->max()));
 }
 
 }  // namespace
@@ -73,7 +87,7 @@ void Network::make_parameters() {
                           to_torch(layer.weights[w].value), 0.0f};
       parameter.value.set_requires_grad(parameter.trainable);
       const auto quantizer = quantizer_of(layer, quantizer_attribute(name));
-      parameter.clip = automatic_clip(layer, name, quantizer);
+      parameter.clip = clip_of(layer, name, quantizer);
       layers_[l].add_weight(name, parameter.value, quantizer);
       parameters_.push_back(std::move(parameter));
     }
@@ -134,7 +148,9 @@ BatchStatistics Network::Run::batch_norm_statistics(int index, const Flow& x) {
   LayerRuntime& runtime = layer(index);
   LayerWeight& mean = *runtime.find("moving_mean");
   LayerWeight& variance = *runtime.find("moving_variance");
-  if (pass == Pass::kInference) return {mean.value.to(at::kDouble), variance.value.to(at::kDouble)};
+  // A frozen batch norm runs in the inference phase, as Keras' does.
+  const bool is_frozen = !network.model_.layers[static_cast<size_t>(index)].trainable;
+  if (pass == Pass::kInference || is_frozen) return {mean.value.to(at::kDouble), variance.value.to(at::kDouble)};
 
   const double count = static_cast<double>(x.value.numel()) / static_cast<double>(x.value.size(-1));
   ChannelSums sums{x.sum, x.sum_of_squares};
@@ -252,6 +268,21 @@ at::Tensor Network::forward(const at::Tensor& x, Pass pass, uint32_t step, bool 
     }
   }
   return run.flows[last].value;
+}
+
+void Network::require_trainable() const {
+  for (const graph::Layer& layer : model_.layers) {
+    for (const auto& [name, value] : layer.attributes) {
+      const bool is_given = !std::holds_alternative<graph::None>(value);
+      const bool is_constraint = name.ends_with("_constraint") && !clip_bound(value);
+      if (is_given && (is_constraint || name.ends_with("_regularizer"))) {
+        throw Unsupported(
+            "[train] layer '{}' has a {}, which training does not apply. Remove it from the model, or use a Clip "
+            "constraint.",
+            layer.name, name);
+      }
+    }
+  }
 }
 
 void Network::begin_reestimation() { collected_.clear(); }

@@ -28,7 +28,7 @@ struct Parameter {
   int weight = 0;  // index in the layer
   bool trainable = true;
   at::Tensor value;
-  float clip = 0.0f;  // > 0: kept within [-clip, clip] after each update (QKeras' automatic constraint)
+  float clip = 0.0f;  // > 0: kept within [-clip, clip] after each update (QKeras' Clip constraint)
 };
 
 struct LayerRuntime;         // layer_runtime.h
@@ -45,6 +45,10 @@ class Network {
   // With `logits` a final softmax is left out: has_softmax() says whether there is one.
   at::Tensor forward(const at::Tensor& x, Pass pass, uint32_t step, bool logits);
   bool has_softmax() const;
+
+  // Constraints and regularizers that an update would have to obey and does not.
+  //   throws  Unsupported naming layer and attribute
+  void require_trainable() const;
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   Shape input_shape() const;

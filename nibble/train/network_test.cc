@@ -104,6 +104,26 @@ std::vector<NetworkCase> cases() {
              .build();
        },
        37},
+      {"BatchNormOnTheInput",
+       [] {
+         return Chain({6, 6, 3})
+             .add("BatchNormalization", "b0")
+             .add("Activation", "a0", {{"activation", text("relu")}})
+             .add("Conv2D", "c0", convolution(4, 3, 1))
+             .add("Flatten", "f")
+             .build();
+       },
+       21},
+      {"GroupedConvolutions",
+       [] {
+         return Chain({8, 8, 6})
+             .add("Conv2D", "c0", convolution(6, 3, 1, false, {{"groups", int64_t{2}}}))
+             .add("BatchNormalization", "b0")
+             .add("Conv2D", "c1", convolution(5, 3, 2, true))
+             .add("Flatten", "f")
+             .build();
+       },
+       40},
       {"QuantizedChain",
        [] {
          return Chain({12, 12, 1})
@@ -200,6 +220,25 @@ TEST_P(FusedEqualsPlain, ValuesAndGradients) {
 
 INSTANTIATE_TEST_SUITE_P(Networks, FusedEqualsPlain, testing::ValuesIn(cases()),
                          [](const auto& row) { return row.param.name; });
+
+TEST(Network, EverySizeOfBatchGivesTheValuesOfThePlainPath) {
+  const graph::Model model = cases()[0].build();
+  Network fused(model, true, 5), plain(model, false, 5);
+  const at::NoGradGuard no_gradient;
+  for (int64_t batch = 1; batch < 2000; batch += 97) {
+    const at::Tensor x = test_input(model, batch);
+    expect_close(fused.forward(x, Pass::kInference, 0, false), plain.forward(x, Pass::kInference, 0, false), 2e-5,
+                 std::to_string(batch));
+  }
+}
+
+TEST(Network, FrozenBatchNormKeepsItsStatistics) {
+  graph::Model model = cases()[2].build();
+  model.layer("b0").trainable = false;
+  Network network(model, true, 5);
+  network.forward(test_input(model, 20), Pass::kTraining, 1, false);
+  EXPECT_EQ(network.model().layer("b0"), model.layer("b0"));
+}
 
 TEST(Fusion, TutorialBlockIsOneStepAConvolution) {
   const graph::Model model = cases()[2].build();

@@ -26,9 +26,14 @@ graph::Model with_weights(graph::Model model, uint64_t seed) {
 std::span<float> values_of(const at::Tensor& t) { return {t.data_ptr<float>(), static_cast<size_t>(t.numel())}; }
 
 double scheduled_rate(const CompileOptions& compiled, const FitOptions& options, int64_t step, int64_t total_steps) {
+  if (options.learning_rate) return options.learning_rate(step, total_steps);
   if (options.schedule == ScheduleKind::kConstant) return compiled.learning_rate;
   const double progress = static_cast<double>(step) / static_cast<double>(std::max<int64_t>(1, total_steps));
   return compiled.learning_rate * 0.5 * (1.0 + std::cos(std::numbers::pi * std::min(1.0, progress)));
+}
+
+void check_batch_size(int64_t batch_size) {
+  if (batch_size < 1) throw InvalidArgument("[train] batch_size is {}; it must be at least 1.", batch_size);
 }
 
 void check_options(const FitOptions& options, const data::Dataset& dataset) {
@@ -36,6 +41,20 @@ void check_options(const FitOptions& options, const data::Dataset& dataset) {
   if (options.batch_size < 1)
     throw InvalidArgument("[fit] batch_size is {}; it must be at least 1.", options.batch_size);
   if (dataset.train.count() == 0) throw InvalidArgument("[fit] data set '{}' has no training samples.", dataset.name);
+}
+
+// What the network sees of a data set: tells one preprocessing or selection from another.
+uint32_t digest(const data::Samples& samples) {
+  constexpr int64_t kLooks = 64;
+  const int64_t count = std::min(samples.count(), kLooks);
+  std::vector<int64_t> indices;
+  for (int64_t i = 0; i < count; ++i) indices.push_back(i * samples.count() / count);
+  std::vector<float> values(static_cast<size_t>(count * samples.shape().elements()));
+  samples.gather(indices, values);
+  const auto sum =
+      crc32(0, reinterpret_cast<const Bytef*>(values.data()), static_cast<uInt>(values.size() * sizeof(float)));
+  return static_cast<uint32_t>(crc32(sum, reinterpret_cast<const Bytef*>(samples.labels().data()),
+                                     static_cast<uInt>(samples.labels().size_bytes())));
 }
 
 }  // namespace
@@ -74,15 +93,16 @@ struct Trainer::Impl {
 
 void Trainer::Impl::check_data(const data::Samples& samples) const {
   const Shape expected = network.input_shape();
-  if (samples.shape() != expected && samples.shape().elements() != expected.elements()) {
+  const bool is_flat = samples.shape().rank() == 1 || expected.rank() == 1;
+  const bool fits = samples.shape() == expected || (is_flat && samples.shape().elements() == expected.elements());
+  if (!fits) {
     throw InvalidArgument("[train] model '{}' takes samples of shape {}, but the data have {}.",
                           network.structure().name, expected.str(), samples.shape().str());
   }
   const Shape output = network.output_shape();
   if (output.rank() != 1) {
     throw InvalidArgument(
-        "[train] model '{}' gives {}; a classifier gives one value per class. End it with Flatten or "
-        "Dense.",
+        "[train] model '{}' gives {}; a classifier gives one value per class. End it with Flatten or Dense.",
         network.structure().name, output.str());
   }
   for (const int32_t label : samples.labels()) {
@@ -153,6 +173,7 @@ void Trainer::Impl::reestimate(const data::Samples& samples, int64_t batch_size)
 }
 
 Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_size) {
+  check_batch_size(batch_size);
   check_data(samples);
   const at::NoGradGuard no_gradient;
   double loss = 0;
@@ -196,6 +217,7 @@ std::string Trainer::Impl::fingerprint(const data::Dataset& dataset, const FitOp
 
 Trainer::Trainer(graph::Model model, const CompileOptions& options) {
   install_caching_allocator();
+  empty_cache();  // the sizes of an earlier network are of no use to this one
   at::set_num_threads(std::max(1, options.threads));
   impl_ = std::make_unique<Impl>(std::move(model), options);
 }
@@ -218,9 +240,9 @@ class Fit {
     if (options_.resume && !options_.checkpoint.empty() && std::filesystem::exists(options_.checkpoint)) {
       state = load_checkpoint(options_.checkpoint, fingerprint);
       trainer_.set_weights(state.weights);
-      for (size_t i = 0; i < options_.callbacks.size() && i < state.callbacks.size(); ++i) {
-        options_.callbacks[i]->restore(state.callbacks[i]);
-      }
+      restore_callbacks(state.callbacks);
+      // More epochs are asked for than when a callback ended the training: it goes on.
+      if (options_.epochs > state.epochs_asked) state.finished = false;
     }
     return state;
   }
@@ -237,12 +259,26 @@ class Fit {
     state.steps_done = step;
     state.weights = trainer_.weights();
     state.optimizer = optimizer.state();
-    state.callbacks = nlohmann::json::array();
-    for (const Callback* callback : options_.callbacks) state.callbacks.push_back(callback->state());
+    state.epochs_asked = options_.epochs;
+    state.callbacks = nlohmann::json::object();
+    for (const Callback* callback : options_.callbacks) state.callbacks[callback->name()] = callback->state();
     save_checkpoint(state, options_.checkpoint);
   }
 
  private:
+  void restore_callbacks(const nlohmann::json& states) {
+    for (Callback* callback : options_.callbacks) {
+      const auto found = states.find(callback->name());
+      if (found == states.end() || found->is_null()) continue;
+      try {
+        callback->restore(*found);
+      } catch (const nlohmann::json::exception& error) {
+        throw CorruptFile("[checkpoint] {} holds no state of the callback {}: {}.", options_.checkpoint.string(),
+                          callback->name(), error.what());
+      }
+    }
+  }
+
   Trainer& trainer_;
   const FitOptions& options_;
 };
@@ -254,13 +290,14 @@ bool Trainer::Impl::train_epoch(const data::Samples& samples, const FitOptions& 
                                 EpochLog& log) {
   const auto order = data::shuffled_indices(samples.count(), options.seed, log.epoch - 1);
   const int64_t total_steps = steps_per_epoch * fit.epochs;
-  log.learning_rate = scheduled_rate(options, fit, step, total_steps);
+  const int64_t first_step = steps_per_epoch * (log.epoch - 1);
+  log.learning_rate = scheduled_rate(options, fit, first_step, total_steps);
   int64_t seen = 0, correct = 0;
   double loss_sum = 0;
   for (int64_t s = 0; s < steps_per_epoch; ++s) {
     const int64_t first = s * fit.batch_size, size = std::min(fit.batch_size, samples.count() - first);
     const std::span<const int64_t> batch(order.data() + first, static_cast<size_t>(size));
-    const double rate = scheduled_rate(options, fit, step, total_steps);
+    const double rate = scheduled_rate(options, fit, first_step + s, total_steps);
     const StepResult result = train_step(samples, batch, rate);
     if (!std::isfinite(result.loss)) {
       throw NonFiniteLoss(fmt::format(
@@ -280,8 +317,10 @@ bool Trainer::Impl::train_epoch(const data::Samples& samples, const FitOptions& 
 
 History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
   check_options(options, dataset);
+  impl_->network.require_trainable();
   impl_->check_data(dataset.train);
   const bool validates = options.validate && dataset.test.count() > 0;
+  if (validates) impl_->check_data(dataset.test);
   const int64_t whole_batches = dataset.train.count() / options.batch_size;
   const bool has_remainder = dataset.train.count() % options.batch_size != 0;
   const int64_t steps_per_epoch =
@@ -304,6 +343,12 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
     impl_->reestimate(dataset.train, options.batch_size);
     if (validates) {
       const Evaluation evaluation = impl_->evaluate(dataset.test, 1024);
+      if (!std::isfinite(evaluation.loss)) {
+        throw NonFiniteLoss(
+            fmt::format("[fit] the validation loss became {} after epoch {}. Try a smaller learning "
+                        "rate (it is {}) or wider quantizers.",
+                        evaluation.loss, log.epoch, log.learning_rate));
+      }
       log.val_loss = evaluation.loss;
       log.val_accuracy = evaluation.accuracy;
     }
@@ -322,8 +367,12 @@ Evaluation Trainer::evaluate(const data::Samples& samples, int64_t batch_size) {
 }
 
 Tensor Trainer::predict(const Tensor& x, int64_t batch_size) {
+  check_batch_size(batch_size);
   const Shape sample = impl_->network.input_shape(), output = impl_->network.output_shape();
-  if (x.shape().rank() < 1 || x.size() != x.shape()[0] * sample.elements()) {
+  std::vector<int64_t> expected = {x.shape().rank() > 0 ? x.shape()[0] : 0};
+  const Shape flat{expected[0], sample.elements()};
+  expected.insert(expected.end(), sample.begin(), sample.end());
+  if (x.shape() != Shape(expected) && x.shape() != flat) {
     throw InvalidArgument("[predict] model '{}' takes samples of shape {}, but x has shape {}.",
                           impl_->network.structure().name, sample.str(), x.shape().str());
   }

@@ -1,5 +1,8 @@
 // nibble/train/trainer.h
 // Trains a graph::Model on a data set. Torch stays behind this header.
+//
+// The loss is categorical cross-entropy. Labels are class numbers, so Keras' categorical (one-hot) and sparse forms
+// are the same here.
 #pragma once
 
 #include <atomic>
@@ -18,7 +21,6 @@
 namespace nibble::train {
 
 enum class OptimizerKind { kAdam, kSgd };
-enum class LossKind { kCategoricalCrossentropy, kSparseCategoricalCrossentropy };
 enum class ScheduleKind { kConstant, kCosine };
 // kReestimated: before each evaluation the batch-norm statistics are measured anew on some
 // training batches, in the inference phase (default). kMoving: Keras' moving averages.
@@ -30,7 +32,6 @@ struct CompileOptions {
   double momentum = 0.0;                                // SGD
   bool nesterov = false;                                // SGD
   double beta_1 = 0.9, beta_2 = 0.999, epsilon = 1e-7;  // Adam, Keras' defaults
-  LossKind loss = LossKind::kCategoricalCrossentropy;
   BatchNormStatistics batch_norm_statistics = BatchNormStatistics::kReestimated;
   int reestimation_batches = 8;  // training batches (at the training batch size) per re-estimation
   uint64_t seed = 0;
@@ -58,6 +59,8 @@ class Callback {
   // Returns true to stop after this epoch.
   virtual bool on_epoch_end(const EpochLog& log, class Trainer& trainer) { return false; }
   virtual void on_train_end() {}
+  // Tells callbacks apart in a checkpoint; two of one name must not be given to one fit().
+  virtual std::string name() const { return "callback"; }
   // Kept in the checkpoint and given back when the training is resumed. Default: nothing.
   virtual nlohmann::json state() const;
   virtual void restore(const nlohmann::json& state);
@@ -67,7 +70,9 @@ struct FitOptions {
   int epochs = 10;
   int64_t batch_size = 32;
   ScheduleKind schedule = ScheduleKind::kConstant;  // kCosine: to 0 at the last epoch
-  std::vector<Callback*> callbacks;                 // not owned; called in order
+  // If given, the learning rate of each step instead of `schedule`: step counts from 0 over the whole training.
+  std::function<double(int64_t step, int64_t total_steps)> learning_rate = {};
+  std::vector<Callback*> callbacks;  // not owned; called in order
   // An epoch is floor(samples / batch_size) steps, as the tutorial's 29: the last, smaller batch of each shuffle is
   // left out, since its noisier step would be the one just before the evaluation. True: it is a step, as in Keras.
   bool keep_remainder = false;

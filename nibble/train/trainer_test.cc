@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/atomic_file.h"
+#include "nibble/formats/keras/keras_file.h"
 #include "nibble/graph/builder.h"
 #include "nibble/train/callbacks.h"
 #include "nibble/train/checkpoint.h"
@@ -193,6 +194,39 @@ TEST(Trainer, NonFiniteLossSaysWhere) {
   }
 }
 
+TEST(Trainer, NonFiniteValidationLossIsAnErrorToo) {
+  CompileOptions wild = options();
+  wild.learning_rate = 3e38;
+  Trainer trainer(small_network(), wild);
+  FitOptions one_step = epochs(1);
+  one_step.batch_size = 600;
+  EXPECT_THROW(trainer.fit(stripes_data(), one_step), NonFiniteLoss);
+}
+
+TEST(Trainer, SecondFitStartsItsCosineAnew) {
+  FitOptions fit = epochs(2);
+  fit.schedule = ScheduleKind::kCosine;
+  Trainer trainer(small_network(), options());
+  EXPECT_EQ(trainer.fit(stripes_data(), fit)[0].learning_rate, trainer.fit(stripes_data(), fit)[0].learning_rate);
+}
+
+TEST(Trainer, LearningRateMayBeAFunctionOfTheStep) {
+  FitOptions fit = epochs(3);
+  fit.learning_rate = [](int64_t step, int64_t total) {
+    return 0.02 * (1.0 - static_cast<double>(step) / static_cast<double>(total));
+  };
+  const History history = Trainer(small_network(), options()).fit(stripes_data(), fit);
+  EXPECT_DOUBLE_EQ(history[0].learning_rate, 0.02);
+  EXPECT_NEAR(history[2].learning_rate, 0.02 / 3, 1e-12);
+}
+
+TEST(Trainer, RegularizersThatAreNotAppliedAreRefused) {
+  graph::Model model = small_network();
+  model.layers[1].attributes["kernel_regularizer"] = graph::OpaqueJson{R"({"class_name": "L2"})"};
+  Trainer trainer(model, options());
+  EXPECT_THROW(trainer.fit(stripes_data(), epochs(1)), Unsupported);
+}
+
 TEST(Trainer, WrongDataAreRefused) {
   data::Dataset wrong = stripes_data();
   wrong.train = data::Samples(Shape{4, 4, 1}, std::vector<float>(16), {0});
@@ -201,6 +235,7 @@ TEST(Trainer, WrongDataAreRefused) {
   wrong.train = data::Samples(Shape{8, 8, 1}, std::vector<float>(64), {7});
   EXPECT_THROW(trainer.fit(wrong, epochs(1)), InvalidArgument);
   EXPECT_THROW(trainer.fit(stripes_data(), epochs(0)), InvalidArgument);
+  EXPECT_THROW(trainer.evaluate(stripes(10, 1), 0), InvalidArgument);
 }
 
 TEST(Trainer, PredictionsAreProbabilities) {
@@ -220,6 +255,33 @@ TEST(Callbacks, EarlyStoppingRestoresTheBestWeights) {
   fit.callbacks = {stopping.get()};
   Trainer trainer(small_network(), still);
   EXPECT_EQ(trainer.fit(stripes_data(), fit).size(), 3u);
+}
+
+TEST(Callbacks, StatesFindTheirCallbacksByName) {
+  const auto directory = testing::scratch_dir("by_name");
+  FitOptions fit = epochs(2);
+  fit.checkpoint = directory / "checkpoint";
+  auto stopping = early_stopping({.monitor = Monitor::kLoss, .patience = 9});
+  fit.callbacks = {stopping.get()};
+  Trainer(small_network(), options()).fit(stripes_data(), fit);
+
+  auto logger = csv_logger(directory / "log.csv");
+  auto again = early_stopping({.monitor = Monitor::kLoss, .patience = 9});
+  fit.callbacks = {logger.get(), again.get()};
+  fit.epochs = 3;
+  fit.resume = true;
+  EXPECT_EQ(Trainer(small_network(), options()).fit(stripes_data(), fit).size(), 3u);
+}
+
+TEST(Callbacks, ModelCheckpointKeepsTheBestEpoch) {
+  const auto path = testing::scratch_dir("best") / "best.keras";
+  auto keeper = model_checkpoint({.path = path, .monitor = Monitor::kValAccuracy, .save_best_only = true});
+  FitOptions fit = epochs(5);
+  fit.callbacks = {keeper.get()};
+  const History history = Trainer(small_network(), options()).fit(stripes_data(), fit);
+  double best = 0;
+  for (const EpochLog& log : history) best = std::max(best, *log.val_accuracy);
+  EXPECT_EQ(Trainer(formats::keras::load_model(path), options()).evaluate(stripes(200, 2)).accuracy, best);
 }
 
 TEST(Callbacks, CsvLoggerWritesALineAnEpoch) {
