@@ -315,6 +315,7 @@ void check_clip_row(const json& row, const std::string& where) {
 
 TEST(QuantizersGolden, EveryRowAgreesOrIsAListedDifference) {
   Report report;
+  if (testing::golden_files("quantizers").empty()) GTEST_SKIP() << "no rows in " << testing::golden_dir();
   for (const std::string& file : testing::golden_files("quantizers")) {
     const json rows = testing::golden_json("quantizers/" + file);
     for (const json& row : rows.at("cases")) {

@@ -46,7 +46,11 @@ class ScratchRoot {
 
 fs::path golden_dir() {
   const char* given = std::getenv("NIBBLE_GOLDEN_DIR");
-  if (given != nullptr && *given != '\0') return given;
+  if (given != nullptr && *given != '\0') {
+    // A typing error must not pass for a set of rows that all fit.
+    if (!fs::is_directory(given)) throw std::runtime_error(std::string("NIBBLE_GOLDEN_DIR is no folder: ") + given);
+    return given;
+  }
   return fs::path(NIBBLE_SOURCE_DIR) / "tests" / "golden";
 }
 
