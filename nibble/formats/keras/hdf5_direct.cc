@@ -6,8 +6,6 @@
 namespace nibble::formats::keras {
 namespace {
 
-// Deflate cannot expand more than 1032 times.
-constexpr uint64_t kLargestExpansion = 1100;
 constexpr uint64_t kLargestChunk = uint64_t{1} << 30;
 constexpr int kLargestRank = 32;
 
@@ -95,10 +93,18 @@ std::vector<std::string> Hdf5Direct::read_variable(hid_t attribute, hid_t space,
   const Handle stored(H5Aget_type(attribute), H5Tclose);
   H5Tset_cset(memory, H5Tget_cset(stored));
   const bool read = H5Aread(attribute, memory, pointers.data()) >= 0;
+  // Many texts may be one place of the file: only the process's limit bounds what H5Aread takes, and this what goes on.
+  uint64_t length = 0;
+  for (const char* text : pointers) length += text ? std::strlen(text) + 1 : 1;
   std::vector<std::string> result;
-  for (const char* text : pointers) result.emplace_back(text ? text : "");
+  if (read && length <= bytes_.size()) {
+    for (const char* text : pointers) result.emplace_back(text ? text : "");
+  }
   H5Dvlen_reclaim(memory, space, H5P_DEFAULT, pointers.data());
   if (!read) corrupt("attribute '{}' cannot be read.", label);
+  if (length > bytes_.size()) {
+    corrupt("attribute '{}' claims texts of {} bytes in a file of {} bytes.", label, length, bytes_.size());
+  }
   return result;
 }
 
@@ -116,11 +122,18 @@ std::optional<std::vector<std::string>> Hdf5Direct::texts(const std::string& gro
   if (!handle.valid()) return std::nullopt;
   if (H5Aexists(handle, attribute.c_str()) > 0) return read_texts(handle, attribute);
   std::vector<std::string> all;
+  uint64_t length = 0;
   int part = 0;
   for (;; ++part) {
     const std::string name = fmt::format("{}{}", attribute, part);
     if (H5Aexists(handle, name.c_str()) <= 0) break;
-    for (std::string& text : read_texts(handle, name)) all.push_back(std::move(text));
+    for (std::string& text : read_texts(handle, name)) {
+      length += text.size() + 1;
+      all.push_back(std::move(text));
+    }
+    if (length > bytes_.size()) {
+      corrupt("the parts of attribute '{}' claim more texts than a file of {} bytes holds.", attribute, bytes_.size());
+    }
   }
   return part == 0 ? std::nullopt : std::optional(std::move(all));
 }

@@ -4,6 +4,7 @@
 
 #include <hdf5.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,7 +15,11 @@
 
 namespace nibble::formats::keras {
 
-// The functions are those of Hdf5Reader. The caller holds an Hdf5Session.
+// Deflate cannot expand more than 1032 times.
+inline constexpr uint64_t kLargestExpansion = 1100;
+
+// The functions are those of Hdf5Reader. The texts of one answer have no more bytes than the file, ends included. The
+// caller holds an Hdf5Session.
 class Hdf5Direct {
  public:
   Hdf5Direct(const std::string& bytes, std::string name);

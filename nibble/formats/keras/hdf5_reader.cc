@@ -2,6 +2,7 @@
 //
 // A request is a letter and two texts, each with a 0 behind it (HDF5's names cannot hold one); an answer begins with
 // the letter of an Answer.
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -57,6 +58,21 @@ std::vector<std::string> split_texts(std::string_view answer) {
     answer.remove_prefix(sizeof size + texts.back().size());
   }
   return texts;
+}
+
+// What reading a file of this size may take: HDF5 keeps copies of the bytes, numbers grow on their way to float32, and
+// a small file may hold well compressed ones.
+IsolatedProcess::Limits limits_of(uint64_t file_size) {
+  return {.memory_bytes = 8 * file_size + (uint64_t{1} << 30), .cpu_s = 60 + (file_size >> 20)};
+}
+
+// The texts of a file, with the 8 bytes of each one's size, for the shortest texts; numbers have their own bound.
+uint64_t largest_texts(uint64_t file_size) { return 9 * file_size; }
+
+// No more float32 numbers than the file holds, deflated bytes at the best.
+uint64_t largest_tensor(uint64_t file_size, const Shape& expected) {
+  const auto elements = static_cast<uint64_t>(expected.elements());
+  return sizeof(float) * std::min(elements, file_size * kLargestExpansion);
 }
 
 std::string found(bool value) { return std::string(1, value ? kValue : kNothing); }
@@ -125,9 +141,13 @@ struct Hdf5Reader::Impl {
   std::string bytes, name;
   std::unique_ptr<IsolatedProcess> process;
 
-  // The answer behind its letter; nothing for kNothing.
-  std::optional<std::string> ask(Request kind, const std::string& first, const std::string& second = "") const {
-    std::optional<std::string> answer = process->call(make_request(kind, first, second));
+  // The answer behind its letter, of at most `largest` bytes; nothing for kNothing.
+  std::optional<std::string> ask(Request kind, const std::string& first, const std::string& second = "",
+                                 uint64_t largest = 0) const {
+    const std::string request = make_request(kind, first, second);
+    // An error's message repeats names, and little else.
+    const uint64_t largest_message = 4096 + name.size() + 2 * request.size();
+    std::optional<std::string> answer = process->call(request, 1 + std::max(largest, largest_message));
     if (!answer || answer->empty()) {
       throw CorruptFile("[keras] {}: it is damaged: the HDF5 library failed while reading '{}'.", name, first);
     }
@@ -154,7 +174,8 @@ Hdf5Reader::Hdf5Reader(std::string bytes, std::string name) : impl_(std::make_un
   impl_->bytes = std::move(bytes);
   impl_->name = std::move(name);
   const Hdf5Session session;  // the child starts with a library that no other thread is using
-  impl_->process = std::make_unique<IsolatedProcess>([this] { return serve_file(impl_->bytes, impl_->name); });
+  impl_->process = std::make_unique<IsolatedProcess>(limits_of(impl_->bytes.size()),
+                                                     [this] { return serve_file(impl_->bytes, impl_->name); });
   impl_->ask(kHasGroup, "/");
 }
 
@@ -164,17 +185,18 @@ bool Hdf5Reader::has_group(const std::string& path) const { return impl_->ask(kH
 bool Hdf5Reader::has_dataset(const std::string& path) const { return impl_->ask(kHasDataset, path).has_value(); }
 
 std::optional<std::string> Hdf5Reader::text(const std::string& group, const std::string& attribute) const {
-  return impl_->ask(kText, group, attribute);
+  return impl_->ask(kText, group, attribute, largest_texts(impl_->bytes.size()));
 }
 
 std::optional<std::vector<std::string>> Hdf5Reader::texts(const std::string& group,
                                                           const std::string& attribute) const {
-  const std::optional<std::string> answer = impl_->ask(kTexts, group, attribute);
+  const std::optional<std::string> answer = impl_->ask(kTexts, group, attribute, largest_texts(impl_->bytes.size()));
   return answer ? std::optional(split_texts(*answer)) : std::nullopt;
 }
 
 Tensor Hdf5Reader::tensor(const std::string& path, const Shape& expected) const {
-  const std::string numbers = impl_->ask(kTensor, path, extents_text(expected)).value_or("");
+  const uint64_t largest = largest_tensor(impl_->bytes.size(), expected);
+  const std::string numbers = impl_->ask(kTensor, path, extents_text(expected), largest).value_or("");
   Tensor result(expected);
   if (numbers.size() != result.data().size_bytes()) {
     throw CorruptFile("[keras] {}: '{}' holds {} bytes instead of {}.", impl_->name, path, numbers.size(),

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -18,16 +19,23 @@ class IsolatedProcess {
  public:
   using Serve = std::function<std::string(std::string_view request)>;
 
+  struct Limits {
+    uint64_t memory_bytes;  // address space beyond what the child has at its start; not limited in sanitizers' builds,
+                            // which reserve terabytes
+    uint64_t cpu_s;         // of its whole life
+  };
+
   // Forks. `start` runs in the child and gives what answers the requests there; it must not let exceptions out, nor
-  // take locks that another thread of the parent may hold.
+  // take locks that another thread of the parent may hold. The child ends with the thread that calls this.
   //   throws  IoError if the system gives no process
-  explicit IsolatedProcess(const std::function<Serve()>& start);
+  IsolatedProcess(const Limits& limits, const std::function<Serve()>& start);
   ~IsolatedProcess();
   IsolatedProcess(const IsolatedProcess&) = delete;
   IsolatedProcess& operator=(const IsolatedProcess&) = delete;
 
-  // The child's answer; nothing if the child died or was silent for half a minute.
-  std::optional<std::string> call(std::string_view request);
+  // The child's answer; nothing if the child died, was silent for half a minute or has more than `largest_answer` bytes
+  // to say. No child is left after that: every later call gives nothing.
+  std::optional<std::string> call(std::string_view request, uint64_t largest_answer);
 
  private:
   void end();
