@@ -183,6 +183,7 @@ TEST(Search, ATrialWhoseLossIsNaNFailsWithTheReason) {
   EXPECT_EQ(outcome.trials.size(), 2u) << "the search goes on after a failed trial";
   EXPECT_EQ(code, failed == 2 ? 1 : 0) << search.err();
   EXPECT_THAT(search.err(), HasSubstr(failed == 2 ? "no trial was completed" : ""));
+  EXPECT_THAT(search.err(), HasSubstr("2 trials of up to 1 epoch, 0 finished before; 1 worker; reference"));
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "nibble/core/error.h"
 #include "nibble/search/random_sampler.h"
 #include "nibble/search/study_lock.h"
+#include "nibble/search/worker.h"
 #include "nibble/search/worker_id.h"
 
 namespace nibble::autoq {
@@ -21,7 +22,7 @@ namespace {
 
 constexpr int kPollMs = 100;
 constexpr int kFarewellMs = 30'000;  // after the last trial; a worker has to notice that
-// Workers that end without any trial having been finished in between, before the search is given up.
+// Workers that are killed without an epoch having been reported in between, before the search is given up.
 constexpr int kMaxFruitlessDeaths = 8;
 
 // What the workers will need, tried out before any of them starts: mistakes in a run_config come out
@@ -102,14 +103,17 @@ class Launcher {
   void supervise() {
     int fruitless_deaths = 0;
     while (!storage_.is_over() && !stopped()) {
-      if (watch_.poll() > 0) fruitless_deaths = 0;
+      if (watch_.poll() > 0) {
+        fruitless_deaths = 0;
+        pool_.note_progress();
+      }
       if (options_.observer != nullptr) options_.observer->on_poll();
       if (const int ended = pool_.replace_ended(); ended > 0 && !stopped()) {
         storage_.release_dead(search::is_alive);
         fruitless_deaths += ended;
-        if (fruitless_deaths >= kMaxFruitlessDeaths) {
+        if (pool_.has_given_up() || fruitless_deaths >= kMaxFruitlessDeaths) {
           throw IoError(
-              "[autoq] the workers end before they finish a trial: {}. Finished trials are kept; go on with "
+              "[autoq] the workers end before they finish a trial: {} Finished trials are kept; go on with "
               "--resume when the cause is gone.",
               pool_.last_words());
         }
@@ -158,7 +162,7 @@ struct OpenStudy {
 
 OpenStudy start_study(const std::string& text, const fs::path& directory, const fs::path& file) {
   OpenStudy study{.text = text, .config = parse_run_config(text)};
-  if (fs::exists(file)) {
+  if (search::Storage::holds_study(file.string())) {
     throw InvalidArgument(
         "[autoq] there already is a study in '{}'. Go on with it by --resume, or choose another --output.",
         directory.string());
@@ -171,11 +175,13 @@ OpenStudy start_study(const std::string& text, const fs::path& directory, const 
 }
 
 OpenStudy resume_study(const std::string& given, const fs::path& directory, const fs::path& file) {
-  if (!fs::exists(file)) {
+  if (!search::Storage::holds_study(file.string())) {
     throw IoError("[autoq] there is no study in '{}' to go on with; leave --resume out to start one.",
                   directory.string());
   }
   OpenStudy study{.lock = std::make_unique<search::StudyLock>(directory)};
+  // Only launchers write there; trials' directories are cleared by the workers that take them over.
+  search::remove_half_written(directory / "best");
   study.storage = search::Storage::open(file.string());
   const search::StudyInfo info = study.storage->info();
   study.text = resumed_config(info, given, file);

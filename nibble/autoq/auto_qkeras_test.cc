@@ -4,15 +4,19 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <thread>
 
+#include "nibble/autoq/search_space.h"
+#include "nibble/autoq/training_runner.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/core/philox.h"
 #include "nibble/formats/keras/keras_file.h"
 #include "nibble/graph/model.h"
+#include "nibble/search/random_sampler.h"
 #include "nibble/search/storage.h"
 #include "nibble/search/worker_id.h"
 #include "support/golden.h"
@@ -116,6 +120,7 @@ const Outcome& undisturbed() {
     const SearchResult result = run_search(config_text(), {.directory = directory, .workers = 1});
     EXPECT_TRUE(result.is_over);
     EXPECT_TRUE(result.best.has_value());
+    EXPECT_FALSE(fs::exists(directory / "trials/0000/checkpoint"));
     EXPECT_EQ(read_file(result.best_model), read_file(directory / result.best->artifact));
     return outcome_of(result, directory);
   }();
@@ -195,8 +200,12 @@ TEST(AutoQKeras, AStoppedSearchIsGoneOnWith) {
   EXPECT_THROW(
       run_search(config_text(R"(, "batch_norm_statistics": "moving")"), {.directory = directory, .resume = true}),
       InvalidArgument);
+  const fs::path part = directory / "best/.model.keras.1.0.part";
+  make_directories(part.parent_path());
+  write_file(part, "of a launcher that was killed");
   const SearchResult second = run_search("", {.directory = directory, .resume = true, .workers = 2});
   EXPECT_TRUE(second.is_over);
+  EXPECT_FALSE(fs::exists(part));
   EXPECT_EQ(outcome_of(second, directory), undisturbed());
 }
 
@@ -217,22 +226,111 @@ TEST(AutoQKeras, NaNLossFailsTheTrialAndTheSearchGoesOn) {
   EXPECT_GT(failed, 0);
 }
 
-TEST(AutoQKeras, WorkersThatCannotWorkEndTheSearchWithTheirWords) {
+TEST(AutoQKeras, AnExceptionOfTheObserverPutsTheTrialBack) {
+  const fs::path directory = testing::scratch_dir("autoq_exception") / "out";
+  Recorder recorder;
+  recorder.during_epoch = [] { throw std::runtime_error("the observer's"); };
+  EXPECT_THROW(run_search(config_text(), {.directory = directory, .workers = 1, .observer = &recorder}),
+               std::runtime_error);
+  for (const search::Trial& trial : search::Storage::open(directory / "study.db").trials()) {
+    EXPECT_NE(trial.state, search::TrialState::kRunning) << trial.number;
+  }
+}
+
+TEST(AutoQKeras, AStudyWithoutTablesIsStartedNotResumed) {
+  const fs::path directory = testing::scratch_dir("autoq_empty") / "out";
+  make_directories(directory);
+  write_file(directory / "study.db", "");  // killed before there were tables
+  const std::atomic<bool> stop = true;
+  EXPECT_THROW(run_search("", {.directory = directory, .resume = true, .stop = &stop}), IoError);
+  EXPECT_FALSE(run_search(config_text(), {.directory = directory, .stop = &stop}).is_over);
+  EXPECT_FALSE(run_search("", {.directory = directory, .resume = true, .stop = &stop}).is_over);
+}
+
+// What a worker that ends at once leaves in its log, and how the search ends then.
+struct LastWords {
+  const char* line;
+  int exit_code;  // 0: ended by SIGKILL
+  int workers_started;
+  const char* words;
+};
+class BrokenWorkers : public ::testing::TestWithParam<LastWords> {};
+TEST_P(BrokenWorkers, EndTheSearchWithTheirWords) {
   const fs::path directory = testing::scratch_dir("autoq_broken") / "out";
+  int started = 0;
   const auto spawn = [&](int k, const fs::path&) {
-    write_file(directory / "logs" / fmt::format("worker-{}.log", k), "something is missing here\n");
+    ++started;
+    write_file(directory / "logs" / fmt::format("worker-{}.log", k), GetParam().line);
     const pid_t pid = fork();
-    if (pid == 0) _exit(3);
+    if (pid == 0) {
+      if (GetParam().exit_code == 0) raise(SIGKILL);
+      _exit(GetParam().exit_code);
+    }
     return pid;
   };
   try {
-    run_search(config_text(), {.directory = directory, .workers = 2, .spawn = spawn});
+    run_search(config_text(), {.directory = directory, .workers = 1, .spawn = spawn});
     ADD_FAILURE() << "no error";
   } catch (const IoError& error) {
-    for (const char* word : {"exit code 3", "something is missing here", "--resume"}) {
-      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
-    }
+    EXPECT_NE(std::string(error.what()).find(fmt::format("{} Finished trials are kept", GetParam().words)),
+              std::string::npos)
+        << error.what();
   }
+  EXPECT_EQ(started, GetParam().workers_started);
+}
+INSTANTIATE_TEST_SUITE_P(Ends, BrokenWorkers,
+                         ::testing::Values(LastWords{"something is missing here\n", 3, 2,
+                                                     "exit code 3; its last line is: something is missing here."},
+                                           LastWords{"Is the disk full?\n", 1, 2,
+                                                     "exit code 1; its last line is: Is the disk full?"},
+                                           LastWords{"", 1, 2, "exit code 1."}, LastWords{"", 0, 9, "signal 9."}));
+
+// One attempt at trial 0 without a study: what it leaves behind.
+struct Attempt {
+  explicit Attempt(const std::string& name) : directory(testing::scratch_dir(name)) {
+    const graph::Model model = load_search_model(config);
+    claim.number = 0;
+    claim.attempt = 1;
+    claim.values = *search::RandomSampler(7).propose(build_space(model, config), {});
+    runner.emplace(config, model, load_search_data(config));
+  }
+  search::TrialResult run(const std::function<bool(const search::Step&)>& report) {
+    return runner->run({.claim = claim, .directory = directory, .stop = stop, .report = report});
+  }
+  RunConfig config = parse_run_config(config_text());
+  fs::path directory;
+  std::atomic<bool> stop = false;
+  search::Storage::Claim claim;
+  std::optional<TrainingRunner> runner;
+};
+
+TEST(TrainingRunner, WritesNothingMoreOnceItsLeaseIsLost) {
+  Attempt attempt("autoq_lease");
+  EXPECT_THROW(attempt.run([](const search::Step&) { return false; }), search::LeaseLost);
+  EXPECT_TRUE(fs::is_empty(attempt.directory));
+  // Lost in epoch 2: what epoch 1 left stays as it was.
+  std::map<std::string, std::string> files;
+  EXPECT_THROW(attempt.run([&](const search::Step& step) {
+    if (step.step == 1) return true;
+    for (const char* name : {"model.keras", "checkpoint"}) files[name] = read_file(attempt.directory / name);
+    return false;
+  }),
+               search::LeaseLost);
+  ASSERT_EQ(files.size(), 2u);
+  for (const auto& [name, bytes] : files) EXPECT_TRUE(read_file(attempt.directory / name) == bytes) << name;
+}
+
+TEST(TrainingRunner, KeepsItsCheckpointUntilTheStudyHasTheResult) {
+  Attempt attempt("autoq_checkpoint");
+  const search::TrialResult result = attempt.run([](const search::Step&) { return true; });
+  EXPECT_EQ(result.temporary, std::vector<std::string>{"checkpoint"});
+  EXPECT_TRUE(fs::exists(attempt.directory / "checkpoint"));
+}
+
+TEST(TrainingRunner, AFileSystemThatRefusesIsNotTheTrialsFault) {
+  Attempt attempt("autoq_refused");
+  make_directories(attempt.directory / "checkpoint" / "in_the_way");  // cannot be removed as a file
+  EXPECT_THROW(attempt.run([](const search::Step&) { return true; }), IoError);
 }
 
 struct BadCase {

@@ -22,26 +22,28 @@ int StudyWatch::poll() {
   const std::vector<search::Trial> before = std::move(trials_);
   trials_ = storage_.trials();
   steps_seen_.resize(trials_.size(), 0);
-  int finished = 0;
+  int news = 0;
   for (size_t i = 0; i < trials_.size(); ++i) {
     const search::Trial unknown{.number = trials_[i].number};
     const search::Trial& old = i < before.size() ? before[i] : unknown;
-    if (!old.finished() && trials_[i].finished()) ++finished;
-    announce(old, trials_[i]);
+    if (!old.finished() && trials_[i].finished()) ++news;
+    news += announce(old, trials_[i]);
   }
   const search::Trial* best = search::best_trial(trials_);
   if (best != nullptr && best->number != best_) copy_best(*best);
-  return finished;
+  return news;
 }
 
-void StudyWatch::announce(const search::Trial& before, const search::Trial& now) {
+int StudyWatch::announce(const search::Trial& before, const search::Trial& now) {
   if (now.attempts > before.attempts) observer_.on_trial_start(now);
   size_t& seen = steps_seen_[static_cast<size_t>(now.number)];
+  const size_t seen_before = seen;
   if (!before.finished()) {
     const std::vector<search::Step> steps = storage_.steps(now.number);
     for (; seen < steps.size(); ++seen) observer_.on_epoch(now, steps[seen]);
   }
   if (!before.finished() && now.finished()) observer_.on_trial_finish(now, search::best_trial(trials_));
+  return static_cast<int>(seen - seen_before);
 }
 
 void StudyWatch::copy_best(const search::Trial& best) {

@@ -16,14 +16,16 @@ class StudyWatch {
   //   observer  may be null
   StudyWatch(search::Storage& storage, std::filesystem::path directory, SearchObserver* observer);
 
-  // Looks for what is new since the last call. Returns the number of trials that finished since then.
+  // Looks for what is new since the last call. Returns the number of epochs reported and of trials
+  // finished since then.
   int poll();
 
   const std::vector<search::Trial>& trials() const { return trials_; }
   std::filesystem::path best_model() const { return directory_ / "best" / "model.keras"; }
 
  private:
-  void announce(const search::Trial& before, const search::Trial& now);
+  // Returns the number of new steps.
+  int announce(const search::Trial& before, const search::Trial& now);
   void copy_best(const search::Trial& best);
 
   search::Storage& storage_;

@@ -19,7 +19,7 @@ namespace {
 
 constexpr const char* kCheckpointFile = "checkpoint";
 
-// Scores every epoch, keeps the best one's weights, and tells the study.
+// Tells the study the score of every epoch and keeps the best one's weights.
 class ScoreCallback final : public train::Callback {
  public:
   ScoreCallback(const search::TrialContext& context, double delta) : context_(context), delta_(delta) {}
@@ -27,6 +27,15 @@ class ScoreCallback final : public train::Callback {
   bool on_epoch_end(const train::EpochLog& log, train::Trainer& trainer) override {
     const double accuracy = log.val_accuracy.value_or(log.accuracy);
     const double score = accuracy * (1.0 + delta_);
+    search::Metrics metrics = {{"score", score},
+                               {"loss", log.loss},
+                               {"accuracy", log.accuracy},
+                               {"learning_rate", log.learning_rate},
+                               {"seconds", log.seconds}};
+    if (log.val_loss) metrics["val_loss"] = *log.val_loss;
+    if (log.val_accuracy) metrics["val_accuracy"] = *log.val_accuracy;
+    // First of all: it renews the lease, and without one nothing of the trial may be written any more.
+    if (!context_.report({log.epoch, metrics})) throw search::LeaseLost();
     if (best_epoch_ == 0 || score > best_score_) {
       best_epoch_ = log.epoch;
       best_score_ = score;
@@ -35,14 +44,6 @@ class ScoreCallback final : public train::Callback {
       formats::keras::save_model(trainer.model(), context_.directory / kModelFile);
     }
     epochs_ = log.epoch;
-    search::Metrics metrics = {{"score", score},
-                               {"loss", log.loss},
-                               {"accuracy", log.accuracy},
-                               {"learning_rate", log.learning_rate},
-                               {"seconds", log.seconds}};
-    if (log.val_loss) metrics["val_loss"] = *log.val_loss;
-    if (log.val_accuracy) metrics["val_accuracy"] = *log.val_accuracy;
-    context_.report({log.epoch, metrics});
     return false;
   }
 
@@ -103,6 +104,17 @@ void train_trial(const RunConfig& config, const graph::Model& model, const data:
   trainer.fit(dataset, fit);
 }
 
+void remove_checkpoint(const fs::path& checkpoint) {
+  std::error_code error;
+  fs::remove(checkpoint, error);
+  if (error) throw IoError("[autoq] cannot remove '{}': {}.", checkpoint.string(), error.message());
+}
+
+bool is_there(const fs::path& file) {
+  std::error_code ignored;
+  return fs::exists(file, ignored);
+}
+
 void check_transfer(const RunConfig& config, const graph::Model& model) {
   if (!config.transfer_weights) return;
   for (const graph::Layer& layer : model.layers) {
@@ -130,21 +142,19 @@ search::TrialResult TrainingRunner::run(const search::TrialContext& context) {
   const fs::path checkpoint = context.directory / kCheckpointFile;
   auto score = std::make_unique<ScoreCallback>(context, cost.delta);
   // A checkpoint without the weights of its best epoch is no use.
-  if (!fs::exists(context.directory / kModelFile)) fs::remove(checkpoint);
-  const bool resumes = fs::exists(checkpoint);
+  if (!is_there(context.directory / kModelFile)) remove_checkpoint(checkpoint);
+  const bool resumes = is_there(checkpoint);
   try {
     train_trial(config_, model, dataset_, context, *score);
   } catch (const std::exception& error) {
     // A checkpoint that cannot be used (damaged, or of another version) costs time, not the trial.
     const bool unusable = dynamic_cast<const CorruptFile*>(&error) || dynamic_cast<const InvalidArgument*>(&error);
     if (!resumes || !unusable) throw;
-    fs::remove(checkpoint);
+    remove_checkpoint(checkpoint);
     score = std::make_unique<ScoreCallback>(context, cost.delta);
     train_trial(config_, model, dataset_, context, *score);
   }
   if (context.stop) return {.stopped = true};
-  std::error_code ignored;
-  fs::remove(checkpoint, ignored);
   search::Metrics metrics = {{"accuracy", score->best_accuracy()},
                              {"best_epoch", score->best_epoch()},
                              {"epochs", score->epochs()},
@@ -156,7 +166,7 @@ search::TrialResult TrainingRunner::run(const search::TrialContext& context) {
   } else {
     metrics["bits"] = cost.cost;
   }
-  return {.score = score->best_score(), .metrics = metrics, .artifact = kModelFile};
+  return {.score = score->best_score(), .metrics = metrics, .artifact = kModelFile, .temporary = {kCheckpointFile}};
 }
 
 graph::Model load_search_model(const RunConfig& config) {

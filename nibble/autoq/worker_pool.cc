@@ -21,6 +21,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int kKillAfterMs = 20'000;
+constexpr int kKillSoonMs = 5'000;  // after an exception, which someone waits to read
+constexpr int kMaxErrors = 2;       // of one worker, in a row
 
 fs::path log_path(const fs::path& directory, int k) { return directory / "logs" / fmt::format("worker-{}.log", k); }
 
@@ -86,14 +88,11 @@ WorkerPool::WorkerPool(SpawnWorker spawn, fs::path directory)
   make_directories(directory_ / "logs");
 }
 
-WorkerPool::~WorkerPool() {
-  signal_all(SIGKILL);
-  reap(-1);
-}
+WorkerPool::~WorkerPool() { finish(0, kKillSoonMs); }
 
 void WorkerPool::start(int count) {
   for (int k = 0; k < count; ++k) {
-    workers_.push_back({k, -1});
+    workers_.push_back({.k = k});
     launch(workers_.back());
   }
 }
@@ -107,7 +106,9 @@ std::string WorkerPool::words_of(const Worker& worker, int status) const {
   const std::string how = WIFSIGNALED(status) ? fmt::format("was ended by signal {}", WTERMSIG(status))
                                               : fmt::format("ended with exit code {}", WEXITSTATUS(status));
   const std::string line = last_line(log_path(directory_, worker.k));
-  return fmt::format("worker {} {}{}{}", worker.k, how, line.empty() ? "" : "; its last line is: ", line);
+  if (line.empty()) return fmt::format("worker {} {}.", worker.k, how);
+  const bool is_sentence = std::string_view(".?!").find(line.back()) != std::string_view::npos;
+  return fmt::format("worker {} {}; its last line is: {}{}", worker.k, how, line, is_sentence ? "" : ".");
 }
 
 int WorkerPool::replace_ended() {
@@ -118,9 +119,19 @@ int WorkerPool::replace_ended() {
     last_words_ = words_of(worker, status);
     worker.pid = -1;
     ++ended;
-    launch(worker);
+    const bool failed = WIFEXITED(status) && WEXITSTATUS(status) != 0;
+    worker.errors = failed ? worker.errors + 1 : 0;
+    if (worker.errors >= kMaxErrors) {
+      has_given_up_ = true;
+    } else {
+      launch(worker);
+    }
   }
   return ended;
+}
+
+void WorkerPool::note_progress() {
+  for (Worker& worker : workers_) worker.errors = 0;
 }
 
 void WorkerPool::signal_all(int signal) const {
@@ -148,10 +159,12 @@ bool WorkerPool::reap(int patience_ms) {
   }
 }
 
-void WorkerPool::finish(int patience_ms) {
+void WorkerPool::finish(int patience_ms) { finish(patience_ms, kKillAfterMs); }
+
+void WorkerPool::finish(int patience_ms, int kill_after_ms) {
   if (reap(patience_ms)) return;
   signal_all(SIGTERM);
-  if (reap(kKillAfterMs)) return;
+  if (reap(kill_after_ms)) return;
   signal_all(SIGKILL);
   reap(-1);
 }

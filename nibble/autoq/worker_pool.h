@@ -16,28 +16,35 @@ class WorkerPool {
  public:
   //   spawn  empty: see SearchOptions::spawn
   WorkerPool(SpawnWorker spawn, std::filesystem::path directory);
-  // Kills what is left, so that an exception leaves no process behind.
+  // Ends what is left, so that an exception leaves no process behind: SIGTERM, so that trials are put back, and SIGKILL
+  // soon after.
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
   void start(int count);
-  // Starts anew the workers that ended; returns how many did.
+  // Starts anew the workers that ended, but not one that gave up; returns how many ended.
   int replace_ended();
+  // True if a worker ended with an error of its own (no signal) twice in a row, with no note_progress() in between: a
+  // third try would meet the same, e.g. a full disk.
+  bool has_given_up() const { return has_given_up_; }
+  void note_progress();
   // Waits until all ended by themselves; tells them to stop (SIGTERM) after patience_ms, and kills
   // them if they do not.
   void finish(int patience_ms);
 
-  // How the last worker that replace_ended() saw ended, with the end of its log.
+  // How the last worker that replace_ended() saw ended, with the end of its log; whole sentences.
   const std::string& last_words() const { return last_words_; }
 
  private:
   struct Worker {
     int k = 0;
     pid_t pid = -1;
+    int errors = 0;  // in a row
   };
   void launch(Worker& worker);
   bool reap(int patience_ms);
+  void finish(int patience_ms, int kill_after_ms);
   void signal_all(int signal) const;
   std::string words_of(const Worker& worker, int status) const;
 
@@ -45,6 +52,7 @@ class WorkerPool {
   std::filesystem::path directory_;
   std::vector<Worker> workers_;
   std::string last_words_;
+  bool has_given_up_ = false;
 };
 
 }  // namespace nibble::autoq

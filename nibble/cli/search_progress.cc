@@ -14,6 +14,11 @@ std::string metric(const search::Trial& trial, const std::string& name, const ch
   return found == trial.metrics.end() ? "-" : fmt::format(fmt::runtime(format), found->second);
 }
 
+// "1 trial", "2 trials"
+std::string counted(int count, const char* thing) {
+  return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
+}
+
 std::string describe(const search::Trial& trial) {
   std::string text = fmt::format("score {:.4f}  acc {}", trial.score.value_or(0), metric(trial, "accuracy", "{:.4f}"));
   if (trial.metrics.contains("energy_nj")) text += "  " + metric(trial, "energy_nj", "{:.2f}") + " nJ";
@@ -31,9 +36,9 @@ void SearchProgress::on_start(const std::string& run_config, const std::vector<s
   finished_ = static_cast<int>(std::count_if(trials.begin(), trials.end(), [](const auto& t) { return t.finished(); }));
   begin_ = std::chrono::steady_clock::now();
   const bool energy = config.goal.kind == autoq::GoalKind::kEnergy;
-  bar_.line(fmt::format("{} trials of up to {} epochs, {} finished before; {} workers; reference {:.2f} {}", max_trials,
-                        config.epochs, finished_, workers, energy ? reference_cost / 1000.0 : reference_cost,
-                        energy ? "nJ" : "bits"));
+  bar_.line(fmt::format("{} of up to {}, {} finished before; {}; reference {:.2f} {}", counted(max_trials, "trial"),
+                        counted(config.epochs, "epoch"), finished_, counted(workers, "worker"),
+                        energy ? reference_cost / 1000.0 : reference_cost, energy ? "nJ" : "bits"));
 }
 
 void SearchProgress::on_notice(const std::string& sentence) {

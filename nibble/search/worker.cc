@@ -4,6 +4,7 @@
 #include <cmath>
 #include <condition_variable>
 #include <mutex>
+#include <regex>
 #include <thread>
 
 #include "nibble/core/atomic_file.h"
@@ -115,10 +116,10 @@ bool run_one(Storage& storage, const Storage::Claim& claim, TrialRunner& runner,
 fs::path trial_directory(int number) { return fs::path("trials") / fmt::format("{:04}", number); }
 
 void remove_half_written(const fs::path& directory) {
+  static const std::regex half_written(R"(\..+\.[0-9]+\.[0-9]+\.part)");
   std::error_code error, ignored;
   for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
-    const fs::path path = entry->path();
-    if (path.extension() == ".part" && path.filename().string().front() == '.') fs::remove(path, ignored);
+    if (std::regex_match(entry->path().filename().string(), half_written)) fs::remove(entry->path(), ignored);
   }
 }
 

@@ -121,14 +121,16 @@ TEST(Worker, TemporaryFilesGoOnlyAfterTheResultIsKept) {
 
 TEST(Worker, HalfWrittenFilesGoWhenATrialIsTakenOver) {
   Study study("worker_parts", 1);
+  const char* kept[] = {"model.keras", "model.keras.123.0.part", ".someone_elses.part"};
   study.run([&](const TrialContext& context) {
     const fs::path part = context.directory / ".model.keras.123.0.part";
     if (context.claim.attempt == 1) {
-      for (const fs::path& path : {part, context.directory / "model.keras"}) std::ofstream(path) << "bytes";
+      std::ofstream(part) << "bytes";
+      for (const char* name : kept) std::ofstream(context.directory / name) << "bytes";
       study.storage.release(context.claim);  // as if it had been killed here
     } else {
       EXPECT_FALSE(fs::exists(part));
-      EXPECT_TRUE(fs::exists(context.directory / "model.keras"));
+      for (const char* name : kept) EXPECT_TRUE(fs::exists(context.directory / name)) << name;
     }
     return TrialResult{.score = 1.0};
   });
