@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
 # The main job, end to end, on MNIST: train in float, cost, search, train the winner, integer codes, report.
-#   examples/demo.sh [DIRECTORY]      (default: build/demo)
+#   examples/demo.sh [DIRECTORY]      (default: build/demo, which is made anew; another one must be empty or new)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 nibble=build/release/bin/nibble
 out=${1:-build/demo}
-rm -rf "$out"
+if [ $# -eq 0 ]; then
+  rm -rf build/demo
+elif [ -e "$out" ] && { [ ! -d "$out" ] || [ -n "$(ls -A -- "$out")" ]; }; then
+  echo "examples/demo.sh: '$out' is there already and not an empty directory; name another one." >&2
+  exit 2
+fi
 mkdir -p "$out"
 
 step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
@@ -30,6 +35,11 @@ step "5. Its weights as integer codes"
 "$nibble" inspect "$out/final.keras"
 "$nibble" energy "$out/final.keras" --reference none
 
+step "6. The report of the winner's training"
+"$nibble" report "$out/winner"
+
 step "Done"
 echo "model    $out/final.keras"
-echo "report   $out/search/report.html   (open it in a browser; it needs no network)"
+echo "reports  (open them in a browser; they need no network)"
+echo "  the search               $out/search/report.html"
+echo "  the winner, trained on   $out/winner/report.html"

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -49,10 +50,85 @@ TEST(CliFlow, TrainQuantizeTrainFinalizeInspectPredict) {
 
   const json inspected = json::parse(place.run("inspect final.keras --json").out);
   for (const json& weight : inspected.at("weights")) {
-    if (!weight.at("quantizer").is_null()) EXPECT_TRUE(weight.at("on_grid").get<bool>()) << weight.dump(1);
+    EXPECT_TRUE(weight.at("quantizer").is_null() || weight.at("on_grid").get<bool>()) << weight.dump(1);
   }
   ASSERT_EQ(place.run("predict final.keras --input x.npy --output y.npy").code, 0);
   EXPECT_EQ(data::read_npy(place.dir() / "y.npy").shape(), (Shape{3, 10}));
+}
+
+double figure(const CliResult& result, const char* key) {
+  return result.code == 0 ? json::parse(result.out).at(key).get<double>() : std::nan("");
+}
+
+TEST(CliFlow, AnEarlyStopIsToldWithTheFiguresOfTheSavedWeights) {
+  const Workplace& place = Workplace::get();
+  // A learning rate of this size makes val_loss rise sooner or later.
+  const CliResult trained = place.run(
+      "train tiny.keras --data cifar10 --batch-size 40 --lr 0.5 --seed 3 --output stopped_early --epochs 40 "
+      "--early-stopping 2 --save-best lowest.keras --json");
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  EXPECT_LT(figure(trained, "epochs"), 40);
+  const CliResult evaluated = place.run("evaluate stopped_early --data cifar10 --json");
+  EXPECT_NEAR(figure(trained, "val_loss"), figure(evaluated, "loss"), 1e-6);
+  EXPECT_NEAR(figure(trained, "val_accuracy"), figure(evaluated, "accuracy"), 1e-6);
+  EXPECT_NEAR(figure(place.run("evaluate lowest.keras --data cifar10 --json"), "loss"), figure(evaluated, "loss"),
+              1e-6);
+  ASSERT_EQ(place.run("report stopped_early").code, 0);
+  EXPECT_THAT(slurp(place.dir() / "stopped_early/report.html"),
+              HasSubstr(fmt::format("\"accuracy\":{}", json(figure(trained, "val_accuracy")).dump())));
+}
+
+TEST(CliFlow, SaveBestKeepsTheLowestValidationLoss) {
+  const Workplace& place = Workplace::get();
+  ASSERT_EQ(
+      place.run(train_line("kept", "--epochs 12 --optimizer sgd --momentum 0.9 --csv kept.csv --save-best kept.keras"))
+          .code,
+      0);
+  std::istringstream log(slurp(place.dir() / "kept.csv"));
+  std::string line;
+  std::getline(log, line);
+  double lowest = HUGE_VAL;
+  while (std::getline(log, line)) {
+    std::istringstream cells(line);
+    std::string cell;
+    for (int c = 0; c < 5; ++c) std::getline(cells, cell, ',');  // epoch, rate, loss, accuracy, val_loss
+    lowest = std::min(lowest, std::stod(cell));
+  }
+  EXPECT_NEAR(figure(place.run("evaluate kept.keras --data cifar10 --json"), "loss"), lowest, 1e-6);
+}
+
+TEST(CliFlow, AResumedTrainingSaysWhatIsLeftToDo) {
+  const Workplace& place = Workplace::get();
+  ASSERT_EQ(place.run(train_line("done", "--epochs 3")).code, 0);
+  const std::string model = slurp(place.dir() / "done/model.keras");
+  EXPECT_THAT(place.run(train_line("done", "--epochs 3 --resume")).err, HasSubstr("nothing was left to train"));
+  const CliResult fewer = place.run(train_line("done", "--epochs 2 --resume"));
+  EXPECT_EQ(fewer.code, 2);
+  EXPECT_THAT(fewer.err, HasSubstr("3 are done already"));
+  EXPECT_EQ(slurp(place.dir() / "done/model.keras"), model);
+}
+
+TEST(CliFlow, DamagedHistoriesAreRefused) {
+  const Workplace& place = Workplace::get();
+  ASSERT_EQ(place.run(train_line("told", "--epochs 2")).code, 0);
+  const fs::path log = place.dir() / "told/history.csv";
+  const std::string text = slurp(log);
+  const std::string header = text.substr(0, text.find('\n') + 1);
+  for (const char* epoch : {"1e300", "-1e300", "nan", "inf", "0", "2.5", "1e", ""}) {
+    spill(log, header + epoch + ",0.02,1,0.5,1,0.5,0.1\n");
+    const CliResult result = place.run("report told");
+    EXPECT_EQ(result.code, 1) << epoch;
+    EXPECT_THAT(result.err, HasSubstr("epoch")) << epoch;
+  }
+  RandomStream random({.seed = 6, .purpose = RandomPurpose::kTest});
+  for (int i = 0; i < 12; ++i) {
+    std::string damaged = text;
+    damaged[random.bits() % damaged.size()] ^= static_cast<char>(1u << (random.bits() % 8));
+    if (i % 2 == 0) damaged.resize(random.bits() % damaged.size());
+    spill(log, damaged);
+    const CliResult result = place.run("report told");
+    EXPECT_TRUE(result.code == 0 || result.code == 1) << result.code << result.err;
+  }
 }
 
 TEST(CliFlow, TheSameCommandTwiceGivesTheSameBytes) {
@@ -117,6 +193,26 @@ TEST(CliFlow, ASearchLeavesAStudyAReportAndTheBestModel) {
   EXPECT_EQ(place.run("autoq search.json --output search").code, 1) << "a study must not be written over";
   ASSERT_EQ(place.run("autoq search.json --output search --max-trials 4 --resume").code, 0);
   EXPECT_EQ(json::parse(place.run("study trials search --json").out).at("trials").size(), 4u);
+  // Without the file, too.
+  ASSERT_EQ(place.run("autoq --output search --max-trials 5 --resume").code, 0);
+  EXPECT_EQ(json::parse(place.run("study trials search --json").out).at("trials").size(), 5u);
+  const CliResult other = place.run("autoq --output search --epochs 3 --resume");
+  EXPECT_EQ(other.code, 1);
+  EXPECT_THAT(other.err, HasSubstr("another configuration"));
+}
+
+TEST(CliFlow, ASearchMayHaveCommentsAndNameItsFolder) {
+  const Workplace& place = Workplace::get();
+  std::string text = kSearch;
+  text.replace(0, 1, "{ // a comment\n  \"output_dir\": \"named\",");
+  spill(place.dir() / "commented.json", text);
+  const CliResult result = place.run("autoq commented.json --max-trials 1");
+  ASSERT_EQ(result.code, 0) << result.err;
+  const json shown = json::parse(place.run("study show named --json").out, nullptr, false);
+  ASSERT_TRUE(shown.is_object());
+  EXPECT_EQ(shown.at("run_config").at("output_dir"), "named");
+  EXPECT_EQ(place.run("autoq commented.json --max-trials 1 --output named_too").code, 0);
+  EXPECT_TRUE(json::parse(place.run("study show named_too --json").out).at("run_config").is_object());
 }
 
 struct BadSearch {

@@ -52,6 +52,13 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"NotANumber", "train tiny.keras --data cifar10 --output r --epochs many", 2, "", "epochs"},
         Row{"ZeroEpochs", "train tiny.keras --data cifar10 --output r --epochs 0", 2, "", "epochs"},
         Row{"NegativeLearningRate", "train tiny.keras --data cifar10 --output r --lr -1", 2, "", "lr"},
+        Row{"LearningRateNoNumber", "train tiny.keras --data cifar10 --output r --lr abc", 2, "",
+            "--lr: 'abc' must be a number above 0"},
+        Row{"MomentumOfAdam", "train tiny.keras --data cifar10 --output r --momentum 0.9", 2, "", "--optimizer sgd"},
+        Row{"ActivationBitsAlone", "train tiny.keras --data cifar10 --output r --activation-bits 3", 2, "",
+            "--quantize"},
+        Row{"SaveBestIsNoModel", "train tiny.keras --data cifar10 --output r --save-best best.h6", 2, "", ".keras"},
+        Row{"NegativeSample", "data show cifar10 --sample -1", 2, "", "of 0 or more"},
         Row{"UnknownOptimizer", "train tiny.keras --data cifar10 --output r --optimizer adma", 2, "",
             "Did you mean 'adam'"},
         Row{"UnknownSchedule", "train tiny.keras --data cifar10 --output r --schedule cosin", 2, "", "'cosine'"},
@@ -61,6 +68,8 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"UnknownReference", "energy mnist --reference fp31", 2, "", "'fp32'"},
         Row{"UnknownCompat", "energy mnist --compat qkears", 2, "", "'qkeras'"},
         Row{"StudyWithoutAct", "study", 2, "", "subcommand"}, Row{"HelpOfNothing", "help trian", 2, "", "'train'"},
+        Row{"StudyUnknownAct", "study trails x", 2, "", "Did you mean 'trials'"},
+        Row{"AutoqWithoutOutput", "autoq search_without_output.json", 2, "", "output_dir"},
         Row{"NoWeights", "evaluate cifar10 --data cifar10", 2, "", "no trained weights"},
         Row{"OutputIsNoModel", "finalize tiny.keras --output tiny.h6", 2, "", ".keras"}),
     row_name);
@@ -86,6 +95,10 @@ INSTANTIATE_TEST_SUITE_P(
             "'quantized_bits'"},
         Row{"NoSuchFolder", "quantize tiny.keras four_bits.json --output nowhere/never.keras", 1, "", "nowhere"},
         Row{"UnwritableFolder", "train tiny.keras --data cifar10 --output /proc/never", 1, "", "/proc/never"},
+        Row{"InputTransposed", "predict tiny.keras --input x_transposed.npy --output never.npy", 1, "",
+            "(3, 3, 32, 32)"},
+        Row{"ResumeOfNothing", "train tiny.keras --data cifar10 --output nowhere --resume", 1, "",
+            "leave --resume out"},
         Row{"OutputIsADevice", "predict tiny.keras --input x.npy --output /dev/null", 1, "", "regular file"},
         Row{"LossBecomesInfinite", "train tiny.keras --data cifar10 --output diverged --epochs 3 --lr 1e30", 1, "",
             "epoch"},
@@ -100,15 +113,15 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"GarbageStudy", "study show no_study.db", 1, "", "no_study.db"}),
     row_name);
 
-INSTANTIATE_TEST_SUITE_P(Results, Cli,
-                         ::testing::Values(Row{"Models", "models", 0, "fashion_mnist"},
-                                           Row{"ModelLayers", "models tiny.keras", 0, "conv"},
-                                           Row{"DataList", "data list", 0, "cifar100"},
-                                           Row{"DataShow", "data show cifar10", 0, "200"},
-                                           Row{"Energy", "energy tiny.keras", 0, "total"},
-                                           Row{"Inspect", "inspect tiny.keras", 0, "kernel", "has no quantizers"},
-                                           Row{"StudyListOfNothing", "study list no_study", 0, "study"}),
-                         row_name);
+INSTANTIATE_TEST_SUITE_P(
+    Results, Cli,
+    ::testing::Values(Row{"Models", "models", 0, "fashion_mnist"}, Row{"ModelLayers", "models tiny.keras", 0, "conv"},
+                      Row{"FlatInput", "predict tiny.keras --input x_flat.npy --output y.npy", 0, "", "(3, 10)"},
+                      Row{"DataList", "data list", 0, "cifar100"}, Row{"DataShow", "data show cifar10", 0, "200"},
+                      Row{"Energy", "energy tiny.keras", 0, "total"},
+                      Row{"Inspect", "inspect tiny.keras", 0, "kernel", "has no quantizers"},
+                      Row{"StudyListOfNothing", "study list no_study", 0, "study"}),
+    row_name);
 
 TEST(CliHelp, EveryCommandHasExamples) {
   const std::string page = Workplace::get().run("help --markdown").out;

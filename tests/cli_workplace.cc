@@ -69,6 +69,7 @@ void write_models(const fs::path& dir) {
 
 void write_configurations(const fs::path& dir) {
   spill(dir / "four_bits.json", kFourBits);
+  spill(dir / "search_without_output.json", R"json({"model": "tiny.keras", "data": "cifar10"})json");
   spill(dir / "broken.json", "{\"QConv2D\": ");
   spill(dir / "unknown_layer.json", R"json({"cnov": {"kernel_quantizer": "binary"}})json");
   spill(dir / "unknown_key.json", R"json({"QConv2D": {"kernel_quantiser": "binary"}})json");
@@ -78,6 +79,8 @@ void write_configurations(const fs::path& dir) {
 void write_arrays(const fs::path& dir) {
   data::write_npy(dir / "x.npy", Tensor(Shape{3, 32, 32, 3}, 0.25f));
   data::write_npy(dir / "x_grey.npy", Tensor(Shape{3, 28, 28, 1}, 0.25f));
+  data::write_npy(dir / "x_flat.npy", Tensor(Shape{3, 3072}, 0.25f));
+  data::write_npy(dir / "x_transposed.npy", Tensor(Shape{3, 3, 32, 32}, 0.25f));
   const std::string x = slurp(dir / "x.npy");
   spill(dir / "x_short.npy", x.substr(0, x.size() - 5));
 }

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <chrono>
+#include <sstream>
 #include <thread>
 
 #include "nibble/core/atomic_file.h"
@@ -67,11 +68,19 @@ void wait_for_checkpoint(const fs::path& output, ChildProcess& training) {
   }
 }
 
+// The last column is how long each epoch took.
+std::vector<std::string> history_without_seconds(const fs::path& output) {
+  std::vector<std::string> lines;
+  std::istringstream log(read_file(output / "history.csv"));
+  for (std::string line; std::getline(log, line);) lines.push_back(line.substr(0, line.rfind(',')));
+  return lines;
+}
+
 void resume_and_compare(const fs::path& output) {
   ChildProcess training = place().start(train(output, {"--resume"}));
   ASSERT_EQ(training.wait(), 0) << training.err();
   EXPECT_TRUE(read_file(output / "model.keras") == undisturbed()) << "model.keras differs";
-  EXPECT_EQ(read_file(output / "history.csv").size(), read_file(place().dir() / "whole/history.csv").size());
+  EXPECT_EQ(history_without_seconds(output), history_without_seconds(place().dir() / "whole"));
 }
 
 TEST(Training, StoppedByCtrlCAndGoneOnWithGivesTheSameBytes) {

@@ -25,17 +25,34 @@ struct AutoqOptions {
   bool resume = false, json = false;
 };
 
-// The file's text with the command line's numbers in place. Order of keys matters: the first
+// The text with the command line's numbers in place. Order of keys matters: the first
 // key of `limit` that fits a layer counts.
-std::string run_config_text(const AutoqOptions& o) {
-  constexpr uint64_t kLargest = uint64_t{16} << 20;
-  const std::string text = read_file(o.run_config, kLargest);
-  if (o.max_trials == 0 && o.epochs == 0) return text;
+std::string with_numbers(const std::string& text, int max_trials, int epochs) {
+  if (max_trials == 0 && epochs == 0) return text;
   auto config = nlohmann::ordered_json::parse(text, nullptr, false, /*ignore_comments=*/true);
   if (!config.is_object()) return text;  // the library says what is wrong with it
-  if (o.max_trials > 0) config["max_trials"] = o.max_trials;
-  if (o.epochs > 0) config["epochs"] = o.epochs;
+  if (max_trials > 0) config["max_trials"] = max_trials;
+  if (epochs > 0) config["epochs"] = epochs;
   return config.dump(2);
+}
+
+// Without RUN, the study's own configuration is gone on with; empty where that is all there is to say.
+std::string run_config_text(const AutoqOptions& o) {
+  constexpr uint64_t kLargest = uint64_t{16} << 20;
+  if (!o.run_config.empty()) return with_numbers(read_file(o.run_config, kLargest), o.max_trials, o.epochs);
+  const fs::path study = o.output / "study.db";
+  std::error_code ignored;
+  if ((o.max_trials == 0 && o.epochs == 0) || !fs::exists(study, ignored)) return "";
+  const search::StudyInfo info = search::Storage::open(study.string()).info();
+  return with_numbers(info.run_config, o.max_trials > 0 ? o.max_trials : info.max_trials, o.epochs);
+}
+
+// --output, or the key output_dir.
+fs::path output_of(const AutoqOptions& o, const std::string& text) {
+  if (!o.output.empty()) return o.output;
+  const std::string named = text.empty() ? "" : autoq::parse_run_config(text).output_dir;
+  if (named.empty()) throw UsageError("--output is missing, and RUN.json has no output_dir either. Give one of them.");
+  return named;
 }
 
 std::string metric(const search::Trial& trial, const std::string& name, const char* format) {
@@ -83,11 +100,12 @@ void print_result(const AutoqOptions& o, const autoq::SearchResult& result, Stre
   if (result.best) streams.out << "best    " << result.best_model.string() << "\n";
 }
 
-int run(const AutoqOptions& o, Streams& streams) {
+int run(AutoqOptions o, Streams& streams) {
   if (o.run_config.empty() && !o.resume) {
     throw UsageError("RUN.json is missing. Only with --resume may it be left out.");
   }
-  const std::string text = o.run_config.empty() ? std::string() : run_config_text(o);
+  const std::string text = run_config_text(o);
+  o.output = output_of(o, text);
   listen_for_stop();
   SearchProgress progress(streams.err, streams.err_is_terminal);
   const autoq::SearchResult result = autoq::run_search(text, {.directory = o.output,
@@ -120,8 +138,8 @@ Run declare_autoq(CLI::App& app) {
   app.add_option("RUN", o->run_config,
                  "The tutorial's run_config as JSON, with model, data, epochs, batch_size, learning_rate beside it")
       ->type_name("RUN.json");
-  app.add_option("--output,-o", o->output, "Folder for study.db, best/model.keras, report.html, trials")
-      ->required()
+  app.add_option("--output,-o", o->output,
+                 "Folder for study.db, best/model.keras, report.html, trials; default: RUN's output_dir")
       ->type_name("DIR");
   app.add_option("--workers", o->workers, "Processes, one thread each; default: as RUN says, else one a core")
       ->check(between(1, 1024));

@@ -43,6 +43,14 @@ std::vector<std::string> command_names() {
   return names;
 }
 
+std::vector<std::string> subcommand_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (!sub->get_group().empty()) names.push_back(sub->get_name());
+  }
+  return names;
+}
+
 std::vector<std::string> option_names(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::Option* option : app.get_options()) {
@@ -75,6 +83,12 @@ int report_parse_error(const CLI::ParseError& error, const CLI::App& app, Stream
     return report_usage(fmt::format("unknown option {}. {}", name, suggest(name, option_names(about))), about, streams);
   }
   const auto left = about.remaining();
+  const std::vector<std::string> subcommands = subcommand_names(about);
+  if (!left.empty() && !subcommands.empty()) {
+    return report_usage(
+        fmt::format("{} cannot do '{}'. {}", subcommand_path(about), left.front(), suggest(left.front(), subcommands)),
+        about, streams);
+  }
   if (!left.empty()) {
     return report_usage(fmt::format("'{}' is one argument too many.", left.front()), about, streams);
   }

@@ -10,7 +10,7 @@ constexpr std::array kCommands = {
     Command{"train", "Train a model, in float or with the quantizers it has.",
             "  nibble train mnist --data mnist --epochs 10 --batch-size 2048 --lr 0.02 --output run1\n"
             "  nibble train mnist --data mnist --quantize four_bits.json --weights run1/model.keras --output run2\n"
-            "  nibble train cifar10 --data cifar10 --holdout batch5 --epochs 60 --schedule cosine --output run3 --resume\n",
+            "  nibble train cifar10 --data cifar10 --holdout batch5 --epochs 60 --schedule cosine --output run3\n",
             declare_train, /*computes=*/true},
     Command{"evaluate", "Loss and accuracy of a model on the test part of a data set.",
             "  nibble evaluate run1 --data mnist\n"

@@ -25,7 +25,9 @@ int run(const HelpOptions& o, Streams& streams) {
   const Command* command = find_command(o.command);
   if (command == nullptr) {
     std::vector<std::string> names;
-    for (const Command& row : command_table()) names.emplace_back(row.name);
+    for (const Command& row : command_table()) {
+      if (row.is_listed) names.emplace_back(row.name);
+    }
     throw UsageError("there is no command '{}'. {}", o.command, suggest(o.command, names));
   }
   const std::array arguments = {"nibble", o.command.c_str(), "--help"};

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cmath>
+#include <string>
 
 namespace nibble::cli {
 
@@ -12,15 +14,24 @@ CLI::Validator between(Number lowest, Number highest) {
   return CLI::Range(lowest, highest).description("");
 }
 
-// > 0
+// A finite number that `fits`; CLI11's own bounds would be told with all 308 digits of the largest double.
+template <class Fits>
+CLI::Validator number_that(Fits fits, const std::string& rule) {
+  return CLI::Validator(
+      [=](const std::string& text) {
+        double value = 0;
+        const bool is_number = CLI::detail::lexical_cast(text, value) && std::isfinite(value);
+        return is_number && fits(value) ? std::string() : "'" + text + "' must be a number " + rule;
+      },
+      "");
+}
+
 inline CLI::Validator positive() {
-  CLI::Validator validator = CLI::PositiveNumber;
-  return validator.description("");
+  return number_that([](double value) { return value > 0; }, "above 0");
 }
 
 inline CLI::Validator not_negative() {
-  CLI::Validator validator = CLI::NonNegativeNumber;
-  return validator.description("");
+  return number_that([](double value) { return value >= 0; }, "of 0 or more");
 }
 
 }  // namespace nibble::cli

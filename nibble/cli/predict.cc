@@ -37,7 +37,8 @@ Run declare_predict(CLI::App& app) {
   auto o = std::make_shared<PredictOptions>();
   add_model(app, o->model);
   add_weights(app, o->model);
-  app.add_option("--input,-i", o->input, "Samples: [n, height, width, channels], as the network sees them")
+  app.add_option("--input,-i", o->input,
+                 "Samples as the network sees them: [n, height, width, channels], or flat: [n, elements]")
       ->required()
       ->type_name("X.npy");
   app.add_option("--output,-o", o->output, "Outputs: [n, ...], float32")->required()->type_name("Y.npy");

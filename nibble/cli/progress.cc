@@ -74,6 +74,7 @@ void TrainingProgress::on_batch_end(int epoch, int64_t step, double loss, double
 }
 
 bool TrainingProgress::on_epoch_end(const train::EpochLog& log, train::Trainer&) {
+  ++epochs_seen_;
   std::string text = fmt::format("epoch {}/{}  loss {:.4f}  acc {:.4f}", log.epoch, epochs_, log.loss, log.accuracy);
   if (log.val_loss && log.val_accuracy) {
     text += fmt::format("  val_loss {:.4f}  val_acc {:.4f}", *log.val_loss, *log.val_accuracy);

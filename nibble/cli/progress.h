@@ -45,12 +45,14 @@ class TrainingProgress : public train::Callback {
   void on_batch_end(int epoch, int64_t step, double loss, double accuracy) override;
   bool on_epoch_end(const train::EpochLog& log, train::Trainer& trainer) override;
   void on_train_end() override { bar_.clear(); }
+  int epochs_seen() const { return epochs_seen_; }
 
  private:
   ProgressBar bar_;
   int64_t batch_size_;
   int epochs_ = 0;
   int64_t steps_per_epoch_ = 0;
+  int epochs_seen_ = 0;     // as steps_seen_
   int64_t steps_seen_ = 0;  // in this process; a resumed training begins at 0 again
   std::chrono::steady_clock::time_point begin_{};
 };

@@ -15,6 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using nlohmann::ordered_json;
 
 struct StudyOptions {
   std::string study;
@@ -33,6 +34,12 @@ std::optional<double> metric(const search::Trial& trial, const std::string& name
 }
 
 json or_null(const std::optional<double>& value) { return value ? json(*value) : json(); }
+
+// A run_config may hold comments. Its keys keep their order, which is part of the meaning of a limit.
+ordered_json parsed(const std::string& text) {
+  ordered_json value = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false, /*ignore_comments=*/true);
+  return value.is_discarded() ? ordered_json(text) : value;
+}
 
 json trial_json(const search::Trial& trial) {
   json entry = {{"number", trial.number},
@@ -58,7 +65,7 @@ std::vector<std::string> trial_row(const search::Trial& trial) {
 }
 
 int run_list(const StudyOptions& o, Streams& streams) {
-  Table table{.headers = {"study", "trials", "completed", "failed", "best score", "file"}, .rows = {}};
+  Table table{.headers = {"study", "max trials", "completed", "failed", "best score", "file"}, .rows = {}};
   json rows = json::array();
   for (const fs::path& path : find_studies(o.folders.empty() ? std::vector<std::string>{"."} : o.folders)) {
     try {
@@ -111,15 +118,15 @@ int run_show(const StudyOptions& o, Streams& streams) {
                 {"failed", count(search::TrialState::kFailed)},
                 {"is_over", storage.is_over()},
                 {"best", best == nullptr ? json() : trial_json(*best)},
-                {"run_config", json::parse(info.run_config, nullptr, false)},
-                {"space", json::parse(info.space, nullptr, false)}},
+                {"run_config", parsed(info.run_config)},
+                {"space", parsed(info.space)}},
                streams.out);
     return kOk;
   }
-  streams.out << fmt::format(
-      "{}: {} of {} trials completed, {} failed, {} running, {} waiting\nseed {}, made by nibble {}\n", info.name,
-      count(search::TrialState::kCompleted), info.max_trials, count(search::TrialState::kFailed),
-      count(search::TrialState::kRunning), count(search::TrialState::kWaiting), info.seed, info.code_version);
+  streams.out << fmt::format("{}: {} of {} trials completed, {} failed, {} running, {} waiting\nseed {}, made by {}\n",
+                             info.name, count(search::TrialState::kCompleted), info.max_trials,
+                             count(search::TrialState::kFailed), count(search::TrialState::kRunning),
+                             count(search::TrialState::kWaiting), info.seed, info.code_version);
   if (best != nullptr) {
     streams.out << fmt::format("best: trial {}, score {:.5f}, accuracy {}, energy {} nJ\n", best->number, *best->score,
                                number_or_dash(metric(*best, "accuracy"), "{:.4f}"),

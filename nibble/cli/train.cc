@@ -12,6 +12,7 @@
 #include "nibble/cli/progress.h"
 #include "nibble/cli/stop_signal.h"
 #include "nibble/cli/table.h"
+#include "nibble/cli/training_report.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/formats/keras/keras_file.h"
 #include "nibble/train/callbacks.h"
@@ -25,7 +26,7 @@ namespace fs = std::filesystem;
 struct TrainOptions {
   ModelArgument model;
   DataOptions data;
-  fs::path output, quantize, csv;
+  fs::path output, quantize, csv, save_best;
   int epochs = 10;
   int64_t batch_size = 128;
   double learning_rate = 1e-3, momentum = 0.0;
@@ -38,7 +39,7 @@ struct TrainOptions {
 void declare_options(CLI::App& app, TrainOptions& o) {
   add_model(app, o.model);
   add_data_options(app, o.data);
-  app.add_option("--output,-o", o.output, "Folder for model.keras, history.csv and the checkpoint")
+  app.add_option("--output,-o", o.output, "Folder for model.keras, result.json, history.csv and the checkpoint")
       ->required()
       ->type_name("DIR");
   app.add_option("--epochs", o.epochs, "In total, also when resumed")
@@ -47,22 +48,30 @@ void declare_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--batch-size", o.batch_size)->check(between(1, 1 << 20))->capture_default_str();
   app.add_option("--lr", o.learning_rate, "Learning rate")->check(positive())->capture_default_str();
   app.add_option("--optimizer", o.optimizer, "adam or sgd")->capture_default_str();
-  app.add_option("--momentum", o.momentum, "Of sgd")->check(between(0.0, 1.0))->capture_default_str();
+  app.add_option("--momentum", o.momentum, "Only with --optimizer sgd")
+      ->check(between(0.0, 1.0))
+      ->capture_default_str();
   app.add_option("--schedule", o.schedule, "constant, or cosine: the learning rate falls to 0 over all epochs")
       ->capture_default_str();
   app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->capture_default_str();
   app.add_option("--batch-norm-statistics", o.statistics,
                  "reestimated: measured anew before each evaluation; moving: Keras' moving averages")
       ->capture_default_str();
-  app.add_option("--quantize", o.quantize, "Quantize the model first, by this configuration ('nibble quantize --help')")
-      ->type_name("CONFIG.json");
+  CLI::Option* quantize = app.add_option("--quantize", o.quantize,
+                                         "Quantize the model first, by this configuration ('nibble quantize --help')")
+                              ->type_name("CONFIG.json");
   app.add_option("--activation-bits", o.activation_bits, "Width of automatic activation quantizers with --quantize")
       ->check(between(1, 32))
+      ->needs(quantize)
       ->capture_default_str();
   add_weights(app, o.model);
-  app.add_option("--early-stopping", o.early_stopping, "Stop after this many epochs without a better val_loss")
+  app.add_option("--early-stopping", o.early_stopping,
+                 "Stop after this many epochs without a better val_loss, and go back to the weights of the best one")
       ->check(between(0, 1000000))
       ->type_name("EPOCHS");
+  app.add_option("--save-best", o.save_best,
+                 "Also write the model there after each epoch with the lowest val_loss so far")
+      ->type_name("FILE.keras");
   app.add_option("--csv", o.csv, "Also write the log there")->type_name("FILE");
   app.add_option("--threads", o.threads, "Results repeat for the same number of threads")
       ->check(between(1, 1024))
@@ -75,6 +84,10 @@ train::CompileOptions compile_options(const TrainOptions& o) {
   train::CompileOptions compile;
   compile.optimizer = choose<train::OptimizerKind>(
       "--optimizer", o.optimizer, {{"adam", train::OptimizerKind::kAdam}, {"sgd", train::OptimizerKind::kSgd}});
+  if (o.momentum != 0 && compile.optimizer != train::OptimizerKind::kSgd) {
+    throw UsageError("--momentum {} means nothing to {}; leave it out, or add --optimizer sgd.", o.momentum,
+                     o.optimizer);
+  }
   compile.learning_rate = o.learning_rate;
   compile.momentum = o.momentum;
   compile.batch_norm_statistics = choose<train::BatchNormStatistics>(
@@ -105,55 +118,119 @@ graph::Model model_to_train(const TrainOptions& o) {
                                    {.activation_bits = o.activation_bits, .transfer_weights = true});
 }
 
-void print_result(const TrainOptions& o, const train::History& history, Streams& streams) {
-  const train::EpochLog last = history.empty() ? train::EpochLog{} : history.back();
-  const auto or_null = [](const std::optional<double>& v) { return v ? nlohmann::json(*v) : nlohmann::json(); };
+// The log of --csv. It comes after the one that it copies.
+class LogCopy : public train::Callback {
+ public:
+  LogCopy(fs::path log, fs::path copy) : log_(std::move(log)), copy_(std::move(copy)) {}
+  std::string name() const override { return "log_copy"; }
+  bool on_epoch_end(const train::EpochLog&, train::Trainer&) override {
+    write_file(copy_, read_file(log_));
+    return false;
+  }
+
+ private:
+  fs::path log_, copy_;
+};
+
+// The callbacks that the options ask for; they live as long as the training.
+class Callbacks {
+ public:
+  Callbacks(const TrainOptions& o, Streams& streams) : progress_(streams.err, streams.err_is_terminal, o.batch_size) {
+    owned_.push_back(train::csv_logger(o.output / "history.csv"));
+    if (!o.csv.empty()) owned_.push_back(std::make_unique<LogCopy>(o.output / "history.csv", o.csv));
+    if (!o.save_best.empty()) owned_.push_back(train::model_checkpoint({.path = o.save_best, .save_best_only = true}));
+    // Last: it sets the weights back, which the others must not see.
+    if (o.early_stopping >= 0) {
+      owned_.push_back(train::early_stopping({.patience = o.early_stopping, .restore_best_weights = true}));
+    }
+  }
+  std::vector<train::Callback*> list() {
+    std::vector<train::Callback*> result = {&progress_};
+    for (const auto& callback : owned_) result.push_back(callback.get());
+    return result;
+  }
+  int epochs_seen() const { return progress_.epochs_seen(); }
+
+ private:
+  TrainingProgress progress_;
+  std::vector<std::unique_ptr<train::Callback>> owned_;
+};
+
+void check_paths(const TrainOptions& o) {
+  if (!o.save_best.empty() && o.save_best.extension() != ".keras") {
+    throw UsageError("--save-best cannot write '{}'; the file's name must end in .keras.", o.save_best.string());
+  }
+  std::error_code ignored;
+  if (o.resume && !fs::exists(o.output / "checkpoint.nibble", ignored)) {
+    throw IoError("[train] there is no checkpoint in '{}' to go on with; leave --resume out to start a training.",
+                  o.output.string());
+  }
+}
+
+// Of the weights in model.keras, which after an early stop are not those of the last epoch. loss and accuracy are the
+// training's, in its last epoch.
+nlohmann::json result_of(const TrainOptions& o, const train::History& history, train::Trainer& trainer,
+                         const data::Dataset& dataset) {
+  nlohmann::json result = {{"epochs", history.size()}, {"model", (o.output / "model.keras").string()}};
+  if (!history.empty()) {
+    result["loss"] = history.back().loss;
+    result["accuracy"] = history.back().accuracy;
+  }
+  const bool validated = dataset.test.count() > 0;
+  const train::Evaluation test = validated ? trainer.evaluate(dataset.test) : train::Evaluation{};
+  result["val_loss"] = validated ? nlohmann::json(test.loss) : nlohmann::json();
+  result["val_accuracy"] = validated ? nlohmann::json(test.accuracy) : nlohmann::json();
+  return result;
+}
+
+void print_result(const TrainOptions& o, const nlohmann::json& result, Streams& streams) {
   if (o.json) {
-    print_json({{"epochs", history.size()},
-                {"loss", last.loss},
-                {"accuracy", last.accuracy},
-                {"val_loss", or_null(last.val_loss)},
-                {"val_accuracy", or_null(last.val_accuracy)},
-                {"model", (o.output / "model.keras").string()}},
-               streams.out);
+    print_json(result, streams.out);
     return;
   }
-  streams.out << fmt::format("test loss {:.4f}, accuracy {:.4f}\nwrote {}\n", last.val_loss.value_or(last.loss),
-                             last.val_accuracy.value_or(last.accuracy), (o.output / "model.keras").string());
+  if (result.at("val_loss").is_number()) {
+    streams.out << fmt::format("test loss {:.4f}, accuracy {:.4f}\n", result.at("val_loss").get<double>(),
+                               result.at("val_accuracy").get<double>());
+  }
+  streams.out << "wrote " << result.at("model").get<std::string>() << "\n";
+}
+
+int report_stop(const TrainOptions& o, size_t epochs_done, Streams& streams) {
+  streams.err << fmt::format("stopped after {} of {} epochs; model.keras holds the present weights. ", epochs_done,
+                             o.epochs)
+              << (epochs_done == 0 ? "No epoch is finished that --resume could go on after.\n"
+                                   : "Run the same command with --resume to go on after the last finished epoch.\n");
+  return kInterrupted;
 }
 
 int run(const TrainOptions& o, Streams& streams) {
   listen_for_stop();
+  check_paths(o);
   const train::CompileOptions compile = compile_options(o);
   train::FitOptions fit = fit_options(o);
   const graph::Model model = model_to_train(o);
   make_directories(o.output);
   const data::Dataset dataset = load(o.data, streams);
 
-  TrainingProgress progress(streams.err, streams.err_is_terminal, o.batch_size);
-  const auto log = train::csv_logger(o.output / "history.csv");
-  fit.callbacks = {&progress, log.get()};
-  std::unique_ptr<train::Callback> second_log, stopping;
-  if (!o.csv.empty()) {
-    second_log = train::csv_logger(o.csv);
-    fit.callbacks.push_back(second_log.get());
-  }
-  if (o.early_stopping >= 0) {
-    stopping = train::early_stopping({.patience = o.early_stopping, .restore_best_weights = true});
-    fit.callbacks.push_back(stopping.get());
-  }
+  Callbacks callbacks(o, streams);
+  fit.callbacks = callbacks.list();
   train::Trainer trainer(model, compile);
   const train::History history = trainer.fit(dataset, fit);
-  formats::keras::save_model(trainer.model(), o.output / "model.keras");
-  if (stop_requested()) {
-    streams.err << fmt::format(
-        "stopped after {} of {} epochs; model.keras holds the present weights. Run the same command with --resume to "
-        "go on "
-        "after the last finished epoch.\n",
-        history.size(), o.epochs);
-    return kInterrupted;
+  if (history.size() > static_cast<size_t>(o.epochs)) {
+    throw UsageError("--epochs {} counts all epochs, and {} are done already; ask for more, or leave it as it is.",
+                     o.epochs, history.size());
   }
-  print_result(o, history, streams);
+  std::error_code ignored;
+  fs::remove(o.output / kResultFile, ignored);  // it would tell of other weights
+  formats::keras::save_model(trainer.model(), o.output / "model.keras");
+  if (stop_requested()) return report_stop(o, history.size(), streams);
+  if (callbacks.epochs_seen() == 0) {
+    streams.err << fmt::format("note: nothing was left to train; this training ended after {} epochs.\n",
+                               history.size());
+  }
+  const nlohmann::json result = result_of(o, history, trainer, dataset);
+  write_json(o.output / kResultFile, result);
+  print_result(o, result, streams);
   return kOk;
 }
 

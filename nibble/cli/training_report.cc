@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <cmath>
 #include <map>
 #include <sstream>
 
+#include "nibble/cli/json_file.h"
 #include "nibble/cli/model_report.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
@@ -36,6 +38,32 @@ std::optional<double> number(const std::map<std::string, std::string>& row, cons
   return value;
 }
 
+int epoch(const std::map<std::string, std::string>& row) {
+  constexpr double kMost = 1e9;
+  const double value = number(row, "epoch").value_or(0);
+  if (!(value >= 1 && value <= kMost && value == std::floor(value))) {
+    throw CorruptFile("history.csv: '{}' in the column epoch is no whole number above 0.",
+                      row.contains("epoch") ? row.at("epoch") : "");
+  }
+  return static_cast<int>(value);
+}
+
+// What `nibble train` measured with the weights in model.keras. A training that was stopped has no such file.
+report::Outcome read_outcome(const fs::path& path) {
+  report::Outcome outcome;
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return outcome;
+  const nlohmann::json result = read_json(path);
+  const auto figure = [&](const char* key) {
+    const auto found = result.find(key);
+    return found != result.end() && found->is_number() ? std::optional(found->get<double>()) : std::nullopt;
+  };
+  if (!result.is_object()) throw CorruptFile("'{}' is not a result of 'nibble train'.", path.string());
+  outcome.accuracy = figure("val_accuracy");
+  outcome.loss = figure("val_loss");
+  return outcome;
+}
+
 // The lines of csv_logger().
 std::vector<report::CurvePoint> read_history(const fs::path& path) {
   std::istringstream lines(read_file(path, uint64_t{64} << 20));
@@ -48,7 +76,7 @@ std::vector<report::CurvePoint> read_history(const fs::path& path) {
     const auto cells = split(line);
     std::map<std::string, std::string> row;
     for (size_t c = 0; c < std::min(columns.size(), cells.size()); ++c) row[columns[c]] = cells[c];
-    points.push_back({.epoch = static_cast<int>(number(row, "epoch").value_or(0)),
+    points.push_back({.epoch = epoch(row),
                       .loss = number(row, "loss"),
                       .accuracy = number(row, "accuracy"),
                       .val_loss = number(row, "val_loss"),
@@ -86,12 +114,8 @@ void write_training_report(const fs::path& directory, const fs::path& page) {
   data.model.parameters = count_parameters(model);
   data.references = {{.name = "int8", .energy_nj = total_nj(int8), .accuracy = {}}};
   if (quantized) data.references.push_back({.name = "fp32", .energy_nj = total_nj(fp32), .accuracy = {}});
-  report::Outcome outcome;
+  report::Outcome outcome = read_outcome(directory / kResultFile);
   outcome.energy_nj = total_nj(own);
-  if (!points.empty()) {
-    outcome.accuracy = points.back().val_accuracy;
-    outcome.loss = points.back().val_loss;
-  }
   data.outcome = outcome;
   data.curves = {{.name = "training", .trial = {}, .points = points}};
   add_model(data, model, model, int8, own);
