@@ -2,7 +2,10 @@
 
 #include <algorithm>
 
+#include "nibble/autoq/limit.h"
 #include "nibble/core/error.h"
+#include "nibble/core/nearest_name.h"
+#include "nibble/cost/quantizer_type.h"
 
 namespace nibble::autoq {
 namespace {
@@ -74,6 +77,13 @@ EnergyGoal parse_energy(const JsonFields& fields) {
   goal.min_sram_size = memory_sizes(fields, "min_sram_size", goal.min_sram_size);
   goal.rd_wr_on_io = booleans(fields, "rd_wr_on_io", goal.rd_wr_on_io);
   goal.source_quantizers = fields.texts("source_quantizers", {});
+  for (const std::string& text : goal.source_quantizers) {
+    try {
+      cost::type_from_text(text);
+    } catch (const Error& error) {
+      throw InvalidArgument("{}: '{}' is no type of number. {}", fields.path("source_quantizers"), text, error.what());
+    }
+  }
   goal.trained_model = fields.boolean("trained_model", false);
   goal.reference_internal = fields.choice("reference_internal", goal.reference_internal, {"fp16", "fp32", "int8"});
   goal.reference_accumulator =
@@ -94,6 +104,12 @@ BitsGoal parse_bits(const JsonFields& fields) {
   }
   goal.config.clear();
   for (const auto& [class_name, parts] : config->items()) {
+    if (class_name != "default" && !is_layer_class(class_name)) {
+      std::vector<std::string> known = layer_classes();
+      known.emplace_back("default");
+      throw InvalidArgument("{}: there is no layer class '{}'. {}", fields.path("config"), class_name,
+                            suggest(class_name, known));
+    }
     for (const Json& part : parts.is_array() ? parts : Json::array({parts})) {
       if (part != "parameters" && part != "activations") {
         throw InvalidArgument("{}['{}'] holds {}; it must be a list of \"parameters\" and \"activations\".",

@@ -69,6 +69,16 @@ double JsonFields::number(std::string_view key, double fallback, double least, d
   return given;
 }
 
+double JsonFields::positive(std::string_view key, double fallback, double most) const {
+  const Json* value = find(key);
+  if (value == nullptr) return fallback;
+  const double given = value->is_number() ? value->get<double>() : std::nan("");
+  if (!(given > 0 && given <= most)) {
+    throw InvalidArgument("{} is {}; it must be a number above 0, at most {}.", path(key), excerpt(*value), most);
+  }
+  return given;
+}
+
 int64_t JsonFields::integer(std::string_view key, int64_t fallback, int64_t least, int64_t most) const {
   const Json* value = find(key);
   if (value == nullptr) return fallback;

@@ -30,6 +30,7 @@ class JsonFields {
   std::string choice(std::string_view key, std::string fallback, const std::vector<std::string>& allowed) const;
   bool boolean(std::string_view key, bool fallback) const;
   double number(std::string_view key, double fallback, double least, double most) const;
+  double positive(std::string_view key, double fallback, double most) const;  // > 0
   int64_t integer(std::string_view key, int64_t fallback, int64_t least, int64_t most) const;
   std::vector<std::string> texts(std::string_view key, std::vector<std::string> fallback) const;
 

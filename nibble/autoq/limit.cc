@@ -4,6 +4,7 @@
 #include <array>
 
 #include "nibble/core/error.h"
+#include "nibble/core/nearest_name.h"
 
 namespace nibble::autoq {
 namespace {
@@ -13,6 +14,10 @@ constexpr std::array<std::string_view, 11> kRegistered = {
     "GRU",   "Bidirectional", "Conv2DTranspose", "SeparableConv1D", "SeparableConv2D"};
 constexpr std::array<std::string_view, 4> kRecurrent = {"SimpleRNN", "LSTM", "GRU", "Bidirectional"};
 constexpr int kDefaultLimit = 8;
+
+bool matches(const LimitEntry& entry, std::string_view layer_name) {
+  return std::regex_search(layer_name.begin(), layer_name.end(), entry.pattern, std::regex_constants::match_continuous);
+}
 
 LimitElement parse_element(const Json& element, const std::string& key) {
   if (element.is_number_integer() && element.get<int64_t>() >= -1 && element.get<int64_t>() <= 1024) {
@@ -58,6 +63,20 @@ bool is_recurrent_class(std::string_view class_name) {
 
 bool is_separable_class(std::string_view class_name) {
   return class_name == "SeparableConv1D" || class_name == "SeparableConv2D";
+}
+
+bool is_layer_class(std::string_view name) {
+  const auto known = layer_classes();
+  return std::find(known.begin(), known.end(), name) != known.end();
+}
+
+std::vector<std::string> layer_classes() {
+  std::vector<std::string> names = graph::known_layers();
+  // Those that a configuration may name although no model here can hold them.
+  for (const std::string_view name : kRegistered) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.emplace_back(name);
+  }
+  return names;
 }
 
 Limit::Limit(const Json& limit) {
@@ -114,10 +133,7 @@ void Limit::complete() {
 
 std::optional<Limit::Match> Limit::find(std::string_view layer_name, std::string_view class_name) const {
   for (const LimitEntry& entry : entries_) {
-    if (std::regex_search(layer_name.begin(), layer_name.end(), entry.pattern,
-                          std::regex_constants::match_continuous)) {
-      return Match{&entry, true};
-    }
+    if (matches(entry, layer_name)) return Match{&entry, true};
   }
   if (const LimitEntry* found = entry(class_name)) return Match{found, false};
   return std::nullopt;
@@ -127,6 +143,38 @@ const LimitEntry* Limit::entry(std::string_view key) const {
   const auto found =
       std::find_if(entries_.begin(), entries_.end(), [&](const LimitEntry& entry) { return entry.key == key; });
   return found == entries_.end() ? nullptr : &*found;
+}
+
+void Limit::check_lengths() const {
+  for (const LimitEntry& entry : entries_) {
+    if (entry.key == "default") continue;
+    const bool recurrent = is_recurrent_class(entry.key) || !is_layer_class(entry.key);
+    if (entry.elements.size() <= (recurrent ? 4u : 3u)) continue;
+    throw InvalidArgument(
+        "[run_config] limit['{}'] has {} elements; a list is [kernel, bias, activation], for recurrent layers [kernel, "
+        "bias, recurrent, activation]. Remove what is too much.",
+        entry.key, entry.elements.size());
+  }
+}
+
+void Limit::check_keys(const graph::Model& model) const {
+  for (const LimitEntry& entry : entries_) {
+    if (entry.key == "default" || is_layer_class(entry.key)) continue;
+    std::vector<std::string> names;
+    for (const graph::Layer& layer : model.layers) names.push_back(layer.name);
+    if (std::any_of(names.begin(), names.end(), [&](const std::string& name) { return matches(entry, name); })) {
+      continue;
+    }
+    for (std::string& name : layer_classes()) names.push_back(std::move(name));
+    std::string bare = entry.key;
+    if (bare.starts_with("^")) bare.erase(0, 1);
+    if (bare.ends_with("$")) bare.pop_back();
+    const auto near = nearest_names(bare, names);
+    throw InvalidArgument(
+        "[run_config] limit: '{}' is no layer class, and no layer's name begins with a match of it.{} Remove it, or "
+        "correct it; 'nibble models MODEL' lists the layers.",
+        entry.key, near.empty() ? "" : fmt::format(" Near: '{}'.", fmt::join(near, "', '")));
+  }
 }
 
 Json Limit::to_json() const {

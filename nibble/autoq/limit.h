@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "nibble/autoq/json_fields.h"
+#include "nibble/graph/model.h"
 
 namespace nibble::autoq {
 
@@ -36,6 +37,13 @@ class Limit {
   Limit() = default;
   //   throws  InvalidArgument naming the key: no list, an element of another kind, an invalid regular expression
   explicit Limit(const Json& limit);
+
+  // AutoQKeras passes over elements and keys that nothing reads. These two refuse them instead; not for compat.
+  //   throws  InvalidArgument for more than 3 elements (4 where the class is recurrent or the key a pattern)
+  void check_lengths() const;
+  //   throws  InvalidArgument, with the nearest names, for a key that is no layer class, not "default" and matches no
+  //           layer of the model
+  void check_keys(const graph::Model& model) const;
 
   struct Match {
     const LimitEntry* entry = nullptr;
@@ -59,5 +67,8 @@ class Limit {
 bool is_registered_class(std::string_view class_name);
 bool is_recurrent_class(std::string_view class_name);
 bool is_separable_class(std::string_view class_name);
+// All classes that a configuration may name, with and without Q.
+bool is_layer_class(std::string_view name);
+std::vector<std::string> layer_classes();
 
 }  // namespace nibble::autoq

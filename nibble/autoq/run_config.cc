@@ -133,6 +133,7 @@ void parse_search(const JsonFields& fields, RunConfig& config) {
   config.seed = static_cast<uint64_t>(fields.integer("seed", 0, 0, INT64_MAX));
   config.max_trials = static_cast<int>(fields.integer("max_trials", config.max_trials, 1, 1'000'000));
   const std::string compat = fields.choice("compat", "none", {"none", "qkeras", "qkeras-2020"});
+  if (compat == "none") config.limit.check_lengths();
   config.compat = compat == "qkeras" ? Compat::kQkeras : compat == "qkeras-2020" ? Compat::kQkeras2020 : Compat::kNone;
 }
 
@@ -144,8 +145,12 @@ void parse_training(const JsonFields& fields, RunConfig& config) {
   config.epochs = static_cast<int>(fields.integer("epochs", config.epochs, 1, 1'000'000));
   config.batch_size = fields.integer("batch_size", config.batch_size, 1, 10'000'000);
   config.optimizer = fields.choice("optimizer", config.optimizer, {"adam", "sgd"});
-  config.learning_rate = fields.number("learning_rate", config.learning_rate, 0, 3e38);
+  config.learning_rate = fields.positive("learning_rate", config.learning_rate, 3e38);
   config.momentum = fields.number("momentum", 0, 0, 1);
+  if (config.momentum != 0 && config.optimizer != "sgd") {
+    throw InvalidArgument("{} is {}, which means nothing to \"{}\"; remove it, or set optimizer to \"sgd\".",
+                          fields.path("momentum"), config.momentum, config.optimizer);
+  }
   config.schedule = fields.choice("schedule", config.schedule, {"constant", "cosine"});
   config.batch_norm_statistics =
       fields.choice("batch_norm_statistics", config.batch_norm_statistics, {"reestimated", "moving"});

@@ -191,6 +191,7 @@ void check_values(const search::SearchSpace& space, const search::Assignment& va
 }  // namespace
 
 search::SearchSpace build_space(const graph::Model& model, const RunConfig& config) {
+  if (config.compat == Compat::kNone) config.limit.check_keys(model);
   search::SearchSpace space;
   const auto record = [&](const std::string& name, const std::vector<std::string>& candidates) {
     const auto same = [&](const search::Parameter& known) { return known.name == name; };

@@ -24,7 +24,8 @@ inline constexpr const char* kFilterMultipliers[] = {"0.5", "0.75", "1.0", "1.5"
 //   <layer>_kernel_quantizer, <layer>_bias_quantizer, <layer>_activation_quantizer, ...;
 //   <pattern>_<field>_quantizer for a choice that all layers of a pattern share;
 //   network_filters (block) or network_filters_<layer> (layer)
-//   throws  InvalidArgument naming layer, key and field where the limit leaves no candidate
+//   throws  InvalidArgument naming layer, key and field where the limit leaves no candidate, or a key of the limit
+//           that fits no layer (not for compat)
 search::SearchSpace build_space(const graph::Model& model, const RunConfig& config);
 
 // What a trial changes in the network.

@@ -151,9 +151,18 @@ INSTANTIATE_TEST_SUITE_P(
          R"j("limit": {"Dense": [["quantized_bits(4,0)"], 8, 8]})j",
          {"'quantized_bits(4,0)' is not in the kernel table", "quantized_bits(4,0,1)"}},
         {"PatternTooShort", R"("limit": {"^head$": [4]})", {"limit['^head$']", "has 1 elements", "needs element 1"}},
+        {"KeyOfNoClass", R"("limit": {"Conv2DD": [8, 8, 8]})", {"limit: 'Conv2DD'", "'Conv2D'"}},
+        {"KeyOfNoLayer", R"("limit": {"Dense": [8, 8, 8], "^haed$": [8, 8, 8]})", {"limit: '^haed$'", "'head'"}},
         {"IndexOutside", R"("limit": {"Dense": [8, 8, 8]}, "layer_indexes": [5])", {"5 is outside", "5 layers"}},
     }),
     [](const auto& info) { return info.param.name; });
+
+TEST(BuildSpace, KeysThatFitNothingAreLeftAloneWhereTheClassIsKnownOrForCompat) {
+  EXPECT_EQ(build_space(small_model(), config_with(R"("limit": {"Dense": [8, 8, 8], "LSTM": [8, 8, 8, 8]})")).size(),
+            build_space(small_model(), config_with(R"("limit": {"Dense": [8, 8, 8]})")).size());
+  EXPECT_NO_THROW(build_space(
+      small_model(), config_with(R"("compat": "qkeras", "limit": {"Dense": [8, 8, 8, 8], "^conv2d_99$": [8]})")));
+}
 
 TEST(BuildTrial, RefusesValuesThatFitNoCandidate) {
   const RunConfig config = config_with(R"("limit": {"Dense": [8, 8, 8]})");
