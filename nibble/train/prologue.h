@@ -14,7 +14,7 @@
 
 namespace nibble::train {
 
-inline constexpr int64_t kUnitSamples = 16;
+inline constexpr int64_t kUnitSamples = 8;
 
 class BoundPrologue {
  public:
