@@ -18,6 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 std::string train_line(const std::string& output, const std::string& more = "") {
@@ -174,7 +175,7 @@ TEST(CliFlow, ASearchLeavesAStudyAReportAndTheBestModel) {
   const CliResult result = place.run("autoq search.json --output search --workers 1 --json");
   ASSERT_EQ(result.code, 0) << result.err;
   EXPECT_TRUE(json::parse(result.out).at("is_over").get<bool>());
-  EXPECT_THAT(slurp(place.dir() / "search/report.html"), HasSubstr("</html>"));
+  EXPECT_THAT(slurp(place.dir() / "search/report.html"), AllOf(HasSubstr("\"weight_bits\":"), HasSubstr("</html>")));
 
   const json trials = json::parse(place.run("study trials search --json").out).at("trials");
   ASSERT_EQ(trials.size(), 3u);

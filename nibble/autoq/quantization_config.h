@@ -1,5 +1,5 @@
 // nibble/autoq/quantization_config.h
-// The quantizers that a search may choose from: four ordered tables, each quantizer with its
+// The quantizers that a search may choose from: seven ordered tables, each quantizer with its
 // "size", an integer that limits are compared with (a label, never checked against the bits).
 #pragma once
 

@@ -8,10 +8,13 @@
 
 #include "nibble/autoq/cost_meter.h"
 #include "nibble/autoq/run_config.h"
+#include "nibble/autoq/search_space.h"
 #include "nibble/autoq/training_runner.h"
 #include "nibble/cli/model_report.h"
 #include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
 #include "nibble/cost/energy.h"
+#include "nibble/cost/model_bits.h"
 #include "nibble/formats/keras/keras_file.h"
 
 namespace nibble::cli {
@@ -73,6 +76,16 @@ std::string goal_sentence(const RunConfig& config) {
       "below "
       "(above) the {} reference.",
       factor.delta_p, factor.delta_n, factor.rate, autoq::to_string(config.goal.kind), reference_name(config));
+}
+
+// Bits of the weights of a trial's network, which need not be trained for that.
+std::optional<int64_t> weight_bits(const graph::Model& original, const RunConfig& config, const search::Trial& trial) {
+  if (trial.state != search::TrialState::kCompleted) return std::nullopt;
+  try {
+    return cost::count_bits(autoq::build_trial(original, config, trial.values)).parameters;
+  } catch (const Error&) {
+    return std::nullopt;  // a study of another version, say; its figures still are worth a report
+  }
 }
 
 report::TrialRow trial_row(const search::Trial& trial, const std::vector<std::string>& order) {
@@ -175,7 +188,10 @@ report::ReportData search_report(const search::Storage& storage, const fs::path&
   data.goal = goal_sentence(config);
   const cost::EnergyEstimate reference = cost::estimate(original, query_of(config, true));
   data.references = references_of(config, reference, original);
-  for (const search::Trial& trial : trials) data.trials.push_back(trial_row(trial, order));
+  for (const search::Trial& trial : trials) {
+    data.trials.push_back(trial_row(trial, order));
+    data.trials.back().weight_bits = weight_bits(original, config, trial);
+  }
   data.curves = curves_of(storage, trials);
   data.settings = settings_of(config, info);
   if (const search::Trial* best = search::best_trial(trials)) {

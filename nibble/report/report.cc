@@ -55,8 +55,6 @@ void check(const ReportData& data) {
   }
   if (data.outcome) {
     check_accuracy(data.outcome->accuracy, "outcome");
-    check_accuracy(data.outcome->integer_accuracy, "outcome, integer codes");
-    check_accuracy(data.outcome->retrained_accuracy, "outcome, retrained");
     check_energy(data.outcome->energy_nj, "outcome");
   }
   check_trials(data);
@@ -114,8 +112,6 @@ Json convert(const Outcome& outcome) {
   put(object, "loss", outcome.loss);
   put(object, "energy_nj", outcome.energy_nj);
   put(object, "score", outcome.score);
-  put(object, "integer_accuracy", outcome.integer_accuracy);
-  put(object, "retrained_accuracy", outcome.retrained_accuracy);
   return object;
 }
 
@@ -125,7 +121,6 @@ Json convert(const TrialRow& trial) {
   put(object, "accuracy", trial.accuracy);
   put(object, "energy_nj", trial.energy_nj);
   put(object, "weight_bits", trial.weight_bits);
-  put(object, "seconds", trial.seconds);
   put(object, "reason", trial.reason);
   object["choices"] = pairs(trial.choices);
   return object;

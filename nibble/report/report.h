@@ -45,24 +45,21 @@ struct Reference {
 
 // The model that the report is about: the winner of a search, or the trained model.
 struct Outcome {
-  std::optional<int> trial{};                  // its number, if a search found it
-  std::optional<double> accuracy{};            // on the evaluation split, 0..1
-  std::optional<double> loss{};                // on the evaluation split
-  std::optional<double> energy_nj{};           // per inference
-  std::optional<double> score{};               // what the search maximised
-  std::optional<double> integer_accuracy{};    // accuracy with the integer codes in place, 0..1
-  std::optional<double> retrained_accuracy{};  // after further training of the winner, 0..1
+  std::optional<int> trial{};         // its number, if a search found it
+  std::optional<double> accuracy{};   // on the evaluation split, 0..1
+  std::optional<double> loss{};       // on the evaluation split
+  std::optional<double> energy_nj{};  // per inference
+  std::optional<double> score{};      // what the search maximised
 };
 
 struct TrialRow {
   int number = 0;
   search::TrialState state = search::TrialState::kCompleted;
-  std::optional<double> score{};         // maximised
-  std::optional<double> accuracy{};      // 0..1
-  std::optional<double> energy_nj{};     // per inference
-  std::optional<int64_t> weight_bits{};  // bits of all weights
-  std::optional<double> seconds{};       // training time; leave empty where reports must repeat exactly
-  std::string reason{};                  // why it failed
+  std::optional<double> score{};                               // maximised
+  std::optional<double> accuracy{};                            // 0..1
+  std::optional<double> energy_nj{};                           // per inference
+  std::optional<int64_t> weight_bits{};                        // bits of all weights
+  std::string reason{};                                        // why it failed
   std::vector<std::pair<std::string, std::string>> choices{};  // hyperparameter, value; in the order to show
 };
 

@@ -57,16 +57,6 @@ export function bits(value: Maybe): string {
   return withUnit(fixed(value / 1_000_000, 2), "Mbit");
 }
 
-/** "45 s", "3 min 20 s", "1 h 05 min". */
-export function duration(seconds: Maybe): string {
-  if (!isKnown(seconds)) return NONE;
-  if (seconds < 60) return withUnit(fixed(seconds, seconds < 10 ? 1 : 0), "s");
-  const whole = Math.round(seconds);
-  const pad = (value: number): string => String(value).padStart(2, "0");
-  if (whole < 3600) return `${withUnit(String(Math.floor(whole / 60)), "min")} ${withUnit(pad(whole % 60), "s")}`;
-  return `${withUnit(count(Math.floor(whole / 3600)), "h")} ${withUnit(pad(Math.floor((whole % 3600) / 60)), "min")}`;
-}
-
 const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
 /** 2 to an integer power: "2⁻³". */

@@ -22,8 +22,6 @@ export interface Outcome {
   loss?: Known<number>;
   energy_nj?: Known<number>;
   score?: Known<number>;
-  integer_accuracy?: Known<number>;
-  retrained_accuracy?: Known<number>;
 }
 
 export type TrialState = "waiting" | "running" | "completed" | "failed";
@@ -35,7 +33,6 @@ export interface Trial {
   accuracy?: Known<number>;
   energy_nj?: Known<number>;
   weight_bits?: Known<number>;
-  seconds?: Known<number>;
   reason?: string;
   choices: Pair[];
 }
@@ -158,8 +155,6 @@ const report = record({
       loss: number,
       energy_nj: number,
       score: number,
-      integer_accuracy: number,
-      retrained_accuracy: number,
     }),
   ),
   trials: listOf(
@@ -170,7 +165,6 @@ const report = record({
       accuracy: number,
       energy_nj: number,
       weight_bits: number,
-      seconds: number,
       reason: maybe(text),
       choices: listOf(pair),
     }),

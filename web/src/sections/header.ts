@@ -63,7 +63,6 @@ function figures(report: Report, outcome: Outcome): HTMLElement {
     if (node) list.append(node);
   };
   add(figure("Accuracy", percent(outcome.accuracy), "%", accuracyNote(report, outcome)));
-  add(figure("Retrained accuracy", percent(outcome.retrained_accuracy), "%", "the same quantizers, trained on"));
   if (!isKnown(outcome.energy_nj)) add(figure("Loss", fixed(outcome.loss, 4), "", "on the evaluation split"));
   add(figure("Energy per inference", energy(outcome.energy_nj), "nJ", isKnown(outcome.score) ? `score ${fixed(outcome.score, 4)}` : undefined));
   for (const reference of report.references) add(comparison(reference.name, reference.energy_nj, outcome.energy_nj));
@@ -75,7 +74,6 @@ function figures(report: Report, outcome: Outcome): HTMLElement {
 }
 
 function accuracyNote(report: Report, outcome: Outcome): string | undefined {
-  if (isKnown(outcome.integer_accuracy)) return `${withUnit(percent(outcome.integer_accuracy), "%")} with integer weights`;
   const reference = report.references.find((candidate) => isKnown(candidate.accuracy));
   if (reference) return `${reference.name} reference ${withUnit(percent(reference.accuracy), "%")}`;
   return isKnown(outcome.loss) && isKnown(outcome.energy_nj) ? `loss ${fixed(outcome.loss, 4)}` : "on the evaluation split";

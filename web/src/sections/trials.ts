@@ -1,7 +1,7 @@
 // All trials, to sort and to pick from.
 import { element, section } from "../dom";
 import type { Child } from "../dom";
-import { bits, duration, energy, fixed, isKnown, percent, reduction, reductionText } from "../format";
+import { bits, energy, fixed, isKnown, percent, reduction, reductionText } from "../format";
 import { paretoFront } from "../pareto";
 import type { Report, Trial } from "../payload";
 import type { Selection } from "../selection";
@@ -58,9 +58,6 @@ function columns(report: Report, front: ReadonlySet<number>, selection: Selectio
   }
   if (some((trial) => trial.weight_bits)) {
     list.push({ head: "Weights", cell: (trial) => bits(trial.weight_bits), key: known((t) => t.weight_bits), numeric: true });
-  }
-  if (some((trial) => trial.seconds)) {
-    list.push({ head: "Time", cell: (trial) => duration(trial.seconds), key: known((t) => t.seconds), numeric: true });
   }
   if (some((trial) => trial.reason)) list.push({ head: "Reason", cell: (trial) => reason(trial) });
   return list;
