@@ -45,7 +45,7 @@ BatchNormCoefficients batch_norm_coefficients(LayerRuntime& layer, const BatchSt
   at::Tensor inverse = (quantized("moving_variance", statistics.variance) + epsilon).rsqrt();
   if (gamma != nullptr) inverse = inverse * quantized("gamma", gamma->value.to(at::kDouble));
   if (inverse_quantizer != nullptr) {
-    inverse = quantize(inverse.to(at::kFloat), inverse_quantizer, options(6)).to(at::kDouble);
+    inverse = quantize(inverse.to(at::kFloat), inverse_quantizer, options(kInverseRole)).to(at::kDouble);
   }
   at::Tensor offset = -quantized("moving_mean", statistics.mean) * inverse;
   if (beta != nullptr) offset = offset + quantized("beta", beta->value.to(at::kDouble));

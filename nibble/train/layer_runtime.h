@@ -13,6 +13,12 @@
 
 namespace nibble::train {
 
+// The random numbers of one layer in one step are told apart by role: a weight's index in the layer, or one of these.
+inline constexpr uint32_t kInverseRole = 6;  // a batch norm's inverse_quantizer
+inline constexpr uint32_t kActivationRole = 7;
+inline constexpr uint32_t kFirstDraw = 64;  // plus the draw of a layer op
+inline constexpr uint32_t kRolesPerLayer = 4096;
+
 struct LayerWeight {
   std::string name;
   at::Tensor value;                                // shares memory with the network's Parameter

@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <set>
 
 #include "nibble/core/error.h"
 #include "nibble/graph/padding.h"
+#include "nibble/train/layer_op.h"
 #include "nibble/train/plan.h"
 
 namespace nibble::train {
@@ -230,13 +232,20 @@ void Lowering::add_layer(const Layer& layer) {
       {"Concatenate", [](Lowering& l, const Layer& x) { l.add_concatenate(x); }},
   };
   const auto found = kLayers.find(layer.class_name);
-  if (found == kLayers.end()) {
-    std::string known;
-    for (const auto& [name, add] : kLayers) known += (known.empty() ? "" : ", ") + name;
-    throw Unsupported("[train] layer '{}' is a {}, which training does not know. Known: {}.", layer.name,
-                      layer.class_name, known);
+  if (found != kLayers.end()) {
+    found->second(*this, layer);
+    return;
   }
-  found->second(*this, layer);
+  if (find_layer_op(layer.class_name) != nullptr) {
+    require_channels_last(layer);
+    push_plain(layer, StepKind::kLayer);
+    return;
+  }
+  std::set<std::string_view> known;
+  for (const auto& [name, add] : kLayers) known.insert(name);
+  for (const std::string_view name : layer_op_classes()) known.insert(name);
+  throw Unsupported("[train] layer '{}' is a {}, which training does not know. Known: {}.", layer.name,
+                    layer.class_name, fmt::join(known, ", "));
 }
 
 }  // namespace

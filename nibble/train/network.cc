@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "nibble/core/error.h"
+#include "nibble/train/layer_op.h"
 #include "nibble/train/layer_runtime.h"
 #include "nibble/train/plain_ops.h"
 
@@ -117,7 +118,8 @@ struct Network::Run {
   quant::QuantizeOptions quantize_options(int layer, uint32_t role) const {
     quant::QuantizeOptions options;
     options.phase = is_training() ? quant::Phase::kTraining : quant::Phase::kInference;
-    options.random = {network.seed_, RandomPurpose::kQuantizer, static_cast<uint32_t>(layer) * 8 + role, step_number};
+    options.random = {network.seed_, RandomPurpose::kQuantizer, static_cast<uint32_t>(layer) * kRolesPerLayer + role,
+                      step_number};
     return options;
   }
 
@@ -140,7 +142,49 @@ struct Network::Run {
   at::Tensor batch_norm(const Step& step);
   at::Tensor dense(const Step& step);
   at::Tensor activation(const Step& step);
+  at::Tensor layer_op(const Step& step);
   Flow compute(size_t index);
+};
+
+// What a layer op sees of a pass.
+class Network::OpContext : public LayerContext {
+ public:
+  OpContext(Run& run, const Step& step) : run_(run), step_(step) {}
+
+  const graph::Layer& layer() const override { return run_.network.model_.layers[static_cast<size_t>(step_.layer)]; }
+  const Shape& output_shape() const override { return step_.shape; }
+  Pass pass() const override { return run_.pass; }
+  at::Tensor weight(std::string_view name) override { return run_.weight(step_.layer, name); }
+
+  at::Tensor stored(std::string_view name) override {
+    const LayerWeight* found = run_.layer(step_.layer).find(name);
+    return found == nullptr ? at::Tensor() : found->value;
+  }
+
+  at::Tensor quantize(const at::Tensor& x, std::string_view attribute, uint32_t draw) override {
+    const auto quantizer = quantizer_of(layer(), std::string(attribute));
+    if (quantizer == nullptr) return x;
+    return train::quantize(x, quantizer, run_.quantize_options(step_.layer, kFirstDraw + draw));
+  }
+
+  at::Tensor activate(const at::Tensor& x, std::string_view attribute, uint32_t draw) override {
+    if (layer().get_quantizer(attribute) != nullptr) return quantize(x, attribute, draw);
+    Activation function;
+    function.function = layer().activation_function(attribute);
+    return plain_activation(x, function, layer().name);
+  }
+
+  BatchStatistics batch_statistics(const at::Tensor& x) override {
+    return run_.batch_norm_statistics(step_.layer, {x, {}, {}, nullptr});
+  }
+
+  RandomKey random_key(RandomPurpose purpose) const override {
+    return {run_.network.seed_, purpose, static_cast<uint32_t>(step_.layer), run_.step_number};
+  }
+
+ private:
+  Run& run_;
+  const Step& step_;
 };
 
 // Mean and variance that a batch norm uses in this pass; in training they also move the averages.
@@ -224,8 +268,16 @@ at::Tensor Network::Run::dense(const Step& step) {
 at::Tensor Network::Run::activation(const Step& step) {
   const Activation& activation = step.activation;
   const at::Tensor& x = input(step).value;
-  if (activation.quantizer != nullptr) return quantize(x, activation.quantizer, quantize_options(step.layer, 7));
+  if (activation.quantizer != nullptr)
+    return quantize(x, activation.quantizer, quantize_options(step.layer, kActivationRole));
   return plain_activation(x, activation, network.model_.layers[static_cast<size_t>(step.layer)].name);
+}
+
+at::Tensor Network::Run::layer_op(const Step& step) {
+  std::vector<at::Tensor> inputs;
+  for (int i : step.inputs) inputs.push_back(flows[static_cast<size_t>(i)].value);
+  OpContext context(*this, step);
+  return find_layer_op(context.layer().class_name)(context, inputs);
 }
 
 Flow Network::Run::compute(size_t index) {
@@ -245,6 +297,8 @@ Flow Network::Run::compute(size_t index) {
       if (!is_training()) return {input(step).value, {}, {}, nullptr};
       return {
           plain_dropout(input(step).value, static_cast<float>(step.rate), dropout_key(step.layer)), {}, {}, nullptr};
+    case StepKind::kLayer:
+      return {layer_op(step), {}, {}, nullptr};
     default: {
       std::vector<at::Tensor> inputs;
       for (int i : step.inputs) inputs.push_back(flows[static_cast<size_t>(i)].value);

@@ -65,6 +65,7 @@ class Network {
 
  private:
   struct Run;  // one forward pass
+  class OpContext;
 
   void make_parameters();
 

@@ -120,8 +120,6 @@ at::Tensor plain_step(const Step& step, const std::vector<at::Tensor>& inputs) {
       return x.reshape(batched(x.size(0), step.shape));
     case StepKind::kPad:
       return to_nhwc(pad(to_nchw(x), step.window, 0.0));
-    case StepKind::kUpSample:
-      return x.repeat_interleave(step.factors.at(0), 1).repeat_interleave(step.factors.at(1), 2);
     case StepKind::kAdd:
       return reduce(inputs, [](const auto& a, const auto& b) { return a + b; });
     case StepKind::kSubtract:

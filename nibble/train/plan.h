@@ -29,9 +29,8 @@ enum class StepKind {
   kMaxPool,  // pool_size x pool_size windows
   kAveragePool,
   kGlobalAveragePool,
-  kReshape,   // Flatten too: the shape is the output's
-  kPad,       // zeros around height and width
-  kUpSample,  // each row and column repeated
+  kReshape,  // Flatten too: the shape is the output's
+  kPad,      // zeros around height and width
   kAdd,
   kSubtract,
   kMultiply,
@@ -39,6 +38,7 @@ enum class StepKind {
   kMinimum,
   kAverage,
   kConcatenate,
+  kLayer,  // by the op of its class, layer_op.h
 };
 
 // An activation: a plain function by name, or a quantizer.
@@ -75,11 +75,10 @@ struct Step {
   bool gives_moments = false;        // kConvolution: sums for the batch norm that reads it
   bool gradient_is_pending = false;  // its one reader leaves the last pass of the gradient to it
 
-  Activation activation;         // kActivation
-  double rate = 0.0;             // kDropout
-  Window window;                 // pools, kPad
-  std::vector<int64_t> factors;  // kUpSample
-  int axis = -1;                 // kConcatenate, counted with the batch axis
+  Activation activation;  // kActivation
+  double rate = 0.0;      // kDropout
+  Window window;          // pools, kPad
+  int axis = -1;          // kConcatenate, counted with the batch axis
 };
 
 struct Plan {

@@ -1,0 +1,13 @@
+// nibble/train/layers/families.h
+// The layer ops, by family; each lives in the file of its name.
+#pragma once
+
+#include <vector>
+
+#include "nibble/train/layer_op.h"
+
+namespace nibble::train::layers {
+
+std::vector<LayerOpRow> shape_ops();
+
+}  // namespace nibble::train::layers
