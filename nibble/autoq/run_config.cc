@@ -19,7 +19,7 @@ const std::vector<std::string>& known_keys() {
       "schedule_block", "hyperband_iterations", "factor", "max_epochs", "score_metric",
       // ours
       "model", "data", "preprocessing", "holdout", "epochs", "batch_size", "optimizer", "learning_rate", "momentum",
-      "schedule", "batch_norm_statistics", "early_stopping", "workers", "compat"};
+      "schedule", "batch_norm_statistics", "weight_averaging", "early_stopping", "workers", "compat"};
   return keys;
 }
 
@@ -154,6 +154,15 @@ void parse_training(const JsonFields& fields, RunConfig& config) {
   config.schedule = fields.choice("schedule", config.schedule, {"constant", "cosine"});
   config.batch_norm_statistics =
       fields.choice("batch_norm_statistics", config.batch_norm_statistics, {"reestimated", "moving"});
+  if (fields.find("weight_averaging") != nullptr) {
+    config.weight_averaging = fields.choice("weight_averaging", "", {"tail", "none"});
+    if (config.weight_averaging == "tail" && config.batch_norm_statistics == "moving") {
+      throw InvalidArgument(
+          "{} is \"tail\", which needs re-estimated batch-norm statistics; remove it, or set "
+          "batch_norm_statistics to \"reestimated\".",
+          fields.path("weight_averaging"));
+    }
+  }
   config.early_stopping = parse_early_stopping(fields, config.epochs);
   config.workers = static_cast<int>(fields.integer("workers", 0, 0, 4096));
 }

@@ -70,6 +70,8 @@ struct RunConfig {
   double momentum = 0.0;
   std::string schedule = "constant";                  // "constant", "cosine"
   std::string batch_norm_statistics = "reestimated";  // "reestimated", "moving"
+  // "tail", "none"; empty: tail with re-estimated statistics, none with moving ones.
+  std::string weight_averaging;
   // Epochs without a better validation loss after which a trial ends; absent: it never ends early.
   // AutoQKeras' default: min(20, epochs / 5).
   std::optional<int> early_stopping;

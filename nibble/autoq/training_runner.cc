@@ -79,6 +79,10 @@ train::CompileOptions compile_options(const RunConfig& config, int number) {
   options.momentum = config.momentum;
   options.batch_norm_statistics = config.batch_norm_statistics == "moving" ? train::BatchNormStatistics::kMoving
                                                                            : train::BatchNormStatistics::kReestimated;
+  if (!config.weight_averaging.empty()) {
+    options.weight_averaging =
+        config.weight_averaging == "tail" ? train::WeightAveraging::kTail : train::WeightAveraging::kNone;
+  }
   options.seed = derive_seed(config.seed, RandomPurpose::kTrial, static_cast<uint32_t>(number));
   options.threads = 1;
   return options;

@@ -30,7 +30,7 @@ struct TrainOptions {
   int epochs = 10;
   int64_t batch_size = 128;
   double learning_rate = 1e-3, momentum = 0.0;
-  std::string optimizer = "adam", schedule = "constant", statistics = "reestimated";
+  std::string optimizer = "adam", schedule = "constant", statistics = "reestimated", averaging;
   uint64_t seed = 0;
   int activation_bits = 4, threads = 1, early_stopping = -1;
   bool resume = false, json = false;
@@ -57,6 +57,10 @@ void declare_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--batch-norm-statistics", o.statistics,
                  "reestimated: measured anew before each evaluation; moving: Keras' moving averages")
       ->capture_default_str();
+  app.add_option("--weight-averaging", o.averaging,
+                 "tail: evaluate and save the mean of the weights over the second half of each epoch; none: the last "
+                 "step's, as Keras. Default: tail, but none with moving statistics")
+      ->type_name("TEXT");
   CLI::Option* quantize = app.add_option("--quantize", o.quantize,
                                          "Quantize the model first, by this configuration ('nibble quantize --help')")
                               ->type_name("CONFIG.json");
@@ -93,6 +97,11 @@ train::CompileOptions compile_options(const TrainOptions& o) {
   compile.batch_norm_statistics = choose<train::BatchNormStatistics>(
       "--batch-norm-statistics", o.statistics,
       {{"reestimated", train::BatchNormStatistics::kReestimated}, {"moving", train::BatchNormStatistics::kMoving}});
+  if (!o.averaging.empty()) {
+    compile.weight_averaging = choose<train::WeightAveraging>(
+        "--weight-averaging", o.averaging,
+        {{"tail", train::WeightAveraging::kTail}, {"none", train::WeightAveraging::kNone}});
+  }
   compile.seed = o.seed;
   compile.threads = o.threads;
   return compile;

@@ -11,7 +11,7 @@ namespace nibble::train {
 namespace {
 
 using nlohmann::json;
-constexpr int kVersion = 2;
+constexpr int kVersion = 3;
 
 json pack(const std::vector<std::vector<float>>& arrays) {
   json packed = json::array();
@@ -68,6 +68,7 @@ void save_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& 
                   {"epochs_asked", checkpoint.epochs_asked},
                   {"finished", checkpoint.finished},
                   {"weights", pack(checkpoint.weights)},
+                  {"trained_weights", pack(checkpoint.trained_weights)},
                   {"optimizer_step", checkpoint.optimizer.step},
                   {"optimizer_slots", pack(checkpoint.optimizer.slots)},
                   {"callbacks", checkpoint.callbacks},
@@ -109,6 +110,7 @@ Checkpoint load_checkpoint(const std::filesystem::path& path, const std::string&
     result.epochs_asked = content.at("epochs_asked");
     result.finished = content.at("finished");
     result.weights = unpack(content.at("weights"));
+    result.trained_weights = unpack(content.at("trained_weights"));
     result.optimizer = {content.at("optimizer_step"), unpack(content.at("optimizer_slots"))};
     result.callbacks = content.at("callbacks");
     for (const json& log : content.at("history")) result.history.push_back(epoch_log(log));

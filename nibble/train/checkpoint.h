@@ -22,6 +22,8 @@ struct Checkpoint {
   int epochs_asked = 0;
   bool finished = false;                    // a callback ended the training before its last epoch
   std::vector<std::vector<float>> weights;  // in the order of the network's parameters
+  // Those from which training goes on, where `weights` are their mean (weight_average.h); else empty.
+  std::vector<std::vector<float>> trained_weights;
   Optimizer::State optimizer;
   History history;
   nlohmann::json callbacks;  // state of each callback by name

@@ -13,6 +13,7 @@
 #include "nibble/train/checkpoint.h"
 #include "nibble/train/loss.h"
 #include "nibble/train/network.h"
+#include "nibble/train/weight_average.h"
 
 namespace nibble::train {
 namespace {
@@ -30,6 +31,14 @@ double scheduled_rate(const CompileOptions& compiled, const FitOptions& options,
   if (options.schedule == ScheduleKind::kConstant) return compiled.learning_rate;
   const double progress = static_cast<double>(step) / static_cast<double>(std::max<int64_t>(1, total_steps));
   return compiled.learning_rate * 0.5 * (1.0 + std::cos(std::numbers::pi * std::min(1.0, progress)));
+}
+
+void check_averaging(const CompileOptions& options) {
+  if (options.weight_averaging != WeightAveraging::kTail) return;
+  if (options.batch_norm_statistics != BatchNormStatistics::kMoving) return;
+  throw InvalidArgument(
+      "[train] averaged weights need re-estimated batch-norm statistics: moving ones belong to the weights of single "
+      "steps. Leave one of the two out.");
 }
 
 void check_batch_size(int64_t batch_size) {
@@ -64,7 +73,9 @@ void Callback::restore(const nlohmann::json&) {}
 
 struct Trainer::Impl {
   Impl(graph::Model model, const CompileOptions& compile_options)
-      : options(compile_options), network(with_weights(std::move(model), options.seed), options.fused, options.seed) {
+      : options(compile_options),
+        network(with_weights(std::move(model), options.seed), options.fused, options.seed),
+        average(network.parameters()) {
     std::vector<int64_t> sizes;
     for (const Parameter& parameter : network.parameters()) {
       if (parameter.trainable) sizes.push_back(parameter.value.numel());
@@ -74,9 +85,11 @@ struct Trainer::Impl {
 
   CompileOptions options;
   Network network;
+  WeightAverage average;
   std::unique_ptr<Optimizer> optimizer;
   int64_t step = 0;  // optimizer steps so far
 
+  bool averages() const;
   void check_data(const data::Samples& samples) const;
   at::Tensor inputs(const data::Samples& samples, std::span<const int64_t> indices) const;
   at::Tensor labels(const data::Samples& samples, std::span<const int64_t> indices) const;
@@ -90,6 +103,12 @@ struct Trainer::Impl {
   Evaluation evaluate(const data::Samples& samples, int64_t batch_size);
   std::string fingerprint(const data::Dataset& dataset, const FitOptions& fit) const;
 };
+
+bool Trainer::Impl::averages() const {
+  const bool moves = options.batch_norm_statistics == BatchNormStatistics::kMoving;
+  const auto averaging = options.weight_averaging.value_or(moves ? WeightAveraging::kNone : WeightAveraging::kTail);
+  return averaging == WeightAveraging::kTail;
+}
 
 void Trainer::Impl::check_data(const data::Samples& samples) const {
   const Shape expected = network.input_shape();
@@ -202,6 +221,7 @@ std::string Trainer::Impl::fingerprint(const data::Dataset& dataset, const FitOp
                                options.beta_2,
                                options.epsilon,
                                static_cast<int>(options.batch_norm_statistics),
+                               averages(),
                                options.reestimation_batches,
                                options.seed,
                                options.fused,
@@ -216,6 +236,7 @@ std::string Trainer::Impl::fingerprint(const data::Dataset& dataset, const FitOp
 }
 
 Trainer::Trainer(graph::Model model, const CompileOptions& options) {
+  check_averaging(options);
   install_caching_allocator();
   empty_cache();  // the sizes of an earlier network are of no use to this one
   at::set_num_threads(std::max(1, options.threads));
@@ -231,7 +252,8 @@ namespace {
 // The progress of one fit(): where it stands, and its checkpoint.
 class Fit {
  public:
-  Fit(Trainer& trainer, const FitOptions& options) : trainer_(trainer), options_(options) {}
+  Fit(Trainer& trainer, WeightAverage& average, const FitOptions& options)
+      : trainer_(trainer), average_(average), options_(options) {}
 
   // Returns what is done already.
   Checkpoint begin(const std::string& fingerprint) {
@@ -240,6 +262,7 @@ class Fit {
     if (options_.resume && !options_.checkpoint.empty() && std::filesystem::exists(options_.checkpoint)) {
       state = load_checkpoint(options_.checkpoint, fingerprint);
       trainer_.set_weights(state.weights);
+      average_.restore_trained(state.trained_weights);
       restore_callbacks(state.callbacks);
       // More epochs are asked for than when a callback ended the training: it goes on.
       if (options_.epochs > state.epochs_asked) state.finished = false;
@@ -258,6 +281,7 @@ class Fit {
     if (options_.checkpoint.empty()) return;
     state.steps_done = step;
     state.weights = trainer_.weights();
+    state.trained_weights = average_.trained();
     state.optimizer = optimizer.state();
     state.epochs_asked = options_.epochs;
     state.callbacks = nlohmann::json::object();
@@ -280,6 +304,7 @@ class Fit {
   }
 
   Trainer& trainer_;
+  WeightAverage& average_;
   const FitOptions& options_;
 };
 
@@ -294,6 +319,7 @@ bool Trainer::Impl::train_epoch(const data::Samples& samples, const FitOptions& 
   log.learning_rate = scheduled_rate(options, fit, first_step, total_steps);
   int64_t seen = 0, correct = 0;
   double loss_sum = 0;
+  average.begin();
   for (int64_t s = 0; s < steps_per_epoch; ++s) {
     const int64_t first = s * fit.batch_size, size = std::min(fit.batch_size, samples.count() - first);
     const std::span<const int64_t> batch(order.data() + first, static_cast<size_t>(size));
@@ -304,6 +330,7 @@ bool Trainer::Impl::train_epoch(const data::Samples& samples, const FitOptions& 
           "[fit] the loss became {} in epoch {}, step {}. Try a smaller learning rate (it is {}) or wider quantizers.",
           result.loss, log.epoch, s + 1, rate));
     }
+    if (averages() && 2 * s >= steps_per_epoch) average.add();
     loss_sum += result.loss * static_cast<double>(size);
     seen += size;
     correct += result.correct;
@@ -326,7 +353,7 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
   const int64_t steps_per_epoch =
       whole_batches + (has_remainder && (options.keep_remainder || whole_batches == 0) ? 1 : 0);
 
-  Fit fit(*this, options);
+  Fit fit(*this, impl_->average, options);
   Checkpoint state = fit.begin(impl_->fingerprint(dataset, options));
   if (state.epochs_done > 0) {
     impl_->optimizer->restore(state.optimizer);
@@ -340,6 +367,7 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
     log.epoch = state.epochs_done + 1;
     // An epoch that is not whole leaves the checkpoint of the one before.
     if (!impl_->train_epoch(dataset.train, options, steps_per_epoch, log)) break;
+    impl_->average.show();
     impl_->reestimate(dataset.train, options.batch_size);
     if (validates) {
       const Evaluation evaluation = impl_->evaluate(dataset.test, 1024);
@@ -414,6 +442,7 @@ void Trainer::set_weights(const std::vector<std::vector<float>>& weights) {
   for (size_t i = 0; i < weights.size(); ++i) {
     std::copy(weights[i].begin(), weights[i].end(), parameters[i].value.data_ptr<float>());
   }
+  impl_->average.forget_trained();
 }
 
 }  // namespace nibble::train

@@ -26,6 +26,11 @@ enum class ScheduleKind { kConstant, kCosine };
 // training batches, in the inference phase (default). kMoving: Keras' moving averages.
 enum class BatchNormStatistics { kReestimated, kMoving };
 
+// What is evaluated and saved after an epoch. kTail: the mean of the weights over the steps of the
+// second half of the epoch; training itself goes on from the weights of its last step. kNone:
+// those of the last step, Keras' way.
+enum class WeightAveraging { kTail, kNone };
+
 struct CompileOptions {
   OptimizerKind optimizer = OptimizerKind::kAdam;
   double learning_rate = 1e-3;
@@ -33,6 +38,9 @@ struct CompileOptions {
   bool nesterov = false;                                // SGD
   double beta_1 = 0.9, beta_2 = 0.999, epsilon = 1e-7;  // Adam, Keras' defaults
   BatchNormStatistics batch_norm_statistics = BatchNormStatistics::kReestimated;
+  // Nothing: kTail where the batch-norm statistics are re-estimated, kNone with moving ones, since
+  // those belong to the weights of each step.
+  std::optional<WeightAveraging> weight_averaging;
   int reestimation_batches = 8;  // training batches (at the training batch size) per re-estimation
   uint64_t seed = 0;
   int threads = 1;

@@ -154,6 +154,60 @@ TEST(Trainer, ResumesToTheBytesOfAnUndisturbedRun) {
   for (size_t i = 0; i < 4; ++i) EXPECT_EQ(history[i].loss, expected[i].loss);
 }
 
+// Remembers the weights after each step.
+class StepWeights : public Callback {
+ public:
+  explicit StepWeights(Trainer& trainer) : trainer_(trainer) {}
+  void on_batch_end(int, int64_t, double, double) override { steps.push_back(trainer_.weights()); }
+  std::vector<std::vector<std::vector<float>>> steps;
+
+ private:
+  Trainer& trainer_;
+};
+
+TEST(Trainer, WeightsAfterAnEpochAreTheMeanOfItsSecondHalf) {
+  Trainer trainer(small_network(), options());
+  StepWeights recorder(trainer);
+  FitOptions fit = epochs(2);  // 9 steps each
+  fit.callbacks = {&recorder};
+  trainer.fit(stripes_data(), fit);
+  ASSERT_EQ(recorder.steps.size(), 18u);
+  const std::vector<float> kernel = trainer.weights()[0];
+  for (size_t i = 0; i < kernel.size(); ++i) {
+    double sum = 0;
+    for (size_t step = 14; step < 18; ++step) sum += recorder.steps[step][0][i];
+    EXPECT_NEAR(kernel[i], sum / 4, 1e-6);
+  }
+}
+
+TEST(Trainer, AveragingLeavesTheTrainingAsItIs) {
+  CompileOptions none = options();
+  none.weight_averaging = WeightAveraging::kNone;
+  Trainer averaged(small_network(), options()), last(small_network(), none);
+  StepWeights of_averaged(averaged), of_last(last);
+  FitOptions fit = epochs(3);
+  fit.callbacks = {&of_averaged};
+  averaged.fit(stripes_data(), fit);
+  fit.callbacks = {&of_last};
+  last.fit(stripes_data(), fit);
+  EXPECT_EQ(of_averaged.steps.back()[0], of_last.steps.back()[0]);
+  EXPECT_EQ(last.weights()[0], of_last.steps.back()[0]);
+  EXPECT_NE(averaged.weights()[0], last.weights()[0]);
+}
+
+TEST(Trainer, AveragingRefusesMovingStatistics) {
+  CompileOptions moving = options();
+  moving.batch_norm_statistics = BatchNormStatistics::kMoving;
+  Trainer keras(small_network(), moving);
+  StepWeights recorder(keras);
+  FitOptions fit = epochs(1);
+  fit.callbacks = {&recorder};
+  keras.fit(stripes_data(), fit);
+  EXPECT_EQ(keras.weights(), recorder.steps.back());  // no averaging of its own accord
+  moving.weight_averaging = WeightAveraging::kTail;
+  EXPECT_THROW(Trainer(small_network(), moving), InvalidArgument);
+}
+
 TEST(Trainer, CheckpointOfOtherOptionsIsRefused) {
   FitOptions fit = epochs(1);
   fit.checkpoint = testing::scratch_dir("other") / "checkpoint";
