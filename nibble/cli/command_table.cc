@@ -42,6 +42,18 @@ constexpr std::array kCommands = {
             "  nibble inspect final.keras\n"
             "  nibble inspect final.keras --histogram\n",
             declare_inspect},
+    Command{"compile", "A quantized model as a program of integers, accumulator widths proven.",
+            "  nibble compile run2 --output run2.nbl\n"
+            "  nibble compile final.keras --input-quantizer \"quantized_bits(6,0,1,alpha=1.0)\" --output final.nbl\n",
+            declare_compile},
+    Command{"run", "Run an integer program on a data set or a .npy file.",
+            "  nibble run run2.nbl --data mnist\n"
+            "  nibble run run2.nbl --input x.npy --output y.npy\n",
+            declare_run},
+    Command{"verify", "Compare the integers of a model's program with its float network, layer by layer.",
+            "  nibble verify run2 --data mnist\n"
+            "  nibble verify run2 --data mnist --samples 500 --json\n",
+            declare_verify, /*computes=*/true},
     Command{"autoq", "Search quantizers and widths of every layer under a goal (AutoQKeras).",
             "  nibble autoq examples/autoqkeras_mnist.json --output search1\n"
             "  nibble autoq examples/autoqkeras_mnist.json --output search1 --workers 4 --max-trials 50 --resume\n",

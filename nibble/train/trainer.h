@@ -40,7 +40,7 @@ struct CompileOptions {
   BatchNormStatistics batch_norm_statistics = BatchNormStatistics::kReestimated;
   // Nothing: kTail where the batch-norm statistics are re-estimated, kNone with moving ones, since
   // those belong to the weights of each step.
-  std::optional<WeightAveraging> weight_averaging;
+  std::optional<WeightAveraging> weight_averaging = std::nullopt;
   int reestimation_batches = 8;  // training batches (at the training batch size) per re-estimation
   uint64_t seed = 0;
   int threads = 1;

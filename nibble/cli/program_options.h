@@ -1,0 +1,21 @@
+// nibble/cli/program_options.h
+// The options of every command that makes an integer program.
+#pragma once
+
+#include <string>
+
+#include "nibble/cli/command.h"
+#include "nibble/program/lowering.h"
+
+namespace nibble::cli {
+
+struct ProgramOptions {
+  std::string input_quantizer = program::LoweringOptions{}.input_quantizer;
+};
+
+// --input-quantizer
+void add_program_options(CLI::App& app, ProgramOptions& options);
+
+program::LoweringOptions lowering_options(const ProgramOptions& options);
+
+}  // namespace nibble::cli

@@ -1,0 +1,81 @@
+// nibble run: an integer program on a .npy file or a data set.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "nibble/cli/command.h"
+#include "nibble/cli/data_options.h"
+#include "nibble/cli/progress.h"
+#include "nibble/cli/samples.h"
+#include "nibble/cli/table.h"
+#include "nibble/data/npy.h"
+#include "nibble/program/executor.h"
+#include "nibble/program/program_file.h"
+
+namespace nibble::cli {
+namespace {
+
+struct RunOptions {
+  std::filesystem::path program, input, output;
+  DataOptions data;
+  bool json = false;
+};
+
+int predict(const RunOptions& o, const program::Program& program, Streams& streams) {
+  if (o.output.empty()) throw UsageError("--input needs --output Y.npy, where the results go.");
+  const Tensor y = program::run(program, data::read_npy(o.input));
+  data::write_npy(o.output, y);
+  streams.err << fmt::format("wrote {} of shape {}\n", o.output.string(), y.shape().str());
+  return kOk;
+}
+
+int evaluate(const RunOptions& o, const program::Program& program, Streams& streams) {
+  const data::Dataset dataset = load(o.data, streams);
+  const int64_t count = dataset.test.count();
+  ProgressBar bar(streams.err, streams.err_is_terminal);
+  int64_t correct = 0;
+  constexpr int64_t kBatch = 100;
+  for (int64_t begin = 0; begin < count; begin += kBatch) {
+    const int64_t size = std::min(kBatch, count - begin);
+    const Tensor y = program::run(program, gather(dataset.test, begin, size, program.input_shape));
+    const auto classes = static_cast<size_t>(y.size() / size);
+    for (int64_t n = 0; n < size; ++n) {
+      const auto row = y.data().subspan(static_cast<size_t>(n) * classes, classes);
+      const auto best = std::max_element(row.begin(), row.end()) - row.begin();
+      correct += best == dataset.test.labels()[static_cast<size_t>(begin + n)] ? 1 : 0;
+    }
+    bar.update(static_cast<double>(begin + size) / static_cast<double>(count), "run", "");
+  }
+  bar.clear();
+  const double accuracy = static_cast<double>(correct) / static_cast<double>(std::max<int64_t>(1, count));
+  if (o.json) {
+    print_json({{"accuracy", accuracy}, {"samples", count}}, streams.out);
+  } else {
+    streams.out << fmt::format("accuracy {:.4f} on {} samples\n", accuracy, count);
+  }
+  return kOk;
+}
+
+int run(const RunOptions& o, Streams& streams) {
+  const program::Program program = program::load_program(o.program);
+  if (o.input.empty() == o.data.name.empty()) {
+    throw UsageError("give either --input X.npy with --output Y.npy, or --data NAME.");
+  }
+  return o.data.name.empty() ? predict(o, program, streams) : evaluate(o, program, streams);
+}
+
+}  // namespace
+
+Run declare_run(CLI::App& app) {
+  auto o = std::make_shared<RunOptions>();
+  app.add_option("PROGRAM", o->program, "A file of 'nibble compile'")->required()->type_name("FILE.nbl");
+  app.add_option("--input,-i", o->input, "Samples as the network sees them: [n, ...]")->type_name("X.npy");
+  app.add_option("--output,-o", o->output, "Outputs: [n, ...], float32")->type_name("Y.npy");
+  add_data_options(app, o->data);
+  app.get_option("--data")->required(false);
+  app.add_flag("--json", o->json, "Print {\"accuracy\", \"samples\"}");
+  return [o](Streams& streams) { return run(*o, streams); };
+}
+
+}  // namespace nibble::cli

@@ -1,0 +1,49 @@
+#include "nibble/program/channel_function.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace nibble::program {
+namespace {
+
+struct Apply {
+  float x;
+  int64_t channel;
+
+  float operator()(const Affine& s) const {
+    const float product = x * at(s.multiplier, channel);
+    return product + at(s.offset, channel);
+  }
+  float operator()(const Offset& s) const { return x + at(s.value, channel); }
+  float operator()(const Divide& s) const { return x / s.by; }
+  float operator()(const Multiply& s) const { return x * s.by; }
+  float operator()(const Rectify& s) const {
+    const float y = x >= s.threshold ? x : (x - s.threshold) * s.slope;
+    return s.has_highest ? std::min(y, s.highest) : y;
+  }
+};
+
+struct Direction {
+  int64_t channel;
+
+  int operator()(const Affine& s) const { return std::signbit(at(s.multiplier, channel)) ? -1 : 1; }
+  int operator()(const Offset&) const { return 1; }
+  int operator()(const Divide&) const { return 1; }
+  int operator()(const Multiply& s) const { return std::signbit(s.by) ? -1 : 1; }
+  int operator()(const Rectify&) const { return 1; }
+};
+
+}  // namespace
+
+float ChannelFunction::operator()(float x, int64_t channel) const {
+  for (const Stage& stage : stages_) x = std::visit(Apply{x, channel}, stage);
+  return x;
+}
+
+int ChannelFunction::direction(int64_t channel) const {
+  int direction = 1;
+  for (const Stage& stage : stages_) direction *= std::visit(Direction{channel}, stage);
+  return direction;
+}
+
+}  // namespace nibble::program

@@ -1,0 +1,224 @@
+#include "nibble/program/executor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "nibble/core/error.h"
+
+namespace nibble::program {
+namespace {
+
+using Integers = std::vector<int32_t>;
+using Inputs = std::vector<const Integers*>;
+
+// What one operation does to one sample.
+struct Run {
+  const Program& program;
+  const Operation& operation;
+  const Inputs& inputs;
+  std::span<const float> sample;
+  Integers& out;
+
+  const Shape& shape_of_input(size_t i = 0) const {
+    return program.operations[static_cast<size_t>(operation.inputs[i])].result.shape;
+  }
+  const Integers& x() const { return *inputs[0]; }
+
+  void operator()(const QuantizeInput& action) const;
+  void operator()(const Accumulate& action) const;
+  void operator()(const Compare& action) const;
+  void operator()(const MaxPool& action) const;
+  void operator()(const SumPool& action) const;
+  void operator()(const Scale& action) const;
+  void operator()(const Add& action) const;
+  void operator()(const Concatenate& action) const;
+  void operator()(const Pad& action) const;
+  void operator()(const Reshape& action) const;
+};
+
+void Run::operator()(const QuantizeInput& action) const {
+  const Tensor x(program.input_shape, std::vector<float>(sample.begin(), sample.end()));
+  const Tensor real = action.quantizer->quantize(x).real;
+  const float scale = operation.result.scale[0];
+  const auto low = static_cast<double>(operation.result.hull().low);
+  const auto high = static_cast<double>(operation.result.hull().high);
+  for (size_t i = 0; i < out.size(); ++i) {
+    const double code = std::round(static_cast<double>(real[static_cast<int64_t>(i)]) / scale);
+    if (std::isnan(code)) throw InvalidArgument("[run] element {} of the input is NaN, which has no code.", i);
+    out[i] = static_cast<int32_t>(std::clamp(code, low, high));
+  }
+}
+
+// One output pixel: weights of a tap lie side by side for all output channels.
+void Run::operator()(const Accumulate& a) const {
+  const int64_t per_group_in = a.in_channels / a.groups, per_group_out = a.out_channels / a.groups;
+  const Window& w = a.window;
+  std::vector<int32_t> sums(static_cast<size_t>(a.out_channels));
+  for (int64_t oy = 0; oy < a.out_height; ++oy) {
+    for (int64_t ox = 0; ox < a.out_width; ++ox) {
+      for (size_t c = 0; c < sums.size(); ++c) sums[c] = a.bias.empty() ? 0 : static_cast<int32_t>(a.bias[c]);
+      for (int64_t ky = 0; ky < w.height; ++ky) {
+        const int64_t iy = oy * w.stride_height + ky * w.dilation_height - w.pad_top;
+        if (iy < 0 || iy >= a.in_height) continue;
+        for (int64_t kx = 0; kx < w.width; ++kx) {
+          const int64_t ix = ox * w.stride_width + kx * w.dilation_width - w.pad_left;
+          if (ix < 0 || ix >= a.in_width) continue;
+          const int32_t* pixel = x().data() + (iy * a.in_width + ix) * a.in_channels;
+          const int32_t* tap = a.weights.data() + (ky * w.width + kx) * per_group_in * a.out_channels;
+          for (int64_t group = 0; group < a.groups; ++group) {
+            for (int64_t i = 0; i < per_group_in; ++i) {
+              const int32_t value = pixel[group * per_group_in + i];
+              if (value == 0) continue;
+              const int32_t* row = tap + i * a.out_channels + group * per_group_out;
+              int32_t* sum = sums.data() + group * per_group_out;
+              for (int64_t o = 0; o < per_group_out; ++o) sum[o] += value * row[o];
+            }
+          }
+        }
+      }
+      std::copy(sums.begin(), sums.end(), out.begin() + (oy * a.out_width + ox) * a.out_channels);
+    }
+  }
+}
+
+void Run::operator()(const Compare& action) const {
+  const auto channels = static_cast<size_t>(operation.result.channels());
+  for (size_t i = 0; i < out.size(); ++i) {
+    const size_t c = action.first.size() == 2 ? 0 : i % channels;
+    const auto begin = action.thresholds.begin() + action.first[c],
+               end = action.thresholds.begin() + action.first[c + 1];
+    const auto passed = std::upper_bound(begin, end, static_cast<int64_t>(x()[i])) - begin;
+    out[i] = action.values[static_cast<size_t>(action.first[c] + passed) + c];
+  }
+}
+
+// Calls visit(output element, channel, input element) for every cell of every window that lies inside.
+template <class Visit>
+void for_each_cell(const Window& w, const Shape& in, const Shape& out, const Visit& visit) {
+  const int64_t channels = in[2];
+  for (int64_t oy = 0; oy < out[0]; ++oy) {
+    for (int64_t ox = 0; ox < out[1]; ++ox) {
+      for (int64_t cell = 0; cell < w.height * w.width; ++cell) {
+        const int64_t iy = oy * w.stride_height + cell / w.width - w.pad_top;
+        const int64_t ix = ox * w.stride_width + cell % w.width - w.pad_left;
+        if (iy < 0 || iy >= in[0] || ix < 0 || ix >= in[1]) continue;
+        for (int64_t c = 0; c < channels; ++c) {
+          visit(static_cast<size_t>((oy * out[1] + ox) * channels + c), static_cast<size_t>(c),
+                static_cast<size_t>((iy * in[1] + ix) * channels + c));
+        }
+      }
+    }
+  }
+}
+
+void Run::operator()(const MaxPool& action) const {
+  const Shape& in = shape_of_input();
+  const Shape& shape = operation.result.shape;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const bool minimum = action.takes_minimum[i % static_cast<size_t>(in[2])] != 0;
+    out[i] = minimum ? std::numeric_limits<int32_t>::max() : std::numeric_limits<int32_t>::min();
+  }
+  for_each_cell(action.window, in, shape, [&](size_t o, size_t c, size_t i) {
+    out[o] = action.takes_minimum[c] != 0 ? std::min(out[o], x()[i]) : std::max(out[o], x()[i]);
+  });
+}
+
+void Run::operator()(const SumPool& action) const {
+  const Shape& in = shape_of_input();
+  const Shape& result = operation.result.shape;
+  const Shape shape = result.rank() == 3 ? result : Shape{1, 1, in[2]};
+  std::fill(out.begin(), out.end(), 0);
+  for_each_cell(action.window, in, shape, [&](size_t o, size_t, size_t i) { out[o] += x()[i]; });
+}
+
+void Run::operator()(const Scale& action) const {
+  const size_t channels = action.factors.size();
+  for (size_t i = 0; i < out.size(); ++i) out[i] = x()[i] * static_cast<int32_t>(action.factors[i % channels]);
+}
+
+void Run::operator()(const Add&) const {
+  std::fill(out.begin(), out.end(), 0);
+  for (const Integers* input : inputs) {
+    for (size_t i = 0; i < out.size(); ++i) out[i] += (*input)[i];
+  }
+}
+
+void Run::operator()(const Concatenate&) const {
+  auto position = out.begin();
+  const auto rows = static_cast<int64_t>(out.size()) / operation.result.channels();
+  for (int64_t row = 0; row < rows; ++row) {
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const int64_t channels = shape_of_input(i)[-1];
+      position = std::copy_n(inputs[i]->begin() + row * channels, channels, position);
+    }
+  }
+}
+
+void Run::operator()(const Pad& action) const {
+  const Shape& in = shape_of_input();
+  const int64_t width = operation.result.shape[1], row = in[1] * in[2];
+  std::fill(out.begin(), out.end(), 0);
+  for (int64_t y = 0; y < in[0]; ++y) {
+    std::copy_n(x().begin() + y * row, row, out.begin() + ((y + action.top) * width + action.left) * in[2]);
+  }
+}
+
+void Run::operator()(const Reshape&) const { std::copy(x().begin(), x().end(), out.begin()); }
+
+void softmax(std::span<float> values) {
+  const float highest = *std::max_element(values.begin(), values.end());
+  float sum = 0;
+  for (float& value : values) sum += value = std::exp(value - highest);
+  for (float& value : values) value /= sum;
+}
+
+}  // namespace
+
+Executor::Executor(const Program& program) : program_(program) {
+  for (const Operation& operation : program.operations) {
+    results_.emplace_back(static_cast<size_t>(operation.result.shape.elements()));
+  }
+}
+
+void Executor::run(std::span<const float> sample, std::span<float> output) {
+  Inputs inputs;
+  for (size_t i = 0; i < program_.operations.size(); ++i) {
+    const Operation& operation = program_.operations[i];
+    inputs.clear();
+    for (int input : operation.inputs) inputs.push_back(&results_[static_cast<size_t>(input)]);
+    std::visit(Run{program_, operation, inputs, sample, results_[i]}, operation.action);
+  }
+  const Value& last = program_.operations[static_cast<size_t>(program_.output)].result;
+  const Integers& integers = results_[static_cast<size_t>(program_.output)];
+  const int64_t channels = last.channels();
+  for (size_t i = 0; i < output.size(); ++i) {
+    const int64_t c = static_cast<int64_t>(i) % channels;
+    output[i] = program_.to_real(static_cast<float>(integers[i]) * at(last.scale, c), c);
+  }
+  if (!program_.softmax) return;
+  for (size_t row = 0; row < output.size(); row += static_cast<size_t>(channels)) {
+    softmax(output.subspan(row, static_cast<size_t>(channels)));
+  }
+}
+
+Tensor run(const Program& program, const Tensor& x) {
+  std::vector<int64_t> expected = {x.shape().rank() > 0 ? x.shape()[0] : 0};
+  for (const int64_t extent : program.input_shape) expected.push_back(extent);
+  if (x.shape() != Shape(expected)) {
+    throw InvalidArgument("[run] program '{}' takes samples of shape {}, but x has shape {}.", program.name,
+                          program.input_shape.str(), x.shape().str());
+  }
+  const Shape output = program.output_shape();
+  std::vector<int64_t> extents = {expected[0]};
+  for (const int64_t extent : output) extents.push_back(extent);
+  Tensor result{Shape(extents)};
+  Executor executor(program);
+  const auto in = static_cast<size_t>(program.input_shape.elements()), out = static_cast<size_t>(output.elements());
+  for (size_t n = 0; n < static_cast<size_t>(expected[0]); ++n) {
+    executor.run(x.data().subspan(n * in, in), result.data().subspan(n * out, out));
+  }
+  return result;
+}
+
+}  // namespace nibble::program

@@ -1,0 +1,274 @@
+// Integer programs against the float arithmetic they stand for, and what cannot be one.
+#include "nibble/program/lowering.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "nibble/core/error.h"
+#include "nibble/graph/builder.h"
+#include "nibble/program/accumulator_proof.h"
+#include "nibble/program/executor.h"
+#include "nibble/program/threshold_search.h"
+
+namespace nibble::program {
+namespace {
+
+using namespace graph::build;
+
+const Accumulate& accumulate_of(const Program& program, const std::string& layer) {
+  for (const Operation& operation : program.operations) {
+    const auto* action = std::get_if<Accumulate>(&operation.action);
+    if (action != nullptr && operation.layer == layer) return *action;
+  }
+  throw std::runtime_error("no accumulator of " + layer);
+}
+
+graph::Model classifier(const std::string& kernel = "quantized_bits(4,0,1,alpha=1.0)",
+                        const std::string& activation = "quantized_relu(4,2)") {
+  auto in = Input({.shape = {6, 6, 2}, .name = "input"});
+  auto x = QConv2D({.filters = 5,
+                    .kernel_size = {3, 3},
+                    .strides = {2, 2},
+                    .padding = "same",
+                    .use_bias = false,
+                    .kernel_quantizer = kernel,
+                    .name = "conv"})(in);
+  x = BatchNormalization({.name = "bn"})(x);
+  x = QActivation({.activation = activation, .name = "act"})(x);
+  x = QDense({.units = 3, .kernel_quantizer = kernel, .bias_quantizer = "quantized_bits(8,2,1)", .name = "dense"})(
+      Flatten({.name = "flatten"})(x));
+  x = Activation({.activation = "softmax", .name = "softmax"})(x);
+  graph::Model model = build_model({in}, {x}, "classifier");
+  graph::initialize_weights(model, 4);
+  RandomStream random({4, RandomPurpose::kTest, 0, 0});
+  for (const char* weight : {"gamma", "beta", "moving_mean", "moving_variance"}) {
+    for (float& value : model.layer("bn").find_weight(weight)->value.data()) {
+      value = std::string(weight) == "moving_variance" ? 0.2f + random.uniform() : random.uniform() * 2 - 1;
+    }
+  }
+  return model;
+}
+
+// ---- thresholds ---------------------------------------------------------------------
+
+struct ThresholdCase {
+  const char* name;
+  const char* quantizer;
+  Interval interval;
+  float scale;
+  ChannelFunction function;
+};
+
+ChannelFunction chain(std::vector<Stage> stages) {
+  ChannelFunction function;
+  for (Stage& stage : stages) function.push(std::move(stage));
+  return function;
+}
+
+class EveryAccumulator : public testing::TestWithParam<ThresholdCase> {};
+
+// The decision of the float arithmetic, for each integer of the interval.
+TEST_P(EveryAccumulator, GetsTheQuantizersValue) {
+  const ThresholdCase& row = GetParam();
+  const auto quantizer = quant::get_quantizer(row.quantizer);
+  const Thresholds found =
+      find_thresholds({{row.interval}, {row.scale}, row.function, quantizer, "layer", int64_t{1} << 24});
+  for (int64_t x = row.interval.low; x <= row.interval.high; ++x) {
+    const float input = row.function(static_cast<float>(x) * row.scale, 0);
+    const float expected = quantizer->quantize(Tensor(Shape{1}, input)).real[0];
+    const auto& thresholds = found.compare.thresholds;
+    const auto passed = std::upper_bound(thresholds.begin(), thresholds.end(), x) - thresholds.begin();
+    ASSERT_EQ(static_cast<float>(found.compare.values[static_cast<size_t>(passed)]) * found.scale, expected) << x;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, EveryAccumulator,
+    testing::Values(
+        ThresholdCase{"Relu", "quantized_relu(4,2)", {-3000, 3000}, 0x1p-6f, {}},
+        ThresholdCase{"Bits", "quantized_bits(6,1,1,alpha=1.0)", {-900, 1100}, 0x1p-7f, {}},
+        ThresholdCase{"BitsWithAlpha", "quantized_bits(3,0,1,alpha=0.3)", {-500, 500}, 0x1p-7f, {}},
+        ThresholdCase{"Binary", "binary(alpha=1)", {-70, 65}, 0.5f, {}},
+        ThresholdCase{"Binary01", "binary(use_01=True,alpha=1)", {-70, 65}, 0.5f, {}},
+        ThresholdCase{"Ternary", "ternary(alpha=1,threshold=0.7)", {-70, 65}, 0x1p-4f, {}},
+        ThresholdCase{"Tanh", "quantized_tanh(5)", {-700, 650}, 0x1p-7f, {}},
+        ThresholdCase{"Sigmoid", "quantized_sigmoid(5)", {-900, 900}, 0x1p-7f, {}},
+        ThresholdCase{"Po2", "quantized_po2(4,4)", {-900, 900}, 0x1p-6f, {}},
+        ThresholdCase{"ReluPo2", "quantized_relu_po2(4,4)", {-900, 900}, 0x1p-6f, {}},
+        ThresholdCase{"NegativeSlope", "quantized_relu(5,1,negative_slope=0.25)", {-900, 900}, 0x1p-6f, {}},
+        ThresholdCase{"BatchNorm", "quantized_relu(4,2)", {-3000, 3000}, 0x1p-6f, chain({Affine{{0.3137f}, {0.171f}}})},
+        ThresholdCase{
+            "FallingBatchNorm", "quantized_relu(4,2)", {-3000, 3000}, 0x1p-6f, chain({Affine{{-0.3137f}, {0.171f}}})},
+        ThresholdCase{"ConstantBatchNorm", "quantized_relu(4,2)", {-30, 30}, 0x1p-6f, chain({Affine{{0.0f}, {0.7f}}})},
+        ThresholdCase{"BiasThenRelu6",
+                      "quantized_bits(8,3,1,alpha=1)",
+                      {-3000, 3000},
+                      0x1p-6f,
+                      chain({Offset{{0.1f}}, Rectify{0, 0, 6, true}})},
+        ThresholdCase{"Average", "quantized_bits(8,3,1,alpha=1)", {-300, 300}, 0x1p-3f, chain({Divide{49}})}),
+    [](const auto& row) { return row.param.name; });
+
+// ---- proofs --------------------------------------------------------------------------
+
+TEST(Proof, BoundsAreReachedByTheWorstInputs) {
+  const graph::Model model = classifier();
+  const Program program = lower(model);
+  const Accumulate& conv = accumulate_of(program, "conv");
+  // The input that is highest where the weight is positive, seen by a pixel that no border cuts.
+  const Interval x = program.operations[0].result.intervals[0];
+  Accumulate inner = conv;
+  inner.in_height = inner.in_width = 3, inner.out_height = inner.out_width = 1;
+  inner.window.pad_top = inner.window.pad_left = 0;
+  const auto intervals = prove_accumulator(inner, {x});
+  for (int64_t o = 0; o < conv.out_channels; ++o) {
+    Interval reached;
+    for (size_t i = 0; i < 18; ++i) {
+      const int64_t w = conv.weights[i * 5 + static_cast<size_t>(o)];
+      reached.high += w * (w > 0 ? x.high : x.low);
+      reached.low += w * (w > 0 ? x.low : x.high);
+    }
+    EXPECT_EQ(intervals[static_cast<size_t>(o)], reached);
+  }
+}
+
+TEST(Proof, NoInputLeavesTheIntervals) {
+  const Program program = lower(classifier());
+  Executor executor(program);
+  std::vector<float> output(3);
+  for (uint32_t n = 0; n < 2000; ++n) {
+    RandomStream random({9, RandomPurpose::kTest, n, 0});
+    std::vector<float> sample(72);
+    // Extremes too: they are where bounds are near.
+    for (float& value : sample) value = n % 2 == 0 ? random.uniform() * 2 - 1 : (random.below(2) == 0 ? -9.0f : 9.0f);
+    executor.run(sample, output);
+    for (size_t i = 0; i < program.operations.size(); ++i) {
+      const Value& value = program.operations[i].result;
+      const auto result = executor.result(static_cast<int>(i));
+      for (size_t e = 0; e < result.size(); ++e) {
+        const Interval& interval = at(value.intervals, static_cast<int64_t>(e) % value.channels());
+        ASSERT_GE(result[e], interval.low) << program.operations[i].layer;
+        ASSERT_LE(result[e], interval.high) << program.operations[i].layer;
+      }
+    }
+  }
+}
+
+struct BitsCase {
+  Interval interval;
+  int bits;
+};
+
+TEST(Proof, BitsOfAnInterval) {
+  for (const BitsCase& row : std::vector<BitsCase>{{{0, 0}, 1},
+                                                   {{0, 1}, 1},
+                                                   {{0, 255}, 8},
+                                                   {{0, 256}, 9},
+                                                   {{-1, 0}, 1},
+                                                   {{-1, 1}, 2},
+                                                   {{-128, 127}, 8},
+                                                   {{-129, 0}, 9},
+                                                   {{-1, 128}, 9}}) {
+    EXPECT_EQ(bits_of(row.interval), row.bits) << row.interval.low << ".." << row.interval.high;
+  }
+}
+
+// ---- lowering -----------------------------------------------------------------------------
+
+TEST(Lowering, ScalesPerChannelStayPerChannel) {
+  const Program program = lower(classifier("quantized_bits(4,0,1,alpha='auto')"));
+  for (const Operation& operation : program.operations) {
+    if (operation.layer != "conv") continue;
+    EXPECT_EQ(operation.result.scale.size(), 5u);
+  }
+}
+
+TEST(Lowering, EveryWeightQuantizerHasIntegers) {
+  for (const char* text :
+       {"binary(alpha=1)", "ternary(alpha='auto_po2')", "stochastic_ternary", "stochastic_binary", "quantized_po2(4,1)",
+        "quantized_bits(8,0,1)", "quantized_linear(4,0,alpha='auto')", "quantized_bits(2,1,1,alpha=1.0)"}) {
+    const Program program = lower(classifier(text));
+    EXPECT_LE(accumulate_of(program, "conv").accumulator_bits(), 32) << text;
+  }
+}
+
+struct RefusedCase {
+  const char* name;
+  std::function<graph::Model()> build;
+  const char* message;
+};
+
+class Refused : public testing::TestWithParam<RefusedCase> {};
+
+TEST_P(Refused, InASentence) {
+  graph::Model model = GetParam().build();
+  graph::initialize_weights(model, 1);
+  try {
+    lower(model);
+    FAIL() << "nothing was refused";
+  } catch (const Unsupported& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr(GetParam().message));
+  }
+}
+
+Node dense_after(const Node& in, const std::string& quantizer = "quantized_bits(4,0,1)") {
+  return QDense({.units = 2, .kernel_quantizer = quantizer, .name = "dense"})(in);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, Refused,
+    testing::Values(RefusedCase{"FloatLayer",
+                                [] {
+                                  auto in = Input({.shape = {4}});
+                                  return build_model({in}, {Dense({.units = 2, .name = "fc"})(in)});
+                                },
+                                "layer 'fc' is a Dense, whose weights are real numbers; a QDense has integers"},
+                    RefusedCase{"NoQuantizerBetween",
+                                [] {
+                                  auto in = Input({.shape = {4}});
+                                  auto x = QDense({.units = 4, .kernel_quantizer = "ternary", .name = "first"})(in);
+                                  return build_model({in}, {dense_after(BatchNormalization({.name = "bn"})(x))});
+                                },
+                                "reads 'bn', whose values are real numbers. Put a quantizer between them"},
+                    RefusedCase{"NoKernelQuantizer",
+                                [] {
+                                  auto in = Input({.shape = {4}});
+                                  return build_model({in}, {dense_after(in, "")});
+                                },
+                                "has no kernel_quantizer"},
+                    RefusedCase{"ScaleFromTheData",
+                                [] {
+                                  auto in = Input({.shape = {4}});
+                                  auto x = dense_after(in);
+                                  return build_model({in},
+                                                     {QActivation({.activation = "quantized_bits(4,0,1,alpha='auto')",
+                                                                   .name = "act"})(x)});
+                                },
+                                "has no fixed grid"},
+                    RefusedCase{"NotMonotonic",
+                                [] {
+                                  auto in = Input({.shape = {4}});
+                                  auto x = dense_after(in);
+                                  return build_model(
+                                      {in}, {QActivation({.activation = "quantized_hswish(8,2,1)", .name = "act"})(x)});
+                                },
+                                "falls and rises"},
+                    RefusedCase{"FloatFunction",
+                                [] {
+                                  auto in = Input({.shape = {4}});
+                                  return build_model(
+                                      {in}, {Activation({.activation = "tanh", .name = "act"})(dense_after(in))});
+                                },
+                                "quantized_tanh"},
+                    RefusedCase{"TooWide",
+                                [] {
+                                  auto in = Input({.shape = {64}});
+                                  auto x = QActivation({.activation = "quantized_bits(20,0,1,alpha=1.0)"})(in);
+                                  return build_model({in}, {dense_after(x, "quantized_bits(16,0,1,alpha=1.0)")});
+                                },
+                                "32 are there"}),
+    [](const auto& row) { return row.param.name; });
+
+}  // namespace
+}  // namespace nibble::program

@@ -1,0 +1,242 @@
+#include "nibble/program/program.h"
+
+#include <algorithm>
+
+#include "nibble/core/error.h"
+#include "nibble/program/accumulator_proof.h"
+
+namespace nibble::program {
+namespace {
+
+int unsigned_bits(uint64_t value) {
+  int bits = 0;
+  for (; value != 0; value >>= 1) ++bits;
+  return std::max(1, bits);
+}
+
+}  // namespace
+
+int bits_of(const Interval& interval) {
+  if (interval.low >= 0) return unsigned_bits(static_cast<uint64_t>(interval.high));
+  const auto below = static_cast<uint64_t>(-(interval.low + 1));
+  const auto above = static_cast<uint64_t>(std::max<int64_t>(interval.high, 0));
+  return 1 + std::max(below == 0 ? 0 : unsigned_bits(below), above == 0 ? 0 : unsigned_bits(above));
+}
+
+Interval Value::hull() const {
+  Interval hull = intervals.at(0);
+  for (const Interval& interval : intervals) {
+    hull = {std::min(hull.low, interval.low), std::max(hull.high, interval.high)};
+  }
+  return hull;
+}
+
+std::string_view name_of(const Action& action) {
+  static constexpr std::string_view kNames[] = {"quantize", "accumulate", "compare",     "max_pool", "sum_pool",
+                                                "scale",    "add",        "concatenate", "pad",      "reshape"};
+  static_assert(std::variant_size_v<Action> == std::size(kNames));
+  return kNames[action.index()];
+}
+
+namespace {
+
+// One operation against what comes before it.
+class Check {
+ public:
+  Check(const Program& program, size_t index) : program_(program), index_(index), op_(program.operations[index]) {}
+
+  void run() const {
+    const bool is_source = std::holds_alternative<QuantizeInput>(op_.action);
+    if (is_source != op_.inputs.empty()) fail("has the wrong number of inputs");
+    for (const int input : op_.inputs) {
+      if (input < 0 || input >= static_cast<int>(index_)) fail("reads what comes after it");
+    }
+    check_value();
+    std::visit(*this, op_.action);
+  }
+
+  void operator()(const QuantizeInput& action) const {
+    require(action.quantizer != nullptr && op_.result.shape == program_.input_shape && op_.result.scale.size() == 1);
+    require(op_.result.intervals.size() == 1);
+  }
+
+  void operator()(const Accumulate& a) const {
+    check_window(a.window);
+    const bool positive = a.in_height > 0 && a.in_width > 0 && a.in_channels > 0 && a.out_height > 0 &&
+                          a.out_width > 0 && a.out_channels > 0 && a.groups > 0;
+    require(positive && a.in_channels % a.groups == 0 && a.out_channels % a.groups == 0);
+    require(elements(Shape{a.in_height, a.in_width, a.in_channels}) == elements(input().shape));
+    require(elements(Shape{a.out_height, a.out_width, a.out_channels}) == elements(op_.result.shape));
+    const Shape weights{a.window.height, a.window.width, a.in_channels / a.groups, a.out_channels};
+    require(elements(weights) == static_cast<int64_t>(a.weights.size()));
+    require(a.bias.empty() || static_cast<int64_t>(a.bias.size()) == a.out_channels);
+    require(op_.result.channels() == a.out_channels && input().channels() == a.in_channels);
+    Accumulate proven = a;
+    const auto intervals = prove_accumulator(proven, input().intervals);
+    require(proven.accumulator_bits() <= 32 && proven.partial_sums == a.partial_sums);
+    for (int64_t c = 0; c < a.out_channels; ++c) require_result(at(intervals, c));
+  }
+
+  void operator()(const Compare& c) const {
+    require(input().shape == op_.result.shape);
+    require(c.first.size() == 2 || static_cast<int64_t>(c.first.size()) == op_.result.channels() + 1);
+    require(c.first.front() == 0 && c.first.back() == static_cast<int64_t>(c.thresholds.size()));
+    require(c.values.size() == c.thresholds.size() + c.first.size() - 1);
+    for (const int32_t value : c.values) require_result({value, value});
+    for (size_t i = 0; i + 1 < c.first.size(); ++i) {
+      require(c.first[i] <= c.first[i + 1] && c.first[i + 1] <= c.first.back());
+      require(std::is_sorted(c.thresholds.begin() + c.first[i], c.thresholds.begin() + c.first[i + 1]));
+    }
+  }
+
+  void operator()(const MaxPool& action) const {
+    check_window(action.window);
+    require(input().shape.rank() == 3 && op_.result.shape.rank() == 3 && input().shape[2] == op_.result.shape[2]);
+    require(static_cast<int64_t>(action.takes_minimum.size()) == input().shape[2]);
+    check_windows_reach_inside(action.window, op_.result.shape);
+    require_result(input().hull());
+  }
+
+  void operator()(const SumPool& action) const {
+    check_window(action.window);
+    require(input().shape.rank() == 3 && op_.result.channels() == input().shape[2]);
+    require(op_.result.shape.rank() == 3 || op_.result.shape.elements() == input().shape[2]);
+    const int64_t cells = action.window.height * action.window.width;
+    require(cells <= (int64_t{1} << 31));
+    require_result({input().hull().low * cells, input().hull().high * cells});
+  }
+
+  void operator()(const Scale& action) const {
+    require(input().shape == op_.result.shape && !action.factors.empty());
+    require(action.factors.size() == 1 || static_cast<int64_t>(action.factors.size()) == op_.result.channels());
+    for (size_t c = 0; c < action.factors.size(); ++c) {
+      const int64_t factor = action.factors[c];
+      require(factor >= 1 && factor <= (int64_t{1} << 24));
+      const Interval in = action.factors.size() == 1 ? input().hull() : at(input().intervals, static_cast<int64_t>(c));
+      require_result({in.low * factor, in.high * factor});
+    }
+  }
+
+  void operator()(const Add&) const {
+    for (int64_t c = 0; c < op_.result.channels(); ++c) {
+      Interval sum;
+      for (const int i : op_.inputs) {
+        require(value(i).shape == op_.result.shape);
+        sum.low += at(value(i).intervals, c).low, sum.high += at(value(i).intervals, c).high;
+      }
+      require_result(sum);
+    }
+  }
+
+  void operator()(const Concatenate&) const {
+    int64_t channels = 0;
+    for (const int i : op_.inputs) {
+      Shape shape = value(i).shape;
+      require(shape.rank() == op_.result.shape.rank() && shape.rank() > 0);
+      channels += shape[-1];
+      shape[-1] = op_.result.shape[-1];
+      require(shape == op_.result.shape);
+      require_result(value(i).hull());
+    }
+    require(channels == op_.result.shape[-1]);
+  }
+
+  void operator()(const Pad& pad) const {
+    const Shape& in = input().shape;
+    require(in.rank() == 3 && pad.top >= 0 && pad.bottom >= 0 && pad.left >= 0 && pad.right >= 0);
+    require(op_.result.shape == Shape({in[0] + pad.top + pad.bottom, in[1] + pad.left + pad.right, in[2]}));
+    require_result(input().hull());
+    require_result({0, 0});
+  }
+
+  void operator()(const Reshape&) const {
+    require(elements(input().shape) == elements(op_.result.shape));
+    require_result(input().hull());
+  }
+
+ private:
+  [[noreturn]] void fail(std::string_view what) const {
+    throw CorruptFile("[program] operation {} ({}, layer '{}') {}.", index_, name_of(op_.action), op_.layer, what);
+  }
+  void require(bool holds) const {
+    if (!holds) fail("has sizes that do not fit together");
+  }
+
+  // What is said of the result covers what is known of it.
+  void require_result(const Interval& known) const {
+    const Interval said = op_.result.hull();
+    if (known.low < said.low || known.high > said.high) fail("can give integers outside the interval that it names");
+  }
+
+  void check_windows_reach_inside(const Window& w, const Shape& out) const {
+    const Shape& in = input().shape;
+    require(w.pad_top < w.height && (out[0] - 1) * w.stride_height - w.pad_top < in[0]);
+    require(w.pad_left < w.width && (out[1] - 1) * w.stride_width - w.pad_left < in[1]);
+  }
+
+  const Value& value(int operation) const { return program_.operations[static_cast<size_t>(operation)].result; }
+  const Value& input() const { return value(op_.inputs[0]); }
+
+  // Extents are positive and their product is small enough to allocate.
+  int64_t elements(const Shape& shape) const {
+    constexpr int64_t kMost = int64_t{1} << 31;
+    int64_t product = 1;
+    for (const int64_t extent : shape) {
+      if (extent < 1 || extent > kMost || product > kMost / extent) fail("has an extent that is not plausible");
+      product *= extent;
+    }
+    return product;
+  }
+
+  void check_window(const Window& w) const {
+    constexpr int64_t kMost = int64_t{1} << 20;
+    for (const int64_t v : {w.height, w.width, w.stride_height, w.stride_width, w.dilation_height, w.dilation_width}) {
+      require(v >= 1 && v <= kMost);
+    }
+    require(w.pad_top >= 0 && w.pad_top <= kMost && w.pad_left >= 0 && w.pad_left <= kMost);
+  }
+
+  void check_value() const {
+    const Value& v = op_.result;
+    elements(v.shape);
+    const auto one_or_channels = [&](size_t size) { return size == 1 || static_cast<int64_t>(size) == v.channels(); };
+    require(one_or_channels(v.scale.size()) && one_or_channels(v.intervals.size()));
+    for (const float scale : v.scale) require(scale > 0.0f);
+    for (const Interval& interval : v.intervals) {
+      require(interval.low <= interval.high && interval.low >= INT32_MIN && interval.high <= INT32_MAX);
+    }
+  }
+
+  const Program& program_;
+  size_t index_;
+  const Operation& op_;
+};
+
+struct StageCheck {
+  int64_t channels;
+  bool fits(const PerChannel& values) const {
+    return values.size() == 1 || static_cast<int64_t>(values.size()) == channels;
+  }
+  bool operator()(const Affine& s) const { return fits(s.multiplier) && fits(s.offset); }
+  bool operator()(const Offset& s) const { return fits(s.value); }
+  bool operator()(const Divide&) const { return true; }
+  bool operator()(const Multiply&) const { return true; }
+  bool operator()(const Rectify&) const { return true; }
+};
+
+}  // namespace
+
+void validate(const Program& program) {
+  for (size_t i = 0; i < program.operations.size(); ++i) Check(program, i).run();
+  if (program.output < 0 || program.output >= static_cast<int>(program.operations.size())) {
+    throw CorruptFile("[program] its output is operation {} of {}.", program.output, program.operations.size());
+  }
+  const int64_t channels = program.operations[static_cast<size_t>(program.output)].result.channels();
+  for (const Stage& stage : program.to_real.stages()) {
+    if (!std::visit(StageCheck{channels}, stage)) {
+      throw CorruptFile("[program] the function at its end does not fit {} channels.", channels);
+    }
+  }
+}
+
+}  // namespace nibble::program

@@ -1,0 +1,279 @@
+#include "nibble/program/program_file.h"
+
+#include <zlib.h>
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+
+namespace nibble::program {
+namespace {
+
+using nlohmann::json;
+constexpr std::string_view kMagic("nibble\0\1", 8);
+constexpr size_t kSumBytes = 4;
+
+// ---- arrays ---------------------------------------------------------------------
+
+// Integers of `bits` bits each, two's complement, lowest bit first.
+template <class T>
+json pack(const std::vector<T>& values, int bits) {
+  std::vector<uint8_t> bytes((values.size() * static_cast<size_t>(bits) + 7) / 8);
+  size_t position = 0;
+  for (const T value : values) {
+    for (int b = 0; b < bits; ++b, ++position) {
+      const auto bit = static_cast<uint8_t>((static_cast<uint64_t>(value) >> b) & 1u);
+      bytes[position / 8] = static_cast<uint8_t>(bytes[position / 8] | (bit << (position % 8)));
+    }
+  }
+  return {{"bits", bits}, {"count", values.size()}, {"data", json::binary(std::move(bytes))}};
+}
+
+template <class T>
+std::vector<T> unpack(const json& packed) {
+  const int bits = packed.at("bits").get<int>();
+  const auto count = packed.at("count").get<uint64_t>();
+  const auto& bytes = packed.at("data").get_binary();
+  const bool fits = bits >= 1 && bits <= 64 && count <= bytes.size() * 8 &&
+                    bytes.size() == (count * static_cast<uint64_t>(bits) + 7) / 8;
+  if (!fits) throw CorruptFile("[program] an array of {} integers of {} bits has {} bytes.", count, bits, bytes.size());
+  std::vector<T> values(count);
+  size_t position = 0;
+  for (T& value : values) {
+    uint64_t pattern = 0;
+    for (int b = 0; b < bits; ++b, ++position) {
+      pattern |= static_cast<uint64_t>((bytes[position / 8] >> (position % 8)) & 1u) << b;
+    }
+    if (bits < 64 && ((pattern >> (bits - 1)) & 1u) != 0) pattern |= ~uint64_t{0} << bits;
+    value = static_cast<T>(static_cast<int64_t>(pattern));
+    if (static_cast<int64_t>(value) != static_cast<int64_t>(pattern)) {
+      throw CorruptFile("[program] the integer {} does not fit its array.", static_cast<int64_t>(pattern));
+    }
+  }
+  return values;
+}
+
+template <class T>
+json pack(const std::vector<T>& values) {
+  Interval range{-1, 0};
+  for (const T value : values) {
+    range = {std::min<int64_t>(range.low, value), std::max<int64_t>(range.high, value)};
+  }
+  return pack(values, bits_of(range));
+}
+
+// Floats as their bit patterns: exact, infinities too.
+json floats(const PerChannel& values) {
+  std::vector<uint8_t> bytes(values.size() * sizeof(float));
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return json::binary(std::move(bytes));
+}
+
+PerChannel read_floats(const json& packed) {
+  const auto& bytes = packed.get_binary();
+  if (bytes.size() % sizeof(float) != 0) throw CorruptFile("[program] an array of floats is cut off.");
+  PerChannel values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  return values;
+}
+
+// ---- actions ----------------------------------------------------------------------
+
+json to_json(const Window& w) {
+  return {w.height,          w.width,          w.stride_height, w.stride_width,
+          w.dilation_height, w.dilation_width, w.pad_top,       w.pad_left};
+}
+
+Window window(const json& in) {
+  const auto v = in.get<std::vector<int64_t>>();
+  if (v.size() != 8) throw CorruptFile("[program] a window has {} numbers instead of 8.", v.size());
+  return {v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]};
+}
+
+struct Write {
+  json operator()(const QuantizeInput& a) const { return {{"quantizer", a.quantizer->str()}}; }
+  json operator()(const Accumulate& a) const {
+    return {{"window", to_json(a.window)},
+            {"in", {a.in_height, a.in_width, a.in_channels}},
+            {"out", {a.out_height, a.out_width, a.out_channels}},
+            {"groups", a.groups},
+            {"weights", pack(a.weights, a.weight_bits)},
+            {"bias", pack(a.bias)},
+            {"partial_sums", {a.partial_sums.low, a.partial_sums.high}},
+            {"exact_in_float", a.is_exact_in_float}};
+  }
+  json operator()(const Compare& a) const {
+    return {{"thresholds", pack(a.thresholds)},
+            {"values", pack(a.values)},
+            {"first", pack(a.first)},
+            {"quantizer", a.quantizer}};
+  }
+  json operator()(const MaxPool& a) const {
+    return {{"window", to_json(a.window)}, {"takes_minimum", pack(a.takes_minimum)}};
+  }
+  json operator()(const SumPool& a) const { return {{"window", to_json(a.window)}}; }
+  json operator()(const Scale& a) const { return {{"factors", pack(a.factors)}}; }
+  json operator()(const Add&) const { return json::object(); }
+  json operator()(const Concatenate&) const { return json::object(); }
+  json operator()(const Pad& a) const { return {{"edges", {a.top, a.bottom, a.left, a.right}}}; }
+  json operator()(const Reshape&) const { return json::object(); }
+};
+
+Accumulate accumulate(const json& in) {
+  Accumulate a;
+  a.window = window(in.at("window"));
+  const auto from = in.at("in").get<std::array<int64_t, 3>>(), to = in.at("out").get<std::array<int64_t, 3>>();
+  a.in_height = from[0], a.in_width = from[1], a.in_channels = from[2];
+  a.out_height = to[0], a.out_width = to[1], a.out_channels = to[2];
+  a.groups = in.at("groups").get<int64_t>();
+  a.weights = unpack<int32_t>(in.at("weights"));
+  a.weight_bits = in.at("weights").at("bits").get<int>();
+  a.bias = unpack<int64_t>(in.at("bias"));
+  const auto sums = in.at("partial_sums").get<std::array<int64_t, 2>>();
+  a.partial_sums = {sums[0], sums[1]};
+  a.is_exact_in_float = in.at("exact_in_float").get<bool>();
+  return a;
+}
+
+Action action(const std::string& name, const json& in) {
+  if (name == "quantize") return QuantizeInput{quant::get_quantizer(in.at("quantizer").get<std::string>())};
+  if (name == "accumulate") return accumulate(in);
+  if (name == "compare") {
+    return Compare{unpack<int64_t>(in.at("thresholds")), unpack<int32_t>(in.at("values")),
+                   unpack<int64_t>(in.at("first")), in.at("quantizer").get<std::string>()};
+  }
+  if (name == "max_pool") return MaxPool{window(in.at("window")), unpack<uint8_t>(in.at("takes_minimum"))};
+  if (name == "sum_pool") return SumPool{window(in.at("window"))};
+  if (name == "scale") return Scale{unpack<int64_t>(in.at("factors"))};
+  if (name == "add") return Add{};
+  if (name == "concatenate") return Concatenate{};
+  if (name == "pad") {
+    const auto edges = in.at("edges").get<std::array<int64_t, 4>>();
+    return Pad{edges[0], edges[1], edges[2], edges[3]};
+  }
+  if (name == "reshape") return Reshape{};
+  throw CorruptFile("[program] an operation is called '{}', which this version of nibble does not know.", name);
+}
+
+// ---- values, stages, the whole ----------------------------------------------------------
+
+json to_json(const Value& value) {
+  std::vector<int64_t> ends;
+  for (const Interval& interval : value.intervals) ends.insert(ends.end(), {interval.low, interval.high});
+  return {{"shape", value.shape.extents()}, {"scale", floats(value.scale)}, {"intervals", pack(ends)}};
+}
+
+Value value(const json& in) {
+  Value value{Shape(in.at("shape").get<std::vector<int64_t>>()), read_floats(in.at("scale")), {}};
+  const auto ends = unpack<int64_t>(in.at("intervals"));
+  if (ends.size() % 2 != 0) throw CorruptFile("[program] an interval has one end.");
+  for (size_t i = 0; i < ends.size(); i += 2) value.intervals.push_back({ends[i], ends[i + 1]});
+  return value;
+}
+
+struct WriteStage {
+  json operator()(const Affine& s) const { return {"affine", floats(s.multiplier), floats(s.offset)}; }
+  json operator()(const Offset& s) const { return {"offset", floats(s.value)}; }
+  json operator()(const Divide& s) const { return {"divide", floats({s.by})}; }
+  json operator()(const Multiply& s) const { return {"multiply", floats({s.by})}; }
+  json operator()(const Rectify& s) const {
+    return {"rectify", floats({s.slope, s.threshold, s.highest}), s.has_highest};
+  }
+};
+
+float one(const json& in, size_t index = 0) {
+  const PerChannel values = read_floats(in);
+  if (index >= values.size()) throw CorruptFile("[program] a number is missing.");
+  return values[index];
+}
+
+Stage stage(const json& in) {
+  const auto name = in.at(0).get<std::string>();
+  if (name == "affine") return Affine{read_floats(in.at(1)), read_floats(in.at(2))};
+  if (name == "offset") return Offset{read_floats(in.at(1))};
+  if (name == "divide") return Divide{one(in.at(1))};
+  if (name == "multiply") return Multiply{one(in.at(1))};
+  if (name == "rectify") return Rectify{one(in.at(1)), one(in.at(1), 1), one(in.at(1), 2), in.at(2).get<bool>()};
+  throw CorruptFile("[program] a float function is called '{}', which this version of nibble does not know.", name);
+}
+
+json to_json(const Program& program) {
+  json out = {{"name", program.name},     {"input_shape", program.input_shape.extents()},
+              {"output", program.output}, {"softmax", program.softmax},
+              {"to_real", json::array()}, {"operations", json::array()}};
+  for (const Stage& s : program.to_real.stages()) out["to_real"].push_back(std::visit(WriteStage{}, s));
+  for (const Operation& operation : program.operations) {
+    out["operations"].push_back({{"name", name_of(operation.action)},
+                                 {"layer", operation.layer},
+                                 {"inputs", operation.inputs},
+                                 {"action", std::visit(Write{}, operation.action)},
+                                 {"result", to_json(operation.result)},
+                                 {"is_layer_output", operation.is_layer_output}});
+  }
+  return out;
+}
+
+Program program(const json& in) {
+  Program result;
+  result.name = in.at("name").get<std::string>();
+  result.input_shape = Shape(in.at("input_shape").get<std::vector<int64_t>>());
+  result.output = in.at("output").get<int>();
+  result.softmax = in.at("softmax").get<bool>();
+  for (const json& s : in.at("to_real")) result.to_real.push(stage(s));
+  for (const json& operation : in.at("operations")) {
+    result.operations.push_back({operation.at("layer").get<std::string>(),
+                                 operation.at("inputs").get<std::vector<int>>(),
+                                 action(operation.at("name").get<std::string>(), operation.at("action")),
+                                 value(operation.at("result")), operation.at("is_layer_output").get<bool>()});
+  }
+  return result;
+}
+
+uint32_t checksum(std::string_view bytes) {
+  return static_cast<uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size())));
+}
+
+}  // namespace
+
+void save_program(const Program& program, const std::filesystem::path& path) {
+  validate(program);
+  std::string bytes(kMagic);
+  json::to_cbor(to_json(program), nlohmann::detail::output_adapter<char>(bytes));
+  const uint32_t sum = checksum(bytes);
+  for (size_t i = 0; i < kSumBytes; ++i) bytes.push_back(static_cast<char>(sum >> (8 * i)));
+  write_file(path, bytes);
+}
+
+Program load_program(const std::filesystem::path& path) {
+  const std::string bytes = read_file(path);
+  const std::string_view view = bytes;
+  if (view.size() < kMagic.size() + kSumBytes ||
+      view.substr(0, kMagic.size() - 1) != kMagic.substr(0, kMagic.size() - 1)) {
+    throw CorruptFile("[program] {} is no integer program (.nbl). 'nibble compile' makes one.", path.string());
+  }
+  if (view[kMagic.size() - 1] != kMagic.back()) {
+    throw CorruptFile("[program] {} has version {}; this nibble reads version {}. Compile it anew.", path.string(),
+                      static_cast<int>(view[kMagic.size() - 1]), static_cast<int>(kMagic.back()));
+  }
+  uint32_t sum = 0;
+  for (size_t i = 0; i < kSumBytes; ++i) {
+    sum |= static_cast<uint32_t>(static_cast<uint8_t>(view[view.size() - kSumBytes + i])) << (8 * i);
+  }
+  const std::string_view content = view.substr(0, view.size() - kSumBytes);
+  if (checksum(content) != sum) {
+    throw CorruptFile("[program] {} is damaged: its checksum does not match.", path.string());
+  }
+  try {
+    Program result = program(json::from_cbor(content.substr(kMagic.size())));
+    validate(result);
+    return result;
+  } catch (const json::exception& error) {
+    throw CorruptFile("[program] {} is damaged: {}.", path.string(), error.what());
+  } catch (const InvalidArgument& error) {
+    throw CorruptFile("[program] {} is damaged: {}", path.string(), error.what());
+  }
+}
+
+}  // namespace nibble::program

@@ -1,0 +1,110 @@
+// .nbl files: what is written reads back, and damage of any kind is an error or harmless.
+#include "nibble/program/program_file.h"
+
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+#include "nibble/graph/builder.h"
+#include "nibble/program/executor.h"
+#include "nibble/program/lowering.h"
+#include "support/golden.h"
+
+namespace nibble::program {
+namespace {
+
+namespace b = graph::build;
+
+// One of each action.
+Program program() {
+  auto in = b::Input({.shape = {8, 8, 2}, .name = "input"});
+  auto x = b::QConv2D(
+      {.filters = 4, .kernel_size = {3, 3}, .padding = "same", .kernel_quantizer = "ternary", .name = "conv"})(in);
+  x = b::MaxPooling2D({.name = "pool"})(b::BatchNormalization({.name = "bn"})(x));
+  auto relu = b::QActivation({.activation = "quantized_relu(3,1)", .name = "relu"})(x);
+  auto bits = b::QActivation({.activation = "quantized_bits(4,1,1,alpha=1)", .name = "bits"})(x);
+  auto sum = b::layer("Add", "add")(std::vector<b::Node>{relu, bits});
+  auto both = b::layer("Concatenate", "join")(std::vector<b::Node>{sum, bits});
+  both = b::layer("ZeroPadding2D", "pad")(both);
+  auto y = b::QActivation({.activation = "quantized_relu(4,2)", .name = "mean_relu"})(
+      b::layer("GlobalAveragePooling2D", "mean")(both));
+  y = b::layer("Reshape", "reshape", {{"target_shape", std::vector<int64_t>{8}}})(y);
+  y = b::QDense({.units = 3, .kernel_quantizer = "quantized_bits(4,0,1)", .name = "dense"})(y);
+  graph::Model model = b::build_model({in}, {y}, "all");
+  graph::initialize_weights(model, 2);
+  return lower(model);
+}
+
+Tensor samples(int64_t count) {
+  Tensor x(Shape{count, 8, 8, 2});
+  RandomStream random({1, RandomPurpose::kTest, 0, 0});
+  for (float& value : x.data()) value = random.uniform() * 2 - 1;
+  return x;
+}
+
+TEST(ProgramFile, ReadsBackAndRunsTheSame) {
+  const auto path = testing::scratch_dir("nbl") / "p.nbl";
+  const Program written = program();
+  save_program(written, path);
+  const Program read = load_program(path);
+  ASSERT_EQ(read.operations.size(), written.operations.size());
+  EXPECT_EQ(run(read, samples(5)), run(written, samples(5)));
+}
+
+TEST(ProgramFile, OthersAreRefused) {
+  const auto path = testing::scratch_dir("nbl_others") / "p.nbl";
+  write_file(path, "PK\3\4 something else altogether");
+  EXPECT_THROW(load_program(path), CorruptFile);
+}
+
+// A mutant whose checksum is right, so that the reader has to look at the content.
+std::string with_checksum(std::string bytes) {
+  bytes.resize(bytes.size() - 4);
+  const auto sum = crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size()));
+  for (int i = 0; i < 4; ++i) bytes.push_back(static_cast<char>(sum >> (8 * i)));
+  return bytes;
+}
+
+std::string mutant(std::string bytes, uint32_t number) {
+  RandomStream random({7, RandomPurpose::kTest, number, 0});
+  switch (random.below(4)) {
+    case 0:
+      bytes.resize(12 + random.below(static_cast<uint32_t>(bytes.size()) - 12));
+      break;
+    case 1:
+      for (int i = 0; i < 8; ++i)
+        bytes.insert(8 + random.below(static_cast<uint32_t>(bytes.size()) - 8), 1,
+                     static_cast<char>(random.below(256)));
+      break;
+    default: {
+      const uint32_t count = 1 + random.below(4);
+      for (uint32_t i = 0; i < count; ++i) {
+        char& byte = bytes[8 + random.below(static_cast<uint32_t>(bytes.size()) - 8)];
+        byte = static_cast<char>(static_cast<uint8_t>(byte) ^ (1u << random.below(8)));
+      }
+    }
+  }
+  return with_checksum(std::move(bytes));
+}
+
+TEST(ProgramFile, TenThousandMutantsAreRefusedOrRun) {
+  const auto path = testing::scratch_dir("nbl_mutants") / "p.nbl";
+  save_program(program(), path);
+  const std::string whole = read_file(path);
+  const Tensor x = samples(1);
+  int refused = 0;
+  for (uint32_t number = 0; number < 10000; ++number) {
+    write_file(path, mutant(whole, number));
+    try {
+      const Program read = load_program(path);
+      if (read.input_shape == Shape({8, 8, 2})) run(read, x);
+    } catch (const Error&) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 1000);
+}
+
+}  // namespace
+}  // namespace nibble::program

@@ -1,0 +1,31 @@
+// nibble/program/threshold_search.h
+// Where a quantizer's result changes, as seen from an integer accumulator.
+#pragma once
+
+#include <string>
+
+#include "nibble/program/program.h"
+
+namespace nibble::program {
+
+struct ThresholdSearch {
+  std::vector<Interval> intervals;  // of the accumulator; one a channel
+  PerChannel scale;                 // real = integer * scale
+  ChannelFunction function;         // from that to the quantizer's input
+  quant::QuantizerPtr quantizer;
+  std::string layer;  // for messages
+  int64_t max_thresholds = 0;
+};
+
+struct Thresholds {
+  Compare compare;
+  float scale = 1.0f;               // of the new integers
+  std::vector<Interval> intervals;  // of the new integers; one a channel
+};
+
+// Finds every step by bisection of the interval, all channels side by side.
+//   throws  Unsupported if the quantizer's grid depends on the data, if its values are no integers times a scale,
+//           if it does not rise with its input, or if there are more than max_thresholds steps
+Thresholds find_thresholds(const ThresholdSearch& search);
+
+}  // namespace nibble::program

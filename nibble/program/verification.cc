@@ -1,0 +1,88 @@
+#include "nibble/program/verification.h"
+
+#include <algorithm>
+
+#include "nibble/core/error.h"
+#include "nibble/program/executor.h"
+
+namespace nibble::program {
+namespace {
+
+int64_t largest(std::span<const float> values) {
+  return std::max_element(values.begin(), values.end()) - values.begin();
+}
+
+// The program's values of one sample against the network's.
+void compare(const Value& value, std::span<const int32_t> integers, std::span<const float> expected, int64_t sample,
+             LayerComparison& comparison) {
+  const int64_t channels = value.channels();
+  for (size_t i = 0; i < integers.size(); ++i) {
+    const float found = static_cast<float>(integers[i]) * at(value.scale, static_cast<int64_t>(i) % channels);
+    ++comparison.values;
+    if (found == expected[i]) continue;
+    ++comparison.differing;
+    if (!comparison.first) comparison.first = Difference{sample, static_cast<int64_t>(i), expected[i], found};
+  }
+}
+
+}  // namespace
+
+int64_t Verification::differing() const {
+  int64_t sum = 0;
+  for (const LayerComparison& layer : layers) sum += layer.differing;
+  return sum;
+}
+
+const LayerComparison* Verification::first_difference() const {
+  for (const LayerComparison& layer : layers) {
+    if (layer.differing > 0) return &layer;
+  }
+  return nullptr;
+}
+
+Verifier::Verifier(const Program& program) : program_(program) {
+  for (size_t i = 0; i < program.operations.size(); ++i) {
+    const Operation& operation = program.operations[i];
+    // A reshape says nothing new, and the input is what both are given.
+    const bool moves = std::holds_alternative<Reshape>(operation.action) || operation.inputs.empty();
+    if (!operation.is_layer_output || moves) continue;
+    operations_.push_back(i);
+    result_.layers.push_back(
+        {.layer = operation.layer, .operation = std::string(name_of(operation.action)), .first = {}});
+  }
+}
+
+std::vector<std::string> Verifier::layers() const {
+  std::vector<std::string> names;
+  for (const LayerComparison& layer : result_.layers) names.push_back(layer.layer);
+  return names;
+}
+
+void Verifier::add(const Tensor& x, const NetworkValue& network) {
+  const int64_t count = x.shape()[0];
+  std::vector<Tensor> expected;
+  for (const LayerComparison& layer : result_.layers) expected.push_back(network(layer.layer, x));
+  const Tensor outputs = network("", x);
+  const auto in = static_cast<size_t>(program_.input_shape.elements());
+  std::vector<float> output(static_cast<size_t>(program_.output_shape().elements()));
+  Executor executor(program_);
+  for (int64_t n = 0; n < count; ++n) {
+    executor.run(x.data().subspan(static_cast<size_t>(n) * in, in), output);
+    for (size_t l = 0; l < operations_.size(); ++l) {
+      const auto integers = executor.result(static_cast<int>(operations_[l]));
+      const Tensor& values = expected[l];
+      if (values.size() != count * static_cast<int64_t>(integers.size())) {
+        throw InvalidArgument("[verify] layer '{}' has {} values in the network and {} in the program.",
+                              result_.layers[l].layer, values.size() / count, integers.size());
+      }
+      compare(program_.operations[operations_[l]].result, integers,
+              values.data().subspan(static_cast<size_t>(n) * integers.size(), integers.size()), result_.samples,
+              result_.layers[l]);
+    }
+    const auto network_output = outputs.data().subspan(static_cast<size_t>(n) * output.size(), output.size());
+    if (largest(network_output) == largest(output)) ++result_.same_class;
+    ++result_.samples;
+  }
+}
+
+}  // namespace nibble::program

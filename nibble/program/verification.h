@@ -1,0 +1,56 @@
+// nibble/program/verification.h
+// An integer program against the float network that it was made from: the integers of every layer.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nibble/core/tensor.h"
+#include "nibble/program/program.h"
+
+namespace nibble::program {
+
+struct Difference {
+  int64_t sample = 0, element = 0;
+  float expected = 0, found = 0;  // of the network, of the program
+};
+
+struct LayerComparison {
+  std::string layer;
+  std::string operation;  // "compare"
+  int64_t values = 0, differing = 0;
+  std::optional<Difference> first;
+};
+
+struct Verification {
+  std::vector<LayerComparison> layers;  // in the program's order; only those whose value both have
+  int64_t samples = 0, same_class = 0;
+
+  int64_t differing() const;
+  // The layer where the first difference arises, in the program's order; null if all is equal.
+  const LayerComparison* first_difference() const;
+};
+
+// The network's value of a layer for a batch: x [n, input shape] -> [n, ...]. Its output is asked for by "".
+using NetworkValue = std::function<Tensor(const std::string& layer, const Tensor& x)>;
+
+class Verifier {
+ public:
+  explicit Verifier(const Program& program);
+  // Layers that are compared.
+  std::vector<std::string> layers() const;
+  // Runs both on a batch and adds up.
+  //   x        [n, input shape] as the program sees it: the input's quantizer has been applied for the network
+  //   network  what the network sees is x
+  void add(const Tensor& x, const NetworkValue& network);
+  const Verification& result() const { return result_; }
+
+ private:
+  const Program& program_;
+  std::vector<size_t> operations_;  // of each comparison
+  Verification result_;
+};
+
+}  // namespace nibble::program
