@@ -229,7 +229,8 @@ std::string Trainer::Impl::fingerprint(const data::Dataset& dataset, const FitOp
                                static_cast<int>(fit.schedule),
                                fit.schedule == ScheduleKind::kConstant ? 0 : fit.epochs,
                                dataset.name,
-                               dataset.train.count()};
+                               dataset.train.count(),
+                               digest(dataset.train)};
   const std::string text = what.dump();
   return fmt::format("{:08x}-{}", crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size())),
                      text.size());

@@ -219,6 +219,17 @@ TEST(Trainer, CheckpointOfOtherOptionsIsRefused) {
   EXPECT_THROW(trainer.fit(stripes_data(), fit), InvalidArgument);
 }
 
+TEST(Trainer, CheckpointOfOtherDataIsRefused) {
+  FitOptions fit = epochs(1);
+  fit.checkpoint = testing::scratch_dir("other_data") / "checkpoint";
+  Trainer(small_network(), options()).fit(stripes_data(), fit);
+  data::Dataset other = stripes_data();
+  other.train = stripes(600, 3);
+  fit.resume = true;
+  Trainer trainer(small_network(), options());
+  EXPECT_THROW(trainer.fit(other, fit), InvalidArgument);
+}
+
 TEST(Checkpoint, DamagedFilesAreRefused) {
   FitOptions fit = epochs(1);
   fit.checkpoint = testing::scratch_dir("damaged") / "checkpoint";

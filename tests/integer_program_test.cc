@@ -1,0 +1,187 @@
+// The promise of the project: the integers of a program are the numbers of the network, bit for bit. Networks of every
+// kind of layer and quantizer that a program knows, with weights and statistics at random.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+
+#include "nibble/graph/builder.h"
+#include "nibble/program/lowering.h"
+#include "nibble/program/verification.h"
+#include "nibble/train/trainer.h"
+
+namespace nibble {
+namespace {
+
+using namespace graph::build;
+
+std::vector<int64_t> ints(std::initializer_list<int64_t> values) { return values; }
+
+Node conv(const Node& in, int filters, const std::string& kernel, const std::string& name, int stride = 1) {
+  return QConv2D({.filters = filters,
+                  .kernel_size = {3, 3},
+                  .strides = {stride, stride},
+                  .padding = "same",
+                  .kernel_quantizer = kernel,
+                  .bias_quantizer = "quantized_bits(6,1,1)",
+                  .name = name})(in);
+}
+
+Node act(const Node& in, const std::string& quantizer, const std::string& name) {
+  return QActivation({.activation = quantizer, .name = name})(in);
+}
+
+Node bn(const Node& in, const std::string& name) { return BatchNormalization({.name = name})(in); }
+
+Node classifier(const Node& in) {
+  auto x = QDense({.units = 4,
+                   .kernel_quantizer = "quantized_bits(4,0,1,alpha=1)",
+                   .bias_quantizer = "quantized_bits(4,1,1)",
+                   .name = "dense"})(Flatten({.name = "flatten"})(in));
+  return Activation({.activation = "softmax", .name = "softmax"})(x);
+}
+
+Node image() { return Input({.shape = {8, 8, 3}, .name = "input"}); }
+
+// conv -> batch norm -> activation, twice.
+graph::Model chain(const std::string& kernel, const std::string& activation) {
+  const Node in = image();
+  auto x = act(bn(conv(in, 6, kernel, "conv0", 2), "bn0"), activation, "act0");
+  x = act(bn(conv(x, 5, kernel, "conv1"), "bn1"), activation, "act1");
+  return build_model({in}, {classifier(x)}, "chain");
+}
+
+graph::Model residual() {
+  const Node in = image();
+  auto a = act(bn(conv(in, 4, "quantized_bits(4,0,1,alpha=1)", "conv0"), "bn0"), "quantized_relu(4,2)", "a");
+  auto b = act(bn(conv(a, 4, "ternary(alpha=1)", "conv1"), "bn1"), "quantized_bits(6,1,1,alpha=1)", "b");
+  auto sum = act(layer("Add", "sum")(std::vector<Node>{a, b}), "quantized_relu(5,2)", "c");
+  return build_model({in}, {classifier(sum)}, "residual");
+}
+
+graph::Model pools() {
+  const Node in = image();
+  auto x = bn(conv(in, 6, "quantized_bits(4,0,1,alpha=1)", "conv0"), "bn0");
+  x = MaxPooling2D({.pool_size = {3, 3}, .strides = std::vector<int64_t>{2, 2}, .padding = "same", .name = "max"})(x);
+  x = act(x, "quantized_relu(6,3)", "a");
+  x = act(layer("AveragePooling2D", "mean", {{"pool_size", ints({2, 2})}})(x), "quantized_relu(4,2)", "b");
+  x = act(layer("GlobalAveragePooling2D", "global")(x), "quantized_bits(8,2,1,alpha=1)", "c");
+  return build_model({in}, {classifier(x)}, "pools");
+}
+
+graph::Model branches() {
+  const Node in = image();
+  auto a = act(conv(in, 4, "quantized_po2(3,1)", "conv0"), "quantized_relu(4,2)", "a");
+  auto b = act(conv(in, 3, "binary(alpha=1)", "conv1"), "quantized_bits(3,2,1,alpha=1)", "b");
+  auto both = layer("Concatenate", "both")(std::vector<Node>{a, b});
+  both = layer("ZeroPadding2D", "pad")(both);
+  auto x = QDepthwiseConv2D(
+      {.kernel_size = {3, 3}, .depthwise_quantizer = "quantized_bits(4,0,1,alpha=1)", .name = "depthwise"})(both);
+  x = Dropout({.rate = 0.5, .name = "dropout"})(x);
+  x = act(layer("LeakyReLU", "leaky", {{"negative_slope", 0.25}})(x), "quantized_bits(6,2,1,alpha=1)", "c");
+  return build_model({in}, {classifier(x)}, "branches");
+}
+
+graph::Model quantized_batch_norm() {
+  const Node in = image();
+  auto x = conv(in, 6, "quantized_bits(4,0,1,alpha=1)", "conv0", 2);
+  x = layer("QBatchNormalization", "qbn")(x);
+  x = act(x, "quantized_relu(4,2)", "a");
+  return build_model({in}, {classifier(x)}, "quantized_batch_norm");
+}
+
+graph::Model own_input_quantizer() {
+  const Node in = image();
+  auto x = act(in, "quantized_bits(5,0,1,alpha=1)", "first");
+  x = act(bn(conv(x, 6, "ternary(alpha=1)", "conv0"), "bn0"), "binary(alpha=1)", "a");
+  return build_model({in}, {classifier(x)}, "own_input_quantizer");
+}
+
+struct Case {
+  std::string name;
+  std::function<graph::Model()> build;
+};
+
+std::vector<Case> cases() {
+  std::vector<Case> rows = {{"Residual", residual},
+                            {"Pools", pools},
+                            {"Branches", branches},
+                            {"QuantizedBatchNorm", quantized_batch_norm},
+                            {"OwnInputQuantizer", own_input_quantizer}};
+  const std::map<std::string, const char*> kernels = {{"Bits4", "quantized_bits(4,0,1,alpha=1.0)"},
+                                                      {"Bits8Po2Scales", "quantized_bits(8,0,1,alpha='auto_po2')"},
+                                                      {"Ternary", "ternary(alpha=1)"},
+                                                      {"Binary", "binary(alpha=1)"},
+                                                      {"Po2", "quantized_po2(4,1)"}};
+  const std::map<std::string, const char*> activations = {
+      {"Relu4", "quantized_relu(4,2)"},      {"Bits6", "quantized_bits(6,2,1,alpha=1)"},
+      {"Binary", "binary(alpha=1)"},         {"Ternary", "ternary(alpha=1)"},
+      {"Tanh", "quantized_tanh(6)"},         {"Sigmoid", "quantized_sigmoid(6)"},
+      {"ReluPo2", "quantized_relu_po2(4,4)"}};
+  for (const auto& [kernel_name, kernel] : kernels) {
+    for (const auto& [activation_name, activation] : activations) {
+      rows.push_back({"Weights" + kernel_name + "Activations" + activation_name,
+                      [kernel = kernel, activation = activation] { return chain(kernel, activation); }});
+    }
+  }
+  return rows;
+}
+
+// Gamma of both signs: a batch norm that falls turns thresholds round.
+void randomize(graph::Model& model) {
+  graph::initialize_weights(model, 11);
+  for (size_t l = 0; l < model.layers.size(); ++l) {
+    RandomStream random({11, RandomPurpose::kTest, static_cast<uint32_t>(l), 0});
+    for (graph::Weight& weight : model.layers[l].weights) {
+      for (float& value : weight.value.data()) {
+        if (weight.name == "moving_variance") value = 0.2f + random.uniform();
+        if (weight.name == "gamma" || weight.name == "beta" || weight.name == "moving_mean" || weight.name == "bias") {
+          value = 2 * random.uniform() - 1;
+        }
+      }
+    }
+  }
+}
+
+Tensor samples(int64_t count, const Shape& shape) {
+  std::vector<int64_t> extents = {count};
+  extents.insert(extents.end(), shape.begin(), shape.end());
+  Tensor x{Shape(extents)};
+  RandomStream random({12, RandomPurpose::kTest, 0, 0});
+  for (float& value : x.data()) value = 2 * random.uniform() - 1;
+  return x;
+}
+
+class IntegerProgram : public testing::TestWithParam<Case> {};
+
+TEST_P(IntegerProgram, HasTheNetworksNumbers) {
+  graph::Model model = GetParam().build();
+  randomize(model);
+  const program::Program program = program::lower(model);
+  program::validate(program);
+  program::Verifier verifier(program);
+  std::map<std::string, train::Trainer> networks;
+  networks.emplace("", train::Trainer(model, {}));
+  for (const std::string& layer : verifier.layers()) {
+    graph::Model part = model;
+    part.outputs = {layer};
+    networks.emplace(layer, train::Trainer(std::move(part), {}));
+  }
+  Tensor x = samples(100, program.input_shape);
+  if (const auto quantizer = program::input_quantizer(program, model)) x = quantizer->quantize(x).real;
+  verifier.add(x, [&](const std::string& layer, const Tensor& batch) { return networks.at(layer).predict(batch); });
+  EXPECT_GE(verifier.result().layers.size(), 3u);
+  for (const program::LayerComparison& layer : verifier.result().layers) {
+    EXPECT_EQ(layer.differing, 0) << layer.layer << " of " << layer.values << ", first at "
+                                  << (layer.first ? layer.first->element : -1) << ": "
+                                  << (layer.first ? layer.first->expected : 0) << " in the network, "
+                                  << (layer.first ? layer.first->found : 0) << " in the program";
+  }
+  EXPECT_EQ(verifier.result().same_class, verifier.result().samples);
+}
+
+INSTANTIATE_TEST_SUITE_P(Networks, IntegerProgram, testing::ValuesIn(cases()),
+                         [](const auto& row) { return row.param.name; });
+
+}  // namespace
+}  // namespace nibble
