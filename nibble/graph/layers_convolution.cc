@@ -119,6 +119,9 @@ Shape transposed_shape(const Layer& layer, std::span<const Shape> inputs) {
   return out;
 }
 
+// A (height, width) list of lists that multiplies the quantized kernel.
+AttributeSpec mask() { return opaque("mask", /*only_if_changed=*/true); }
+
 LayerSchema convolution(std::string name, int rank, std::vector<AttributeSpec> attributes) {
   return {.class_name = std::move(name),
           .attributes = std::move(attributes),
@@ -198,7 +201,7 @@ std::vector<LayerSchema> convolution_layers() {
       convolution("Conv1D", 1, convolution_attributes(1, "glorot_uniform")),
       convolution("QConv1D", 1, join({convolution_attributes(1, "he_normal"), kernel_quantizers})),
       convolution("Conv2D", 2, convolution_attributes(2, "glorot_uniform")),
-      convolution("QConv2D", 2, join({convolution_attributes(2, "he_normal"), kernel_quantizers})),
+      convolution("QConv2D", 2, join({convolution_attributes(2, "he_normal"), kernel_quantizers, {mask()}})),
       {.class_name = "DepthwiseConv2D",
        .attributes = depthwise_attributes(2, "glorot_uniform", "valid"),
        .weights = depthwise_weights,

@@ -33,6 +33,13 @@ std::vector<AttributeSpec> common(const char* initializer_name) {
                         "bias_constraint"})});
 }
 
+// QScaleShift: two numbers for the whole layer.
+std::vector<WeightSpec> scale_shift_weights(const Layer& layer, std::span<const Shape>) {
+  std::vector<WeightSpec> weights = {{"weight", {1, 1}, "weight_initializer"}};
+  if (layer.get_bool("use_bias")) weights.push_back({"bias", {1, 1}, "bias_initializer"});
+  return weights;
+}
+
 }  // namespace
 
 std::vector<LayerSchema> dense_layers() {
@@ -45,6 +52,13 @@ std::vector<LayerSchema> dense_layers() {
        .attributes = join({common("he_normal"), {weight_quantizer("kernel_quantizer"), quantizer("bias_quantizer")}}),
        .weights = dense_weights,
        .output_shape = dense_shape},
+      // The hook that makes alpha None "auto_po2" runs for its bias quantizer too (spec/qkeras.md section 4).
+      {.class_name = "QScaleShift",
+       .attributes = join({{boolean("use_bias", true), activation(), initializer("weight_initializer", "he_normal"),
+                            initializer("bias_initializer", "zeros"), weight_quantizer("weight_quantizer"),
+                            weight_quantizer("bias_quantizer")},
+                           opaques({"weight_regularizer", "bias_regularizer"})}),
+       .weights = scale_shift_weights},
   };
 }
 

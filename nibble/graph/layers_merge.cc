@@ -56,6 +56,37 @@ Shape concatenated_shape(const Layer& layer, std::span<const Shape> inputs) {
   return out;
 }
 
+// The axis of input `i` that Dot contracts, batch axis excluded.
+int contracted_axis(const Layer& layer, const Shape& input, size_t i) {
+  const auto& axes = layer.get_ints("axes");
+  const int64_t given = axes.size() == 1 ? axes[0] : axes.at(i), rank = input.rank() + 1;
+  const auto axis = static_cast<int>((given < 0 ? given + rank : given) - 1);
+  if (axis >= 0 && axis < input.rank()) return axis;
+  throw InvalidArgument("[graph] {}: axis {} is not an axis of the input {} (the batch axis is 0).", described(layer),
+                        given, input.str());
+}
+
+// What is left of both inputs, the first one's axes first; one number where nothing is left.
+Shape dot_shape(const Layer& layer, std::span<const Shape> inputs) {
+  if (layer.get_ints("axes").size() > 2) {
+    throw InvalidArgument("[graph] {}: axes [{}] must be one number or two.", described(layer),
+                          fmt::join(layer.get_ints("axes"), ", "));
+  }
+  std::vector<int64_t> extents;
+  const int a = contracted_axis(layer, inputs[0], 0), b = contracted_axis(layer, inputs[1], 1);
+  if (inputs[0][a] != inputs[1][b]) {
+    throw InvalidArgument("[graph] {}: inputs {} differ on the axes that are contracted.", described(layer),
+                          list(inputs));
+  }
+  for (int axis = 0; axis < inputs[0].rank(); ++axis) {
+    if (axis != a) extents.push_back(inputs[0][axis]);
+  }
+  for (int axis = 0; axis < inputs[1].rank(); ++axis) {
+    if (axis != b) extents.push_back(inputs[1][axis]);
+  }
+  return extents.empty() ? Shape{1} : Shape(std::move(extents));
+}
+
 }  // namespace
 
 std::vector<LayerSchema> merge_layers() {
@@ -70,6 +101,11 @@ std::vector<LayerSchema> merge_layers() {
                     .min_inputs = 2,
                     .max_inputs = kManyInputs,
                     .output_shape = concatenated_shape});
+  layers.push_back({.class_name = "Dot",
+                    .attributes = {required_ints("axes", 0, -8), boolean("normalize", false)},
+                    .min_inputs = 2,
+                    .max_inputs = 2,
+                    .output_shape = dot_shape});
   return layers;
 }
 

@@ -207,6 +207,10 @@ Accumulate convolution_of(const Layer& layer, const Shape& in, const Shape& out,
 }
 
 void Lowering::add_accumulate(const Layer& layer, bool depthwise, bool dense) {
+  if (layer.has("mask")) {
+    throw Unsupported("[compile] layer '{}' has a mask, which is not known here. Multiply it into the kernel.",
+                      layer.name);
+  }
   const int input = integers(layer, 0, true);
   const Shape& in = input_shape(layer);
   const Shape& out = shapes_.at(layer.name);

@@ -5,8 +5,8 @@
 namespace nibble::train {
 
 void LayerRuntime::add_weight(std::string name, at::Tensor value, quant::QuantizerPtr quantizer) {
-  LayerWeight weight{std::move(name), std::move(value), std::move(quantizer), nullptr,
-                     static_cast<uint32_t>(weights.size())};
+  LayerWeight weight{
+      std::move(name), std::move(value), std::move(quantizer), nullptr, static_cast<uint32_t>(weights.size()), {}};
   if (weight.quantizer != nullptr) weight.fast = std::make_shared<kernels::WeightQuantizer>(weight.quantizer);
   weights.push_back(std::move(weight));
 }

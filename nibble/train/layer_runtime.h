@@ -25,6 +25,7 @@ struct LayerWeight {
   quant::QuantizerPtr quantizer;                   // as the layer uses it; null: none
   std::shared_ptr<kernels::WeightQuantizer> fast;  // of `quantizer`
   uint32_t role = 0;                               // tells the random numbers of one layer apart
+  at::Tensor mask = {};                            // multiplies what the quantizer gives; undefined: none
 };
 
 struct LayerRuntime {

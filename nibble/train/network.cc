@@ -23,12 +23,14 @@ at::Tensor to_torch(const Tensor& t) {
 
 bool is_statistic(const std::string& weight) { return weight == "moving_mean" || weight == "moving_variance"; }
 
-// The attribute that holds the quantizer of a weight.
-std::string quantizer_attribute(const std::string& weight) {
-  if (weight == "moving_mean") return "mean_quantizer";
-  if (weight == "moving_variance") return "variance_quantizer";
-  if (weight == "depthwise_kernel") return "depthwise_quantizer";
-  return weight + "_quantizer";
+// How attributes speak of a weight: "depthwise_kernel" is "depthwise".
+std::string attribute_stem(const std::string& weight) {
+  if (weight == "moving_mean") return "mean";
+  if (weight == "moving_variance") return "variance";
+  for (const char* kind : {"depthwise", "pointwise", "recurrent"}) {
+    if (weight == std::string(kind) + "_kernel") return kind;
+  }
+  return weight;
 }
 
 // Null where the class has no such quantizer.
@@ -48,11 +50,33 @@ std::optional<float> clip_bound(const graph::Attribute& constraint) {
   return has_bound ? (*config)["max_value"].get<float>() : 1.0f;
 }
 
+// QConv2D's mask as a tensor that broadcasts over the kernel's channels; undefined where there is none.
+at::Tensor mask_of(const graph::Layer& layer) {
+  const auto* given = std::get_if<graph::OpaqueJson>(&layer.attributes.at("mask"));
+  if (given == nullptr) return {};
+  std::vector<float> values;
+  const auto collect = [&](const auto& self, const nlohmann::json& value) -> void {
+    if (value.is_number()) values.push_back(value.get<float>());
+    if (value.is_array()) {
+      for (const nlohmann::json& item : value) self(self, item);
+    }
+  };
+  const nlohmann::json parsed = nlohmann::json::parse(given->text, nullptr, /*allow_exceptions=*/false);
+  collect(collect, parsed);
+  const auto& kernel = layer.get_ints("kernel_size");
+  const bool has_rows = parsed.is_array() && !parsed.empty() && parsed[0].is_array();
+  if (!has_rows || static_cast<int64_t>(values.size()) != kernel[0] * kernel[1]) {
+    throw InvalidArgument("[train] layer '{}': its mask must be {} lists of {} numbers, as the kernel; it is {:.80}.",
+                          layer.name, kernel[0], kernel[1], given->text);
+  }
+  return at::tensor(values).reshape({kernel[0], kernel[1], 1, 1});
+}
+
 // QKeras clips a quantized weight without a constraint of its own to +-max(1, quantizer.max()):
 // spec/qkeras.md section 4.
 float clip_of(const graph::Layer& layer, const std::string& weight, const quant::QuantizerPtr& quantizer) {
   if (is_statistic(weight)) return 0.0f;
-  const std::string name = weight == "depthwise_kernel" ? "depthwise_constraint" : weight + "_constraint";
+  const std::string name = attribute_stem(weight) + "_constraint";
   if (layer.has(name)) return clip_bound(layer.attributes.at(name)).value_or(0.0f);
   return quantizer == nullptr ? 0.0f : static_cast<float>(std::max(1.0, quantizer->max()));
 }
@@ -87,9 +111,10 @@ void Network::make_parameters() {
       Parameter parameter{static_cast<int>(l), static_cast<int>(w), layer.trainable && !is_statistic(name),
                           to_torch(layer.weights[w].value), 0.0f};
       parameter.value.set_requires_grad(parameter.trainable);
-      const auto quantizer = quantizer_of(layer, quantizer_attribute(name));
+      const auto quantizer = quantizer_of(layer, attribute_stem(name) + "_quantizer");
       parameter.clip = clip_of(layer, name, quantizer);
       layers_[l].add_weight(name, parameter.value, quantizer);
+      if (name == "kernel" && layer.attributes.contains("mask")) layers_[l].weights.back().mask = mask_of(layer);
       parameters_.push_back(std::move(parameter));
     }
   }
@@ -127,9 +152,12 @@ struct Network::Run {
   at::Tensor weight(int index, std::string_view name) {
     LayerWeight* found = layer(index).find(name);
     if (found == nullptr) return {};
-    if (found->quantizer == nullptr) return found->value;
-    return quantize(found->value, found->quantizer, quantize_options(index, found->role),
-                    network.fused_ ? found->fast.get() : nullptr);
+    at::Tensor value = found->value;
+    if (found->quantizer != nullptr) {
+      value = quantize(value, found->quantizer, quantize_options(index, found->role),
+                       network.fused_ ? found->fast.get() : nullptr);
+    }
+    return found->mask.defined() ? value * found->mask : value;
   }
 
   RandomKey dropout_key(int index) const {

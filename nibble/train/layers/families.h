@@ -8,6 +8,11 @@
 
 namespace nibble::train::layers {
 
+std::vector<LayerOpRow> activation_ops();
+std::vector<LayerOpRow> convolution_ops();
+std::vector<LayerOpRow> merge_ops();
+std::vector<LayerOpRow> noise_ops();
+std::vector<LayerOpRow> pooling_ops();
 std::vector<LayerOpRow> shape_ops();
 
 }  // namespace nibble::train::layers

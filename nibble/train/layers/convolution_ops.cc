@@ -1,0 +1,57 @@
+// Convolutions outside the fast path: one axis, separable, transposed.
+#include <ATen/ATen.h>
+
+#include "nibble/train/layers/convolve.h"
+#include "nibble/train/layers/families.h"
+
+namespace nibble::train::layers {
+namespace {
+
+ConvolutionWindow window_of(const graph::Layer& layer) {
+  return {layer.get_ints("kernel_size"), layer.get_ints("strides"), layer.get_ints("dilation_rate"),
+          layer.get_string("padding")};
+}
+
+at::Tensor with_bias(LayerContext& context, const at::Tensor& y) {
+  const at::Tensor bias = context.weight("bias");
+  return bias.defined() ? y + bias : y;
+}
+
+at::Tensor convolution(LayerContext& context, std::span<const at::Tensor> inputs) {
+  const at::Tensor y = convolve(inputs[0], context.weight("kernel"), context.weight("bias"), window_of(context.layer()),
+                                context.layer().get_int("groups"));
+  return context.activate(y);
+}
+
+// A convolution of each channel, then one of single pixels across the channels; nothing is quantized between.
+at::Tensor separable(LayerContext& context, std::span<const at::Tensor> inputs) {
+  const at::Tensor each =
+      convolve_depthwise(inputs[0], context.weight("depthwise_kernel"), {}, window_of(context.layer()));
+  const at::Tensor pointwise = context.weight("pointwise_kernel");
+  const at::Tensor y = at::matmul(each, pointwise.reshape({pointwise.size(-2), pointwise.size(-1)}));
+  return context.activate(with_bias(context, y));
+}
+
+at::Tensor transposed(LayerContext& context, std::span<const at::Tensor> inputs) {
+  const Shape& out = context.output_shape();
+  const at::Tensor y =
+      convolve_transposed(inputs[0], context.weight("kernel"), window_of(context.layer()), {out[0], out[1]});
+  return context.activate(with_bias(context, y));
+}
+
+// QScaleShift: one number times x, plus one number.
+at::Tensor scale_shift(LayerContext& context, std::span<const at::Tensor> inputs) {
+  const at::Tensor bias = context.weight("bias");
+  const at::Tensor y = inputs[0] * context.weight("weight").reshape({});
+  return context.activate(bias.defined() ? y + bias.reshape({}) : y);
+}
+
+}  // namespace
+
+std::vector<LayerOpRow> convolution_ops() {
+  return {{"Conv1D", convolution},         {"QConv1D", convolution},         {"SeparableConv1D", separable},
+          {"QSeparableConv1D", separable}, {"SeparableConv2D", separable},   {"QSeparableConv2D", separable},
+          {"Conv2DTranspose", transposed}, {"QConv2DTranspose", transposed}, {"QScaleShift", scale_shift}};
+}
+
+}  // namespace nibble::train::layers
