@@ -23,6 +23,7 @@ Model everything() {
       {"PReLU", {{"shared_axes", std::vector<int64_t>{1, 2}}}},
       {"ReLU", {{"max_value", 6.0}}},
       {"QBatchNormalization", {{"momentum", 0.9}}},
+      {"QAdaptiveActivation", {{"activation", "quantized_relu"}, {"total_bits", int64_t{6}}}},
       {"QAveragePooling2D", {{"average_quantizer", "quantized_bits(8,0,1)"}}}};
   for (const std::string& name : known_layers()) {
     if (name == "InputLayer" || name == "Flatten" || name.find("1D") != std::string::npos ||

@@ -1,6 +1,4 @@
 // Gives a model its first weights.
-#include <nlohmann/json.hpp>
-
 #include "nibble/core/error.h"
 #include "nibble/graph/initializer.h"
 #include "nibble/graph/layer_schema.h"
@@ -11,16 +9,12 @@ namespace {
 // More than any layer that fits the machines nibble is for; a wrong extent should fail before it allocates.
 constexpr int64_t kLargestWeight = int64_t{1} << 31;
 
-// The quantizer beside an initializer, if QKeras would wrap the initializer for it: not for zeros and ones, and not
-// where the scale comes from the data ("auto"), since any draw then fits.
+// The quantizer for which QKeras would wrap the initializer; null if there is none.
 quant::QuantizerPtr wrapping_quantizer(const Layer& layer, const std::string& initializer) {
-  const std::string stem = initializer.substr(0, initializer.rfind("_initializer"));
-  const std::string attribute = stem + "_quantizer";
+  const std::string attribute = initializer.substr(0, initializer.rfind("_initializer")) + "_quantizer";
   if (!layer.has(attribute)) return nullptr;
   quant::QuantizerPtr quantizer = effective_quantizer(layer, attribute);
-  const nlohmann::json config = quantizer->config();
-  const auto alpha = config.find("alpha");
-  return alpha != config.end() && alpha->is_string() ? nullptr : quantizer;
+  return wraps_initializer(layer.attributes.at(initializer), *quantizer) ? quantizer : nullptr;
 }
 
 Tensor first_values(const Layer& layer, const WeightSpec& spec, RandomStream& random) {
@@ -28,7 +22,7 @@ Tensor first_values(const Layer& layer, const WeightSpec& spec, RandomStream& ra
     throw InvalidArgument("[initialize_weights] {}: weight '{}' of shape {} has more than {} numbers.",
                           described(layer), spec.name, spec.shape.str(), kLargestWeight);
   }
-  if (spec.initializer.empty()) return Tensor(spec.shape);
+  if (spec.initializer.empty()) return Tensor(spec.shape, spec.start);
   const Attribute& initializer = layer.attributes.at(spec.initializer);
   const quant::QuantizerPtr quantizer = wrapping_quantizer(layer, spec.initializer);
   return quantizer ? draw_quantized_initial(initializer, spec.shape, *quantizer, random)

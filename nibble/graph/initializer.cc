@@ -244,6 +244,13 @@ Tensor draw_quantized_initial(const Attribute& initializer, const Shape& shape, 
   return x;
 }
 
+bool wraps_initializer(const Attribute& initializer, const quant::Quantizer& quantizer) {
+  const json config = quantizer.config();
+  const auto alpha = config.find("alpha");
+  if (alpha != config.end() && alpha->is_string()) return false;
+  return parse(initializer).distribution != kConstant;
+}
+
 json initializer_config(const std::string& name) {
   const Row* row = find_row(name);
   if (!row) throw InvalidArgument("[graph] unknown initializer '{}'. {}", name, suggest(name, known_initializers()));

@@ -33,6 +33,10 @@ Tensor draw_initial(const Attribute& initializer, const Shape& shape, RandomStre
 Tensor draw_quantized_initial(const Attribute& initializer, const Shape& shape, const quant::Quantizer& quantizer,
                               RandomStream& random);
 
+// True where QKeras wraps the initializer so: not for zeros and ones, and not where the quantizer's scale comes from
+// the data ("auto"), since any draw then fits.
+bool wraps_initializer(const Attribute& initializer, const quant::Quantizer& quantizer);
+
 // Keras' object form of a named initializer: "he_normal" gives class HeNormal.
 nlohmann::json initializer_config(const std::string& name);
 

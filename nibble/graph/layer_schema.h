@@ -46,8 +46,9 @@ struct AttributeSpec {
 struct WeightSpec {
   std::string name;
   Shape shape;
-  std::string initializer;  // attribute that holds its initializer; "" starts at 0
+  std::string initializer;  // attribute that holds its initializer; "": starts at `start`
   bool trainable = true;
+  float start = 0.0f;
 };
 
 struct LayerSchema {

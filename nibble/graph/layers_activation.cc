@@ -40,10 +40,48 @@ AttributeSpec optional_ints(const char* name, int64_t minimum) {
   return {.name = name, .kind = AttributeKind::kInts, .optional = true, .minimum = minimum};
 }
 
+AttributeSpec adaptive_activation() {
+  AttributeSpec spec = schema::choice("activation", "", {"quantized_bits", "quantized_relu"});
+  spec.required = true;
+  return spec;
+}
+
+AttributeSpec total_bits() { return required_integer("total_bits", 1); }
+
+AttributeSpec optional_integer(const char* name, int64_t minimum) {
+  AttributeSpec spec = required_integer(name, minimum);
+  spec.required = false;
+  spec.optional = true;
+  return spec;
+}
+
+// One range for the tensor, or one a channel; and how often the layer was called in training, from -1.
+std::vector<WeightSpec> adaptive_weights(const Layer& layer, std::span<const Shape> inputs) {
+  const int64_t channels = layer.get_bool("per_channel") ? inputs[0][-1] : 1;
+  if (channels < 1) {
+    throw InvalidArgument("[graph] {} needs a fixed number of channels, but its input is {}.", described(layer),
+                          inputs[0].str());
+  }
+  return {{"ema_min", {channels}, "", false}, {"ema_max", {channels}, "", false}, {"step", {}, "", false, -1.0f}};
+}
+
+void check_decay(Layer& layer) {
+  const double decay = layer.get_float("ema_decay");
+  if (decay >= 0 && decay <= 1) return;
+  throw InvalidArgument("[graph] {}: ema_decay is {}; it must lie between 0 and 1.", described(layer), decay);
+}
+
 }  // namespace
 
 std::vector<LayerSchema> activation_layers() {
   return {
+      {.class_name = "QAdaptiveActivation",
+       .attributes = {adaptive_activation(), total_bits(), opaque("current_step"), boolean("symmetric", true),
+                      integer("quantization_delay", 0, 0), optional_integer("ema_freeze_delay", 0),
+                      real("ema_decay", 0.9999), boolean("per_channel", false), boolean("po2_rounding", false),
+                      real("relu_neg_slope", 0.0), optional_real("relu_upper_bound")},
+       .weights = adaptive_weights,
+       .complete = check_decay},
       {.class_name = "Activation", .attributes = {required_activation()}},
       {.class_name = "QActivation", .attributes = {required_activation()}},
       {.class_name = "ReLU",

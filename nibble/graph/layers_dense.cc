@@ -1,5 +1,6 @@
+#include "nibble/graph/layers_dense.h"
+
 #include "nibble/core/error.h"
-#include "nibble/graph/layer_schema.h"
 
 namespace nibble::graph {
 namespace {
@@ -11,6 +12,15 @@ int64_t features(const Layer& layer, const Shape& input) {
   throw InvalidArgument("[graph] {} needs an input whose last axis is fixed, but gets {}.", described(layer),
                         input.str());
 }
+
+// QScaleShift: two numbers for the whole layer.
+std::vector<WeightSpec> scale_shift_weights(const Layer& layer, std::span<const Shape>) {
+  std::vector<WeightSpec> weights = {{"weight", {1, 1}, "weight_initializer"}};
+  if (layer.get_bool("use_bias")) weights.push_back({"bias", {1, 1}, "bias_initializer"});
+  return weights;
+}
+
+}  // namespace
 
 std::vector<WeightSpec> dense_weights(const Layer& layer, std::span<const Shape> inputs) {
   const int64_t units = layer.get_int("units");
@@ -26,30 +36,22 @@ Shape dense_shape(const Layer& layer, std::span<const Shape> inputs) {
   return out;
 }
 
-std::vector<AttributeSpec> common(const char* initializer_name) {
+std::vector<AttributeSpec> dense_attributes(const char* initializer_name) {
   return join({{required_integer("units", 1), activation(), boolean("use_bias", true),
                 initializer("kernel_initializer", initializer_name), initializer("bias_initializer", "zeros")},
                opaques({"kernel_regularizer", "bias_regularizer", "activity_regularizer", "kernel_constraint",
                         "bias_constraint"})});
 }
 
-// QScaleShift: two numbers for the whole layer.
-std::vector<WeightSpec> scale_shift_weights(const Layer& layer, std::span<const Shape>) {
-  std::vector<WeightSpec> weights = {{"weight", {1, 1}, "weight_initializer"}};
-  if (layer.get_bool("use_bias")) weights.push_back({"bias", {1, 1}, "bias_initializer"});
-  return weights;
-}
-
-}  // namespace
-
 std::vector<LayerSchema> dense_layers() {
   return {
       {.class_name = "Dense",
-       .attributes = common("glorot_uniform"),
+       .attributes = dense_attributes("glorot_uniform"),
        .weights = dense_weights,
        .output_shape = dense_shape},
       {.class_name = "QDense",
-       .attributes = join({common("he_normal"), {weight_quantizer("kernel_quantizer"), quantizer("bias_quantizer")}}),
+       .attributes =
+           join({dense_attributes("he_normal"), {weight_quantizer("kernel_quantizer"), quantizer("bias_quantizer")}}),
        .weights = dense_weights,
        .output_shape = dense_shape},
       // The hook that makes alpha None "auto_po2" runs for its bias quantizer too (spec/qkeras.md section 4).

@@ -1,5 +1,6 @@
 // Convolution and dense layers with batch normalization folded in (QKeras' Q*Batchnorm).
 #include "nibble/graph/layers_convolution.h"
+#include "nibble/graph/layers_dense.h"
 #include "nibble/graph/layers_normalization.h"
 
 namespace nibble::graph {
@@ -17,7 +18,7 @@ std::vector<AttributeSpec> folding_attributes() {
 // kernel, [bias], [gamma], [beta], iteration, moving_mean, moving_variance
 std::vector<WeightSpec> folded_weights(const Layer& layer, std::vector<WeightSpec> weights, int64_t size) {
   for (WeightSpec& weight : batch_normalization_weights(layer, size)) {
-    if (weight.name == "moving_mean") weights.push_back({"iteration", {}, "", false});
+    if (weight.name == "moving_mean") weights.push_back({"iteration", {}, "", false, -1.0f});
     weights.push_back(std::move(weight));
   }
   return weights;
@@ -31,10 +32,20 @@ std::vector<WeightSpec> depthwise_folded_weights(const Layer& layer, std::span<c
   return folded_weights(layer, depthwise_weights(layer, inputs), depthwise_shape(layer, inputs)[-1]);
 }
 
+std::vector<WeightSpec> dense_folded_weights(const Layer& layer, std::span<const Shape> inputs) {
+  return folded_weights(layer, dense_weights(layer, inputs), layer.get_int("units"));
+}
+
 }  // namespace
 
 std::vector<LayerSchema> folded_layers() {
   return {
+      {.class_name = "QDenseBatchnorm",
+       .attributes = join({dense_attributes("he_normal"),
+                           {weight_quantizer("kernel_quantizer"), quantizer("bias_quantizer")},
+                           folding_attributes()}),
+       .weights = dense_folded_weights,
+       .output_shape = dense_shape},
       {.class_name = "QConv2DBatchnorm",
        .attributes = join({convolution_attributes(2, "he_normal"),
                            {weight_quantizer("kernel_quantizer"), quantizer("bias_quantizer")},

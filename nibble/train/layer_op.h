@@ -38,6 +38,8 @@ class LayerContext {
   // x through the quantizer in `attribute`, or x itself where there is none. `draw` tells apart the random numbers of
   // several calls in one pass.
   virtual at::Tensor quantize(const at::Tensor& x, std::string_view attribute, uint32_t draw = 0) = 0;
+  // x through a quantizer that the op made.
+  virtual at::Tensor quantize(const at::Tensor& x, const quant::QuantizerPtr& quantizer, uint32_t draw = 0) = 0;
   // x through the quantizer or the plain function in `attribute`.
   virtual at::Tensor activate(const at::Tensor& x, std::string_view attribute = "activation", uint32_t draw = 0) = 0;
 

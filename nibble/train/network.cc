@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "nibble/core/error.h"
 #include "nibble/train/layer_op.h"
@@ -21,7 +22,12 @@ at::Tensor to_torch(const Tensor& t) {
   return result;
 }
 
-bool is_statistic(const std::string& weight) { return weight == "moving_mean" || weight == "moving_variance"; }
+// What a layer remembers of the batches it saw: no gradient moves it.
+bool is_state(const std::string& weight) {
+  static const std::set<std::string> kNames = {"moving_mean", "moving_variance", "iteration",
+                                               "ema_min",     "ema_max",         "step"};
+  return kNames.contains(weight);
+}
 
 // How attributes speak of a weight: "depthwise_kernel" is "depthwise".
 std::string attribute_stem(const std::string& weight) {
@@ -36,18 +42,6 @@ std::string attribute_stem(const std::string& weight) {
 // Null where the class has no such quantizer.
 quant::QuantizerPtr quantizer_of(const graph::Layer& layer, const std::string& attribute) {
   return layer.attributes.contains(attribute) ? graph::effective_quantizer(layer, attribute) : nullptr;
-}
-
-// The bound of QKeras' Clip constraint, or nothing for any other constraint.
-std::optional<float> clip_bound(const graph::Attribute& constraint) {
-  const auto* object = std::get_if<graph::OpaqueJson>(&constraint);
-  const nlohmann::json parsed =
-      object == nullptr ? nlohmann::json() : nlohmann::json::parse(object->text, nullptr, /*allow_exceptions=*/false);
-  if (!parsed.is_object() || parsed.value("class_name", "") != "Clip") return std::nullopt;
-  const auto config = parsed.find("config");
-  const bool has_bound = config != parsed.end() && config->is_object() && config->contains("max_value") &&
-                         (*config)["max_value"].is_number();
-  return has_bound ? (*config)["max_value"].get<float>() : 1.0f;
 }
 
 // QConv2D's mask as a tensor that broadcasts over the kernel's channels; undefined where there is none.
@@ -72,13 +66,12 @@ at::Tensor mask_of(const graph::Layer& layer) {
   return at::tensor(values).reshape({kernel[0], kernel[1], 1, 1});
 }
 
-// QKeras clips a quantized weight without a constraint of its own to +-max(1, quantizer.max()):
-// spec/qkeras.md section 4.
-float clip_of(const graph::Layer& layer, const std::string& weight, const quant::QuantizerPtr& quantizer) {
-  if (is_statistic(weight)) return 0.0f;
-  const std::string name = attribute_stem(weight) + "_constraint";
-  if (layer.has(name)) return clip_bound(layer.attributes.at(name)).value_or(0.0f);
-  return quantizer == nullptr ? 0.0f : static_cast<float>(std::max(1.0, quantizer->max()));
+// QKeras clips a quantized weight that has no constraint of its own.
+graph::Constraint constraint_on(const graph::Layer& layer, const std::string& weight,
+                                const quant::QuantizerPtr& quantizer) {
+  const std::string attribute = attribute_stem(weight) + "_constraint";
+  if (layer.has(attribute)) return graph::constraint_of(layer, attribute);
+  return quantizer == nullptr ? graph::Constraint{} : graph::automatic_constraint(*quantizer);
 }
 
 }  // namespace
@@ -108,11 +101,18 @@ void Network::make_parameters() {
     const graph::Layer& layer = model_.layers[l];
     for (size_t w = 0; w < layer.weights.size(); ++w) {
       const std::string& name = layer.weights[w].name;
-      Parameter parameter{static_cast<int>(l), static_cast<int>(w), layer.trainable && !is_statistic(name),
-                          to_torch(layer.weights[w].value), 0.0f};
+      Parameter parameter{static_cast<int>(l),
+                          static_cast<int>(w),
+                          layer.trainable && !is_state(name),
+                          to_torch(layer.weights[w].value),
+                          {},
+                          {}};
       parameter.value.set_requires_grad(parameter.trainable);
       const auto quantizer = quantizer_of(layer, attribute_stem(name) + "_quantizer");
-      parameter.clip = clip_of(layer, name, quantizer);
+      if (!is_state(name)) {
+        parameter.constraint = constraint_on(layer, name, quantizer);
+        parameter.regularizer = graph::regularizer_of(layer, attribute_stem(name) + "_regularizer");
+      }
       layers_[l].add_weight(name, parameter.value, quantizer);
       if (name == "kernel" && layer.attributes.contains("mask")) layers_[l].weights.back().mask = mask_of(layer);
       parameters_.push_back(std::move(parameter));
@@ -191,7 +191,10 @@ class Network::OpContext : public LayerContext {
 
   at::Tensor quantize(const at::Tensor& x, std::string_view attribute, uint32_t draw) override {
     const auto quantizer = quantizer_of(layer(), std::string(attribute));
-    if (quantizer == nullptr) return x;
+    return quantizer == nullptr ? x : quantize(x, quantizer, draw);
+  }
+
+  at::Tensor quantize(const at::Tensor& x, const quant::QuantizerPtr& quantizer, uint32_t draw) override {
     return train::quantize(x, quantizer, run_.quantize_options(step_.layer, kFirstDraw + draw));
   }
 
@@ -229,8 +232,10 @@ BatchStatistics Network::Run::batch_norm_statistics(int index, const Flow& x) {
   if (!sums.sum.defined()) sums = channel_sums(x.value);
   const BatchStatistics batch = statistics_of(sums, count);
   const at::NoGradGuard no_gradient;
-  // Keras' fused batch norm keeps the corrected variance of images, the plain one of vectors.
-  const double correction = x.value.dim() == 4 && count > 1 ? count / (count - 1) : 1.0;
+  // Keras' fused batch norm keeps the corrected variance of images, the plain one of vectors; QKeras' own is never
+  // fused.
+  const bool is_fused = network.model_.layers[static_cast<size_t>(index)].class_name != "QBatchNormalization";
+  const double correction = is_fused && x.value.dim() == 4 && count > 1 ? count / (count - 1) : 1.0;
   if (is_training()) {
     const double momentum = network.model_.layers[static_cast<size_t>(index)].get_float("momentum");
     mean.value.mul_(momentum).add_((batch.mean.detach() * (1 - momentum)).to(at::kFloat));
@@ -354,17 +359,23 @@ at::Tensor Network::forward(const at::Tensor& x, Pass pass, uint32_t step, bool 
 
 void Network::require_trainable() const {
   for (const graph::Layer& layer : model_.layers) {
-    for (const auto& [name, value] : layer.attributes) {
-      const bool is_given = !std::holds_alternative<graph::None>(value);
-      const bool is_constraint = name.ends_with("_constraint") && !clip_bound(value);
-      if (is_given && (is_constraint || name.ends_with("_regularizer"))) {
-        throw Unsupported(
-            "[train] layer '{}' has a {}, which training does not apply. Remove it from the model, or use a Clip "
-            "constraint.",
-            layer.name, name);
-      }
-    }
+    if (!layer.has("activity_regularizer")) continue;
+    throw Unsupported(
+        "[train] layer '{}' has an activity_regularizer, which training does not apply. Remove it from the model, or "
+        "regularize the kernel.",
+        layer.name);
   }
+}
+
+at::Tensor Network::penalty() const {
+  at::Tensor sum;
+  for (const Parameter& parameter : parameters_) {
+    if (parameter.regularizer.is_none() || !parameter.trainable) continue;
+    const at::Tensor term = parameter.regularizer.l1 * parameter.value.abs().sum() +
+                            parameter.regularizer.l2 * parameter.value.square().sum();
+    sum = sum.defined() ? sum + term : term;
+  }
+  return sum;
 }
 
 void Network::begin_reestimation() { collected_.clear(); }

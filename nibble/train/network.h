@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "nibble/graph/constraint.h"
 #include "nibble/graph/model.h"
 #include "nibble/train/fused_ops.h"
 #include "nibble/train/plan.h"
@@ -28,7 +29,8 @@ struct Parameter {
   int weight = 0;  // index in the layer
   bool trainable = true;
   at::Tensor value;
-  float clip = 0.0f;  // > 0: kept within [-clip, clip] after each update (QKeras' Clip constraint)
+  graph::Constraint constraint = {};    // what it obeys after each update
+  graph::Regularizer regularizer = {};  // what it adds to the loss
 };
 
 struct LayerRuntime;         // layer_runtime.h
@@ -46,9 +48,11 @@ class Network {
   at::Tensor forward(const at::Tensor& x, Pass pass, uint32_t step, bool logits);
   bool has_softmax() const;
 
-  // Constraints and regularizers that an update would have to obey and does not.
-  //   throws  Unsupported naming layer and attribute
+  // Throws Unsupported naming the layer with a regularizer of its output, which training does not apply.
   void require_trainable() const;
+
+  // What the regularizers add to the loss, differentiable; undefined where there are none.
+  at::Tensor penalty() const;
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   Shape input_shape() const;

@@ -153,7 +153,8 @@ Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples
   for (const Parameter& parameter : network.parameters()) parameter.value.mutable_grad().reset();
   const at::Tensor outputs =
       network.forward(inputs(samples, indices), Pass::kTraining, static_cast<uint32_t>(step), true);
-  const at::Tensor loss = cross_entropy(outputs, y, network.has_softmax());
+  at::Tensor loss = cross_entropy(outputs, y, network.has_softmax());
+  if (const at::Tensor penalty = network.penalty(); penalty.defined()) loss = loss + penalty;
   const auto value = static_cast<double>(loss.item<float>());
   if (!std::isfinite(value)) return {value, 0};
   loss.backward();
@@ -168,8 +169,7 @@ Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples
     const at::Tensor gradient = parameter.value.grad().contiguous();
     const std::span<float> values = values_of(parameter.value);
     optimizer->update(slot, values, values_of(gradient));
-    if (parameter.clip <= 0.0f) continue;
-    for (float& w : values) w = std::min(std::max(w, -parameter.clip), parameter.clip);
+    graph::apply_constraint(parameter.constraint, Shape(parameter.value.sizes().vec()), values);
   }
   ++step;
   return {value, count_correct(outputs, y)};
@@ -207,6 +207,7 @@ Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_s
     correct += count_correct(outputs, y);
   }
   const auto count = static_cast<double>(std::max<int64_t>(1, samples.count()));
+  if (const at::Tensor penalty = network.penalty(); penalty.defined()) loss += count * penalty.item<double>();
   return {loss / count, static_cast<double>(correct) / count};
 }
 

@@ -285,9 +285,44 @@ TEST(Trainer, LearningRateMayBeAFunctionOfTheStep) {
   EXPECT_NEAR(history[2].learning_rate, 0.02 / 3, 1e-12);
 }
 
-TEST(Trainer, RegularizersThatAreNotAppliedAreRefused) {
+TEST(Trainer, RegularizersArePartOfTheLossAndPullWeightsIn) {
   graph::Model model = small_network();
-  model.layers[1].attributes["kernel_regularizer"] = graph::OpaqueJson{R"({"class_name": "L2"})"};
+  Trainer plain(model, options());
+  model.layers[1].attributes["kernel_regularizer"] =
+      graph::OpaqueJson{R"({"class_name": "L1L2", "config": {"l1": 0.02, "l2": 0.01}})"};
+  Trainer regularized(model, options());
+  const auto magnitude = [](const std::vector<float>& values) {
+    double sum = 0;
+    for (const float value : values) sum += 0.02 * std::abs(value) + 0.01 * value * value;
+    return sum;
+  };
+  const double penalty = magnitude(plain.weights()[0]);
+  const data::Samples samples = stripes(200, 2);
+  EXPECT_NEAR(regularized.evaluate(samples).loss, plain.evaluate(samples).loss + penalty, 1e-5);
+  plain.fit(stripes_data(), epochs(4));
+  regularized.fit(stripes_data(), epochs(4));
+  EXPECT_LT(magnitude(regularized.weights()[0]), 0.7 * magnitude(plain.weights()[0]));
+}
+
+TEST(Trainer, ConstraintsAreObeyed) {
+  graph::Model model = small_network();
+  model.layers[1].attributes["kernel_constraint"] =
+      graph::OpaqueJson{R"({"class_name": "MaxNorm", "config": {"max_value": 0.25, "axis": [0, 1, 2]}})"};
+  CompileOptions last = options();
+  last.weight_averaging = WeightAveraging::kNone;
+  Trainer trainer(model, last);
+  trainer.fit(stripes_data(), epochs(2));
+  const std::vector<float> kernel = trainer.weights()[0];  // (3, 3, 1, 8)
+  for (size_t c = 0; c < 8; ++c) {
+    double square = 0;
+    for (size_t i = c; i < kernel.size(); i += 8) square += static_cast<double>(kernel[i]) * kernel[i];
+    EXPECT_LE(std::sqrt(square), 0.25 + 1e-5);
+  }
+}
+
+TEST(Trainer, RegularizersOfOutputsAreRefused) {
+  graph::Model model = small_network();
+  model.layers[1].attributes["activity_regularizer"] = graph::OpaqueJson{R"({"class_name": "L2"})"};
   Trainer trainer(model, options());
   EXPECT_THROW(trainer.fit(stripes_data(), epochs(1)), Unsupported);
 }

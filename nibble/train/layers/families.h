@@ -9,7 +9,9 @@
 namespace nibble::train::layers {
 
 std::vector<LayerOpRow> activation_ops();
+std::vector<LayerOpRow> adaptive_ops();
 std::vector<LayerOpRow> convolution_ops();
+std::vector<LayerOpRow> folded_ops();
 std::vector<LayerOpRow> merge_ops();
 std::vector<LayerOpRow> noise_ops();
 std::vector<LayerOpRow> pooling_ops();
