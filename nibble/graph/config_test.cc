@@ -5,6 +5,7 @@
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
 #include "nibble/graph/layer_schema.h"
+#include "nibble/graph/layers_recurrent.h"
 #include "nibble/graph/model.h"
 
 namespace nibble::graph {
@@ -27,7 +28,8 @@ Model everything() {
       {"QAveragePooling2D", {{"average_quantizer", "quantized_bits(8,0,1)"}}}};
   for (const std::string& name : known_layers()) {
     if (name == "InputLayer" || name == "Flatten" || name.find("1D") != std::string::npos ||
-        name.starts_with("Global") || name.starts_with("QGlobal") || find_schema(name)->max_inputs > 1) {
+        name.starts_with("Global") || name.starts_with("QGlobal") || find_schema(name)->max_inputs > 1 ||
+        find_schema(name)->find("return_sequences") || name.ends_with("Bidirectional") || name == "Embedding") {
       continue;
     }
     std::map<std::string, Attribute> given;
@@ -48,6 +50,42 @@ Model everything() {
   Model model = build_model({in}, {Concatenate({.name = "out"})({flat, flat})}, "everything");
   model.layer("the_Dense").trainable = false;
   return model;
+}
+
+// Every recurrent layer, and what stands around one.
+Model sequences() {
+  using namespace build;
+  const Node in = Input({.shape = {6}, .name = "in"});
+  Node x = layer("Embedding", "embedding", {{"input_dim", int64_t{10}}, {"output_dim", int64_t{3}}})(in);
+  for (const char* name : {"SimpleRNN", "QSimpleRNN", "LSTM", "QLSTM", "GRU", "QGRU"}) {
+    std::map<std::string, Attribute> given = {{"units", int64_t{4}}, {"return_sequences", true}};
+    if (name[0] == 'Q') given["kernel_quantizer"] = "quantized_bits(4,0,1,alpha=1.0)";
+    x = layer(name, std::string("the_") + name, given)(x);
+  }
+  const Layer inner =
+      make_layer("QLSTM", "inner", {{"units", int64_t{3}}, {"state_quantizer", "quantized_bits(4,0,1)"}});
+  x = layer("Bidirectional", "both", {{"layer", as_inner_layer(inner)}, {"merge_mode", "sum"}})(x);
+  return build_model({in}, {x}, "sequences");
+}
+
+TEST(Config, SequencesRoundTripIsExact) {
+  Model model = sequences();
+  EXPECT_EQ(from_config(json::parse(to_config(model).dump())), model);
+  initialize_weights(model, 1);
+  const Layer& lstm = model.layer("the_LSTM");
+  EXPECT_EQ(lstm.find_weight("bias")->value[4], 1.0f);  // the forget gate of unit_forget_bias
+  EXPECT_EQ(lstm.find_weight("bias")->value[0], 0.0f);
+  EXPECT_EQ(model.layer("the_GRU").find_weight("bias")->value.shape(), (Shape{2, 12}));
+  EXPECT_EQ(model.layer("both").weights.size(), 6u);
+  EXPECT_EQ(model.layer("both").weights[5].name, "backward_bias");
+  validate(model);
+}
+
+TEST(Config, BidirectionalRefuses) {
+  for (const char* text : {"null", "3", R"({"class_name": "Bidirectional", "config": {"name": "b"}})",
+                           R"({"class_name": "Dense", "config": {"name": "d", "units": 3}})"}) {
+    EXPECT_THROW(make_layer("Bidirectional", "b", {{"layer", OpaqueJson{text}}}), Error) << text;
+  }
 }
 
 TEST(Config, RoundTripIsExact) {

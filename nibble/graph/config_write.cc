@@ -3,6 +3,7 @@
 
 #include "nibble/graph/initializer.h"
 #include "nibble/graph/layer_schema.h"
+#include "nibble/graph/layers_recurrent.h"
 
 namespace nibble::graph {
 namespace {
@@ -108,6 +109,15 @@ json ends(const std::vector<std::string>& names) {
 }
 
 }  // namespace
+
+Attribute as_inner_layer(const Layer& layer) {
+  const LayerSchema& schema = schema_of(layer);
+  return OpaqueJson{json{{"module", schema.module},
+                         {"class_name", layer.class_name},
+                         {"config", layer_config(layer, schema)},
+                         {"registered_name", schema.registered.empty() ? json(nullptr) : json(schema.registered)}}
+                        .dump()};
+}
 
 json to_config(const Model& model) {
   const std::map<std::string, Shape> shapes = infer_shapes(model);

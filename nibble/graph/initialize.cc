@@ -2,6 +2,7 @@
 #include "nibble/core/error.h"
 #include "nibble/graph/initializer.h"
 #include "nibble/graph/layer_schema.h"
+#include "nibble/graph/layers_recurrent.h"
 
 namespace nibble::graph {
 namespace {
@@ -17,16 +18,32 @@ quant::QuantizerPtr wrapping_quantizer(const Layer& layer, const std::string& in
   return wraps_initializer(layer.attributes.at(initializer), *quantizer) ? quantizer : nullptr;
 }
 
+// A Bidirectional's weights are those of the layers inside it.
+Layer owner_of(const Layer& layer, const WeightSpec& spec) {
+  if (layer.attributes.contains(spec.initializer)) return layer;
+  return inner_layer(layer, spec.name.starts_with("backward_") ? "backward_layer" : "layer");
+}
+
+// Keras' unit_forget_bias: an LSTM begins by remembering. Gates i, f, c, o.
+void open_forget_gate(const Layer& layer, Tensor& bias) {
+  if (!layer.attributes.contains("unit_forget_bias") || !layer.get_bool("unit_forget_bias")) return;
+  const int64_t units = layer.get_int("units");
+  for (int64_t i = units; i < 2 * units; ++i) bias[i] = 1.0f;
+}
+
 Tensor first_values(const Layer& layer, const WeightSpec& spec, RandomStream& random) {
   if (spec.shape.elements() > kLargestWeight) {
     throw InvalidArgument("[initialize_weights] {}: weight '{}' of shape {} has more than {} numbers.",
                           described(layer), spec.name, spec.shape.str(), kLargestWeight);
   }
   if (spec.initializer.empty()) return Tensor(spec.shape, spec.start);
-  const Attribute& initializer = layer.attributes.at(spec.initializer);
-  const quant::QuantizerPtr quantizer = wrapping_quantizer(layer, spec.initializer);
-  return quantizer ? draw_quantized_initial(initializer, spec.shape, *quantizer, random)
-                   : draw_initial(initializer, spec.shape, random);
+  const Layer owner = owner_of(layer, spec);
+  const Attribute& initializer = owner.attributes.at(spec.initializer);
+  const quant::QuantizerPtr quantizer = wrapping_quantizer(owner, spec.initializer);
+  Tensor values = quantizer ? draw_quantized_initial(initializer, spec.shape, *quantizer, random)
+                            : draw_initial(initializer, spec.shape, random);
+  if (spec.name.ends_with("bias")) open_forget_gate(owner, values);
+  return values;
 }
 
 }  // namespace

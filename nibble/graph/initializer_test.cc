@@ -94,9 +94,29 @@ TEST(Initializer, NamesAndObjectsTranslate) {
             "");
 }
 
+TEST(Initializer, OrthogonalHasOrthonormalRowsOrColumns) {
+  for (const Shape& shape : {Shape{5, 3}, Shape{3, 7}, Shape{2, 2, 3}}) {
+    RandomStream random({.seed = 1});
+    const Tensor w = draw_initial(std::string("orthogonal"), shape, random);
+    const int64_t columns = shape[-1], rows = w.size() / columns;
+    const bool by_row = rows < columns;
+    const int64_t count = by_row ? rows : columns, length = by_row ? columns : rows;
+    const auto at = [&](int64_t vector, int64_t i) {
+      return by_row ? w[vector * columns + i] : w[i * columns + vector];
+    };
+    for (int64_t a = 0; a < count; ++a) {
+      for (int64_t b = 0; b < count; ++b) {
+        double product = 0;
+        for (int64_t i = 0; i < length; ++i) product += static_cast<double>(at(a, i)) * at(b, i);
+        EXPECT_NEAR(product, a == b ? 1.0 : 0.0, 1e-6) << shape.str();
+      }
+    }
+  }
+}
+
 TEST(Initializer, UnknownObjectIsRefusedWhenDrawn) {
   RandomStream random({});
-  EXPECT_THROW(draw_initial(OpaqueJson{R"({"class_name": "Orthogonal", "config": {}})"}, {2, 2}, random), Unsupported);
+  EXPECT_THROW(draw_initial(OpaqueJson{R"({"class_name": "Own", "config": {}})"}, {2, 2}, random), Unsupported);
   EXPECT_THROW(draw_initial(OpaqueJson{"[]"}, {2, 2}, random), InvalidArgument);
 }
 

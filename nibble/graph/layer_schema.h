@@ -112,6 +112,7 @@ std::vector<LayerSchema> folded_layers();
 std::vector<LayerSchema> normalization_layers();
 std::vector<LayerSchema> activation_layers();
 std::vector<LayerSchema> pooling_layers();
+std::vector<LayerSchema> recurrent_layers();
 std::vector<LayerSchema> dropout_layers();
 std::vector<LayerSchema> merge_layers();
 

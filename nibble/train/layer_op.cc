@@ -10,9 +10,9 @@ namespace {
 const std::map<std::string_view, LayerOp>& all_ops() {
   static const auto kOps = [] {
     std::map<std::string_view, LayerOp> ops;
-    for (const auto& family :
-         {layers::activation_ops(), layers::adaptive_ops(), layers::convolution_ops(), layers::folded_ops(),
-          layers::merge_ops(), layers::noise_ops(), layers::pooling_ops(), layers::shape_ops()}) {
+    for (const auto& family : {layers::activation_ops(), layers::adaptive_ops(), layers::convolution_ops(),
+                               layers::folded_ops(), layers::merge_ops(), layers::noise_ops(), layers::pooling_ops(),
+                               layers::recurrent_ops(), layers::shape_ops()}) {
       for (const LayerOpRow& row : family) ops[row.class_name] = row.op;
     }
     return ops;

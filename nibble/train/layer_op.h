@@ -43,6 +43,9 @@ class LayerContext {
   // x through the quantizer or the plain function in `attribute`.
   virtual at::Tensor activate(const at::Tensor& x, std::string_view attribute = "activation", uint32_t draw = 0) = 0;
 
+  // x through the plain function that `attribute` of another layer names.
+  virtual at::Tensor apply(const at::Tensor& x, const graph::Layer& layer, std::string_view attribute) = 0;
+
   // Mean and variance that normalization uses in this pass, over all axes of x but the last; they are the stored ones
   // (weights moving_mean and moving_variance) in inference, the batch's otherwise. In training the stored ones move by
   // attribute `momentum`; in re-estimation the batch's are collected.

@@ -200,9 +200,13 @@ class Network::OpContext : public LayerContext {
 
   at::Tensor activate(const at::Tensor& x, std::string_view attribute, uint32_t draw) override {
     if (layer().get_quantizer(attribute) != nullptr) return quantize(x, attribute, draw);
-    Activation function;
-    function.function = layer().activation_function(attribute);
-    return plain_activation(x, function, layer().name);
+    return apply(x, layer(), attribute);
+  }
+
+  at::Tensor apply(const at::Tensor& x, const graph::Layer& layer, std::string_view attribute) override {
+    Activation activation;
+    activation.function = plain_function_name(layer, layer.activation_function(attribute));
+    return plain_activation(x, activation, layer.name);
   }
 
   BatchStatistics batch_statistics(const at::Tensor& x) override {

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "nibble/core/error.h"
+#include "nibble/quant/plain_functions.h"
 #include "nibble/train/prologue.h"
 
 namespace nibble::train {
@@ -53,6 +54,18 @@ std::vector<int64_t> batched(int64_t batch, const Shape& shape) {
   return extents;
 }
 
+// A function of one number by its scalar code: its value, and its derivative times x's.
+at::Tensor elementwise(const at::Tensor& x, const quant::PlainFunction& function) {
+  const at::Tensor in = x.detach().contiguous();
+  at::Tensor value = at::empty_like(in), derivative = at::empty_like(in);
+  const auto* from = in.data_ptr<float>();
+  for (int64_t i = 0; i < in.numel(); ++i) {
+    value.data_ptr<float>()[i] = function.value(from[i]);
+    derivative.data_ptr<float>()[i] = function.derivative(from[i]);
+  }
+  return x.requires_grad() ? value + (x - x.detach()) * derivative : value;
+}
+
 }  // namespace
 
 at::Tensor plain_convolution(const at::Tensor& x, const ConvolutionGeometry& g, const at::Tensor& kernel,
@@ -93,6 +106,10 @@ at::Tensor plain_activation(const at::Tensor& x, const Activation& activation, c
       {"silu", [](const at::Tensor& v) { return at::silu(v); }},
       {"exponential", [](const at::Tensor& v) { return at::exp(v); }},
       {"relu6", [](const at::Tensor& v) { return at::clamp(v, 0.0, 6.0); }},
+      {"hard_sigmoid", [](const at::Tensor& v) { return at::clamp(v / 6.0 + 0.5, 0.0, 1.0); }},
+      {"leaky_relu", [](const at::Tensor& v) { return at::leaky_relu(v, 0.2); }},
+      {"mish", [](const at::Tensor& v) { return at::mish(v); }},
+      {"log_softmax", [](const at::Tensor& v) { return at::log_softmax(v, -1); }},
   };
   if (activation.function == "relu") {
     // Keras' ReLU layer: slope * (x - threshold) below the threshold.
@@ -102,6 +119,9 @@ at::Tensor plain_activation(const at::Tensor& x, const Activation& activation, c
   }
   const auto found = kFunctions.find(activation.function);
   if (found == kFunctions.end()) {
+    std::string_view name = activation.function;
+    if (name.starts_with("qkeras.")) name.remove_prefix(7);
+    if (const auto function = quant::plain_function(name)) return elementwise(x, *function);
     throw Unsupported("[train] layer '{}': activation '{}' cannot be trained.", layer, activation.function);
   }
   return found->second(x);

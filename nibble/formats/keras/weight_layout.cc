@@ -90,6 +90,24 @@ void check_built(const Model& model) {
   graph::validate(model);
 }
 
+// Where the archive keeps a layer's weights, below its own group: one place for each, in order. Layers that hold others
+// nest (spec/interop.md section 4): lstm/cell/vars/0, bidirectional/forward_layer/cell/vars/0.
+std::vector<std::string> variable_paths(const Layer& layer, size_t count) {
+  const graph::LayerSchema* schema = graph::find_schema(layer.class_name);
+  const bool is_recurrent = schema != nullptr && schema->find("return_sequences") != nullptr;
+  const bool has_two = layer.class_name.ends_with("Bidirectional");
+  std::vector<std::string> paths;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t half = count / 2;
+    if (has_two) {
+      paths.push_back(fmt::format("{}_layer/cell/vars/{}", i < half ? "forward" : "backward", i % half));
+    } else {
+      paths.push_back(fmt::format("{}vars/{}", is_recurrent ? "cell/" : "", i));
+    }
+  }
+  return paths;
+}
+
 // Old writers of .keras keep a list of dependencies instead of layers.
 std::string container_of(const Hdf5Reader& file) {
   for (const char* container : {"/layers", "/_layer_checkpoint_dependencies"}) {
@@ -119,15 +137,16 @@ void read_archive(Model& model, const Hdf5Reader& file, const std::map<std::stri
   const std::map<std::string, Expected> expected = expected_weights(model);
   Model loaded = model;
   for (Layer& layer : loaded.layers) {
-    const std::string variables = container + "/" + paths.at(layer.name) + "/vars/";
+    const std::string group = container + "/" + paths.at(layer.name) + "/";
     const Expected& wanted = expected.at(layer.name);
-    if (file.has_dataset(variables + std::to_string(wanted.size()))) {
-      throw InvalidArgument("[keras] {} has {} weights, but the file holds more of them in '{}'.",
-                            graph::described(layer), wanted.size(), variables);
+    if (file.has_dataset(fmt::format("{}vars/{}", group, wanted.size()))) {
+      throw InvalidArgument("[keras] {} has {} weights, but the file holds more of them in '{}vars'.",
+                            graph::described(layer), wanted.size(), group);
     }
     layer.weights.clear();
+    const std::vector<std::string> variables = variable_paths(layer, wanted.size());
     for (size_t i = 0; i < wanted.size(); ++i) {
-      layer.weights.push_back({wanted[i].first, file.tensor(variables + std::to_string(i), wanted[i].second)});
+      layer.weights.push_back({wanted[i].first, file.tensor(group + variables[i], wanted[i].second)});
     }
   }
   model = std::move(loaded);
@@ -157,12 +176,11 @@ std::string write_archive(const Model& model) {
   const std::map<std::string, std::string> paths = archive_paths(model);
   Hdf5Writer file;
   for (const Layer& layer : model.layers) {
-    const std::string variables = "/layers/" + paths.at(layer.name) + "/vars";
-    file.group(variables);
-    file.text(variables, "name", layer.name);
-    for (size_t i = 0; i < layer.weights.size(); ++i) {
-      file.tensor(variables + "/" + std::to_string(i), layer.weights[i].value);
-    }
+    const std::string group = "/layers/" + paths.at(layer.name) + "/";
+    file.group(group + "vars");
+    file.text(group + "vars", "name", layer.name);
+    const std::vector<std::string> variables = variable_paths(layer, layer.weights.size());
+    for (size_t i = 0; i < layer.weights.size(); ++i) file.tensor(group + variables[i], layer.weights[i].value);
   }
   file.group("/vars");
   file.text("/vars", "name", model.name);

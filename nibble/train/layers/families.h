@@ -15,6 +15,7 @@ std::vector<LayerOpRow> folded_ops();
 std::vector<LayerOpRow> merge_ops();
 std::vector<LayerOpRow> noise_ops();
 std::vector<LayerOpRow> pooling_ops();
+std::vector<LayerOpRow> recurrent_ops();
 std::vector<LayerOpRow> shape_ops();
 
 }  // namespace nibble::train::layers

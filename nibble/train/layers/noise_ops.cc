@@ -4,27 +4,10 @@
 #include <cmath>
 
 #include "nibble/train/layers/families.h"
-#include "nibble/train/plain_ops.h"
+#include "nibble/train/layers/random_masks.h"
 
 namespace nibble::train::layers {
 namespace {
-
-at::Tensor normal_like(const at::Tensor& x, const RandomKey& key) {
-  at::Tensor noise = at::empty(x.sizes(), at::kFloat);
-  RandomStream random(key);
-  auto* out = noise.data_ptr<float>();
-  for (int64_t i = 0; i < noise.numel(); ++i) out[i] = random.normal();
-  return noise;
-}
-
-// 1 where an element of `shape` is kept, else 0.
-at::Tensor keep_mask(at::IntArrayRef shape, double rate, const RandomKey& key) {
-  at::Tensor mask = at::empty(shape, at::kFloat);
-  RandomStream random(key);
-  auto* out = mask.data_ptr<float>();
-  for (int64_t i = 0; i < mask.numel(); ++i) out[i] = random.uniform() >= static_cast<float>(rate) ? 1.0f : 0.0f;
-  return mask;
-}
 
 at::Tensor gaussian_noise(LayerContext& context, std::span<const at::Tensor> inputs) {
   if (!context.is_training()) return inputs[0];
