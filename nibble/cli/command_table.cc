@@ -42,6 +42,11 @@ constexpr std::array kCommands = {
             "  nibble inspect final.keras\n"
             "  nibble inspect final.keras --histogram\n",
             declare_inspect},
+    Command{"convert", "A model from one of Keras' files into another: .keras, .h5, .json with weights beside it.",
+            "  nibble convert model.h5 model.keras\n"
+            "  nibble convert model.json model.keras --weights model_weights.h5\n"
+            "  nibble convert run2 model.h5\n",
+            declare_convert},
     Command{"compile", "A quantized model as a program of integers, accumulator widths proven.",
             "  nibble compile run2 --output run2.nbl\n"
             "  nibble compile final.keras --input-quantizer \"quantized_bits(6,0,1,alpha=1.0)\" --output final.nbl\n",

@@ -106,7 +106,7 @@ at::Tensor plain_activation(const at::Tensor& x, const Activation& activation, c
       {"silu", [](const at::Tensor& v) { return at::silu(v); }},
       {"exponential", [](const at::Tensor& v) { return at::exp(v); }},
       {"relu6", [](const at::Tensor& v) { return at::clamp(v, 0.0, 6.0); }},
-      {"hard_sigmoid", [](const at::Tensor& v) { return at::clamp(v / 6.0 + 0.5, 0.0, 1.0); }},
+      {"hard_sigmoid", [](const at::Tensor& v) { return at::clamp(v * 0.2 + 0.5, 0.0, 1.0); }},
       {"leaky_relu", [](const at::Tensor& v) { return at::leaky_relu(v, 0.2); }},
       {"mish", [](const at::Tensor& v) { return at::mish(v); }},
       {"log_softmax", [](const at::Tensor& v) { return at::log_softmax(v, -1); }},

@@ -69,8 +69,6 @@ graph::Model load_hdf5(std::string bytes, const std::string& name) {
   return model;
 }
 
-fs::path weights_beside(const fs::path& path) { return path.parent_path() / (path.stem().string() + "_weights.h5"); }
-
 graph::Model load_json(const std::string& bytes, const fs::path& path) {
   graph::Model model = graph::from_config(parse_json(bytes, path.string()));
   const fs::path weights = weights_beside(path);
@@ -123,13 +121,38 @@ auto blaming_file(const fs::path& path, Work&& work) {
 
 }  // namespace
 
+FileKind kind_by_name(const fs::path& path) {
+  const std::string ending = path.extension().string();
+  if (ending == ".keras") return FileKind::kArchive;
+  if (ending == ".h5" || ending == ".hdf5") return FileKind::kHdf5;
+  if (ending == ".json") return FileKind::kJson;
+  throw InvalidArgument("[save_model] {}: the ending says what is written; known are .keras, .h5, .hdf5 and .json.",
+                        path.string());
+}
+
+fs::path weights_beside(const fs::path& json) { return json.parent_path() / (json.stem().string() + "_weights.h5"); }
+
 void save_model(const graph::Model& model, const fs::path& path) {
-  const std::string weights = write_archive(model);
-  // Keras writes the date of saving; a fixed one keeps the bytes equal.
-  const json metadata = {{"keras_version", "3.0.0"}, {"date_saved", "1980-01-01@00:00:00"}};
-  write_file(path, write_zip({{"metadata.json", metadata.dump()},
-                              {"config.json", graph::to_config(model).dump()},
-                              {"model.weights.h5", weights}}));
+  const std::string config = graph::to_config(model).dump();
+  switch (kind_by_name(path)) {
+    case FileKind::kArchive: {
+      const std::string weights = write_archive(model);
+      // Keras writes the date of saving; a fixed one keeps the bytes equal.
+      const json metadata = {{"keras_version", "3.0.0"}, {"date_saved", "1980-01-01@00:00:00"}};
+      write_file(
+          path,
+          write_zip({{"metadata.json", metadata.dump()}, {"config.json", config}, {"model.weights.h5", weights}}));
+      return;
+    }
+    case FileKind::kHdf5:
+      write_file(path, write_legacy(model, config));
+      return;
+    case FileKind::kJson: {
+      const std::string weights = write_legacy(model);
+      write_file(weights_beside(path), weights);
+      write_file(path, config);
+    }
+  }
 }
 
 graph::Model load_model(const fs::path& path) {

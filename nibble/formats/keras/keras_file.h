@@ -10,8 +10,20 @@
 
 namespace nibble::formats::keras {
 
-// Writes atomically; the same model gives the same bytes.
-//   throws  IoError; InvalidArgument if a layer has no weights yet
+// What a file's name asks for.
+//   .keras       Keras 3's archive
+//   .h5, .hdf5   one HDF5 file with configuration and weights (the legacy layout)
+//   .json        the configuration; the weights beside it in NAME_weights.h5
+enum class FileKind { kArchive, kHdf5, kJson };
+//   throws  InvalidArgument for another ending
+FileKind kind_by_name(const std::filesystem::path& path);
+
+// Where the weights of a .json lie.
+std::filesystem::path weights_beside(const std::filesystem::path& json);
+
+// Writes the kind that the name asks for, atomically (each file); the same model gives the same bytes. All kinds hold
+// Keras 3's configuration.
+//   throws  IoError; InvalidArgument if a layer has no weights yet, or for an unknown ending
 void save_model(const graph::Model& model, const std::filesystem::path& path);
 
 // Reads a model; the kind of file is told by its content, then its name.

@@ -13,6 +13,7 @@
 #include "nibble/formats/keras/hdf5_file.h"
 #include "nibble/formats/keras/weight_layout.h"
 #include "nibble/graph/builder.h"
+#include "nibble/graph/layers_recurrent.h"
 #include "support/golden.h"
 
 namespace nibble::formats::keras {
@@ -54,25 +55,31 @@ std::string message_of(const std::function<void()>& call) {
   return "nothing was thrown";
 }
 
-// A whole model in one .h5, as Keras 2 lays it out.
-std::string whole_h5(const Model& model) {
-  const std::string weights = write_legacy(model);
-  Hdf5Writer file;
-  file.text("/", "model_config", graph::to_config(model).dump());
-  std::vector<std::string> names;
-  for (const auto& layer : model.layers) names.push_back(layer.name);
-  file.group("/model_weights");
-  file.texts("/model_weights", "layer_names", names);
-  for (const auto& layer : model.layers) {
-    const std::string group = "/model_weights/" + layer.name;
-    file.group(group);
-    std::vector<std::string> weight_names;
-    for (const auto& weight : layer.weights) weight_names.push_back(layer.name + "/" + weight.name + ":0");
-    file.texts(group, "weight_names", weight_names);
-    for (const auto& weight : layer.weights)
-      file.tensor(group + "/" + layer.name + "/" + weight.name + ":0", weight.value);
+std::string whole_h5(const Model& model) { return write_legacy(model, graph::to_config(model).dump()); }
+
+// Layers whose weights nest in an archive.
+Model sequences() {
+  using namespace graph::build;
+  const Node in = Input({.shape = {5, 3}, .name = "input"});
+  Node x = layer("QLSTM", "lstm", {{"units", int64_t{4}}, {"return_sequences", true}})(in);
+  const auto inner = graph::make_layer("GRU", "gru", {{"units", int64_t{2}}});
+  x = layer("Bidirectional", "both", {{"layer", graph::as_inner_layer(inner)}})(x);
+  Model model = build_model({in}, {x}, "sequences");
+  graph::initialize_weights(model, 3);
+  return model;
+}
+
+TEST(KerasFiles, EveryKindRoundTrips) {
+  for (const Model& model : {network(), sequences()}) {
+    for (const char* name : {"kinds.keras", "kinds.h5", "kinds.hdf5", "kinds.json"}) {
+      const fs::path path = scratch() / name;
+      save_model(model, path);
+      EXPECT_TRUE(load_model(path) == model) << model.name << " " << name;
+    }
   }
-  return file.finish();
+  EXPECT_TRUE(fs::exists(scratch() / "kinds_weights.h5"));
+  EXPECT_NE(message_of([] { save_model(network(), scratch() / "kinds.onnx"); }).find("known are .keras"),
+            std::string::npos);
 }
 
 TEST(KerasArchive, RoundTripIsExact) {

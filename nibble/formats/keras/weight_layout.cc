@@ -152,16 +152,21 @@ void read_archive(Model& model, const Hdf5Reader& file, const std::map<std::stri
   model = std::move(loaded);
 }
 
-std::string write_legacy(const Model& model) {
+std::string write_legacy(const Model& model, const std::string& config) {
   check_built(model);
   Hdf5Writer file;
+  const std::string root = config.empty() ? "/" : "/model_weights";
   std::vector<std::string> names;
   for (const Layer& layer : model.layers) names.push_back(layer.name);
-  file.texts("/", "layer_names", names);
-  file.text("/", "backend", "tensorflow");
-  file.text("/", "keras_version", "2.4.0");
+  file.group(root);
+  file.texts(root, "layer_names", names);
+  for (const std::string& group : config.empty() ? std::set<std::string>{"/"} : std::set<std::string>{"/", root}) {
+    file.text(group, "backend", "tensorflow");
+    file.text(group, "keras_version", config.empty() ? "2.4.0" : "3.0.0");
+  }
+  if (!config.empty()) file.text("/", "model_config", config);
   for (const Layer& layer : model.layers) {
-    const std::string group = child("/", layer.name);
+    const std::string group = child(root, layer.name);
     file.group(group);
     std::vector<std::string> weight_names;
     for (const graph::Weight& weight : layer.weights) weight_names.push_back(layer.name + "/" + weight.name + ":0");

@@ -23,8 +23,9 @@ void read_legacy(graph::Model& model, const Hdf5Reader& file, const std::string&
 //   paths   archive_paths() of the model as its file orders it
 void read_archive(graph::Model& model, const Hdf5Reader& file, const std::map<std::string, std::string>& paths);
 
-// Both need a model with weights.
-std::string write_legacy(const graph::Model& model);
+// All need a model with weights. With a `config` the file is a whole model: its JSON is kept as an attribute, and the
+// layers' groups lie under /model_weights.
+std::string write_legacy(const graph::Model& model, const std::string& config = "");
 std::string write_archive(const graph::Model& model);
 
 // Layer name to "q_dense_1": layers are counted per class, in the order of the config.

@@ -1,0 +1,54 @@
+// nibble convert: a model from one of Keras' files into another.
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "nibble/cli/command.h"
+#include "nibble/cli/model_argument.h"
+#include "nibble/cli/table.h"
+#include "nibble/formats/keras/keras_file.h"
+
+namespace nibble::cli {
+namespace {
+
+struct ConvertOptions {
+  ModelArgument model;
+  std::filesystem::path output;
+  bool json = false;
+};
+
+int run(const ConvertOptions& o, Streams& streams) {
+  std::vector<std::string> written = {o.output.string()};
+  try {
+    if (formats::keras::kind_by_name(o.output) == formats::keras::FileKind::kJson) {
+      written.push_back(formats::keras::weights_beside(o.output).string());
+    }
+  } catch (const InvalidArgument& error) {
+    throw UsageError("{}", error.what());
+  }
+  const graph::Model model = load_with_weights(o.model);
+  formats::keras::save_model(model, o.output);
+  int64_t parameters = 0;
+  for (const graph::LayerSummary& row : graph::summarize(model)) parameters += row.parameters;
+  if (o.json) {
+    print_json({{"files", written}, {"layers", model.layers.size()}, {"parameters", parameters}}, streams.out);
+  } else {
+    streams.out << fmt::format("{} layers, {} parameters\n", model.layers.size(), parameters);
+  }
+  streams.err << fmt::format("wrote {}\n", fmt::join(written, " and "));
+  return kOk;
+}
+
+}  // namespace
+
+Run declare_convert(CLI::App& app) {
+  auto o = std::make_shared<ConvertOptions>();
+  add_model(app, o->model);
+  app.add_option("OUT", o->output, "Ends in .keras, .h5, or .json (weights beside it in NAME_weights.h5)")
+      ->required()
+      ->type_name("OUT");
+  add_weights(app, o->model);
+  app.add_flag("--json", o->json, "Print {\"files\", \"layers\", \"parameters\"}");
+  return [o](Streams& streams) { return run(*o, streams); };
+}
+
+}  // namespace nibble::cli
