@@ -42,6 +42,10 @@ constexpr std::array kCommands = {
             "  nibble inspect final.keras\n"
             "  nibble inspect final.keras --histogram\n",
             declare_inspect},
+    Command{"qstats", "Operations, weight bits and zeros of every quantized layer (QKeras' print_qstats).",
+            "  nibble qstats run2\n"
+            "  nibble qstats final.keras --json\n",
+            declare_qstats},
     Command{"convert", "A model from one of Keras' files into another: .keras, .h5, .json with weights beside it.",
             "  nibble convert model.h5 model.keras\n"
             "  nibble convert model.json model.keras --weights model_weights.h5\n"

@@ -10,7 +10,7 @@ namespace nibble::transform {
 namespace {
 
 bool folds_batch_norm(const graph::Layer& layer) {
-  return layer.class_name == "QConv2DBatchnorm" || layer.class_name == "QDepthwiseConv2DBatchnorm";
+  return layer.class_name.starts_with("Q") && layer.class_name.ends_with("Batchnorm");
 }
 
 bool averages(const graph::Layer& layer) {

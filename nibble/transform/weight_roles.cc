@@ -29,6 +29,7 @@ const std::map<std::string_view, Roles>& table() {
       {"QConv2D", kernel},
       {"QConv2DTranspose", kernel},
       {"QConv2DBatchnorm", kernel},
+      {"QDenseBatchnorm", kernel},
       {"QDepthwiseConv2D", depthwise},
       {"QDepthwiseConv2DBatchnorm", depthwise},
       {"QSeparableConv1D", separable},
