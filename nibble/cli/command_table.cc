@@ -78,6 +78,10 @@ constexpr std::array kCommands = {
             "  nibble report run1\n"
             "  nibble report search1/study.db --output /tmp/report.html\n",
             declare_report},
+    Command{"plot-quantizer", "Value and gradient of a quantizer, as a picture or a table.",
+            "  nibble plot-quantizer \"quantized_relu(4,2)\" --from -1 --to 5 --output relu.svg\n"
+            "  nibble plot-quantizer \"quantized_bits(4,0,1,alpha=1)\" --table --at -1,-0.3,0,0.1,0.9\n",
+            declare_plot_quantizer},
     Command{"data", "The data sets: list, fetch, show.",
             "  nibble data list\n"
             "  nibble data fetch mnist\n"
