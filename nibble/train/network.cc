@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -78,11 +79,15 @@ graph::Constraint constraint_on(const graph::Layer& layer, const std::string& we
 
 Network::Network(graph::Model model, bool fused, uint64_t seed)
     : model_(std::move(model)), plan_(lower(model_)), fused_(fused), seed_(seed) {
-  if (model_.inputs.size() != 1 || model_.outputs.size() != 1) {
-    throw Unsupported("[train] model '{}' has {} inputs and {} outputs; one of each can be trained.", model_.name,
-                      model_.inputs.size(), model_.outputs.size());
-  }
   if (fused_) plan_ = fuse(plan_);
+  for (const std::string& name : model_.inputs) {
+    const int layer = model_.index_of(name);
+    const auto found = std::find_if(plan_.steps.begin(), plan_.steps.end(), [&](const Step& step) {
+      return step.kind == StepKind::kInput && step.layer == layer;
+    });
+    assert(found != plan_.steps.end() && "every input of a model is a step of its plan");
+    input_steps_.push_back(static_cast<size_t>(found - plan_.steps.begin()));
+  }
   make_parameters();
   machines_.resize(plan_.steps.size());
   for (size_t i = 0; fused_ && i < plan_.steps.size(); ++i) {
@@ -120,9 +125,16 @@ void Network::make_parameters() {
   }
 }
 
-Shape Network::input_shape() const { return plan_.steps.front().shape; }
+void Network::require_single(std::string_view who) const {
+  if (model_.inputs.size() == 1 && model_.outputs.size() == 1) return;
+  throw Unsupported(
+      "[{}] model '{}' has {} inputs and {} outputs; this needs one of each. predict() with a list of tensors runs it.",
+      who, model_.name, model_.inputs.size(), model_.outputs.size());
+}
 
-Shape Network::output_shape() const { return plan_.steps[static_cast<size_t>(plan_.outputs[0])].shape; }
+Shape Network::input_shape(size_t i) const { return plan_.steps[input_steps_.at(i)].shape; }
+
+Shape Network::output_shape(size_t i) const { return plan_.steps[static_cast<size_t>(plan_.outputs.at(i))].shape; }
 
 bool Network::has_softmax() const {
   const Step& last = plan_.steps[static_cast<size_t>(plan_.outputs[0])];
@@ -345,23 +357,56 @@ Flow Network::Run::compute(size_t index) {
 }
 
 at::Tensor Network::forward(const at::Tensor& x, Pass pass, uint32_t step, bool logits) {
-  Run run{*this, pass, step, {}};
-  run.flows.resize(plan_.steps.size());
+  require_single("train");
   const auto output = static_cast<size_t>(plan_.outputs[0]);
   const size_t last = logits && has_softmax() ? static_cast<size_t>(plan_.steps[output].inputs[0]) : output;
+  return values({&x, 1}, {&last, 1}, pass, step)[0];
+}
+
+std::vector<at::Tensor> Network::forward(std::span<const at::Tensor> inputs, Pass pass, uint32_t step) {
+  if (inputs.size() != input_steps_.size()) {
+    throw InvalidArgument("[train] model '{}' has {} inputs ({}), but {} tensors are given.", model_.name,
+                          input_steps_.size(), fmt::join(model_.inputs, ", "), inputs.size());
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Shape expected = input_shape(i);
+    const at::IntArrayRef sizes = inputs[i].sizes();
+    bool fits = static_cast<int>(sizes.size()) == expected.rank() + 1 && sizes[0] == inputs[0].size(0);
+    for (int axis = 0; fits && axis < expected.rank(); ++axis) {
+      fits = expected[axis] == Shape::kFree || sizes[static_cast<size_t>(axis) + 1] == expected[axis];
+    }
+    if (fits) continue;
+    throw InvalidArgument("[train] input '{}' of model '{}' takes [N, {}] with one N for all inputs, but gets [{}].",
+                          model_.inputs[i], model_.name, fmt::join(expected, ", "), fmt::join(sizes, ", "));
+  }
+  const std::vector<size_t> wanted(plan_.outputs.begin(), plan_.outputs.end());
+  return values(inputs, wanted, pass, step);
+}
+
+// The values of some steps.
+std::vector<at::Tensor> Network::values(std::span<const at::Tensor> inputs, std::span<const size_t> steps, Pass pass,
+                                        uint32_t step) {
+  Run run{*this, pass, step, {}};
+  run.flows.resize(plan_.steps.size());
+  for (size_t i = 0; i < inputs.size(); ++i) run.flows[input_steps_[i]] = {inputs[i], {}, {}, nullptr};
   const auto all_readers = readers(plan_);
+  const size_t last = *std::max_element(steps.begin(), steps.end());
   for (size_t i = 0; i <= last; ++i) {
-    run.flows[i] = plan_.steps[i].kind == StepKind::kInput ? Flow{x, {}, {}, nullptr} : run.compute(i);
+    if (plan_.steps[i].kind != StepKind::kInput) run.flows[i] = run.compute(i);
     // Values whose last reader has run are not needed any more.
     for (int input : plan_.steps[i].inputs) {
-      const auto& who = all_readers[static_cast<size_t>(input)];
-      if (who.back() == static_cast<int>(i)) run.flows[static_cast<size_t>(input)] = {};
+      const auto source = static_cast<size_t>(input);
+      const bool is_wanted = std::find(steps.begin(), steps.end(), source) != steps.end();
+      if (!is_wanted && all_readers[source].back() == static_cast<int>(i)) run.flows[source] = {};
     }
   }
-  return run.flows[last].value;
+  std::vector<at::Tensor> result;
+  for (const size_t i : steps) result.push_back(run.flows[i].value);
+  return result;
 }
 
 void Network::require_trainable() const {
+  require_single("train");
   for (const graph::Layer& layer : model_.layers) {
     if (!layer.has("activity_regularizer")) continue;
     throw Unsupported(

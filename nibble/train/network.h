@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -45,18 +46,27 @@ class Network {
 
   // x [N, sample shape] -> value of the model's output; `step` keys the random numbers.
   // With `logits` a final softmax is left out: has_softmax() says whether there is one.
+  //   throws  Unsupported unless the model has one input and one output
   at::Tensor forward(const at::Tensor& x, Pass pass, uint32_t step, bool logits);
+  // Models of several inputs or outputs: one tensor for each of the model's inputs, in its order, all of one batch
+  // size -> the value of each of its outputs, in its order.
+  //   throws  InvalidArgument if the tensors do not fit the inputs
+  std::vector<at::Tensor> forward(std::span<const at::Tensor> inputs, Pass pass, uint32_t step);
   bool has_softmax() const;
 
-  // Throws Unsupported naming the layer with a regularizer of its output, which training does not apply.
+  // Throws Unsupported in the name of `who` unless the model has one input and one output.
+  void require_single(std::string_view who) const;
+
+  // Throws Unsupported where there is more than one input or output, or naming the layer with a regularizer of its
+  // output, which training does not apply.
   void require_trainable() const;
 
   // What the regularizers add to the loss, differentiable; undefined where there are none.
   at::Tensor penalty() const;
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
-  Shape input_shape() const;
-  Shape output_shape() const;
+  Shape input_shape(size_t i = 0) const;   // of the model's i-th input, without the batch axis
+  Shape output_shape(size_t i = 0) const;  // likewise
 
   // Forgets the collected statistics; collects those of following kReestimation passes; makes
   // their mean the stored statistics.
@@ -72,9 +82,12 @@ class Network {
   class OpContext;
 
   void make_parameters();
+  std::vector<at::Tensor> values(std::span<const at::Tensor> inputs, std::span<const size_t> steps, Pass pass,
+                                 uint32_t step);
 
   graph::Model model_;
   Plan plan_;
+  std::vector<size_t> input_steps_;  // of each of the model's inputs
   bool fused_;
   uint64_t seed_;
   std::vector<Parameter> parameters_;

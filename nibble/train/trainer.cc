@@ -111,6 +111,7 @@ bool Trainer::Impl::averages() const {
 }
 
 void Trainer::Impl::check_data(const data::Samples& samples) const {
+  network.require_single("train");
   const Shape expected = network.input_shape();
   const bool is_flat = samples.shape().rank() == 1 || expected.rank() == 1;
   const bool fits = samples.shape() == expected || (is_flat && samples.shape().elements() == expected.elements());
@@ -396,8 +397,31 @@ Evaluation Trainer::evaluate(const data::Samples& samples, int64_t batch_size) {
   return impl_->evaluate(samples, batch_size);
 }
 
+namespace {
+
+// Samples begin .. end-1.
+at::Tensor rows_of(const Tensor& x, int64_t begin, int64_t end) {
+  std::vector<int64_t> extents = x.shape().extents();
+  const int64_t row = extents[0] == 0 ? 0 : x.size() / extents[0];
+  extents[0] = end - begin;
+  at::Tensor rows = at::empty(extents, at::kFloat);
+  const auto* source = x.data().data() + begin * row;
+  std::copy(source, source + rows.numel(), rows.data_ptr<float>());
+  return rows;
+}
+
+Tensor to_tensor(const at::Tensor& x) {
+  const at::Tensor values = x.contiguous();
+  Tensor result{Shape(values.sizes().vec())};
+  std::copy(values.data_ptr<float>(), values.data_ptr<float>() + values.numel(), result.data().begin());
+  return result;
+}
+
+}  // namespace
+
 Tensor Trainer::predict(const Tensor& x, int64_t batch_size) {
   check_batch_size(batch_size);
+  impl_->network.require_single("predict");
   const Shape sample = impl_->network.input_shape(), output = impl_->network.output_shape();
   std::vector<int64_t> expected = {x.shape().rank() > 0 ? x.shape()[0] : 0};
   const Shape flat{expected[0], sample.elements()};
@@ -420,6 +444,28 @@ Tensor Trainer::predict(const Tensor& x, int64_t batch_size) {
     const at::Tensor y = impl_->network.forward(batch, Pass::kInference, 0, false).contiguous();
     std::copy(y.data_ptr<float>(), y.data_ptr<float>() + y.numel(), result.data().data() + begin * output.elements());
   }
+  return result;
+}
+
+std::vector<Tensor> Trainer::predict(std::span<const Tensor> inputs, int64_t batch_size) {
+  check_batch_size(batch_size);
+  const int64_t count = inputs.empty() || inputs[0].shape().rank() == 0 ? 0 : inputs[0].shape()[0];
+  for (const Tensor& input : inputs) {
+    if (input.shape().rank() > 0 && input.shape()[0] == count) continue;
+    throw InvalidArgument("[predict] the inputs hold different numbers of samples: {} and {}.", inputs[0].shape().str(),
+                          input.shape().str());
+  }
+  const at::NoGradGuard no_gradient;
+  std::vector<std::vector<at::Tensor>> parts(impl_->network.structure().outputs.size());
+  // No samples are one empty batch, which checks the shapes all the same.
+  for (int64_t begin = 0; begin == 0 || begin < count; begin += batch_size) {
+    std::vector<at::Tensor> batch;
+    for (const Tensor& input : inputs) batch.push_back(rows_of(input, begin, std::min(begin + batch_size, count)));
+    const auto outputs = impl_->network.forward(batch, Pass::kInference, 0);
+    for (size_t i = 0; i < outputs.size(); ++i) parts[i].push_back(outputs[i]);
+  }
+  std::vector<Tensor> result;
+  for (const auto& part : parts) result.push_back(to_tensor(at::cat(part)));
   return result;
 }
 

@@ -11,6 +11,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -119,6 +120,10 @@ class Trainer {
   Evaluation evaluate(const data::Samples& samples, int64_t batch_size = 1024);
   // x [n, sample shape] -> [n, output shape]
   Tensor predict(const Tensor& x, int64_t batch_size = 1024);
+  // Models of several inputs or outputs: one tensor an input, [n, its shape], in the order of graph::Model::inputs ->
+  // one an output. fit() and evaluate() need one of each.
+  //   throws  InvalidArgument if the tensors do not fit the inputs
+  std::vector<Tensor> predict(std::span<const Tensor> inputs, int64_t batch_size = 1024);
 
   // The model with its present weights.
   graph::Model model() const;
