@@ -119,6 +119,17 @@ Attribute as_inner_layer(const Layer& layer) {
                         .dump()};
 }
 
+Attribute as_cell(const Layer& layer) {
+  json cell = json::parse(std::get<OpaqueJson>(as_inner_layer(layer)).text);
+  cell["class_name"] = layer.class_name + "Cell";
+  if (cell["registered_name"].is_string())
+    cell["registered_name"] = cell["registered_name"].get<std::string>() + "Cell";
+  for (const char* of_the_layer : {"return_sequences", "return_state", "go_backwards", "stateful", "unroll"}) {
+    cell["config"].erase(of_the_layer);
+  }
+  return OpaqueJson{cell.dump()};
+}
+
 json to_config(const Model& model) {
   const std::map<std::string, Shape> shapes = infer_shapes(model);
   json layers = json::array();

@@ -18,12 +18,6 @@ quant::QuantizerPtr wrapping_quantizer(const Layer& layer, const std::string& in
   return wraps_initializer(layer.attributes.at(initializer), *quantizer) ? quantizer : nullptr;
 }
 
-// A Bidirectional's weights are those of the layers inside it.
-Layer owner_of(const Layer& layer, const WeightSpec& spec) {
-  if (layer.attributes.contains(spec.initializer)) return layer;
-  return inner_layer(layer, spec.name.starts_with("backward_") ? "backward_layer" : "layer");
-}
-
 // Keras' unit_forget_bias: an LSTM begins by remembering. Gates i, f, c, o.
 void open_forget_gate(const Layer& layer, Tensor& bias) {
   if (!layer.attributes.contains("unit_forget_bias") || !layer.get_bool("unit_forget_bias")) return;
@@ -37,7 +31,8 @@ Tensor first_values(const Layer& layer, const WeightSpec& spec, RandomStream& ra
                           described(layer), spec.name, spec.shape.str(), kLargestWeight);
   }
   if (spec.initializer.empty()) return Tensor(spec.shape, spec.start);
-  const Layer owner = owner_of(layer, spec);
+  const std::optional<InnerWeight> inner = inner_weight(layer, spec.name);
+  const Layer& owner = inner ? inner->layer : layer;
   const Attribute& initializer = owner.attributes.at(spec.initializer);
   const quant::QuantizerPtr quantizer = wrapping_quantizer(owner, spec.initializer);
   Tensor values = quantizer ? draw_quantized_initial(initializer, spec.shape, *quantizer, random)

@@ -1,8 +1,10 @@
-// SimpleRNN, LSTM, GRU and their quantized forms, Bidirectional, Embedding.
+// SimpleRNN, LSTM, GRU and their quantized forms, RNN of a cell, Bidirectional, Embedding.
 // Weights: spec/interop.md section 2.2; QKeras' arguments: spec/qkeras.md section 4.
 #include "nibble/graph/layers_recurrent.h"
 
 #include <nlohmann/json.hpp>
+
+#include <set>
 
 #include "nibble/core/error.h"
 #include "nibble/graph/config_read.h"
@@ -55,14 +57,24 @@ AttributeSpec activation_named(const char* name, const char* default_value) {
   return spec;
 }
 
+// How a sequence is run. `unroll` says how Keras computes, `zero_output_for_mask` speaks of masks: neither changes a
+// value here.
+std::vector<AttributeSpec> sequence_attributes() {
+  return {boolean("return_sequences", false),
+          boolean("return_state", false),
+          boolean("go_backwards", false),
+          boolean("stateful", false),
+          boolean("unroll", false),
+          only_if_changed(boolean("time_major", false)),
+          only_if_changed(boolean("zero_output_for_mask", false))};
+}
+
 std::vector<AttributeSpec> recurrent_attributes(bool quantized) {
   std::vector<AttributeSpec> specs =
       join({{required_integer("units", 1), activation(quantized ? "quantized_tanh" : "tanh"), boolean("use_bias", true),
              initializer("kernel_initializer", "glorot_uniform"), initializer("recurrent_initializer", "orthogonal"),
-             initializer("bias_initializer", "zeros"), boolean("return_sequences", false),
-             boolean("return_state", false), boolean("go_backwards", false), boolean("stateful", false),
-             boolean("unroll", false), real("dropout", 0.0), real("recurrent_dropout", 0.0),
-             only_if_changed(boolean("time_major", false)), only_if_changed(boolean("zero_output_for_mask", false))},
+             initializer("bias_initializer", "zeros"), real("dropout", 0.0), real("recurrent_dropout", 0.0)},
+            sequence_attributes(),
             opaques({"kernel_regularizer", "recurrent_regularizer", "bias_regularizer", "activity_regularizer",
                      "kernel_constraint", "recurrent_constraint", "bias_constraint"})});
   if (!quantized) return specs;
@@ -81,6 +93,43 @@ std::vector<AttributeSpec> gated_attributes(bool quantized) {
 
 std::vector<AttributeSpec> with_seed(std::vector<AttributeSpec> specs) {
   return join({std::move(specs), {opaque("seed", true)}});
+}
+
+// ---- RNN --------------------------------------------------------------------------
+
+Shape rnn_shape(const Layer& layer, std::span<const Shape> inputs) {
+  return recurrent_shape(inner_layer(layer, "cell"), inputs);
+}
+
+std::vector<WeightSpec> rnn_weights(const Layer& layer, std::span<const Shape> inputs) {
+  const Layer inner = inner_layer(layer, "cell");
+  return schema_of(inner).weights(inner, inputs);
+}
+
+void complete_rnn(Layer& layer) {
+  refuse_variants(layer);
+  inner_layer(layer, "cell");
+}
+
+// The layer that runs a cell: its class is the cell's without "Cell", its other attributes are the cell's.
+Layer layer_of_cell(const Layer& layer, nlohmann::json cell) {
+  static const std::set<std::string> kCells = {"SimpleRNNCell",  "LSTMCell",  "GRUCell",
+                                               "QSimpleRNNCell", "QLSTMCell", "QGRUCell"};
+  const auto found = cell.is_object() ? cell.find("class_name") : cell.end();
+  std::string name = cell.is_object() && found != cell.end() && found->is_string() ? found->get<std::string>() : "";
+  name = name.substr(name.rfind('>') + 1);
+  if (!kCells.contains(name)) {
+    throw Unsupported(
+        "[graph] {}: its cell is {:.80}; nibble knows SimpleRNNCell, LSTMCell, GRUCell, QSimpleRNNCell, "
+        "QLSTMCell and QGRUCell.",
+        described(layer), name.empty() ? cell.dump(-1, ' ', true) : name);
+  }
+  *found = name.substr(0, name.size() - std::string_view("Cell").size());
+  Layer inner = layer_from_config(cell);
+  for (const char* attribute : {"return_sequences", "go_backwards"}) {
+    inner.attributes[attribute] = layer.attributes.at(attribute);
+  }
+  return inner;
 }
 
 // ---- Bidirectional ----------------------------------------------------------------
@@ -113,6 +162,11 @@ void complete_bidirectional(Layer& layer) {
     throw InvalidArgument("[graph] {}: its {} is a {}; it must be a SimpleRNN, LSTM or GRU.", described(layer), name,
                           inner.class_name);
   }
+  if (inner_layer(layer, "layer").get_bool("use_bias") == inner_layer(layer, "backward_layer").get_bool("use_bias")) {
+    return;
+  }
+  throw Unsupported("[graph] {}: one of its two layers has a bias and the other has none; give both the same use_bias.",
+                    described(layer));
 }
 
 LayerSchema bidirectional(const char* class_name) {
@@ -156,9 +210,18 @@ Layer inner_layer(const Layer& layer, const std::string& attribute) {
   if (parsed.is_object() && is_bidirectional(parsed.value("class_name", nlohmann::json()))) {
     throw InvalidArgument("[graph] {}: a Bidirectional cannot hold another one.", described(layer));
   }
+  if (attribute == "cell") return layer_of_cell(layer, parsed);
   Layer inner = layer_from_config(parsed);
+  if (inner.class_name == "RNN") inner = inner_layer(inner, "cell");
   if (reversed) inner.attributes["go_backwards"] = !inner.get_bool("go_backwards");
   return inner;
+}
+
+std::optional<InnerWeight> inner_weight(const Layer& layer, const std::string& weight) {
+  if (layer.class_name == "RNN") return InnerWeight{inner_layer(layer, "cell"), weight};
+  if (!layer.class_name.ends_with("Bidirectional")) return std::nullopt;
+  const bool is_forward = weight.starts_with("forward_");
+  return InnerWeight{inner_layer(layer, is_forward ? "layer" : "backward_layer"), weight.substr(weight.find('_') + 1)};
 }
 
 std::vector<LayerSchema> recurrent_layers() {
@@ -181,6 +244,11 @@ std::vector<LayerSchema> recurrent_layers() {
                       .output_shape = recurrent_shape,
                       .complete = refuse_variants});
   }
+  layers.push_back({.class_name = "RNN",
+                    .attributes = join({{opaque("cell")}, sequence_attributes()}),
+                    .weights = rnn_weights,
+                    .output_shape = rnn_shape,
+                    .complete = complete_rnn});
   layers.push_back(bidirectional("Bidirectional"));
   layers.push_back(bidirectional("QBidirectional"));
   layers.push_back(

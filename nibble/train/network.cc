@@ -10,6 +10,7 @@
 #include <set>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/layers_recurrent.h"
 #include "nibble/train/layer_op.h"
 #include "nibble/train/layer_runtime.h"
 #include "nibble/train/plain_ops.h"
@@ -106,17 +107,21 @@ void Network::make_parameters() {
     const graph::Layer& layer = model_.layers[l];
     for (size_t w = 0; w < layer.weights.size(); ++w) {
       const std::string& name = layer.weights[w].name;
+      // The weight of a layer inside: its quantizer, constraint and regularizer stand there.
+      const std::optional<graph::InnerWeight> inner = graph::inner_weight(layer, name);
+      const graph::Layer& owner = inner ? inner->layer : layer;
+      const std::string& own_name = inner ? inner->name : name;
       Parameter parameter{static_cast<int>(l),
                           static_cast<int>(w),
-                          layer.trainable && !is_state(name),
+                          layer.trainable && owner.trainable && !is_state(name),
                           to_torch(layer.weights[w].value),
                           {},
                           {}};
       parameter.value.set_requires_grad(parameter.trainable);
-      const auto quantizer = quantizer_of(layer, attribute_stem(name) + "_quantizer");
+      const auto quantizer = quantizer_of(owner, attribute_stem(own_name) + "_quantizer");
       if (!is_state(name)) {
-        parameter.constraint = constraint_on(layer, name, quantizer);
-        parameter.regularizer = graph::regularizer_of(layer, attribute_stem(name) + "_regularizer");
+        parameter.constraint = constraint_on(owner, own_name, quantizer);
+        parameter.regularizer = graph::regularizer_of(owner, attribute_stem(own_name) + "_regularizer");
       }
       layers_[l].add_weight(name, parameter.value, quantizer);
       if (name == "kernel" && layer.attributes.contains("mask")) layers_[l].weights.back().mask = mask_of(layer);

@@ -9,14 +9,19 @@ namespace {
 
 at::Tensor plus_bias(const at::Tensor& x, const at::Tensor& bias) { return bias.defined() ? x + bias : x; }
 
+at::Tensor entering(const RecurrentCell& cell, const at::Tensor& h) {
+  const at::Tensor quantized = cell.quantize_state(h);
+  return cell.state_mask.defined() ? quantized * cell.state_mask : quantized;
+}
+
 States simple_step(const RecurrentCell& cell, const at::Tensor& x, const States& states) {
-  const at::Tensor h = cell.quantize_state(states[0]);
+  const at::Tensor h = entering(cell, states[0]);
   const at::Tensor input = plus_bias(at::matmul(x, cell.kernel), cell.bias);
   return {cell.activation(input + at::matmul(h, cell.recurrent_kernel))};
 }
 
 States lstm_step(const RecurrentCell& cell, const at::Tensor& x, const States& states) {
-  const at::Tensor h = cell.quantize_state(states[0]), c = cell.quantize_state(states[1]);
+  const at::Tensor h = entering(cell, states[0]), c = cell.quantize_state(states[1]);
   const at::Tensor all = plus_bias(at::matmul(x, cell.kernel) + at::matmul(h, cell.recurrent_kernel), cell.bias);
   const std::vector<at::Tensor> gates = at::chunk(all, 4, -1);
   const at::Tensor i = cell.recurrent_activation(gates[0]), f = cell.recurrent_activation(gates[1]);
@@ -25,7 +30,7 @@ States lstm_step(const RecurrentCell& cell, const at::Tensor& x, const States& s
 }
 
 States gru_step(const RecurrentCell& cell, const at::Tensor& x, const States& states) {
-  const at::Tensor h = cell.quantize_state(states[0]);
+  const at::Tensor h = entering(cell, states[0]);
   const int64_t units = h.size(-1);
   const bool two_rows = cell.bias.defined() && cell.bias.dim() == 2;
   const at::Tensor input_bias = two_rows ? cell.bias[0] : cell.bias;

@@ -20,6 +20,7 @@ using States = std::vector<at::Tensor>;  // h, and c of an LSTM; [N, units]
 struct RecurrentCell {
   at::Tensor kernel, recurrent_kernel, bias;  // as the layer uses them; bias may be undefined
   std::function<at::Tensor(const at::Tensor&)> activation, recurrent_activation, quantize_state;
+  at::Tensor state_mask;     // [N, units], what recurrent dropout leaves of a quantized h; undefined: everything
   bool reset_after = false;  // GRU: two rows of bias, and r multiplies the product with U
 
   // x [N, features] -> the new states; the first is the output

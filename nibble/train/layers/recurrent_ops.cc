@@ -1,4 +1,4 @@
-// SimpleRNN, LSTM, GRU, Bidirectional, Embedding.
+// SimpleRNN, LSTM, GRU, RNN of a cell, Bidirectional, Embedding.
 #include <ATen/ATen.h>
 
 #include "nibble/core/error.h"
@@ -10,7 +10,7 @@
 namespace nibble::train::layers {
 namespace {
 
-// A layer inside a Bidirectional: its own attributes, the outer one's weights by prefix.
+// A layer inside another one: its own attributes, the outer one's weights by prefix.
 class InnerContext : public LayerContext {
  public:
   InnerContext(LayerContext& outer, const graph::Layer& inner, std::string prefix, uint32_t first_draw)
@@ -21,12 +21,7 @@ class InnerContext : public LayerContext {
   Pass pass() const override { return outer_.pass(); }
   at::Tensor stored(std::string_view name) override { return outer_.stored(prefix_ + std::string(name)); }
 
-  at::Tensor weight(std::string_view name) override {
-    const at::Tensor value = stored(name);
-    if (!value.defined()) return value;
-    const std::string stem = name == "recurrent_kernel" ? "recurrent" : std::string(name);
-    return quantize(value, stem + "_quantizer", kWeightDraws + static_cast<uint32_t>(name.size()));
-  }
+  at::Tensor weight(std::string_view name) override { return outer_.weight(prefix_ + std::string(name)); }
 
   at::Tensor quantize(const at::Tensor& x, std::string_view attribute, uint32_t draw) override {
     if (!inner_.attributes.contains(std::string(attribute))) return x;
@@ -51,7 +46,6 @@ class InnerContext : public LayerContext {
   }
 
  private:
-  static constexpr uint32_t kWeightDraws = 1000;
   LayerContext& outer_;
   const graph::Layer& inner_;
   std::string prefix_;
@@ -93,17 +87,16 @@ at::Tensor dropout_mask(LayerContext& context, const char* attribute, at::IntArr
 at::Tensor run_sequence(LayerContext& context, const at::Tensor& x) {
   const graph::Layer& layer = context.layer();
   uint32_t step = 0;
-  const RecurrentCell cell = cell_of(context, step);
+  RecurrentCell cell = cell_of(context, step);
   const at::Tensor in_mask = dropout_mask(context, "dropout", {x.size(0), x.size(2)}, 1);
   const int64_t units = layer.get_int("units");
-  const at::Tensor state_mask = dropout_mask(context, "recurrent_dropout", {x.size(0), units}, 2);
+  cell.state_mask = dropout_mask(context, "recurrent_dropout", {x.size(0), units}, 2);
   States states(cell.state_count, at::zeros({x.size(0), units}, at::kFloat));
   std::vector<at::Tensor> outputs;
   const bool backwards = layer.get_bool("go_backwards");
   for (int64_t t = 0; t < x.size(1); ++t, ++step) {
     at::Tensor now = x.select(1, backwards ? x.size(1) - 1 - t : t);
     if (in_mask.defined()) now = now * in_mask;
-    if (state_mask.defined()) states[0] = states[0] * state_mask;
     states = cell.step(cell, now, states);
     outputs.push_back(states[0]);
   }
@@ -114,10 +107,25 @@ at::Tensor recurrent(LayerContext& context, std::span<const at::Tensor> inputs) 
   return run_sequence(context, inputs[0]);
 }
 
+at::Tensor rnn(LayerContext& context, std::span<const at::Tensor> inputs) {
+  const graph::Layer inner = graph::inner_layer(context.layer(), "cell");
+  InnerContext inner_context(context, inner, "", 0);
+  return run_sequence(inner_context, inputs[0]);
+}
+
+// A plain layer's is refused before training; nobody else looks into the layers inside.
+void refuse_activity_regularizer(const LayerContext& context, const graph::Layer& inner) {
+  if (!context.is_training() || !inner.has("activity_regularizer")) return;
+  throw Unsupported(
+      "[train] layer '{}': the layer inside has an activity_regularizer, which training does not apply. Remove it.",
+      context.layer().name);
+}
+
 // The backward layer's sequence is turned round, so that both speak of the same step.
 at::Tensor bidirectional(LayerContext& context, std::span<const at::Tensor> inputs) {
   const graph::Layer forward = graph::inner_layer(context.layer(), "layer");
   const graph::Layer backward = graph::inner_layer(context.layer(), "backward_layer");
+  for (const graph::Layer* inner : {&forward, &backward}) refuse_activity_regularizer(context, *inner);
   InnerContext forward_context(context, forward, "forward_", 0);
   InnerContext backward_context(context, backward, "backward_", 2000);
   const at::Tensor a = run_sequence(forward_context, inputs[0]);
@@ -150,6 +158,7 @@ std::vector<LayerOpRow> recurrent_ops() {
           {"QLSTM", recurrent},
           {"GRU", recurrent},
           {"QGRU", recurrent},
+          {"RNN", rnn},
           {"Bidirectional", bidirectional},
           {"QBidirectional", bidirectional},
           {"Embedding", embedding}};
