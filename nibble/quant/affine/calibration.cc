@@ -1,0 +1,209 @@
+#include "nibble/quant/affine/calibration.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string>
+
+#include "nibble/core/error.h"
+#include "nibble/core/nearest_name.h"
+
+namespace nibble::affine {
+namespace {
+
+constexpr std::array<std::string_view, 5> kNames = {"minmax", "ema", "percentile", "mse", "entropy"};
+
+Range with_zero(Range range) { return {std::min(range.min, 0.0f), std::max(range.max, 0.0f)}; }
+
+Range mirrored(Range range) {
+  const float magnitude = std::max(-range.min, range.max);
+  return {-magnitude, magnitude};
+}
+
+double squared_error(std::span<const float> x, Range range, int bit_width) {
+  const NudgedRange nudged = nudge(range, {bit_width, false});
+  double error = 0.0;
+  for (const float v : x) {
+    const double difference = static_cast<double>(v) - static_cast<double>(fake_quant(v, nudged, StepRule::kDivide));
+    error += difference * difference;
+  }
+  return error;
+}
+
+// The value at `share` of the sorted order, between its neighbours where it falls between them.
+float order_statistic(const std::vector<float>& sorted, double share) {
+  const double at = share * static_cast<double>(sorted.size() - 1);
+  const auto below = static_cast<size_t>(at);
+  const size_t above = std::min(below + 1, sorted.size() - 1);
+  const double rest = at - static_cast<double>(below);
+  return static_cast<float>((1.0 - rest) * static_cast<double>(sorted[below]) +
+                            rest * static_cast<double>(sorted[above]));
+}
+
+// Bins [0, count) merged into `levels` equal groups and spread back evenly over each group's non-empty bins.
+std::vector<double> through_levels(std::span<const double> bins, size_t levels) {
+  std::vector<double> result(bins.size());
+  for (size_t level = 0; level < levels; ++level) {
+    const size_t begin = level * bins.size() / levels, end = (level + 1) * bins.size() / levels;
+    double sum = 0.0;
+    int64_t occupied = 0;
+    for (size_t i = begin; i < end; ++i) {
+      sum += bins[i];
+      if (bins[i] > 0.0) ++occupied;
+    }
+    for (size_t i = begin; i < end; ++i) {
+      if (bins[i] > 0.0) result[i] = sum / static_cast<double>(occupied);
+    }
+  }
+  return result;
+}
+
+// KL(P || Q) of two histograms, zeros smoothed to 1e-4 of a count.
+double divergence(std::span<const double> p, std::span<const double> q) {
+  constexpr double kSmooth = 1e-4;
+  double p_sum = 0.0, q_sum = 0.0, result = 0.0;
+  for (const double v : p) p_sum += std::max(v, kSmooth);
+  for (const double v : q) q_sum += std::max(v, kSmooth);
+  for (size_t i = 0; i < p.size(); ++i) {
+    const double a = std::max(p[i], kSmooth) / p_sum, b = std::max(q[i], kSmooth) / q_sum;
+    result += a * std::log(a / b);
+  }
+  return result;
+}
+
+void check(const CalibrationOptions& o) {
+  check_bit_width("calibration", o.bit_width);
+  if (!(o.decay >= 0.0 && o.decay < 1.0)) {
+    throw InvalidArgument("[calibration] decay is {}; it must be at least 0 and below 1.", o.decay);
+  }
+  if (!(o.percentile > 50.0 && o.percentile <= 100.0)) {
+    throw InvalidArgument("[calibration] percentile is {}; it must be above 50 and at most 100, e.g. 99.99.",
+                          o.percentile);
+  }
+  if (o.sample_limit < 2) throw InvalidArgument("[calibration] a limit of {} samples is below 2.", o.sample_limit);
+}
+
+}  // namespace
+
+CalibrationMethod calibration_method(std::string_view name) {
+  const auto found = std::find(kNames.begin(), kNames.end(), name);
+  if (found != kNames.end()) return static_cast<CalibrationMethod>(found - kNames.begin());
+  const std::vector<std::string> known(kNames.begin(), kNames.end());
+  throw InvalidArgument("[calibration] '{}' is no method. {}", name, suggest(name, known));
+}
+
+Calibrator::Calibrator(const CalibrationOptions& options) : options_(options) { check(options); }
+
+void Calibrator::observe(std::span<const float> x) {
+  if (x.empty()) throw InvalidArgument("[calibration] a batch without values has no range.");
+  Range batch;
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (!std::isfinite(x[i])) {
+      throw InvalidArgument("[calibration] value {} of the batch is {}. Ranges need finite numbers; check the data.", i,
+                            x[i]);
+    }
+    batch = {std::min(batch.min, x[i]), std::max(batch.max, x[i])};
+  }
+  lowest_ = std::min(lowest_, batch.min);
+  highest_ = std::max(highest_, batch.max);
+  const auto weight = static_cast<float>(is_started_ ? 1.0 - options_.decay : 1.0);
+  average_.min -= (average_.min - batch.min) * weight;
+  average_.max -= (average_.max - batch.max) * weight;
+  is_started_ = true;
+  const auto method = options_.method;
+  if (method == CalibrationMethod::kMinMax || method == CalibrationMethod::kMovingAverage) return;
+  for (const float v : x) keep(v);
+}
+
+void Calibrator::keep(float v) {
+  if (position_++ % stride_ != 0) return;
+  samples_.push_back(v);
+  if (static_cast<int64_t>(samples_.size()) < options_.sample_limit) return;
+  for (size_t i = 0; 2 * i < samples_.size(); ++i) samples_[i] = samples_[2 * i];
+  samples_.resize((samples_.size() + 1) / 2);
+  stride_ *= 2;
+}
+
+Range Calibrator::range() const {
+  if (!is_started_) {
+    throw InvalidArgument("[calibration] no data was observed, so there is no range. Run the model on data first.");
+  }
+  const Range widest{lowest_, highest_};
+  Range chosen = widest;
+  switch (options_.method) {
+    case CalibrationMethod::kMinMax:
+      break;
+    case CalibrationMethod::kMovingAverage:
+      chosen = with_zero(average_);
+      break;
+    case CalibrationMethod::kPercentile:
+      chosen = percentile_range(samples_, options_.percentile);
+      break;
+    case CalibrationMethod::kMse:
+      chosen = mse_range(samples_, options_.symmetric ? mirrored(widest) : widest, options_.bit_width);
+      break;
+    case CalibrationMethod::kEntropy: {
+      const float threshold = entropy_threshold(samples_, options_.bit_width);
+      chosen = {std::max(lowest_, -threshold), std::min(highest_, threshold)};
+      break;
+    }
+  }
+  return options_.symmetric ? mirrored(chosen) : chosen;
+}
+
+Range percentile_range(std::span<const float> x, double percentile) {
+  std::vector<float> sorted(x.begin(), x.end());
+  std::sort(sorted.begin(), sorted.end());
+  const double share = percentile / 100.0;
+  return with_zero({order_statistic(sorted, 1.0 - share), order_statistic(sorted, share)});
+}
+
+Range mse_range(std::span<const float> x, Range widest, int bit_width) {
+  Range best = widest;
+  if (widest.min == widest.max) return best;
+  double least = squared_error(x, widest, bit_width);
+  for (int percent = 99; percent >= 20; --percent) {
+    const float k = static_cast<float>(percent) / 100.0f;
+    const Range range{widest.min * k, widest.max * k};
+    const double error = squared_error(x, range, bit_width);
+    if (error >= least) continue;
+    least = error;
+    best = range;
+  }
+  return best;
+}
+
+float entropy_threshold(std::span<const float> x, int bit_width) {
+  constexpr size_t kBins = 2048;
+  float largest = 0.0f;
+  bool is_negative = false;
+  for (const float v : x) {
+    largest = std::max(largest, std::abs(v));
+    is_negative = is_negative || v < 0.0f;
+  }
+  const size_t levels = size_t{1} << (is_negative ? bit_width - 1 : bit_width);
+  if (largest == 0.0f || levels >= kBins) return largest;  // as many levels as bins: nothing to gain by clipping
+  const double width = static_cast<double>(largest) / kBins;
+  std::vector<double> bins(kBins);
+  for (const float v : x) {
+    const auto at = static_cast<size_t>(std::abs(static_cast<double>(v)) / width);
+    bins[std::min(at, kBins - 1)] += 1.0;
+  }
+  double least = HUGE_VAL, outliers = static_cast<double>(x.size());
+  for (size_t i = 0; i < levels; ++i) outliers -= bins[i];
+  size_t best = kBins;
+  for (size_t count = levels; count <= kBins; ++count) {
+    std::vector<double> clipped(bins.begin(), bins.begin() + static_cast<int64_t>(count));
+    const std::vector<double> coarse = through_levels(clipped, levels);
+    clipped.back() += outliers;
+    const double distance = divergence(clipped, coarse);
+    if (distance < least) {
+      least = distance;
+      best = count;
+    }
+    if (count < kBins) outliers -= bins[count];
+  }
+  return best == kBins ? largest : static_cast<float>((static_cast<double>(best) + 0.5) * width);
+}
+
+}  // namespace nibble::affine
