@@ -5,6 +5,7 @@
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/formats/keras/hdf5_file.h"
+#include "nibble/formats/keras/keras2_config.h"
 #include "nibble/formats/keras/keras_json.h"
 #include "nibble/formats/keras/weight_layout.h"
 #include "nibble/formats/keras/zip_archive.h"
@@ -132,9 +133,16 @@ FileKind kind_by_name(const fs::path& path) {
 
 fs::path weights_beside(const fs::path& json) { return json.parent_path() / (json.stem().string() + "_weights.h5"); }
 
-void save_model(const graph::Model& model, const fs::path& path) {
-  const std::string config = graph::to_config(model).dump();
-  switch (kind_by_name(path)) {
+void save_model(const graph::Model& model, const fs::path& path, Flavour flavour) {
+  const FileKind kind = kind_by_name(path);
+  const bool is_keras2 = flavour == Flavour::kKeras2;
+  if (is_keras2 && kind == FileKind::kArchive) {
+    throw InvalidArgument("[save_model] {}: Keras 2 reads no .keras archive as Keras 3 writes it; write .h5 or .json.",
+                          path.string());
+  }
+  const json document = graph::to_config(model);
+  const std::string config = (is_keras2 ? to_keras2(document) : document).dump();
+  switch (kind) {
     case FileKind::kArchive: {
       const std::string weights = write_archive(model);
       // Keras writes the date of saving; a fixed one keeps the bytes equal.
@@ -145,7 +153,7 @@ void save_model(const graph::Model& model, const fs::path& path) {
       return;
     }
     case FileKind::kHdf5:
-      write_file(path, write_legacy(model, config));
+      write_file(path, write_legacy(model, config, is_keras2 ? "2.4.0" : "3.0.0"));
       return;
     case FileKind::kJson: {
       const std::string weights = write_legacy(model);

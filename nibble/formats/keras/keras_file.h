@@ -21,10 +21,14 @@ FileKind kind_by_name(const std::filesystem::path& path);
 // Where the weights of a .json lie.
 std::filesystem::path weights_beside(const std::filesystem::path& json);
 
-// Writes the kind that the name asks for, atomically (each file); the same model gives the same bytes. All kinds hold
-// Keras 3's configuration.
-//   throws  IoError; InvalidArgument if a layer has no weights yet, or for an unknown ending
-void save_model(const graph::Model& model, const std::filesystem::path& path);
+// Who shall read the configuration. Keras 3 and qkerasV3 do not read what Keras 2 and QKeras read, nor the other way
+// round; nibble reads both.
+enum class Flavour { kKeras2, kKeras3 };
+
+// Writes the kind that the name asks for, atomically (each file); the same model gives the same bytes.
+//   throws  IoError; InvalidArgument if a layer has no weights yet, for an unknown ending, or for a .keras file in the
+//           flavour of Keras 2, which has none
+void save_model(const graph::Model& model, const std::filesystem::path& path, Flavour flavour = Flavour::kKeras3);
 
 // Reads a model; the kind of file is told by its content, then its name.
 //   throws  IoError, CorruptFile, Unsupported

@@ -152,7 +152,7 @@ void read_archive(Model& model, const Hdf5Reader& file, const std::map<std::stri
   model = std::move(loaded);
 }
 
-std::string write_legacy(const Model& model, const std::string& config) {
+std::string write_legacy(const Model& model, const std::string& config, const std::string& keras_version) {
   check_built(model);
   Hdf5Writer file;
   const std::string root = config.empty() ? "/" : "/model_weights";
@@ -162,7 +162,7 @@ std::string write_legacy(const Model& model, const std::string& config) {
   file.texts(root, "layer_names", names);
   for (const std::string& group : config.empty() ? std::set<std::string>{"/"} : std::set<std::string>{"/", root}) {
     file.text(group, "backend", "tensorflow");
-    file.text(group, "keras_version", config.empty() ? "2.4.0" : "3.0.0");
+    file.text(group, "keras_version", keras_version);
   }
   if (!config.empty()) file.text("/", "model_config", config);
   for (const Layer& layer : model.layers) {

@@ -24,8 +24,9 @@ void read_legacy(graph::Model& model, const Hdf5Reader& file, const std::string&
 void read_archive(graph::Model& model, const Hdf5Reader& file, const std::map<std::string, std::string>& paths);
 
 // All need a model with weights. With a `config` the file is a whole model: its JSON is kept as an attribute, and the
-// layers' groups lie under /model_weights.
-std::string write_legacy(const graph::Model& model, const std::string& config = "");
+// layers' groups lie under /model_weights. `keras_version` is what the file says of its writer.
+std::string write_legacy(const graph::Model& model, const std::string& config = "",
+                         const std::string& keras_version = "2.4.0");
 std::string write_archive(const graph::Model& model);
 
 // Layer name to "q_dense_1": layers are counted per class, in the order of the config.
