@@ -23,6 +23,8 @@ Model everything() {
       {"Permute", {{"dims", std::vector<int64_t>{2, 1, 3}}}},
       {"PReLU", {{"shared_axes", std::vector<int64_t>{1, 2}}}},
       {"ReLU", {{"max_value", 6.0}}},
+      {"QDepthwiseConv2DTranspose", {{"activation", "linear"}, {"group_size", int64_t{2}}}},
+      {"QSeparableConv2DTranspose", {{"activation", "linear"}}},
       {"QBatchNormalization", {{"momentum", 0.9}}},
       {"QAdaptiveActivation", {{"activation", "quantized_relu"}, {"total_bits", int64_t{6}}}},
       {"QAveragePooling2D", {{"average_quantizer", "quantized_bits(8,0,1)"}}}};

@@ -11,8 +11,9 @@ namespace {
 
 std::map<std::string, LayerSchema, std::less<>> all_schemas() {
   std::map<std::string, LayerSchema, std::less<>> schemas;
-  for (auto family : {input_and_shape_layers, dense_layers, convolution_layers, folded_layers, normalization_layers,
-                      activation_layers, pooling_layers, recurrent_layers, dropout_layers, merge_layers}) {
+  for (auto family :
+       {input_and_shape_layers, dense_layers, convolution_layers, transposed_layers, folded_layers,
+        normalization_layers, activation_layers, pooling_layers, recurrent_layers, dropout_layers, merge_layers}) {
     for (LayerSchema& schema : family()) {
       if (schema.module.empty()) {
         // Q classes come from QKeras; all others are Keras' own.

@@ -108,6 +108,7 @@ std::vector<AttributeSpec> opaques(std::initializer_list<const char*> names);  /
 std::vector<LayerSchema> input_and_shape_layers();
 std::vector<LayerSchema> dense_layers();
 std::vector<LayerSchema> convolution_layers();
+std::vector<LayerSchema> transposed_layers();
 std::vector<LayerSchema> folded_layers();
 std::vector<LayerSchema> normalization_layers();
 std::vector<LayerSchema> activation_layers();

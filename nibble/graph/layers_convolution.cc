@@ -86,37 +86,12 @@ std::vector<WeightSpec> separable_weights(const Layer& layer, std::span<const Sh
   return weights;
 }
 
-std::vector<AttributeSpec> transposed_attributes() {
-  AttributeSpec output_padding = required_ints("output_padding", 2, 0);
-  output_padding.required = false;
-  output_padding.optional = true;
-  return join({convolution_attributes(2, "glorot_uniform"), {output_padding}});
-}
-
 // The channels are swapped: (kh, kw, co, ci).
 std::vector<WeightSpec> transposed_weights(const Layer& layer, std::span<const Shape> inputs) {
   const int64_t in = channels(layer, inputs[0]), filters = layer.get_int("filters");
   std::vector<WeightSpec> weights = {{"kernel", kernel_shape(layer, {filters, in}), "kernel_initializer"}};
   add_bias(layer, filters, weights);
   return weights;
-}
-
-Shape transposed_shape(const Layer& layer, std::span<const Shape> inputs) {
-  channels(layer, inputs[0]);
-  Shape out = inputs[0];
-  for (int axis = 0; axis < 2; ++axis) {
-    const auto i = static_cast<size_t>(axis);
-    if (out[axis] == Shape::kFree) continue;
-    const int64_t output_padding = layer.has("output_padding") ? layer.get_ints("output_padding")[i] : -1;
-    out[axis] = transposed_extent(layer.get_string("padding"), out[axis], layer.get_ints("kernel_size")[i],
-                                  layer.get_ints("strides")[i], output_padding, layer.get_ints("dilation_rate")[i]);
-    if (out[axis] < 1) {
-      throw InvalidArgument("[graph] {}: axis {} of the input {} would become {}.", described(layer), axis,
-                            inputs[0].str(), out[axis]);
-    }
-  }
-  out[-1] = layer.get_int("filters");
-  return out;
 }
 
 // A (height, width) list of lists that multiplies the quantized kernel.
@@ -179,6 +154,33 @@ Shape depthwise_shape(const Layer& layer, std::span<const Shape> inputs) {
   return with_channels(layer, inputs[0], channels(layer, inputs[0]) * layer.get_int("depth_multiplier"));
 }
 
+std::vector<AttributeSpec> transposed_attributes(const char* initializer_name) {
+  AttributeSpec output_padding = required_ints("output_padding", 2, 0);
+  output_padding.required = false;
+  output_padding.optional = true;
+  return join({convolution_attributes(2, initializer_name), {output_padding}});
+}
+
+Shape transposed_shape(const Layer& layer, std::span<const Shape> inputs) {
+  channels(layer, inputs[0]);
+  Shape out = inputs[0];
+  for (int axis = 0; axis < 2; ++axis) {
+    const auto i = static_cast<size_t>(axis);
+    if (out[axis] == Shape::kFree) continue;
+    const int64_t output_padding = layer.has("output_padding") ? layer.get_ints("output_padding")[i] : -1;
+    out[axis] = transposed_extent(layer.get_string("padding"), out[axis], layer.get_ints("kernel_size")[i],
+                                  layer.get_ints("strides")[i], output_padding, layer.get_ints("dilation_rate")[i]);
+    if (out[axis] < 1) {
+      throw InvalidArgument("[graph] {}: axis {} of the input {} would become {}.", described(layer), axis,
+                            inputs[0].str(), out[axis]);
+    }
+  }
+  out[-1] = layer.get_int("filters");
+  return out;
+}
+
+int64_t convolved_channels(const Layer& layer, const Shape& input) { return channels(layer, input); }
+
 void check_strides(Layer& layer) {
   const auto above_one = [](int64_t value) { return value > 1; };
   const auto& strides = layer.get_ints("strides");
@@ -213,11 +215,11 @@ std::vector<LayerSchema> convolution_layers() {
        .output_shape = depthwise_shape,
        .complete = check_strides},
       {.class_name = "Conv2DTranspose",
-       .attributes = transposed_attributes(),
+       .attributes = transposed_attributes("glorot_uniform"),
        .weights = transposed_weights,
        .output_shape = transposed_shape},
       {.class_name = "QConv2DTranspose",
-       .attributes = join({transposed_attributes(), kernel_quantizers}),
+       .attributes = join({transposed_attributes("glorot_uniform"), kernel_quantizers}),
        .weights = transposed_weights,
        .output_shape = transposed_shape},
   };

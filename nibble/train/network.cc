@@ -31,14 +31,19 @@ bool is_state(const std::string& weight) {
   return kNames.contains(weight);
 }
 
-// How attributes speak of a weight: "depthwise_kernel" is "depthwise".
-std::string attribute_stem(const std::string& weight) {
-  if (weight == "moving_mean") return "mean";
-  if (weight == "moving_variance") return "variance";
-  for (const char* kind : {"depthwise", "pointwise", "recurrent"}) {
-    if (weight == std::string(kind) + "_kernel") return kind;
+// The layer's attribute of a `kind` ("quantizer", "constraint", ...) for a weight. Of "depthwise_kernel" it is that of
+// "depthwise" in most classes, of itself or of "kernel" in some. A class without one gives the first.
+std::string attribute_of(const graph::Layer& layer, const std::string& weight, const char* kind) {
+  std::vector<std::string> stems = {weight};
+  if (weight == "moving_mean") stems = {"mean"};
+  if (weight == "moving_variance") stems = {"variance"};
+  for (const char* part : {"depthwise", "pointwise", "recurrent"}) {
+    if (weight == std::string(part) + "_kernel") stems = {part, weight, "kernel"};
   }
-  return weight;
+  for (const std::string& stem : stems) {
+    if (layer.attributes.contains(stem + "_" + kind)) return stem + "_" + kind;
+  }
+  return stems[0] + "_" + kind;
 }
 
 // Null where the class has no such quantizer.
@@ -71,7 +76,7 @@ at::Tensor mask_of(const graph::Layer& layer) {
 // QKeras clips a quantized weight that has no constraint of its own.
 graph::Constraint constraint_on(const graph::Layer& layer, const std::string& weight,
                                 const quant::QuantizerPtr& quantizer) {
-  const std::string attribute = attribute_stem(weight) + "_constraint";
+  const std::string attribute = attribute_of(layer, weight, "constraint");
   if (layer.has(attribute)) return graph::constraint_of(layer, attribute);
   return quantizer == nullptr ? graph::Constraint{} : graph::automatic_constraint(*quantizer);
 }
@@ -118,10 +123,10 @@ void Network::make_parameters() {
                           {},
                           {}};
       parameter.value.set_requires_grad(parameter.trainable);
-      const auto quantizer = quantizer_of(owner, attribute_stem(own_name) + "_quantizer");
+      const auto quantizer = quantizer_of(owner, attribute_of(owner, own_name, "quantizer"));
       if (!is_state(name)) {
         parameter.constraint = constraint_on(owner, own_name, quantizer);
-        parameter.regularizer = graph::regularizer_of(owner, attribute_stem(own_name) + "_regularizer");
+        parameter.regularizer = graph::regularizer_of(owner, attribute_of(owner, own_name, "regularizer"));
       }
       layers_[l].add_weight(name, parameter.value, quantizer);
       if (name == "kernel" && layer.attributes.contains("mask")) layers_[l].weights.back().mask = mask_of(layer);
