@@ -109,6 +109,7 @@ TEST(Inspect, CountsCodes) {
   EXPECT_DOUBLE_EQ(kernel.clipped_share, 2.0 / 6);
   EXPECT_DOUBLE_EQ(kernel.zero_share, 1.0 / 6);
   EXPECT_FLOAT_EQ(static_cast<float>(kernel.max_error), 1.7f - 0.875f);
+  EXPECT_EQ(kernel.bits_used, 4);
 }
 
 TEST(Inspect, FinalizedPowerOfTwoScalesAreRecognised) {
@@ -118,6 +119,24 @@ TEST(Inspect, FinalizedPowerOfTwoScalesAreRecognised) {
   EXPECT_TRUE(result.weights.at(0).scale_is_power_of_two);
   EXPECT_TRUE(result.weights.at(1).is_power_of_two_code);
   EXPECT_TRUE(result.weights.at(1).is_on_grid);
+}
+
+TEST(Inspect, TellsWhatScalesCost) {
+  const std::pair<const char*, const char*> rows[] = {{"quantized_bits(4,0,1,alpha='auto')", "multiply"},
+                                                      {"quantized_bits(4,0,1,alpha='auto_po2')", "shift"},
+                                                      {"quantized_bits(4,0,1,alpha=1.0)", "shift"},
+                                                      {"quantized_bits(4,3,1,alpha=1.0)", "none"}};
+  for (const auto& [text, cost] : rows) {
+    const Inspection result = inspect(dense_model(text, "quantized_bits(4,0,1)", kKernel));
+    EXPECT_EQ(scale_cost(result.weights.at(0)), cost) << text;
+  }
+}
+
+TEST(Inspect, TellsHowManyBitsTheCodesNeed) {
+  // 4 integer bits leave a step of 1/8: 1.7 is 14 of them.
+  const Inspection result = inspect(dense_model("quantized_bits(8,4,1,alpha=1.0)", "quantized_bits(4,0,1)", kKernel));
+  EXPECT_EQ(result.weights.at(0).bit_width, 8);
+  EXPECT_EQ(result.weights.at(0).bits_used, 5);
 }
 
 TEST(Inspect, FloatLayersAreNamed) {

@@ -85,6 +85,17 @@ bool is_extreme(int32_t code, int bit_width, bool is_signed) {
   return code >= top || (is_signed && code <= -top);
 }
 
+// Bits of the smallest fixed-point number that holds lowest .. highest.
+int bits_for(int64_t lowest, int64_t highest, bool is_signed) {
+  int bits = 1;
+  if (!is_signed) {
+    while ((int64_t{1} << bits) <= highest) ++bits;
+    return bits;
+  }
+  while (-(int64_t{1} << (bits - 1)) > lowest || (int64_t{1} << (bits - 1)) <= highest) ++bits;
+  return bits;
+}
+
 void describe_codes(const Tensor& stored, const quant::Quantized& quantized, const quant::Encoded& encoded,
                     WeightInspection& result) {
   result.has_codes = true;
@@ -98,6 +109,9 @@ void describe_codes(const Tensor& stored, const quant::Quantized& quantized, con
     result.code_min = result.histogram.begin()->first;
     result.code_max = result.histogram.rbegin()->first;
   }
+  // Exponents have a sign bit of their own beside them; binary's codes of -1 and 1 are one bit.
+  result.bits_used = std::min(result.bit_width, bits_for(result.code_min, result.code_max, result.code_min < 0) +
+                                                    (result.is_power_of_two_code && result.is_signed ? 1 : 0));
   const bool fixed_point = result.quantizer->format().kind == quant::NumericFormat::Kind::kFixedPoint;
   if (result.is_power_of_two_code || !fixed_point || encoded.bit_width <= 2 || stored.size() == 0) return;
   int64_t saturated = 0, clipped = 0;
@@ -145,10 +159,14 @@ void warn_about_weight(const WeightInspection& weight, std::vector<std::string>&
   }
   if (!weight.scale_is_power_of_two) {
     warnings.push_back(fmt::format(
-        "{}: {} leaves scales that are not powers of two (first: {:.6g}), so the values written back are scale * code "
-        "and "
-        "look like floats. Use alpha='auto_po2' if the scale shall be a shift, or alpha=1.0 for plain fixed point.",
-        where, weight.quantizer->str(), weight.scales.empty() ? 0.0f : weight.scales.front()));
+        "{}: {} leaves {} (first: {:.6g}), so the values written back are scale * code and look like "
+        "floats. In hardware the integers are multiplied as they should be, but every result needs one more "
+        "multiplication by the scale of its channel, where a power of two would be a shift. Use alpha='auto_po2' for "
+        "shifts, or alpha=1.0 for plain fixed point.",
+        where, weight.quantizer->str(),
+        weight.scales.size() == 1 ? "a scale that is no power of two"
+                                  : fmt::format("{} scales that are not powers of two", weight.scales.size()),
+        weight.scales.empty() ? 0.0f : weight.scales.front()));
   }
   if (weight.clipped_share > 0.01) {
     warnings.push_back(
@@ -175,7 +193,8 @@ void warn_about_float_layers(const std::map<std::string, std::vector<std::string
     const char* advice = class_name == "BatchNormalization"
                              ? "model_quantize changes a batch normalization only if the configuration has an entry "
                                "'QBatchNormalization' or its "
-                               "name. Quantize it, or fold it into the layer before"
+                               "name. Quantize it, or fold it into the "
+                               "convolution before ('nibble quantize --enable-bn-folding')"
                              : "the class has no quantizers. 'nibble quantize' gives it some";
     warnings.push_back(fmt::format("weights of class {} are float ({}): {}.", class_name, joined(layers), advice));
   }
@@ -194,6 +213,12 @@ void warn_about_float_weights(const graph::Layer& layer, std::span<const WeightI
 }
 
 }  // namespace
+
+std::string_view scale_cost(const WeightInspection& weight) {
+  if (!weight.scale_is_power_of_two) return "multiply";
+  const bool all_one = std::all_of(weight.scales.begin(), weight.scales.end(), [](float s) { return s == 1.0f; });
+  return all_one ? "none" : "shift";
+}
 
 Inspection inspect(const graph::Model& model) {
   Inspection result;
@@ -235,11 +260,13 @@ nlohmann::json to_json(const Inspection& inspection) {
       entry["is_signed"] = weight.is_signed;
       entry["scales"] = weight.scales;
       entry["scale_is_power_of_two"] = weight.scale_is_power_of_two;
+      entry["scale_cost"] = scale_cost(weight);
       entry["zero_share"] = weight.zero_share;
       entry["max_error"] = weight.max_error;
     }
     if (weight.has_codes) {
       entry["kind"] = weight.is_power_of_two_code ? "power_of_two" : "affine";
+      entry["bits_used"] = weight.bits_used;
       entry["code_min"] = weight.code_min;
       entry["code_max"] = weight.code_max;
       entry["distinct_codes"] = weight.histogram.size();

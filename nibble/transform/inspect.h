@@ -29,12 +29,16 @@ struct WeightInspection {
   std::vector<float> scales;  // one, or one per channel
   bool scale_is_power_of_two = true;
   int32_t code_min = 0, code_max = 0;
+  int bits_used = 0;                     // what code_min .. code_max would fit in; <= bit_width
   std::map<int32_t, int64_t> histogram;  // code -> how many; for exponents, sign * 2^code counts under code
   double saturated_share = 0;            // at the lowest or highest code (fixed point above 2 bits)
   double clipped_share = 0;              // further than half a step from the code they got
   double zero_share = 0;                 // of the quantized values
   double max_error = 0;                  // largest |stored - quantized|
 };
+
+// What the scales of a weight cost in hardware, as words: "none" (all are 1), "shift" (powers of two), "multiply".
+std::string_view scale_cost(const WeightInspection& weight);
 
 struct Inspection {
   std::vector<WeightInspection> weights;  // every weight of the model, in order

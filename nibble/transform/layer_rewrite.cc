@@ -45,6 +45,27 @@ std::optional<LayerEdit> plan_kernel(const LayerFacts& layer, std::string_view t
   return edit;
 }
 
+// A convolution that takes in its batch normalization: quantizers from the entry of the folded class, else from that of
+// the plain one.
+std::optional<LayerEdit> plan_folded(const LayerFacts& layer, std::string_view plain, std::string_view decider,
+                                     const json& config, const ModelQuantizeOptions& options) {
+  const std::string folded = std::string(plain) + "Batchnorm";
+  const json* own = find_entry(config, layer.name, folded);
+  const bool own_decides = own != nullptr && find_value(*own, decider, layer.name) != nullptr;
+  const json* entry = own_decides ? own : find_entry(config, layer.name, plain);
+  if (entry == nullptr) return std::nullopt;
+  LayerFacts with_bias = layer;
+  with_bias.use_bias = true;
+  auto edit = plan_kernel(with_bias, folded, decider, *entry, options);
+  if (!edit) return std::nullopt;
+  const json* mode = own == nullptr ? nullptr : find_value(*own, "folding_mode", layer.name);
+  const json* delay = own == nullptr ? nullptr : find_value(*own, "ema_freeze_delay", layer.name);
+  edit->set["use_bias"] = true;
+  edit->set["folding_mode"] = mode == nullptr ? json("ema_stats_folding") : *mode;
+  edit->set["ema_freeze_delay"] = delay == nullptr || *delay == 0 ? json() : *delay;
+  return edit;
+}
+
 // The reference sets a kernel_quantizer, which separable layers do not have; nibble sets the
 // two that they have.
 std::optional<LayerEdit> plan_separable(const LayerFacts& layer, std::string_view to, const json& entry,
@@ -167,7 +188,8 @@ LayerFacts facts_of(const json& layer) {
                    .class_name = layer.at("class_name").get<std::string>(),
                    .use_bias = config.value("use_bias", true),
                    .activation = "",
-                   .negative_slope = 0};
+                   .negative_slope = 0,
+                   .folds = false};
   if (const auto it = config.find("activation"); it != config.end() && it->is_string()) facts.activation = *it;
   for (const char* key : {"negative_slope", "alpha"}) {
     if (const auto it = config.find(key); it != config.end() && it->is_number()) facts.negative_slope = *it;
@@ -212,6 +234,10 @@ std::optional<LayerEdit> plan_layer(const LayerFacts& layer, const json& config,
       return LayerEdit{.class_name = std::string(to), .set = {}, .erase = {}};
     default:
       break;
+  }
+  if (layer.folds) {
+    const bool is_depthwise = conversion->family == Family::kDepthwise;
+    return plan_folded(layer, to, is_depthwise ? "depthwise_quantizer" : "kernel_quantizer", config, options);
   }
   const json* entry = find_entry(config, layer.name, to);
   if (entry == nullptr) return std::nullopt;

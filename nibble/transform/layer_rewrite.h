@@ -21,6 +21,7 @@ struct LayerFacts {
   bool use_bias = true;
   std::string activation;     // function's name; empty where there is none or a quantizer stands
   double negative_slope = 0;  // ReLU and LeakyReLU
+  bool folds = false;         // takes in the batch normalization after it, if it is quantized at all
 };
 
 struct LayerEdit {

@@ -4,6 +4,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/layer_schema.h"
+#include "nibble/transform/folded_model.h"
 #include "nibble/transform/layer_rewrite.h"
 #include "nibble/transform/quantizer_config.h"
 
@@ -13,8 +14,12 @@ namespace {
 using nlohmann::json;
 
 LayerFacts facts_of(const graph::Layer& layer) {
-  LayerFacts facts{
-      .name = layer.name, .class_name = layer.class_name, .use_bias = true, .activation = "", .negative_slope = 0};
+  LayerFacts facts{.name = layer.name,
+                   .class_name = layer.class_name,
+                   .use_bias = true,
+                   .activation = "",
+                   .negative_slope = 0,
+                   .folds = false};
   if (layer.has("use_bias")) facts.use_bias = layer.get_bool("use_bias");
   if (layer.attributes.contains("activation")) facts.activation = layer.activation_function();
   if (layer.has("negative_slope")) facts.negative_slope = layer.get_float("negative_slope");
@@ -25,6 +30,7 @@ LayerFacts facts_of(const graph::Layer& layer) {
 graph::Attribute to_attribute(const json& value) {
   if (value.is_null()) return graph::None{};
   if (value.is_string()) return value.get<std::string>();
+  if (value.is_boolean()) return value.get<bool>();
   if (value.is_number_integer()) return value.get<int64_t>();
   if (value.is_object() && value.contains("class_name")) {
     return quant::quantizer_from_config(value.at("class_name").get<std::string>(),
@@ -72,6 +78,20 @@ graph::Layer apply(const LayerEdit& edit, const graph::Layer& layer) {
   return result;
 }
 
+// Convolutions that take in their batch normalization, and these out of the graph.
+void fold_pairs(graph::Model& model, const json& config, const ModelQuantizeOptions& options) {
+  for (const FoldablePair& pair : foldable_pairs(model)) {
+    graph::Layer& layer = model.layer(pair.layer);
+    LayerFacts facts = facts_of(layer);
+    facts.folds = true;
+    const auto edit = plan_layer(facts, config, options);
+    if (!edit) continue;
+    layer = apply(*edit, layer);
+    take_in_batch_norm(layer, model.layer(pair.batch_norm));
+    bypass_layer(model, pair.batch_norm);
+  }
+}
+
 }  // namespace
 
 graph::Model model_quantize(const graph::Model& model, const json& config, const ModelQuantizeOptions& options) {
@@ -84,8 +104,9 @@ graph::Model model_quantize(const graph::Model& model, const json& config, const
   if (options.activation_bits < 1 || options.activation_bits > 32) {
     throw InvalidArgument("[model_quantize] activation_bits is {}; it must be 1 to 32.", options.activation_bits);
   }
-  if (options.compat == Compatibility::kNibble) check_config(config, model.layers);
+  if (options.compat == Compatibility::kNibble) check_config(config, model.layers, options.enable_bn_folding);
   graph::Model result = model;
+  if (options.enable_bn_folding) fold_pairs(result, config, options);
   for (graph::Layer& layer : result.layers) {
     const auto edit = plan_layer(facts_of(layer), config, options);
     if (edit) layer = apply(*edit, layer);

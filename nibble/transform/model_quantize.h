@@ -27,6 +27,8 @@
 //                                                          not given is None
 //   QAveragePooling2D             average_quantizer        activation_quantizer
 //     QGlobalAveragePooling2D
+//   QConv2DBatchnorm              enable_bn_folding, and   as QConv2D and QDepthwiseConv2D; folding_mode,
+//     QDepthwiseConv2DBatchnorm   the quantizer as above   ema_freeze_delay. Without entry: that of the plain class
 //
 // The automatic activation of a converted layer: relu, tanh and sigmoid become quantized_relu(N),
 // quantized_tanh(N), quantized_sigmoid(N) with N = activation_bits; others stay.
@@ -44,6 +46,9 @@ struct ModelQuantizeOptions {
   int activation_bits = 8;        // width of the automatic activation quantizers, >= 1
   bool transfer_weights = false;  // keep the weights; else they are left to initialize_weights()
   bool prefer_qadaptiveactivation = false;
+  // Conv2D and DepthwiseConv2D that become quantized take in the batch normalization after them (folded_model.h says
+  // which can). One whose convolution stays float stays too.
+  bool enable_bn_folding = false;
   // kQkeras also lets pass what nibble refuses: entries that no layer could ever use.
   Compatibility compat = Compatibility::kNibble;
 };

@@ -29,10 +29,6 @@ TEST(ModelQuantizeGolden, LayersBecomeThoseOfTheReference) {
   int compared = 0;
   for (const json& row : file.at("cases")) {
     SCOPED_TRACE(row.at("id").get<std::string>());
-    if (row.at("options").value("enable_bn_folding", false)) {
-      std::printf("row %s folds batch norms: layer not known yet (issue 3)\n", row.at("id").get<std::string>().c_str());
-      continue;
-    }
     ++compared;
     if (row.contains("call_error")) {
       EXPECT_THROW(rewritten(row), Error);

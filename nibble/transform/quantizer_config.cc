@@ -31,9 +31,12 @@ constexpr std::array kConversions = {
     Conversion{"GlobalAveragePooling2D", "QGlobalAveragePooling2D", Family::kPooling},
 };
 
-// Classes that an entry may name although no layer class becomes them without folding or preference.
-constexpr std::array<std::string_view, 3> kOtherClasses = {"QAdaptiveActivation", "QConv2DBatchnorm",
-                                                           "QDepthwiseConv2DBatchnorm"};
+// Classes that an entry may name although layers become them by folding or preference only.
+constexpr std::array kOtherClasses = {
+    Conversion{"Activation", "QAdaptiveActivation", Family::kActivation},
+    Conversion{"Conv2D", "QConv2DBatchnorm", Family::kFoldedKernel},
+    Conversion{"DepthwiseConv2D", "QDepthwiseConv2DBatchnorm", Family::kFoldedDepthwise},
+};
 
 std::vector<std::string> allowed_keys(Family family) {
   switch (family) {
@@ -52,6 +55,10 @@ std::vector<std::string> allowed_keys(Family family) {
       return {"gamma_quantizer", "beta_quantizer", "mean_quantizer", "variance_quantizer", "inverse_quantizer"};
     case Family::kPooling:
       return {"average_quantizer", "activation_quantizer"};
+    case Family::kFoldedKernel:
+      return {"kernel_quantizer", "bias_quantizer", "activation_quantizer", "folding_mode", "ema_freeze_delay"};
+    case Family::kFoldedDepthwise:
+      return {"depthwise_quantizer", "bias_quantizer", "activation_quantizer", "folding_mode", "ema_freeze_delay"};
     case Family::kActivation:
     case Family::kRelu:
       return {"relu", "leakyrelu", "tanh", "sigmoid", "linear", "softmax", "hard_sigmoid"};
@@ -79,6 +86,12 @@ void check_entry(const std::string& name, const nlohmann::json& entry, Family fa
       throw InvalidArgument("[model_quantize] the entry '{}' has the key '{}', which has no effect there. {}", name,
                             key, suggest(key, allowed_keys(family)));
     }
+    if (key == "ema_freeze_delay") {
+      if (value.is_null() || value.is_number_integer()) continue;
+      throw InvalidArgument(
+          "[model_quantize] ema_freeze_delay of the entry '{}' is {}; it is a number of training steps, or null.", name,
+          value.dump());
+    }
     if (!value.is_null() && !value.is_string() && !value.is_object()) {
       throw InvalidArgument(
           "[model_quantize] '{}' of the entry '{}' is {}; give a quantizer as text, such as "
@@ -89,9 +102,18 @@ void check_entry(const std::string& name, const nlohmann::json& entry, Family fa
 }
 
 const Conversion* find_target(std::string_view q_class) {
-  const auto found =
-      std::find_if(kConversions.begin(), kConversions.end(), [&](const Conversion& row) { return row.to == q_class; });
-  return found == kConversions.end() ? nullptr : &*found;
+  const auto is_it = [&](const Conversion& row) { return row.to == q_class; };
+  const auto found = std::find_if(kConversions.begin(), kConversions.end(), is_it);
+  if (found != kConversions.end()) return &*found;
+  const auto other = std::find_if(kOtherClasses.begin(), kOtherClasses.end(), is_it);
+  return other == kOtherClasses.end() ? nullptr : &*other;
+}
+
+// The keys that the entry of a layer may hold.
+Family family_of(const graph::Layer& layer, Family plain, bool folding) {
+  if (folding && layer.class_name == "Conv2D") return Family::kFoldedKernel;
+  if (folding && layer.class_name == "DepthwiseConv2D") return Family::kFoldedDepthwise;
+  return plain;
 }
 
 std::vector<std::string> known_entries(std::span<const graph::Layer> layers) {
@@ -126,18 +148,16 @@ const nlohmann::json* find_value(const nlohmann::json& entry, std::string_view k
   return found == entry.end() || found->is_null() ? nullptr : &*found;
 }
 
-void check_config(const nlohmann::json& config, std::span<const graph::Layer> layers) {
+void check_config(const nlohmann::json& config, std::span<const graph::Layer> layers, bool folding) {
   for (const auto& [name, entry] : config.items()) {
     const auto layer = std::find_if(layers.begin(), layers.end(), [&](const auto& l) { return l.name == name; });
     if (layer != layers.end()) {
       const Conversion* conversion = find_conversion(layer->class_name);
       // A layer that is already quantized, or has nothing to quantize, keeps its class: QKeras' rule.
-      if (conversion != nullptr) check_entry(name, entry, conversion->family);
+      if (conversion != nullptr) check_entry(name, entry, family_of(*layer, conversion->family, folding));
     } else if (const Conversion* target = find_target(name)) {
       check_entry(name, entry, target->family);
-    } else if (name == "QAdaptiveActivation") {
-      check_entry(name, entry, Family::kActivation);
-    } else if (std::find(kOtherClasses.begin(), kOtherClasses.end(), name) == kOtherClasses.end()) {
+    } else {
       throw InvalidArgument(
           "[model_quantize] the entry '{}' is neither a layer of the model nor a class that layers are quantized to. "
           "{}",

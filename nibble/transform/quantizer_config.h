@@ -24,6 +24,8 @@ enum class Family {
   kRelu,
   kBatchNormalization,
   kPooling,
+  kFoldedKernel,     // QConv2DBatchnorm
+  kFoldedDepthwise,  // QDepthwiseConv2DBatchnorm
 };
 
 struct Conversion {
@@ -43,7 +45,8 @@ const nlohmann::json* find_entry(const nlohmann::json& config, const std::string
 const nlohmann::json* find_value(const nlohmann::json& entry, std::string_view key, const std::string& layer);
 
 // Refuses entries that no layer of the model could use.
+//   folding  convolutions may take in their batch normalizations, so their entries may say how
 //   throws  InvalidArgument with the nearest known names
-void check_config(const nlohmann::json& config, std::span<const graph::Layer> layers);
+void check_config(const nlohmann::json& config, std::span<const graph::Layer> layers, bool folding);
 
 }  // namespace nibble::transform
