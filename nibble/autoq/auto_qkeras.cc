@@ -5,14 +5,18 @@
 #include <memory>
 #include <thread>
 
+#include "nibble/autoq/budget.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/autoq/study_watch.h"
 #include "nibble/autoq/training_runner.h"
 #include "nibble/autoq/worker_pool.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
+#include "nibble/search/bayesian_sampler.h"
+#include "nibble/search/nsga2_sampler.h"
 #include "nibble/search/random_sampler.h"
 #include "nibble/search/study_lock.h"
+#include "nibble/search/tpe_sampler.h"
 #include "nibble/search/worker.h"
 #include "nibble/search/worker_id.h"
 
@@ -43,10 +47,11 @@ Preparation prepare(const RunConfig& config) {
         "\"limit\": {{\"Dense\": [8, 8, 4], \"Conv2D\": [4, 8, 4], \"Activation\": [4]}}.",
         config.model);
   }
+  if (!config.budget.is_empty()) BudgetMeter(config, model).check_reachable(result.space);
   data::Dataset dataset = load_search_data(config);
   result.notice = dataset.notice;
   const TrainingRunner trial_run(config, model, std::move(dataset));
-  result.reference_cost = CostMeter(config.goal, model, config.compat).reference();
+  result.reference_cost = CostMeter(config.goal, load_reference_model(config, model), config.compat).reference();
   return result;
 }
 
@@ -162,6 +167,11 @@ struct OpenStudy {
 
 OpenStudy start_study(const std::string& text, const fs::path& directory, const fs::path& file) {
   OpenStudy study{.text = text, .config = parse_run_config(text)};
+  if (!study.config.blocks.empty()) {
+    throw InvalidArgument(
+        "[run_config] blocks is given, which run_search knows nothing of: call run_schedule (block_scheduler.h), or "
+        "remove it to search the whole network at once.");
+  }
   if (search::Storage::holds_study(file.string())) {
     throw InvalidArgument(
         "[autoq] there already is a study in '{}'. Go on with it by --resume, or choose another --output.",
@@ -215,6 +225,20 @@ SearchResult run_search(const std::string& run_config, const SearchOptions& opti
   return Launcher(options, *study.storage, workers).run();
 }
 
+std::unique_ptr<search::Sampler> make_sampler(Mode mode, uint64_t seed) {
+  switch (mode) {
+    case Mode::kBayesian:
+      return std::make_unique<search::BayesianSampler>(seed);
+    case Mode::kTpe:
+      return std::make_unique<search::TpeSampler>(seed);
+    case Mode::kNsga2:
+      return std::make_unique<search::Nsga2Sampler>(seed);
+    case Mode::kRandom:
+      break;
+  }
+  return std::make_unique<search::RandomSampler>(seed);
+}
+
 int run_worker(const std::string& study_url, const WorkerProcessOptions& options) {
   search::Storage storage = search::Storage::open(study_url, {.lease_ms = options.lease_ms});
   const search::StudyInfo info = storage.info();
@@ -222,9 +246,10 @@ int run_worker(const std::string& study_url, const WorkerProcessOptions& options
   const graph::Model model = load_search_model(config);
   const search::SearchSpace space = build_space(model, config);
   TrainingRunner runner(config, model, load_search_data(config));
-  const search::RandomSampler sampler(info.seed);
+  const std::unique_ptr<search::Sampler> sampler =
+      within_budget(make_sampler(config.mode, info.seed), config, model, info.seed);
   const std::string path = study_url.rfind("sqlite:", 0) == 0 ? study_url.substr(7) : study_url;
-  return search::run_trials(storage, space, sampler, runner,
+  return search::run_trials(storage, space, *sampler, runner,
                             {.id = "", .directory = fs::path(path).parent_path(), .stop = options.stop});
 }
 

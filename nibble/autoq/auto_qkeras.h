@@ -19,10 +19,13 @@
 #include <atomic>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "nibble/autoq/run_config.h"
+#include "nibble/search/sampler.h"
 #include "nibble/search/study.h"
 
 namespace nibble::autoq {
@@ -73,6 +76,9 @@ struct WorkerProcessOptions {
   int64_t lease_ms = 60'000;
   const std::atomic<bool>* stop = nullptr;
 };
+
+// What chooses the trials. NSGA-II looks at the metrics accuracy and cost, the others at the score.
+std::unique_ptr<search::Sampler> make_sampler(Mode mode, uint64_t seed);
 
 // Body of a worker process: runs trials of the study until it is over. Any number may do so, on this and
 // (with a shared directory) other machines.

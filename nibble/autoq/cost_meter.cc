@@ -97,6 +97,21 @@ double CostMeter::cost_of(const graph::Model& model, bool for_reference) const {
   return static_cast<double>(cost::estimate(model, query_with(goal_, compat_, for_reference, process_)).total_pj);
 }
 
+std::map<std::string, double> CostMeter::layer_costs(const graph::Model& reference_model) const {
+  std::map<std::string, double> costs;
+  if (goal_.kind == GoalKind::kBits) {
+    for (const cost::LayerBits& layer : cost::count_bits(reference_model, bits_options(goal_.bits, compat_)).layers) {
+      costs[layer.name] = static_cast<double>(layer.total);
+    }
+  } else {
+    for (const cost::LayerEnergy& layer :
+         cost::estimate(reference_model, query_with(goal_, compat_, true, process_)).layers) {
+      costs[layer.name] = layer.included_pj;
+    }
+  }
+  return costs;
+}
+
 TrialCost CostMeter::measure(const graph::Model& trial) const {
   cost::ForgivingFactor factor = goal_.factor;
   // The reference applies stress to the cost that it prints only, so an energy score never sees it.

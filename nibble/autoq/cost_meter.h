@@ -2,6 +2,9 @@
 // Measures trials against the unquantized network, by a goal.
 #pragma once
 
+#include <map>
+#include <string>
+
 #include "nibble/autoq/goal.h"
 #include "nibble/autoq/run_config.h"
 #include "nibble/cost/energy.h"
@@ -23,6 +26,9 @@ class CostMeter {
 
   // Before stress.
   double reference() const { return reference_; }
+
+  // Of a network before quantization, layer by layer, before stress; layers that this goal does not count are absent.
+  std::map<std::string, double> layer_costs(const graph::Model& reference_model) const;
 
   //   throws  InvalidArgument if the trial costs nothing, so that no ratio can be formed
   TrialCost measure(const graph::Model& trial) const;

@@ -18,8 +18,9 @@ const std::vector<std::string>& known_keys() {
       "activation_bits", "head_name", "metrics", "custom_objects", "overwrite", "executions_per_trial", "blocks",
       "schedule_block", "hyperband_iterations", "factor", "max_epochs", "score_metric",
       // ours
-      "model", "data", "preprocessing", "holdout", "epochs", "batch_size", "optimizer", "learning_rate", "momentum",
-      "schedule", "batch_norm_statistics", "weight_averaging", "early_stopping", "workers", "compat"};
+      "model", "budget", "reference_model", "inherit_weights", "data", "preprocessing", "holdout", "epochs",
+      "batch_size", "optimizer", "learning_rate", "momentum", "schedule", "batch_norm_statistics", "weight_averaging",
+      "early_stopping", "workers", "compat"};
   return keys;
 }
 
@@ -32,15 +33,10 @@ void refuse_unsupported(const JsonFields& fields) {
     const Json* given = fields.find(key);
     return given == nullptr || *given == value;
   };
-  const std::string mode = fields.choice("mode", "random", {"random", "bayesian", "hyperband"});
-  if (mode != "random") refuse("mode", "Available: \"random\".");
+  const std::string mode = fields.choice("mode", "random", {"random", "bayesian", "tpe", "nsga2", "hyperband"});
+  if (mode == "hyperband") refuse("mode", "Available: \"random\", \"bayesian\", \"tpe\", \"nsga2\".");
   if (fields.boolean("learning_rate_optimizer", false)) {
     refuse("learning_rate_optimizer", "Set it to false and give learning_rate; schedule \"cosine\" is available.");
-  }
-  for (const char* key : {"blocks", "schedule_block"}) {
-    if (fields.find(key) != nullptr) {
-      refuse(key, "Remove it: the whole network is searched at once. Patterns in limit make layers share choices.");
-    }
   }
   for (const char* key : {"hyperband_iterations", "factor", "max_epochs"}) {
     if (fields.find(key) != nullptr)
@@ -110,6 +106,49 @@ std::optional<std::regex> parse_exceptions(const JsonFields& fields) {
   }
 }
 
+void parse_budget(const JsonFields& fields, RunConfig& config) {
+  const Json* given = fields.find("budget");
+  if (given == nullptr) return;
+  const JsonFields inner(*given, "budget", {"energy_nj", "weight_kib", "ram_kib", "accuracy"});
+  for (const char* key : {"ram_kib", "accuracy"}) {
+    if (inner.find(key) == nullptr) continue;
+    throw Unsupported("{} is {}, which is not available yet. Available: energy_nj, weight_kib.", inner.path(key),
+                      excerpt(*inner.find(key)));
+  }
+  if (inner.find("energy_nj") != nullptr) config.budget.energy_nj = inner.positive("energy_nj", 0, 1e15);
+  if (inner.find("weight_kib") != nullptr) config.budget.weight_kib = inner.positive("weight_kib", 0, 1e15);
+  if (config.budget.energy_nj && config.goal.kind != GoalKind::kEnergy) {
+    throw InvalidArgument("{} needs a goal of type \"energy\", whose settings say how energy is counted; add one.",
+                          inner.path("energy_nj"));
+  }
+  if (!config.budget.is_empty() && !config.blocks.empty()) {
+    throw InvalidArgument(
+        "{} cannot be kept by a search by blocks, whose first networks are quantized in part only; remove budget or "
+        "blocks.",
+        fields.path("budget"));
+  }
+}
+
+void parse_blocks(const JsonFields& fields, RunConfig& config) {
+  config.blocks = fields.texts("blocks", {});
+  const std::string order = fields.choice("schedule_block", "sequential", {"sequential", "cost"});
+  config.schedule_block = order == "cost" ? ScheduleBlock::kCost : ScheduleBlock::kSequential;
+  if (fields.find("schedule_block") != nullptr && config.blocks.empty()) {
+    throw InvalidArgument(
+        "{} is \"{}\", but there are no blocks to order. Give blocks, a list of patterns of layers' names, or remove "
+        "it.",
+        fields.path("schedule_block"), order);
+  }
+  for (const std::string& pattern : config.blocks) {
+    try {
+      std::regex(pattern, std::regex::ECMAScript);
+    } catch (const std::regex_error& error) {
+      throw InvalidArgument("{} holds '{}', which is no valid regular expression ({}).", fields.path("blocks"), pattern,
+                            error.what());
+    }
+  }
+}
+
 void parse_search(const JsonFields& fields, RunConfig& config) {
   config.output_dir = fields.text("output_dir", "");
   if (const Json* goal = fields.find("goal")) config.goal = parse_goal(*goal);
@@ -130,6 +169,13 @@ void parse_search(const JsonFields& fields, RunConfig& config) {
         "{} is true, but with tune_filters '{}' shapes differ from trial to trial; set one of them off.",
         fields.path("transfer_weights"), tune);
   }
+  const std::string mode = fields.text("mode", "random");
+  config.mode = mode == "bayesian" ? Mode::kBayesian
+                : mode == "tpe"    ? Mode::kTpe
+                : mode == "nsga2"  ? Mode::kNsga2
+                                   : Mode::kRandom;
+  parse_blocks(fields, config);
+  parse_budget(fields, config);
   config.seed = static_cast<uint64_t>(fields.integer("seed", 0, 0, INT64_MAX));
   config.max_trials = static_cast<int>(fields.integer("max_trials", config.max_trials, 1, 1'000'000));
   const std::string compat = fields.choice("compat", "none", {"none", "qkeras", "qkeras-2020"});
@@ -139,6 +185,8 @@ void parse_search(const JsonFields& fields, RunConfig& config) {
 
 void parse_training(const JsonFields& fields, RunConfig& config) {
   config.model = fields.text("model", config.model);
+  config.reference_model = fields.text("reference_model", "");
+  config.inherit_weights = fields.boolean("inherit_weights", false);
   config.data = fields.text("data", "");
   config.preprocessing = fields.choice("preprocessing", config.preprocessing, {"tutorial", "unit", "none"});
   config.holdout = fields.text("holdout", "");

@@ -24,6 +24,12 @@ namespace nibble::autoq {
 
 enum class TuneFilters { kNone, kLayer, kBlock };
 
+// How trials are chosen: search/{random,bayesian,tpe,nsga2}_sampler.h.
+enum class Mode { kRandom, kBayesian, kTpe, kNsga2 };
+
+// Order of blocks: as listed, or the costliest first.
+enum class ScheduleBlock { kSequential, kCost };
+
 // kNone     the sane behaviour; docs/differences.md lists each difference
 // kQkeras   AutoQKeras' numbers, defects included
 // kQkeras2020  the same with the reference energies of 2020 (the tutorial's 204 nJ)
@@ -43,6 +49,14 @@ struct LayerIndexes {
   std::vector<bool> resolve(int layer_count) const;
 };
 
+// Bounds that every trial keeps; see budget.h.
+struct Budget {
+  std::optional<double> energy_nj;   // with an energy goal only
+  std::optional<double> weight_kib;  // of all weights
+  bool is_empty() const { return !energy_nj && !weight_kib; }
+  bool operator==(const Budget&) const = default;
+};
+
 struct RunConfig {
   // ---- the tutorial's keys ----
   std::string output_dir;
@@ -57,10 +71,20 @@ struct RunConfig {
   bool transfer_weights = false;  // trials start from the float model's weights; needs tune_filters "none"
   uint64_t seed = 0;
   int max_trials = 10;
+  Mode mode = Mode::kRandom;
+  Budget budget;
+  // Patterns of layers' names: quantized one block after the other (block_schedule.h). Empty: all at once.
+  std::vector<std::string> blocks;
+  ScheduleBlock schedule_block = ScheduleBlock::kSequential;
 
   // ---- ours ----
   std::string model = "mnist";  // a built-in name or a file
-  std::string data;             // name of a data set; empty: the model's own
+  // What costs are compared with, where that is not `model`: a block's search starts from a network that is quantized
+  // in part. Empty: model.
+  std::string reference_model;
+  // Trials start from the weights of `model`, layer by layer, where all shapes agree.
+  bool inherit_weights = false;
+  std::string data;  // name of a data set; empty: the model's own
   std::string preprocessing = "tutorial";
   std::string holdout;  // split to evaluate on instead of the test set
   int epochs = 10;

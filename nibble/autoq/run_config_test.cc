@@ -128,14 +128,20 @@ const std::vector<BadCase> kBad = {
     {"SeedTooLarge", R"({"seed": 18446744073709551615})", {"seed is 18446744073709551615"}},
     {"LearningRateAsText", R"({"learning_rate": "fast"})", {"learning_rate is \"fast\"", "number"}},
     {"LayerIndexesText", R"({"layer_indexes": "all"})", {"layer_indexes is \"all\"", "range"}},
+    {"BudgetOfNothing", R"({"goal": {"type": "energy"}, "budget": {"energy_nj": 0}})", {"energy_nj is 0", "above 0"}},
+    {"BudgetWithoutEnergy", R"({"budget": {"energy_nj": 11}})", {"budget.energy_nj", "goal of type"}},
+    {"BudgetKey", R"({"budget": {"energy": 11}})", {"budget", "energy_nj"}},
+    {"BudgetWithBlocks", R"({"budget": {"weight_kib": 1}, "blocks": ["a"]})", {"budget", "blocks"}},
+    {"BlockPattern", R"({"blocks": ["("]})", {"blocks holds '('", "regular expression"}},
+    {"BlockOrder", R"({"blocks": ["a"], "schedule_block": "size"})", {"schedule_block", "sequential, cost"}},
+    {"OrderWithoutBlocks", R"({"schedule_block": "cost"})", {"schedule_block", "no blocks"}},
     {"ExceptionsPattern", R"({"tune_filters_exceptions": "("})", {"tune_filters_exceptions", "regular expression"}},
 };
 
 const std::vector<BadCase> kNotYet = {
-    {"Bayesian", R"({"mode": "bayesian"})", {"mode is \"bayesian\"", "not available yet", "\"random\""}},
-    {"Hyperband", R"({"mode": "hyperband", "max_epochs": 10})", {"\"random\""}},
+    {"Hyperband", R"({"mode": "hyperband", "max_epochs": 10})", {"not available yet", "\"tpe\""}},
     {"LearningRateOptimizer", R"({"learning_rate_optimizer": true})", {"learning_rate_optimizer", "cosine"}},
-    {"Blocks", R"({"blocks": ["^.*_0$"], "schedule_block": "cost"})", {"blocks", "searched at once"}},
+    {"BudgetOfRam", R"({"budget": {"ram_kib": 32}})", {"ram_kib", "not available yet"}},
     {"Strategy", R"({"distribution_strategy": "mirrored"})", {"distribution_strategy", "workers"}},
     {"OtherMetrics", R"({"metrics": ["mse"]})", {"metrics", "acc"}},
 };

@@ -177,6 +177,20 @@ void scale_filters(graph::Layer& layer, double multiplier, bool compat) {
   layer.attributes[attribute] = scaled(layer.get_int(attribute), multiplier);
 }
 
+// Gives each layer of `trial` the weights of the layer of that name in `source` where all shapes agree.
+void inherit_weights(const graph::Model& source, const std::map<std::string, Shape>& shapes, graph::Model& trial) {
+  for (graph::Layer& layer : trial.layers) {
+    const auto from = std::find_if(source.layers.begin(), source.layers.end(),
+                                   [&](const graph::Layer& candidate) { return candidate.name == layer.name; });
+    if (from == source.layers.end() || from->weights.empty()) continue;
+    const auto wanted = graph::weight_shapes(layer, graph::input_shapes(layer, shapes));
+    const bool agrees =
+        std::equal(wanted.begin(), wanted.end(), from->weights.begin(), from->weights.end(),
+                   [](const auto& want, const graph::Weight& have) { return want.second == have.value.shape(); });
+    if (agrees) layer.weights = from->weights;
+  }
+}
+
 // Nothing but what the values name may be left out: a typing error would search something else.
 void check_values(const search::SearchSpace& space, const search::Assignment& values) {
   std::vector<std::string> names;
@@ -230,7 +244,8 @@ graph::Model build_trial(const graph::Model& model, const RunConfig& config, con
       {.activation_bits = config.activation_bits,
        .transfer_weights = config.transfer_weights,
        .compat = compat ? transform::Compatibility::kQkeras : transform::Compatibility::kNibble});
-  graph::infer_shapes(trial);  // a Reshape or an Add may no longer fit
+  const std::map<std::string, Shape> shapes = graph::infer_shapes(trial);  // a Reshape or an Add may no longer fit
+  if (config.inherit_weights) inherit_weights(model, shapes, trial);
   return trial;
 }
 

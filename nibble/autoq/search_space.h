@@ -35,7 +35,7 @@ struct TrialPlan {
 };
 TrialPlan plan_trial(const graph::Model& model, const RunConfig& config, const search::Assignment& values);
 
-// The quantized network of one trial, without weights unless config.transfer_weights.
+// The quantized network of one trial, without weights unless config.transfer_weights or inherit_weights.
 //   throws  InvalidArgument if a value is missing or no candidate, or if the shapes no longer fit
 graph::Model build_trial(const graph::Model& model, const RunConfig& config, const search::Assignment& values);
 

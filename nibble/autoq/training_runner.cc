@@ -136,13 +136,17 @@ TrainingRunner::TrainingRunner(RunConfig config, graph::Model model, data::Datas
     : config_(std::move(config)),
       model_(std::move(model)),
       dataset_(std::move(dataset)),
-      meter_(config_.goal, model_, config_.compat) {
+      meter_(config_.goal, load_reference_model(config_, model_), config_.compat) {
   check_transfer(config_, model_);
 }
 
 search::TrialResult TrainingRunner::run(const search::TrialContext& context) {
   const graph::Model model = build_trial(model_, config_, context.claim.values);
   const TrialCost cost = meter_.measure(model);
+  if (config_.budget.energy_nj && cost.cost / 1000.0 > *config_.budget.energy_nj) {
+    throw InvalidArgument("[trial] the network takes {} nJ, more than the budget of {} nJ; it is not trained.",
+                          cost.cost / 1000.0, *config_.budget.energy_nj);
+  }
   const fs::path checkpoint = context.directory / kCheckpointFile;
   auto score = std::make_unique<ScoreCallback>(context, cost.delta);
   // A checkpoint without the weights of its best epoch is no use.
@@ -181,6 +185,13 @@ graph::Model load_search_model(const RunConfig& config) {
                           suggest(config.model, names));
   }
   return formats::keras::load_model(config.model);
+}
+
+graph::Model load_reference_model(const RunConfig& config, const graph::Model& model) {
+  if (config.reference_model.empty()) return model;
+  RunConfig reference = config;
+  reference.model = config.reference_model;
+  return load_search_model(reference);
 }
 
 data::Dataset load_search_data(const RunConfig& config) {

@@ -39,6 +39,8 @@ class TrainingRunner final : public search::TrialRunner {
 
 // A built-in network or a model file. throws as load_model(); InvalidArgument for a name that is neither
 graph::Model load_search_model(const RunConfig& config);
+// The network that costs are compared with: config.reference_model, or `model` where none is named. throws alike
+graph::Model load_reference_model(const RunConfig& config, const graph::Model& model);
 // The data set, preprocessed. throws as data::load_dataset()
 data::Dataset load_search_data(const RunConfig& config);
 

@@ -4,7 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "nibble/autoq/auto_qkeras.h"
+#include "nibble/autoq/block_scheduler.h"
 #include "nibble/autoq/run_config.h"
+#include "nibble/autoq/training_runner.h"
 #include "nibble/cli/command.h"
 #include "nibble/cli/limits.h"
 #include "nibble/cli/search_progress.h"
@@ -18,11 +20,12 @@ namespace nibble::cli {
 namespace {
 
 namespace fs = std::filesystem;
+using nlohmann::json;
 
 struct AutoqOptions {
   fs::path run_config, output;
   int workers = 0, max_trials = 0, epochs = 0;
-  bool resume = false, json = false;
+  bool resume = false, json = false, debug = false;
 };
 
 // The text with the command line's numbers in place. Order of keys matters: the first
@@ -100,12 +103,91 @@ void print_result(const AutoqOptions& o, const autoq::SearchResult& result, Stre
   if (result.best) streams.out << "best    " << result.best_model.string() << "\n";
 }
 
+// Says on `err` which block is searched now.
+class BlockProgress final : public autoq::BlockObserver {
+ public:
+  explicit BlockProgress(std::ostream& err) : err_(err) {}
+  void on_block(int k, int count, const autoq::Block& block) override {
+    err_ << fmt::format("block {} of {} '{}': {} layers, {} trials\n", k + 1, count, block.pattern, block.layers.size(),
+                        block.trials);
+  }
+
+ private:
+  std::ostream& err_;
+};
+
+json schedule_json(const autoq::BlockSchedule& schedule) {
+  json blocks = json::array();
+  for (const autoq::Block& block : schedule.blocks) {
+    blocks.push_back({{"pattern", block.pattern},
+                      {"layers", block.layers},
+                      {"cost", block.cost},
+                      {"trials", block.trials},
+                      {"limit", block.limit}});
+  }
+  return {{"reference", schedule.reference}, {"blocks", blocks}};
+}
+
+// AutoQKerasScheduler's debug=True: the blocks, and nothing is trained.
+int print_blocks(const AutoqOptions& o, const std::string& text, Streams& streams) {
+  const autoq::RunConfig config = autoq::parse_run_config(text);
+  const autoq::BlockSchedule schedule = autoq::schedule_blocks(autoq::load_search_model(config), config);
+  if (o.json) {
+    print_json(schedule_json(schedule), streams.out);
+  } else {
+    streams.out << autoq::describe(schedule);
+  }
+  return kOk;
+}
+
+int run_by_blocks(const AutoqOptions& o, const std::string& text, Streams& streams) {
+  listen_for_stop();
+  SearchProgress progress(streams.err, streams.err_is_terminal);
+  BlockProgress blocks(streams.err);
+  const autoq::ScheduleResult result = autoq::run_schedule(text,
+                                                           {.directory = o.output,
+                                                            .resume = o.resume,
+                                                            .workers = o.workers,
+                                                            .stop = &stop_requested(),
+                                                            .observer = &progress},
+                                                           &blocks);
+  progress.clear();
+  for (size_t k = 0; k < result.schedule.blocks.size(); ++k) {
+    const fs::path folder = o.output / std::to_string(k);
+    std::error_code ignored;
+    if (fs::exists(folder / "study.db", ignored)) write_search_report(folder / "study.db", folder / "report.html");
+  }
+  if (o.json) {
+    json best =
+        result.last.best ? json{{"score", *result.last.best->score}, {"metrics", result.last.best->metrics}} : json();
+    print_json({{"schedule", schedule_json(result.schedule)},
+                {"blocks_done", result.blocks_done},
+                {"is_over", result.is_over},
+                {"best", best},
+                {"model", result.best_model.string()}},
+               streams.out);
+  } else {
+    if (result.last.best) print_table(result.last.trials, streams.out);
+    streams.out << fmt::format("\n{} of {} blocks done, in {}\n", result.blocks_done, result.schedule.blocks.size(),
+                               o.output.string());
+    if (!result.best_model.empty()) streams.out << "best    " << result.best_model.string() << "\n";
+  }
+  if (result.is_over) return kOk;
+  streams.err << "stopped; run the same command with --resume to go on: finished blocks and trials stay.\n";
+  return kInterrupted;
+}
+
 int run(AutoqOptions o, Streams& streams) {
   if (o.run_config.empty() && !o.resume) {
     throw UsageError("RUN.json is missing. Only with --resume may it be left out.");
   }
   const std::string text = run_config_text(o);
+  if (o.debug) return print_blocks(o, text, streams);
   o.output = output_of(o, text);
+  std::error_code ignored;
+  const bool by_blocks =
+      text.empty() ? fs::exists(o.output / "run_config.json", ignored) : !autoq::parse_run_config(text).blocks.empty();
+  if (by_blocks) return run_by_blocks(o, text, streams);
   listen_for_stop();
   SearchProgress progress(streams.err, streams.err_is_terminal);
   const autoq::SearchResult result = autoq::run_search(text, {.directory = o.output,
@@ -146,6 +228,8 @@ Run declare_autoq(CLI::App& app) {
   app.add_option("--max-trials", o->max_trials, "Instead of RUN's")->check(between(1, 10000000));
   app.add_option("--epochs", o->epochs, "Of each trial, instead of RUN's")->check(between(1, 1000000));
   app.add_flag("--resume", o->resume, "Go on with the study in DIR");
+  app.add_flag("--debug", o->debug,
+               "Print the blocks of RUN's key blocks, their costs, trials and limits; train nothing");
   app.add_flag("--json", o->json, "Print the result as JSON");
   return [o](Streams& streams) { return run(*o, streams); };
 }

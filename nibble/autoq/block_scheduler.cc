@@ -1,0 +1,140 @@
+#include "nibble/autoq/block_scheduler.h"
+
+#include "nibble/autoq/training_runner.h"
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+#include "nibble/models/builtin.h"
+#include "nibble/search/storage.h"
+
+namespace nibble::autoq {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr uint64_t kLargestConfig = uint64_t{16} << 20;
+
+fs::path model_of_block(const fs::path& directory, int k) { return directory / fmt::format("model_block_{}.keras", k); }
+
+void keep_progress(const fs::path& directory, int next_block) {
+  write_file(directory / "scheduler.json", Json({{"next_block", next_block}}).dump() + "\n");
+}
+
+// 0 where nothing is done yet.
+int read_progress(const fs::path& directory, int block_count) {
+  const fs::path file = directory / "scheduler.json";
+  std::error_code ignored;
+  if (!fs::exists(file, ignored)) return 0;
+  const Json state = Json::parse(read_file(file, kLargestConfig), nullptr, /*allow_exceptions=*/false);
+  const bool is_valid = state.is_object() && state.contains("next_block") &&
+                        state.at("next_block").is_number_integer() && state.at("next_block").get<int64_t>() >= 0 &&
+                        state.at("next_block").get<int64_t>() <= block_count;
+  if (!is_valid) {
+    throw CorruptFile("[autoq] '{}' holds {}; it must be {{\"next_block\": K}} with K from 0 to {}.", file.string(),
+                      excerpt(state), block_count);
+  }
+  const int next = state.at("next_block").get<int>();
+  if (next > 0 && !fs::exists(model_of_block(directory, next - 1), ignored)) {
+    throw CorruptFile("[autoq] '{}' says that block {} is done, but '{}' is not there.", file.string(), next - 1,
+                      model_of_block(directory, next - 1).string());
+  }
+  return next;
+}
+
+// The text to work by: written at the start, and on --resume compared with what is given now.
+std::string settled_config(const std::string& given, const SearchOptions& options) {
+  const fs::path file = options.directory / "run_config.json";
+  std::error_code ignored;
+  const bool is_there = fs::exists(file, ignored);
+  if (!options.resume) {
+    // A file that a first try left whose block never began is no search.
+    const auto holds_study = [&](const fs::path& folder) {
+      return search::Storage::holds_study((folder / "study.db").string());
+    };
+    const bool is_started =
+        is_there && (holds_study(options.directory / "0") || fs::exists(options.directory / "scheduler.json", ignored));
+    if (is_started || holds_study(options.directory)) {
+      throw InvalidArgument(
+          "[autoq] there already is a search in '{}'. Go on with it by --resume, or choose another --output.",
+          options.directory.string());
+    }
+    return given;
+  }
+  if (!is_there) {
+    throw IoError("[autoq] there is no search by blocks in '{}' to go on with; leave --resume out to start one.",
+                  options.directory.string());
+  }
+  const std::string kept = read_file(file, kLargestConfig);
+  if (given.empty()) return kept;
+  // The trials of a block follow from max_trials, so it stays as well.
+  const bool same_trials = parse_run_config(kept).max_trials == parse_run_config(given).max_trials;
+  if (!same_trials || !same_search(kept, given)) {
+    throw InvalidArgument(
+        "[autoq] the search in '{}' was made with another configuration. Only workers and output_dir may change on "
+        "--resume by blocks; start a new search in another directory.",
+        options.directory.string());
+  }
+  return kept;
+}
+
+SearchResult search_block(const std::string& text, const SearchOptions& options, const fs::path& directory) {
+  SearchOptions of_block = options;
+  of_block.directory = directory;
+  of_block.resume = search::Storage::holds_study((directory / "study.db").string());
+  return run_search(of_block.resume ? "" : text, of_block);
+}
+
+}  // namespace
+
+std::string block_config(const std::string& run_config, const Block& block, int k, const fs::path& start) {
+  const RunConfig parsed = parse_run_config(run_config);
+  Json config = Json::parse(run_config, nullptr, true, /*ignore_comments=*/true);
+  for (const char* key : {"blocks", "schedule_block", "output_dir"}) config.erase(key);
+  config["limit"] = block.limit;
+  config["max_trials"] = block.trials;
+  if (k == 0) return config.dump(2);
+  config["model"] = fs::absolute(start).string();
+  config["reference_model"] = models::is_builtin(parsed.model) ? parsed.model : fs::absolute(parsed.model).string();
+  // A built-in network names its data by its own name.
+  if (parsed.data.empty() && models::is_builtin(parsed.model)) config["data"] = parsed.model;
+  // transfer_weights wants all shapes to agree, and they do where no filters are tuned; this takes what agrees.
+  config["transfer_weights"] = false;
+  config["inherit_weights"] = true;
+  return config.dump(2);
+}
+
+ScheduleResult run_schedule(const std::string& run_config, const SearchOptions& options, BlockObserver* blocks) {
+  const std::string text = settled_config(run_config, options);
+  const RunConfig config = parse_run_config(text);
+  ScheduleResult result;
+  result.schedule = schedule_blocks(load_search_model(config), config);
+  const int count = static_cast<int>(result.schedule.blocks.size());
+  make_directories(options.directory / "best");
+  if (!options.resume) write_file(options.directory / "run_config.json", text);
+  result.blocks_done = read_progress(options.directory, count);
+  const fs::path best = options.directory / "best" / "model.keras";
+  for (int k = result.blocks_done; k < count; ++k) {
+    const Block& block = result.schedule.blocks[static_cast<size_t>(k)];
+    if (blocks != nullptr) blocks->on_block(k, count, block);
+    const fs::path directory = options.directory / std::to_string(k);
+    result.last =
+        search_block(block_config(text, block, k, model_of_block(options.directory, k - 1)), options, directory);
+    if (!result.last.is_over) return result;
+    if (result.last.best_model.empty()) {
+      throw Error(fmt::format(
+          "[autoq] block {} '{}': no trial was completed, so there is no network to go on from; 'nibble study "
+          "trials {}' shows the reasons.",
+          k, block.pattern, directory.string()));
+    }
+    const std::string bytes = read_file(result.last.best_model);
+    write_file(model_of_block(options.directory, k), bytes);
+    write_file(best, bytes);
+    // Last: a search that is ended before this line looks at block k again, whose study is over then.
+    keep_progress(options.directory, k + 1);
+    result.blocks_done = k + 1;
+    result.best_model = best;
+  }
+  result.is_over = true;
+  result.best_model = best;
+  return result;
+}
+
+}  // namespace nibble::autoq
