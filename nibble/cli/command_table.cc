@@ -69,7 +69,7 @@ constexpr std::array kCommands = {
             declare_autoq, /*computes=*/true},
     Command{"worker", "Work on the trials of a study; any number may run.",
             "  nibble worker --study search1/study.db\n", declare_worker, /*computes=*/true, /*is_listed=*/false},
-    Command{"study", "What a search has found: list, show, best, trials.",
+    Command{"study", "What a search has found: list, show, best, trials, pareto, export, delete.",
             "  nibble study trials search1 --sort score\n"
             "  nibble study best search1 --json\n",
             declare_study},

@@ -7,6 +7,7 @@
 
 #include "nibble/cli/command.h"
 #include "nibble/cli/study_argument.h"
+#include "nibble/cli/study_results.h"
 #include "nibble/cli/table.h"
 #include "nibble/search/storage.h"
 
@@ -182,6 +183,24 @@ Run declare_study(CLI::App& app) {
   CLI::App* show = app.add_subcommand("show", "How far a study is, and its configuration");
   CLI::App* best = app.add_subcommand("best", "The best trial and its choices");
   CLI::App* trials = app.add_subcommand("trials", "All trials");
+  CLI::App* pareto = app.add_subcommand("pareto", "The trials that no other beats in every metric");
+  CLI::App* save = app.add_subcommand("export", "All trials as CSV or JSON");
+  CLI::App* remove = app.add_subcommand("delete", "Remove a study and the weights of its trials");
+  auto front = std::make_shared<ParetoOptions>();
+  auto file = std::make_shared<ExportOptions>();
+  auto doomed = std::make_shared<DeleteOptions>();
+  pareto->add_option("STUDY", front->study, "Folder of 'nibble autoq', or its study.db")->required();
+  pareto->add_option("--maximise", front->maximise, "Metrics to be high; default: accuracy");
+  pareto->add_option("--minimise", front->minimise, "Metrics to be low; default: cost");
+  pareto->add_option("--reference", front->reference,
+                     "Where the hypervolume ends, one value a metric; default: the worst of the completed trials");
+  pareto->add_flag("--json", front->json, "Print as JSON");
+  save->add_option("STUDY", file->study, "Folder of 'nibble autoq', or its study.db")->required();
+  save->add_option("--format", file->format, "csv or json")->capture_default_str();
+  save->add_option("--output,-o", file->output, "File to write; default: the terminal");
+  remove->add_option("STUDY", doomed->study, "Folder of 'nibble autoq', or its study.db")->required();
+  remove->add_flag("--yes", doomed->yes, "Do it");
+  remove->add_flag("--json", doomed->json, "Print as JSON");
   list->add_option("FOLDER", o->folders, "Where to look; default: here");
   for (CLI::App* sub : {show, best, trials}) {
     sub->add_option("STUDY", o->study, "Folder of 'nibble autoq', or its study.db")->required();
@@ -191,6 +210,9 @@ Run declare_study(CLI::App& app) {
   return [=](Streams& streams) {
     if (list->parsed()) return run_list(*o, streams);
     if (show->parsed()) return run_show(*o, streams);
+    if (pareto->parsed()) return run_pareto(*front, streams);
+    if (save->parsed()) return run_export(*file, streams);
+    if (remove->parsed()) return run_delete(*doomed, streams);
     return best->parsed() ? run_best(*o, streams) : run_trials(*o, streams);
   };
 }

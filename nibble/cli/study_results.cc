@@ -1,0 +1,210 @@
+#include "nibble/cli/study_results.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "nibble/cli/study_argument.h"
+#include "nibble/cli/table.h"
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+#include "nibble/core/nearest_name.h"
+#include "nibble/search/pareto.h"
+#include "nibble/search/storage.h"
+#include "nibble/search/study_lock.h"
+
+namespace nibble::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+std::vector<search::Objective> objectives_of(const ParetoOptions& o) {
+  if (o.maximise.empty() && o.minimise.empty()) return {{"accuracy", true}, {"cost", false}};
+  std::vector<search::Objective> objectives;
+  for (const std::string& metric : o.maximise) objectives.push_back({metric, true});
+  for (const std::string& metric : o.minimise) objectives.push_back({metric, false});
+  if (objectives.size() > 3) {
+    throw UsageError("{} metrics are named; the front is computed for up to 3.", objectives.size());
+  }
+  return objectives;
+}
+
+// A metric that no completed trial has is a typing error.
+void check_metrics(const std::vector<search::Trial>& trials, const std::vector<search::Objective>& objectives) {
+  std::set<std::string> known = {"score"};
+  for (const search::Trial& trial : trials) {
+    for (const auto& [name, value] : trial.metrics) known.insert(name);
+  }
+  for (const search::Objective& objective : objectives) {
+    if (known.contains(objective.metric)) continue;
+    throw InvalidArgument("no completed trial has the metric '{}'. {}", objective.metric,
+                          suggest(objective.metric, std::vector<std::string>(known.begin(), known.end())));
+  }
+}
+
+// Given, or the worst of each objective among the completed trials.
+search::Losses reference_of(const ParetoOptions& o, const std::vector<search::Objective>& objectives,
+                            const std::vector<search::Losses>& points) {
+  if (!o.reference.empty() && o.reference.size() != objectives.size()) {
+    throw UsageError("--reference has {} values, but there are {} metrics; give one a metric.", o.reference.size(),
+                     objectives.size());
+  }
+  search::Losses reference(objectives.size(), -HUGE_VAL);
+  for (size_t i = 0; i < objectives.size(); ++i) {
+    if (!o.reference.empty()) {
+      reference[i] = objectives[i].maximise ? -o.reference[i] : o.reference[i];
+      continue;
+    }
+    for (const search::Losses& point : points) reference[i] = std::max(reference[i], point[i]);
+  }
+  return reference;
+}
+
+double value_of(const search::Losses& losses, const std::vector<search::Objective>& objectives, size_t i) {
+  return objectives[i].maximise ? -losses[i] : losses[i];
+}
+
+// As RFC 4180 wants it.
+std::string csv_cell(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
+  return quoted + "\"";
+}
+
+std::string csv_of(const std::vector<search::Trial>& trials) {
+  std::set<std::string> metrics, parameters;
+  for (const search::Trial& trial : trials) {
+    for (const auto& [name, value] : trial.metrics) metrics.insert(name);
+    for (const auto& [name, value] : trial.values) parameters.insert(name);
+  }
+  std::string text = "number,state,score,attempts,reason,artifact";
+  for (const auto* names : {&metrics, &parameters}) {
+    for (const std::string& name : *names) text += "," + csv_cell(name);
+  }
+  text += "\r\n";
+  for (const search::Trial& trial : trials) {
+    text += fmt::format("{},{},{},{},{},{}", trial.number, search::to_string(trial.state),
+                        trial.score ? fmt::format("{}", *trial.score) : "", trial.attempts, csv_cell(trial.reason),
+                        csv_cell(trial.artifact));
+    for (const std::string& name : metrics) {
+      const auto found = trial.metrics.find(name);
+      text += found == trial.metrics.end() ? "," : fmt::format(",{}", found->second);
+    }
+    for (const std::string& name : parameters) {
+      const auto found = trial.values.find(name);
+      text += found == trial.values.end() ? "," : "," + csv_cell(found->second);
+    }
+    text += "\r\n";
+  }
+  return text;
+}
+
+std::string json_of(const search::StudyInfo& info, const std::vector<search::Trial>& trials) {
+  json rows = json::array();
+  for (const search::Trial& trial : trials) {
+    rows.push_back({{"number", trial.number},
+                    {"state", search::to_string(trial.state)},
+                    {"score", trial.score ? json(*trial.score) : json()},
+                    {"metrics", trial.metrics},
+                    {"values", trial.values},
+                    {"reason", trial.reason},
+                    {"attempts", trial.attempts},
+                    {"artifact", trial.artifact},
+                    {"started_ms", trial.started_ms},
+                    {"finished_ms", trial.finished_ms}});
+  }
+  return json({{"name", info.name},
+               {"code_version", info.code_version},
+               {"seed", info.seed},
+               {"max_trials", info.max_trials},
+               {"run_config", info.run_config},
+               {"trials", rows}})
+             .dump(2) +
+         "\n";
+}
+
+}  // namespace
+
+int run_pareto(const ParetoOptions& o, Streams& streams) {
+  const auto trials = search::Storage::open(study_url(o.study)).trials();
+  const std::vector<search::Objective> objectives = objectives_of(o);
+  std::vector<search::Losses> points;
+  for (const search::Trial& trial : trials) {
+    if (search::Losses losses = search::losses_of(trial, objectives); !losses.empty()) points.push_back(losses);
+  }
+  if (std::none_of(trials.begin(), trials.end(), [](const auto& t) { return t.score.has_value(); })) {
+    throw InvalidArgument("no trial of '{}' is completed yet.", o.study);
+  }
+  check_metrics(trials, objectives);
+  const search::Losses reference = reference_of(o, objectives, points);
+  const double volume = search::hypervolume(points, reference);
+  Table table{.headers = {"trial"}, .rows = {}};
+  json rows = json::array();
+  for (const search::Objective& objective : objectives) table.headers.push_back(objective.metric);
+  for (const int number : search::pareto_front(trials, objectives)) {
+    const search::Trial& trial = trials[static_cast<size_t>(number)];
+    const search::Losses losses = search::losses_of(trial, objectives);
+    table.rows.push_back({std::to_string(number)});
+    json row = {{"number", number}, {"quantizers", trial.values}, {"artifact", trial.artifact}};
+    for (size_t i = 0; i < objectives.size(); ++i) {
+      table.rows.back().push_back(fmt::format("{:.6g}", value_of(losses, objectives, i)));
+      row[objectives[i].metric] = value_of(losses, objectives, i);
+    }
+    rows.push_back(row);
+  }
+  json point = json::array();
+  for (size_t i = 0; i < objectives.size(); ++i) point.push_back(value_of(reference, objectives, i));
+  if (o.json) {
+    print_json({{"front", rows}, {"hypervolume", volume}, {"reference", point}}, streams.out);
+    return kOk;
+  }
+  print(table, streams.out);
+  streams.out << fmt::format("\nhypervolume {:.6g} against {}\n", volume, point.dump());
+  return kOk;
+}
+
+int run_export(const ExportOptions& o, Streams& streams) {
+  if (o.format != "csv" && o.format != "json")
+    throw UsageError("--format cannot be '{}'; it is csv or json.", o.format);
+  const search::Storage storage = search::Storage::open(study_url(o.study));
+  const auto trials = storage.trials();
+  const std::string text = o.format == "csv" ? csv_of(trials) : json_of(storage.info(), trials);
+  if (o.output.empty()) {
+    streams.out << text;
+  } else {
+    write_file(o.output, text);
+  }
+  return kOk;
+}
+
+int run_delete(const DeleteOptions& o, Streams& streams) {
+  const fs::path file = study_url(o.study);
+  search::Storage::open(file.string());  // nothing is deleted that is no study
+  if (!o.yes) {
+    throw UsageError("this removes the study '{}' with the weights of its trials; say --yes if you mean it.",
+                     file.string());
+  }
+  const fs::path folder = file.parent_path().empty() ? fs::path(".") : file.parent_path();
+  const search::StudyLock lock(folder);  // refused while a search runs
+  std::vector<fs::path> parts = {file, file.string() + "-wal", file.string() + "-shm"};
+  // Beside a study.db lie what nibble itself put there; a file of another name shares its folder with strangers.
+  if (file.filename() == "study.db") {
+    for (const char* name : {"trials", "best", "logs", "report.html"}) parts.push_back(folder / name);
+  }
+  for (const fs::path& part : parts) {
+    std::error_code error;
+    fs::remove_all(part, error);
+    if (error) throw IoError("cannot remove '{}': {}.", part.string(), error.message());
+  }
+  if (o.json) {
+    print_json({{"deleted", file.string()}}, streams.out);
+  } else {
+    streams.out << fmt::format("deleted {}\n", file.string());
+  }
+  return kOk;
+}
+
+}  // namespace nibble::cli
