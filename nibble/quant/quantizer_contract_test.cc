@@ -8,6 +8,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/quant/codes.h"
+#include "nibble/quant/plain_functions.h"
 #include "nibble/quant/quantizer.h"
 
 namespace nibble::quant {
@@ -129,6 +130,22 @@ TEST_P(Contract, TextAndConfigurationReadBackToAnEqualQuantizer) {
   EXPECT_FALSE(quantizer_->qkeras_str().empty());
 }
 
+// What encode() and format() say of one another, and of the scale that quantize() reports.
+TEST_P(Contract, CodesScaleBitsAndFormatAgree) {
+  if (quantizer_->class_name() == "quantized_ulaw") return;
+  const Encoded encoded = quantizer_->encode(probe());
+  for (float scale : encoded.scale.data()) EXPECT_TRUE(scale >= 0.0f && std::isfinite(scale)) << scale;
+  EXPECT_EQ(encoded.zero_point, 0);  // none of QKeras' quantizers shifts its codes
+  EXPECT_GE(encoded.bit_width, 1);
+  EXPECT_EQ(quantizer_->bit_width(), quantizer_->format().bit_width);
+  EXPECT_EQ(quantizer_->is_signed(), quantizer_->format().is_signed);
+  EXPECT_LE(quantizer_->min(), quantizer_->max());
+  if (encoded.kind == Encoded::Kind::kPowerOfTwo) {
+    EXPECT_EQ(encoded.signs.size(), encoded.codes.size());
+    EXPECT_EQ(quantizer_->format().kind, NumericFormat::Kind::kPowerOfTwo);
+  }
+}
+
 TEST_P(Contract, ValuesAreInTheRangeWhereThereIsOne) {
   std::vector<float> range;
   try {
@@ -225,22 +242,56 @@ INSTANTIATE_TEST_SUITE_P(
                       "quantized_hswish(4,2,0,qnoise_factor=0.0)", "quantized_linear(4,2,0,qnoise_factor=0.0)"));
 
 // With very many bits the rounding vanishes and the gradient is that of the function itself.
-class FineGrid : public ::testing::TestWithParam<std::string> {};
+struct Curve {
+  const char* text;
+  InternalSigmoid sigmoid = InternalSigmoid::kHard;
+};
+
+class FineGrid : public ::testing::TestWithParam<Curve> {};
 TEST_P(FineGrid, HasTheGradientOfTheCurve) {
-  const QuantizerPtr quantizer = get_quantizer(GetParam());
+  const QuantizerPtr quantizer = get_quantizer(GetParam().text);
+  const QuantizeOptions options{.internal_sigmoid = GetParam().sigmoid};
   constexpr float kStep = 1.0f / 64;
+  const auto value = [&](float x) { return quantizer->quantize(Tensor::scalar(x), options).real[0]; };
   for (float at : {-2.1f, -0.4f, 0.3f, 0.6f, 1.7f}) {
-    const float above = quantizer->quantize(Tensor::scalar(at + kStep)).real[0];
-    const float below = quantizer->quantize(Tensor::scalar(at - kStep)).real[0];
-    EXPECT_NEAR(quantizer->gradient(Tensor::scalar(at), Tensor::scalar(1.0f))[0], (above - below) / (2.0f * kStep),
-                2e-3)
+    EXPECT_NEAR(quantizer->gradient(Tensor::scalar(at), Tensor::scalar(1.0f), options)[0],
+                (value(at + kStep) - value(at - kStep)) / (2.0f * kStep), 2e-3)
         << at;
   }
 }
-INSTANTIATE_TEST_SUITE_P(Rows, FineGrid,
-                         ::testing::Values("quantized_tanh(20)", "quantized_tanh(20,use_real_tanh=True)",
-                                           "quantized_sigmoid(20)", "quantized_sigmoid(20,use_real_sigmoid=True)",
-                                           "quantized_hswish(20,3,0)"));
+INSTANTIATE_TEST_SUITE_P(
+    Rows, FineGrid,
+    ::testing::Values(
+        Curve{"quantized_tanh(20)"}, Curve{"quantized_tanh(20)", InternalSigmoid::kSmooth},
+        Curve{"quantized_tanh(20)", InternalSigmoid::kReal}, Curve{"quantized_tanh(20,use_real_tanh=True)"},
+        Curve{"quantized_sigmoid(20)"}, Curve{"quantized_sigmoid(20)", InternalSigmoid::kSmooth},
+        Curve{"quantized_sigmoid(20)", InternalSigmoid::kReal}, Curve{"quantized_sigmoid(20,use_real_sigmoid=True)"},
+        Curve{"quantized_ulaw(20)"}, Curve{"quantized_ulaw(20)", InternalSigmoid::kSmooth},
+        Curve{"quantized_ulaw(20)", InternalSigmoid::kReal}, Curve{"quantized_ulaw(20,1,u=10)", InternalSigmoid::kReal},
+        Curve{"quantized_linear(20,2,0)"}, Curve{"quantized_hswish(20,3,0)"},
+        Curve{"quantized_hswish(20,3,0,relu_shift=2,relu_upper_bound=4.5)"}));
+
+// The binary ones have the gradient of the hard ones that they round.
+struct Plain {
+  const char* name;
+  const char* curve;
+};
+
+class PlainFunctionRow : public ::testing::TestWithParam<Plain> {};
+TEST_P(PlainFunctionRow, HasTheGradientOfItsCurve) {
+  const auto function = plain_function(GetParam().name), curve = plain_function(GetParam().curve);
+  ASSERT_TRUE(function && curve);
+  constexpr float kStep = 1.0f / 64;
+  for (float at : {-9.3f, -2.4f, -0.7f, 0.1f, 0.6f, 1.7f, 3.1f}) {
+    EXPECT_NEAR(function->derivative(at), (curve->value(at + kStep) - curve->value(at - kStep)) / (2.0f * kStep), 1e-4)
+        << at;
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Rows, PlainFunctionRow,
+                         ::testing::Values(Plain{"hard_sigmoid", "hard_sigmoid"}, Plain{"hard_tanh", "hard_tanh"},
+                                           Plain{"smooth_sigmoid", "smooth_sigmoid"},
+                                           Plain{"smooth_tanh", "smooth_tanh"}, Plain{"binary_sigmoid", "hard_sigmoid"},
+                                           Plain{"binary_tanh", "hard_tanh"}));
 
 TEST(TanhSurrogate, IsTheGradientOfTanh) {
   for (const char* text : {"binary", "ternary"}) {
