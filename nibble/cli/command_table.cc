@@ -26,7 +26,8 @@ constexpr std::array kCommands = {
             "  nibble energy mnist --reference int8 --compat qkeras-2020 --json\n",
             declare_energy},
     Command{"quantize", "Give layers quantizers, by their names or classes (QKeras' model_quantize).",
-            "  nibble quantize run1 four_bits.json --output four_bits.keras\n\n"
+            "  nibble quantize run1 four_bits.json --output four_bits.keras\n"
+            "  nibble quantize run1 four_bits.json --enable-bn-folding --output folded.keras\n\n"
             "  four_bits.json:\n"
             "    {\"QConv2D\": {\"kernel_quantizer\": \"quantized_bits(4,0,1,alpha='auto_po2')\",\n"
             "                 \"bias_quantizer\": \"quantized_bits(4,0,1)\"},\n"
@@ -46,6 +47,11 @@ constexpr std::array kCommands = {
             "  nibble qstats run2\n"
             "  nibble qstats final.keras --json\n",
             declare_qstats},
+    Command{"debug",
+            "Smallest and largest outputs and weights of every quantized layer (QKeras' quantized_model_debug).",
+            "  nibble debug run2 --input x.npy\n"
+            "  nibble debug run2 --input x.npy --dump outputs\n",
+            declare_debug, /*computes=*/true},
     Command{"convert", "A model from one of Keras' files into another: .keras, .h5, .json with weights beside it.",
             "  nibble convert model.h5 model.keras\n"
             "  nibble convert model.json model.keras --weights model_weights.h5\n"

@@ -19,9 +19,15 @@ struct InspectOptions {
 
 std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
 
+// "4", or "4 (3 used)" where the codes would fit in fewer.
+std::string bits_of(const transform::WeightInspection& weight) {
+  if (!weight.has_codes || weight.bits_used == weight.bit_width) return std::to_string(weight.bit_width);
+  return fmt::format("{} ({} used)", weight.bit_width, weight.bits_used);
+}
+
 std::vector<std::string> row_of(const transform::WeightInspection& weight) {
   if (weight.quantizer == nullptr) {
-    return {weight.layer, weight.name, weight.shape.str(), "-", "float", "32", "", "", "", "", "", ""};
+    return {weight.layer, weight.name, weight.shape.str(), "-", "float", "32", "", "", "", "", "", "", ""};
   }
   const std::string prefix = weight.is_power_of_two_code ? "2^" : "";
   return {weight.layer,
@@ -29,13 +35,14 @@ std::vector<std::string> row_of(const transform::WeightInspection& weight) {
           weight.shape.str(),
           weight.quantizer->str(),
           weight.is_on_grid ? "quantized" : "not yet",
-          std::to_string(weight.bit_width),
+          bits_of(weight),
           weight.has_codes ? fmt::format("{}{} .. {}{}", prefix, weight.code_min, prefix, weight.code_max) : "",
           weight.has_codes ? std::to_string(weight.histogram.size()) : "",
           format_scales(weight.scales),
-          weight.scale_is_power_of_two ? "yes" : "no",
+          std::string(transform::scale_cost(weight)),
           percent(weight.zero_share),
-          weight.has_codes ? percent(weight.saturated_share) : ""};
+          weight.has_codes ? percent(weight.saturated_share) : "",
+          weight.has_codes ? percent(weight.clipped_share) : ""};
 }
 
 void print_histogram(const transform::WeightInspection& weight, std::ostream& out) {
@@ -56,7 +63,7 @@ int run(const InspectOptions& o, Streams& streams) {
     return kOk;
   }
   Table table{.headers = {"layer", "weight", "shape", "quantizer", "stored", "bits", "codes", "distinct", "scale",
-                          "2^n scale", "zeros", "saturated"},
+                          "scaling", "zeros", "saturated", "clipped"},
               .rows = {}};
   for (const auto& weight : result.weights) table.rows.push_back(row_of(weight));
   print(table, streams.out);

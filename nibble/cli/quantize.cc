@@ -18,7 +18,7 @@ struct QuantizeCommandOptions {
   std::filesystem::path config, output;
   int activation_bits = 4;
   uint64_t seed = 0;
-  bool prefer_adaptive = false, qkeras = false, json = false;
+  bool prefer_adaptive = false, folds = false, qkeras = false, json = false;
 };
 
 void print_layers(const graph::Model& model, bool as_json, std::ostream& out) {
@@ -48,6 +48,7 @@ int run(const QuantizeCommandOptions& o, Streams& streams) {
       {.activation_bits = o.activation_bits,
        .transfer_weights = has_weights(source),
        .prefer_qadaptiveactivation = o.prefer_adaptive,
+       .enable_bn_folding = o.folds,
        .compat = o.qkeras ? transform::Compatibility::kQkeras : transform::Compatibility::kNibble});
   graph::initialize_weights(model, o.seed);
   formats::keras::save_model(model, o.output);
@@ -72,6 +73,8 @@ Run declare_quantize(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--seed", o->seed, "Of initial weights, if the model has none")->capture_default_str();
   app.add_flag("--prefer-qadaptiveactivation", o->prefer_adaptive, "Look up QAdaptiveActivation before QActivation");
+  app.add_flag("--enable-bn-folding", o->folds,
+               "Quantized convolutions take in the batch normalization after them (QConv2DBatchnorm)");
   app.add_flag_function(
       "--compat-qkeras", [o](int64_t) { o->qkeras = true; }, "Follow QKeras where it misbehaves (docs/differences.md)");
   app.add_flag("--json", o->json, "Print the layers as JSON");
