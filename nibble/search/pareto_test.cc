@@ -1,0 +1,96 @@
+#include "nibble/search/pareto.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "nibble/core/error.h"
+#include "nibble/core/philox.h"
+
+namespace nibble::search {
+namespace {
+
+struct VolumeCase {
+  const char* name;
+  std::vector<Losses> points;
+  Losses reference;
+  double volume;
+};
+
+class Hypervolume : public ::testing::TestWithParam<VolumeCase> {};
+TEST_P(Hypervolume, IsExact) {
+  EXPECT_DOUBLE_EQ(hypervolume(GetParam().points, GetParam().reference), GetParam().volume);
+}
+INSTANTIATE_TEST_SUITE_P(
+    Cases, Hypervolume,
+    ::testing::Values(VolumeCase{"NoPoints", {}, {1, 1}, 0}, VolumeCase{"OneDimension", {{2}, {1}}, {4}, 3},
+                      VolumeCase{"OneSquare", {{0, 0}}, {2, 3}, 6},
+                      VolumeCase{"Stairs", {{0, 2}, {1, 1}, {2, 0}}, {3, 3}, 6},
+                      VolumeCase{"DominatedAndEqualPointsAddNothing", {{0, 2}, {1, 2}, {0, 2}}, {3, 3}, 3},
+                      VolumeCase{"OutsideCountsNothing", {{3, 0}, {0, 4}}, {3, 3}, 0},
+                      VolumeCase{"OneCube", {{0, 0, 0}}, {2, 3, 4}, 24},
+                      VolumeCase{"TwoBoxes", {{0, 1, 1}, {1, 0, 0}}, {2, 2, 2}, 5},
+                      VolumeCase{"ThreeBoxes", {{0, 1, 2}, {1, 2, 0}, {2, 0, 1}}, {3, 3, 3}, 13}),
+    [](const auto& info) { return info.param.name; });
+
+// The definition, on a grid of unit cells.
+TEST(HypervolumeOracle, CountsTheCellsOfRandomPoints) {
+  RandomStream random({.seed = 4});
+  for (int round = 0; round < 50; ++round) {
+    const size_t dimensions = 2 + static_cast<size_t>(round % 2);
+    std::vector<Losses> points(8, Losses(dimensions));
+    for (Losses& point : points) {
+      for (double& value : point) value = random.below(7);
+    }
+    int cells = 0;
+    for (int cell = 0; cell < 216; ++cell) {
+      const Losses corner = {static_cast<double>(cell % 6), static_cast<double>(cell / 6 % 6),
+                             static_cast<double>(cell / 36)};
+      if (dimensions == 2 && cell >= 36) break;
+      bool covered = false;
+      for (const Losses& point : points) {
+        bool below = true;
+        for (size_t d = 0; d < dimensions; ++d) below = below && point[d] <= corner[d];
+        covered = covered || below;
+      }
+      cells += covered;
+    }
+    EXPECT_DOUBLE_EQ(hypervolume(points, Losses(dimensions, 6.0)), cells);
+  }
+}
+
+TEST(Hypervolume, RefusesWhatItCannotCompute) {
+  EXPECT_THROW(hypervolume(std::vector<Losses>{}, Losses(4, 1.0)), InvalidArgument);
+  EXPECT_THROW(hypervolume(std::vector<Losses>{{1, 2, 3}}, Losses{4, 4}), InvalidArgument);
+}
+
+TEST(NondominatedRanks, PeelsFrontAfterFront) {
+  const std::vector<Losses> points = {{0, 2}, {2, 0}, {1, 1}, {1, 2}, {2, 2}, {1, 1}};
+  EXPECT_EQ(nondominated_ranks(points), (std::vector<int>{0, 0, 0, 1, 2, 0}));
+}
+
+TEST(CrowdingDistances, EndsAreInfinite) {
+  const std::vector<Losses> points = {{0, 4}, {1, 2}, {3, 1}, {4, 0}};
+  const auto distances = crowding_distances(points, nondominated_ranks(points));
+  EXPECT_TRUE(std::isinf(distances[0]) && std::isinf(distances[3]));
+  EXPECT_DOUBLE_EQ(distances[1], 3.0 / 4 + 3.0 / 4);
+  EXPECT_DOUBLE_EQ(distances[2], 3.0 / 4 + 2.0 / 4);
+}
+
+TEST(ParetoFront, LeavesOutWhatIsDominatedUnfinishedOrWithoutTheMetric) {
+  const double rows[][2] = {{0.9, 10}, {0.8, 5}, {0.7, 6}, {0.9, 10}, {0.95, 1}, {0.5, NAN}};
+  std::vector<Trial> trials;
+  for (const auto& [accuracy, cost] : rows) {
+    Trial trial;
+    trial.number = static_cast<int>(trials.size());
+    trial.state = trial.number == 4 ? TrialState::kRunning : TrialState::kCompleted;
+    trial.metrics = {{"accuracy", accuracy}, {"cost", cost}};
+    trials.push_back(trial);
+  }
+  const std::vector<Objective> objectives = {{"accuracy", true}, {"cost", false}};
+  EXPECT_EQ(pareto_front(trials, objectives), (std::vector<int>{0, 1}));
+  EXPECT_TRUE(pareto_front(trials, std::vector<Objective>{{"bits", false}}).empty());
+}
+
+}  // namespace
+}  // namespace nibble::search
