@@ -71,6 +71,8 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"StudyUnknownAct", "study trails x", 2, "", "Did you mean 'trials'"},
         Row{"AutoqWithoutOutput", "autoq search_without_output.json", 2, "", "output_dir"},
         Row{"NoWeights", "evaluate cifar10 --data cifar10", 2, "", "no trained weights"},
+        Row{"ConvertIntoUnknownKind", "convert tiny.keras tiny.onnx", 2, "", "known are .keras, .h5"},
+        Row{"ArchiveForKeras2", "convert tiny.keras other.keras --keras 2", 2, "", ".h5 or .json"},
         Row{"OutputIsNoModel", "finalize tiny.keras --output tiny.h6", 2, "", ".keras"}),
     row_name);
 
@@ -118,6 +120,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Row{"Models", "models", 0, "fashion_mnist"}, Row{"ModelLayers", "models tiny.keras", 0, "conv"},
                       Row{"FlatInput", "predict tiny.keras --input x_flat.npy --output y.npy", 0, "", "(3, 10)"},
                       Row{"DataList", "data list", 0, "cifar100"}, Row{"DataShow", "data show cifar10", 0, "200"},
+                      Row{"ConvertForKeras2", "convert tiny.keras for_keras2.json --keras 2", 0, "parameters",
+                          "for_keras2_weights.h5"},
                       Row{"Energy", "energy tiny.keras", 0, "total"},
                       Row{"Inspect", "inspect tiny.keras", 0, "kernel", "has no quantizers"},
                       Row{"StudyListOfNothing", "study list no_study", 0, "study"}),

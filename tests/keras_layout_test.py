@@ -65,5 +65,18 @@ for name, root, path in [("h5", "model_weights", h5), ("json", "/", scratch / "m
         relu = next(layer["name"] for layer in model["config"]["layers"] if not layer["class_name"].startswith("Q"))
         assert len(group[relu].attrs["weight_names"]) == 0
 assert json.loads(document.read_text()) == model
+
+# For Keras 2: its own document, the same weights.
+two = scratch / "two.h5"
+run("convert", archive, two, "--keras", "2")
+with h5py.File(two) as file:
+    old = json.loads(text(file.attrs["model_config"]))
+    assert text(file.attrs["keras_version"]) == old["keras_version"] == "2.4.0"
+    assert "registered_name" not in json.dumps(old) and "batch_input_shape" in old["config"]["layers"][0]["config"]
+    second = old["config"]["layers"][1]
+    assert second["inbound_nodes"] == [[[layers[0], 0, 0, {}]]], second["inbound_nodes"]
+    values["two"] = file["model_weights"][convolution["name"]][convolution["name"] + "/kernel:0"][...]
+
+assert (values["archive"] == values["two"]).all()
 assert (values["archive"] == values["h5"]).all() and (values["archive"] == values["json"]).all()
 print("the layout is Keras'")

@@ -55,7 +55,8 @@ constexpr std::array kCommands = {
     Command{"convert", "A model from one of Keras' files into another: .keras, .h5, .json with weights beside it.",
             "  nibble convert model.h5 model.keras\n"
             "  nibble convert model.json model.keras --weights model_weights.h5\n"
-            "  nibble convert run2 model.h5\n",
+            "  nibble convert run2 model.h5\n"
+            "  nibble convert qkeras_v3.keras qkeras.json --keras 2\n",
             declare_convert},
     Command{"compile", "A quantized model as a program of integers, accumulator widths proven.",
             "  nibble compile run2 --output run2.nbl\n"

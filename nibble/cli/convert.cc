@@ -13,20 +13,26 @@ namespace {
 struct ConvertOptions {
   ModelArgument model;
   std::filesystem::path output;
+  int keras = 3;
   bool json = false;
 };
 
 int run(const ConvertOptions& o, Streams& streams) {
   std::vector<std::string> written = {o.output.string()};
   try {
-    if (formats::keras::kind_by_name(o.output) == formats::keras::FileKind::kJson) {
+    const formats::keras::FileKind kind = formats::keras::kind_by_name(o.output);
+    if (kind == formats::keras::FileKind::kJson) {
       written.push_back(formats::keras::weights_beside(o.output).string());
+    }
+    if (kind == formats::keras::FileKind::kArchive && o.keras == 2) {
+      throw UsageError("--keras 2 needs an OUT that Keras 2 reads: .h5 or .json");
     }
   } catch (const InvalidArgument& error) {
     throw UsageError("{}", error.what());
   }
   const graph::Model model = load_with_weights(o.model);
-  formats::keras::save_model(model, o.output);
+  using formats::keras::Flavour;
+  formats::keras::save_model(model, o.output, o.keras == 2 ? Flavour::kKeras2 : Flavour::kKeras3);
   int64_t parameters = 0;
   for (const graph::LayerSummary& row : graph::summarize(model)) parameters += row.parameters;
   if (o.json) {
@@ -47,6 +53,9 @@ Run declare_convert(CLI::App& app) {
       ->required()
       ->type_name("OUT");
   add_weights(app, o->model);
+  app.add_option("--keras", o->keras, "Write for Keras 3 and qkerasV3, or for Keras 2 and QKeras")
+      ->capture_default_str()
+      ->check(CLI::IsMember({2, 3}));
   app.add_flag("--json", o->json, "Print {\"files\", \"layers\", \"parameters\"}");
   return [o](Streams& streams) { return run(*o, streams); };
 }

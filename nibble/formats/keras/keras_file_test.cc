@@ -82,6 +82,34 @@ TEST(KerasFiles, EveryKindRoundTrips) {
             std::string::npos);
 }
 
+// No module, no registered name, no tensor object: what Keras 2 would not know what to do with.
+TEST(KerasFiles, FlavourOfKeras2) {
+  for (const Model& model : {network(), sequences()}) {
+    for (const char* name : {"keras2.h5", "keras2.json"}) {
+      save_model(model, scratch() / name, Flavour::kKeras2);
+      const std::string bytes = read_file(scratch() / name);
+      const Model loaded = load_model(scratch() / name);
+      for (const graph::Layer& layer : model.layers) {
+        EXPECT_EQ(loaded.layer(layer.name).weights, layer.weights) << layer.name;
+      }
+      save_model(loaded, scratch() / name, Flavour::kKeras2);
+      EXPECT_EQ(read_file(scratch() / name), bytes) << model.name << " " << name;
+    }
+    const std::string text = read_file(scratch() / "keras2.json");
+    for (const char* of_keras3 : {"\"module\"", "registered_name", "build_config", "__keras_tensor__", "DTypePolicy"}) {
+      EXPECT_EQ(text.find(of_keras3), std::string::npos) << of_keras3;
+    }
+  }
+  EXPECT_TRUE(load_model(scratch() / "keras2.json").layer("lstm") == sequences().layer("lstm"));
+  const auto document = nlohmann::json::parse(read_file(scratch() / "keras2.json"));
+  EXPECT_EQ(document.at("keras_version"), "2.4.0");
+  const nlohmann::json& layers = document.at("config").at("layers");
+  EXPECT_EQ(layers[0].at("config").at("batch_input_shape"), nlohmann::json({nullptr, 5, 3}));
+  EXPECT_EQ(layers[1].at("inbound_nodes"), nlohmann::json::parse(R"([[["input", 0, 0, {}]]])"));
+  EXPECT_NE(message_of([] { save_model(network(), scratch() / "two.keras", Flavour::kKeras2); }).find("write .h5"),
+            std::string::npos);
+}
+
 TEST(KerasArchive, RoundTripIsExact) {
   const Model model = network();
   save_model(model, scratch() / "a.keras");
