@@ -1,0 +1,90 @@
+#include "nibble/search/constrained_sampler.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "nibble/core/error.h"
+#include "nibble/search/random_sampler.h"
+#include "nibble/search/tpe_sampler.h"
+
+namespace nibble::search {
+namespace {
+
+SearchSpace space_of_sums() {
+  SearchSpace space;
+  for (int p = 0; p < 8; ++p) space.push_back({fmt::format("p{}", p), {"4", "1", "2", "8"}});
+  return space;
+}
+
+// Sum of all choices above a bound.
+Excess sum_above(double bound) {
+  return [bound](const Assignment& values) {
+    double sum = -bound;
+    for (const auto& [name, value] : values) sum += std::stod(value);
+    return sum;
+  };
+}
+
+std::vector<Trial> run_study(const Sampler& sampler, int count) {
+  std::vector<Trial> trials;
+  while (static_cast<int>(trials.size()) < count) {
+    const auto values = sampler.propose(space_of_sums(), trials);
+    if (!values) break;
+    Trial trial{.number = static_cast<int>(trials.size()), .state = TrialState::kCompleted, .values = *values};
+    trial.score = sum_above(0)(*values);  // more is better: the bound is where the search wants to go
+    trials.push_back(trial);
+  }
+  return trials;
+}
+
+// A uniform draw sums to 30; 14 or less is one in 400.
+TEST(ConstrainedSampler, NothingOutsideIsProposedAndNothingTwice) {
+  for (const bool adaptive : {false, true}) {
+    std::unique_ptr<Sampler> inner;
+    if (adaptive) {
+      inner = std::make_unique<TpeSampler>(3);
+    } else {
+      inner = std::make_unique<RandomSampler>(3);
+    }
+    const ConstrainedSampler sampler(std::move(inner), sum_above(14), 3);
+    const auto trials = run_study(sampler, 60);
+    EXPECT_EQ(trials.size(), 60u);
+    std::set<Assignment> seen;
+    for (const Trial& trial : trials) {
+      EXPECT_LE(*trial.score, 14);
+      EXPECT_TRUE(seen.insert(trial.values).second);
+    }
+  }
+}
+
+TEST(ConstrainedSampler, WhatIsInsideIsLeftAlone) {
+  const ConstrainedSampler sampler(std::make_unique<RandomSampler>(3), sum_above(1000), 3);
+  const auto trials = run_study(sampler, 10), free = run_study(RandomSampler(3), 10);
+  for (size_t i = 0; i < trials.size(); ++i) EXPECT_EQ(trials[i].values, free[i].values);
+}
+
+TEST(ConstrainedSampler, RepeatsUnderASeed) {
+  const auto run = [] {
+    return run_study(ConstrainedSampler(std::make_unique<RandomSampler>(5), sum_above(14), 5), 20);
+  };
+  const auto a = run(), b = run();
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(a[i].values, b[i].values);
+}
+
+TEST(ConstrainedSampler, AnImpossibleBoundProposesNothing) {
+  const ConstrainedSampler sampler(std::make_unique<RandomSampler>(1), sum_above(7), 1);
+  EXPECT_TRUE(run_study(sampler, 5).empty());
+  EXPECT_DOUBLE_EQ(sum_above(0)(least_excess(space_of_sums(), sum_above(7))), 8);
+}
+
+TEST(ConstrainedSampler, EndsWhenEverythingInsideWasTried) {
+  // 8 ones, or one 2 among 7 ones.
+  const ConstrainedSampler sampler(std::make_unique<RandomSampler>(1), sum_above(9), 1);
+  const auto trials = run_study(sampler, 100);
+  EXPECT_GE(trials.size(), 1u);
+  EXPECT_LE(trials.size(), 9u);
+}
+
+}  // namespace
+}  // namespace nibble::search
