@@ -97,6 +97,24 @@ graph::Model own_input_quantizer() {
   return build_model({in}, {classifier(x)}, "own_input_quantizer");
 }
 
+// Batch norms folded into the kernel.
+graph::Model folded() {
+  const Node in = image();
+  auto x = layer("QConv2DBatchnorm", "conv",
+                 {{"filters", int64_t{5}},
+                  {"kernel_size", ints({3, 3})},
+                  {"kernel_quantizer", "quantized_bits(6,1,1,alpha=1)"},
+                  {"bias_quantizer", "quantized_bits(8,2,1)"},
+                  {"activation", "quantized_relu(4,2)"}})(in);
+  x = layer("QDepthwiseConv2DBatchnorm", "depthwise",
+            {{"kernel_size", ints({3, 3})},
+             {"use_bias", false},
+             {"depthwise_quantizer", "quantized_bits(6,1,1,alpha=1)"},
+             {"bias_quantizer", "quantized_bits(8,2,1)"},
+             {"activation", "quantized_bits(5,1,1,alpha=1)"}})(x);
+  return build_model({in}, {classifier(x)}, "folded");
+}
+
 struct Case {
   std::string name;
   std::function<graph::Model()> build;
@@ -107,7 +125,8 @@ std::vector<Case> cases() {
                             {"Pools", pools},
                             {"Branches", branches},
                             {"QuantizedBatchNorm", quantized_batch_norm},
-                            {"OwnInputQuantizer", own_input_quantizer}};
+                            {"OwnInputQuantizer", own_input_quantizer},
+                            {"FoldedBatchNorm", folded}};
   const std::map<std::string, const char*> kernels = {{"Bits4", "quantized_bits(4,0,1,alpha=1.0)"},
                                                       {"Bits8Po2Scales", "quantized_bits(8,0,1,alpha='auto_po2')"},
                                                       {"Ternary", "ternary(alpha=1)"},

@@ -1,0 +1,111 @@
+// What stays pending until the next quantizer, and the quantizers.
+#include <algorithm>
+
+#include "nibble/core/error.h"
+#include "nibble/program/lowering_rules.h"
+#include "nibble/program/threshold_search.h"
+
+namespace nibble::program {
+
+void Lowering::add_batch_norm(const Layer& layer) {
+  Signal signal = signals_.at(layer.inputs.at(0));
+  if (signal.operation < 0) signal.operation = integers(layer, 0, false);
+  const int64_t axis = layer.get_int("axis");
+  if (axis != -1 && axis != input_shape(layer).rank()) {
+    throw Unsupported("[compile] layer '{}': a batch norm of axis {} is not known here; the last axis, -1, is.",
+                      layer.name, axis);
+  }
+  signal.pending.push(batch_norm(layer));
+  signals_[layer.name] = std::move(signal);
+}
+
+void Lowering::apply_quantizer(const Layer& layer, Signal signal, const quant::QuantizerPtr& quantizer) {
+  if (signal.operation < 0) {
+    signals_[layer.name] = {quantize_input(quantizer, layer.name, true), {}};
+    return;
+  }
+  const Value& in = value_of(signal.operation);
+  ThresholdSearch search{in.intervals, in.scale, signal.pending, quantizer, layer.name, options_.max_thresholds};
+  const bool differs_by_channel = !signal.pending.is_identity() || in.scale.size() > 1;
+  const auto channels = static_cast<size_t>(in.channels());
+  if (differs_by_channel) {
+    search.intervals.clear();
+    for (size_t c = 0; c < channels; ++c) search.intervals.push_back(at(in.intervals, static_cast<int64_t>(c)));
+  } else {
+    search.intervals = {in.hull()};
+  }
+  Thresholds found = find_thresholds(search);
+  Value result{in.shape, {found.scale}, std::move(found.intervals)};
+  const int operation = push({layer.name, {signal.operation}, std::move(found.compare), std::move(result), true});
+  signals_[layer.name] = {operation, {}};
+}
+
+void Lowering::apply_function(const Layer& layer, Signal signal, const std::string& name) {
+  if (name == "linear") {
+    signals_[layer.name] = std::move(signal);
+    return;
+  }
+  if (name == "softmax") {
+    add_softmax(layer);
+    return;
+  }
+  if (name != "relu" && name != "relu6") {
+    throw Unsupported("[compile] layer '{}': the float function {} is not known here. Use a quantizer, for example {}.",
+                      layer.name, name, name == "tanh" ? "quantized_tanh(8)" : "quantized_relu(4,2)");
+  }
+  if (signal.operation < 0) signal.operation = integers(layer, 0, false);
+  Rectify stage;
+  if (name == "relu6") stage.highest = 6.0f, stage.has_highest = true;
+  signal.pending.push(stage);
+  signals_[layer.name] = std::move(signal);
+}
+
+void Lowering::add_activation(const Layer& layer) {
+  const Signal signal = signals_.at(layer.inputs.at(0));
+  if (const auto quantizer = layer.get_quantizer("activation")) {
+    apply_quantizer(layer, signal, quantizer);
+  } else {
+    apply_function(layer, signal, layer.activation_function());
+  }
+}
+
+void Lowering::apply_fused_activation(const Layer& layer) {
+  if (layer.activation_function() == "linear") return;
+  const Signal signal = signals_.at(layer.name);
+  if (const auto quantizer = layer.get_quantizer("activation")) {
+    apply_quantizer(layer, signal, quantizer);
+  } else if (layer.activation_function() == "softmax") {
+    if (model_.outputs.at(0) != layer.name) {
+      throw Unsupported("[compile] layer '{}': softmax is known at the end of the network only.", layer.name);
+    }
+    program_.softmax = true;
+  } else {
+    apply_function(layer, signal, layer.activation_function());
+  }
+}
+
+void Lowering::add_rectifier(const Layer& layer) {
+  Signal signal = signals_.at(layer.inputs.at(0));
+  if (signal.operation < 0) signal.operation = integers(layer, 0, false);
+  Rectify stage;
+  if (layer.has("negative_slope")) stage.slope = static_cast<float>(layer.get_float("negative_slope"));
+  if (layer.has("threshold")) stage.threshold = static_cast<float>(layer.get_float("threshold"));
+  if (layer.has("max_value"))
+    stage.highest = static_cast<float>(layer.get_float("max_value")), stage.has_highest = true;
+  if (stage.slope < 0.0f || (stage.threshold > 0.0f && stage.slope != 0.0f) || stage.threshold < 0.0f) {
+    throw Unsupported("[compile] layer '{}' ({}) does not rise everywhere, so it is no comparison with thresholds.",
+                      layer.name, layer.class_name);
+  }
+  signal.pending.push(stage);
+  signals_[layer.name] = std::move(signal);
+}
+
+void Lowering::add_softmax(const Layer& layer) {
+  if (model_.outputs.at(0) != layer.name) {
+    throw Unsupported("[compile] layer '{}': softmax is known at the end of the network only.", layer.name);
+  }
+  program_.softmax = true;
+  add_alias(layer);
+}
+
+}  // namespace nibble::program

@@ -1,0 +1,155 @@
+// Pools, merges, and layers that only move integers.
+#include <algorithm>
+#include <cmath>
+
+#include "nibble/core/error.h"
+#include "nibble/graph/padding.h"
+#include "nibble/program/lowering_rules.h"
+
+namespace nibble::program {
+
+namespace {
+
+Window pool_window(const Layer& layer, const Shape& in) {
+  const auto& size = layer.get_ints("pool_size");
+  const auto& strides = layer.has("strides") ? layer.get_ints("strides") : size;
+  Window w{size[0], size[1], strides[0], strides[1]};
+  w.pad_top = graph::window(layer.get_string("padding"), in[0], size[0], strides[0]).before;
+  w.pad_left = graph::window(layer.get_string("padding"), in[1], size[1], strides[1]).before;
+  return w;
+}
+
+}  // namespace
+
+// A maximum of f(x) is f of the maximum where f rises, f of the minimum where it falls.
+void Lowering::add_max_pool(const Layer& layer) {
+  Signal signal = signals_.at(layer.inputs.at(0));
+  if (signal.operation < 0) signal.operation = integers(layer, 0, false);
+  const Value& in = value_of(signal.operation);
+  MaxPool action{pool_window(layer, input_shape(layer)), {}};
+  for (int64_t c = 0; c < in.channels(); ++c) action.takes_minimum.push_back(signal.pending.direction(c) < 0 ? 1 : 0);
+  Value result{shapes_.at(layer.name), in.scale, in.intervals};
+  const int input = signal.operation;
+  signal.operation = push({layer.name, {input}, std::move(action), std::move(result), signal.pending.is_identity()});
+  signals_[layer.name] = std::move(signal);
+}
+
+void Lowering::add_average_pool(const Layer& layer) {
+  const int input = integers(layer, 0, false);
+  const Value& in = value_of(input);
+  const Shape& shape = input_shape(layer);
+  const bool is_global = !layer.attributes.contains("pool_size");
+  Window window{shape[0], shape[1]};
+  if (!is_global) {
+    window = pool_window(layer, shape);
+    const Shape& out = shapes_.at(layer.name);
+    const bool overlaps = window.pad_top > 0 || window.pad_left > 0 ||
+                          (out[0] - 1) * window.stride_height + window.height > shape[0] ||
+                          (out[1] - 1) * window.stride_width + window.width > shape[1];
+    if (overlaps) {
+      throw Unsupported(
+          "[compile] layer '{}': its windows overlap the border and average over fewer cells there. Use "
+          "padding 'valid'.",
+          layer.name);
+    }
+  }
+  const int64_t cells = window.height * window.width;
+  Value result{shapes_.at(layer.name), in.scale, {}};
+  for (const Interval& interval : in.intervals)
+    result.intervals.push_back({interval.low * cells, interval.high * cells});
+  Signal signal;
+  signal.operation = push({layer.name, {input}, SumPool{window}, std::move(result)});
+  const auto quantizer =
+      layer.attributes.contains("average_quantizer") ? layer.get_quantizer("average_quantizer") : nullptr;
+  if (quantizer != nullptr) {
+    const float factor = 1.0f / static_cast<float>(cells);
+    signal.pending.push(Multiply{quantizer->quantize(Tensor::scalar(factor)).real[0]});
+  } else {
+    signal.pending.push(Divide{static_cast<float>(cells)});
+  }
+  signals_[layer.name] = std::move(signal);
+  if (layer.attributes.contains("activation")) apply_fused_activation(layer);
+}
+
+void Lowering::add_add(const Layer& layer) {
+  std::vector<int> inputs;
+  float smallest = 0.0f;
+  for (size_t i = 0; i < layer.inputs.size(); ++i) {
+    inputs.push_back(integers(layer, i, true));
+    if (value_of(inputs.back()).shape != shapes_.at(layer.name)) {
+      throw Unsupported("[compile] layer '{}' adds values of different shapes, which is not known here.", layer.name);
+    }
+    const float scale = value_of(inputs.back()).scale[0];
+    smallest = i == 0 ? scale : std::min(smallest, scale);
+  }
+  Value result{shapes_.at(layer.name), {smallest}, {}};
+  result.intervals.assign(static_cast<size_t>(result.channels()), {});
+  for (int& input : inputs) {
+    const double factor = static_cast<double>(value_of(input).scale[0]) / smallest;
+    if (factor != std::floor(factor) || factor > 0x1p24) {
+      throw Unsupported(
+          "[compile] layer '{}' adds values of the scales {} and {}: no whole multiple. Use quantizers with "
+          "power-of-two scales.",
+          layer.name, value_of(input).scale[0], smallest);
+    }
+    const auto whole = static_cast<int64_t>(factor);
+    Value scaled{result.shape, {smallest}, {}};
+    for (int64_t c = 0; c < result.channels(); ++c) {
+      const Interval& in = at(value_of(input).intervals, c);
+      scaled.intervals.push_back({in.low * whole, in.high * whole});
+      result.intervals[static_cast<size_t>(c)].low += scaled.intervals.back().low;
+      result.intervals[static_cast<size_t>(c)].high += scaled.intervals.back().high;
+    }
+    if (whole != 1) input = push({layer.name, {input}, Scale{{whole}}, std::move(scaled)});
+  }
+  signals_[layer.name] = {push({layer.name, inputs, Add{}, std::move(result), true}), {}};
+}
+
+void Lowering::add_concatenate(const Layer& layer) {
+  const int64_t axis = layer.get_int("axis");
+  if (axis != -1 && axis != shapes_.at(layer.name).rank()) {
+    throw Unsupported("[compile] layer '{}' joins along axis {}; along the last one, -1, it would do.", layer.name,
+                      axis);
+  }
+  std::vector<int> inputs;
+  Value result{shapes_.at(layer.name), {}, {}};
+  for (size_t i = 0; i < layer.inputs.size(); ++i) {
+    inputs.push_back(integers(layer, i, false));
+    const Value& in = value_of(inputs.back());
+    for (int64_t c = 0; c < in.channels(); ++c) {
+      result.scale.push_back(program::at(in.scale, c));
+      result.intervals.push_back(at(in.intervals, c));
+    }
+  }
+  if (std::equal(result.scale.begin() + 1, result.scale.end(), result.scale.begin())) result.scale.resize(1);
+  signals_[layer.name] = {push({layer.name, inputs, Concatenate{}, std::move(result), true}), {}};
+}
+
+void Lowering::add_pad(const Layer& layer) {
+  const int input = integers(layer, 0, false);
+  const auto& edges = layer.get_ints("padding");
+  Value result{shapes_.at(layer.name), value_of(input).scale, value_of(input).intervals};
+  for (Interval& interval : result.intervals) {
+    interval = {std::min<int64_t>(interval.low, 0), std::max<int64_t>(interval.high, 0)};
+  }
+  const Pad action{edges.at(0), edges.at(1), edges.at(2), edges.at(3)};
+  signals_[layer.name] = {push({layer.name, {input}, action, std::move(result), true}), {}};
+}
+
+// Channels change place: one scale and one interval for all, unless the last axis stays.
+void Lowering::add_reshape(const Layer& layer) {
+  Signal signal = signals_.at(layer.inputs.at(0));
+  const bool keeps_channels = input_shape(layer)[-1] == shapes_.at(layer.name)[-1];
+  int input = signal.operation;
+  if (!keeps_channels || input < 0) {
+    input = integers(layer, 0, !keeps_channels);
+    signal.pending = {};
+  }
+  const Value& in = value_of(input);
+  Value result{shapes_.at(layer.name), in.scale, keeps_channels ? in.intervals : std::vector<Interval>{in.hull()}};
+  const bool is_layer_output = signal.pending.is_identity();
+  signal.operation = push({layer.name, {input}, Reshape{}, std::move(result), is_layer_output});
+  signals_[layer.name] = std::move(signal);
+}
+
+}  // namespace nibble::program

@@ -1,0 +1,69 @@
+// nibble/program/lowering_rules.h
+// The rules of lowering, layer by layer; lowering.h is what others need.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "nibble/program/integer_weights.h"
+#include "nibble/program/lowering.h"
+
+namespace nibble::program {
+
+using graph::Layer;
+
+// A layer's value: an operation's integers, and what float arithmetic is still to be done to them.
+struct Signal {
+  int operation = -1;  // -1: the float input itself
+  ChannelFunction pending;
+};
+
+class Lowering {
+ public:
+  Lowering(const graph::Model& model, const LoweringOptions& options)
+      : model_(model), options_(options), shapes_(graph::infer_shapes(model)) {}
+
+  Program run();
+
+  void add_input(const Layer& layer);
+  void add_accumulate(const Layer& layer, bool depthwise, bool dense);
+  void add_batch_norm(const Layer& layer);
+  void add_activation(const Layer& layer);
+  void add_rectifier(const Layer& layer);
+  void add_softmax(const Layer& layer);
+  void add_max_pool(const Layer& layer);
+  void add_average_pool(const Layer& layer);
+  void add_add(const Layer& layer);
+  void add_concatenate(const Layer& layer);
+  void add_pad(const Layer& layer);
+  void add_reshape(const Layer& layer);
+  void add_alias(const Layer& layer) { signals_[layer.name] = signals_.at(layer.inputs.at(0)); }
+
+ private:
+  const Value& value_of(int operation) const { return program_.operations[static_cast<size_t>(operation)].result; }
+  const Shape& input_shape(const Layer& layer) const { return shapes_.at(layer.inputs.at(0)); }
+
+  int push(Operation operation) {
+    program_.operations.push_back(std::move(operation));
+    return static_cast<int>(program_.operations.size()) - 1;
+  }
+
+  int quantize_input(const quant::QuantizerPtr& quantizer, const std::string& layer, bool is_layer_output);
+  // The integers that a layer reads; all channels of one scale if `one_scale`.
+  int integers(const Layer& layer, size_t input, bool one_scale);
+  int with_one_scale(const Layer& layer, int operation);
+  void apply_quantizer(const Layer& layer, Signal signal, const quant::QuantizerPtr& quantizer);
+  void apply_function(const Layer& layer, Signal signal, const std::string& name);
+  void apply_fused_activation(const Layer& layer);
+  void push_accumulate(const Layer& layer, Accumulate action, const IntegerWeights& weights,
+                       const std::vector<float>& bias, int input);
+
+  const graph::Model& model_;
+  const LoweringOptions& options_;
+  std::map<std::string, Shape> shapes_;
+  std::map<std::string, Signal> signals_;
+  Program program_;
+};
+
+}  // namespace nibble::program

@@ -1,0 +1,122 @@
+// Layers that sum products: accumulators, their bias and their proof.
+#include <algorithm>
+#include <cmath>
+
+#include "nibble/core/error.h"
+#include "nibble/graph/padding.h"
+#include "nibble/program/accumulator_proof.h"
+#include "nibble/program/lowering_rules.h"
+#include "nibble/transform/batch_norm_folding.h"
+
+namespace nibble::program {
+
+namespace {
+
+// The bias in units of the accumulator, if all of it lies on that grid.
+std::vector<int64_t> on_grid(const std::vector<float>& bias, const PerChannel& scale) {
+  std::vector<int64_t> result;
+  for (size_t c = 0; c < bias.size(); ++c) {
+    const double units = static_cast<double>(bias[c]) / scale[c];
+    if (units != std::floor(units) || std::abs(units) > 0x1p30) return {};
+    result.push_back(static_cast<int64_t>(units));
+  }
+  return result;
+}
+
+}  // namespace
+
+void Lowering::push_accumulate(const Layer& layer, Accumulate action, const IntegerWeights& weights,
+                               const std::vector<float>& bias, int input) {
+  const Value& in = value_of(input);
+  Value result{shapes_.at(layer.name), {}, {}};
+  bool scales_are_powers = true;
+  for (const float scale : weights.scale) {
+    result.scale.push_back(scale * in.scale[0]);
+    int exponent = 0;
+    scales_are_powers = scales_are_powers && std::frexp(result.scale.back(), &exponent) == 0.5f;
+  }
+  action.weights = weights.values;
+  action.weight_bits = weights.bits;
+  Signal signal;
+  if (!bias.empty()) {
+    action.bias = on_grid(bias, result.scale);
+    if (action.bias.empty()) signal.pending.push(Offset{bias});
+  }
+  result.intervals = prove_accumulator(action, in.intervals);
+  action.is_exact_in_float = action.is_exact_in_float && scales_are_powers;
+  if (action.accumulator_bits() > 32) {
+    throw Unsupported(
+        "[compile] layer '{}' ({}) needs an accumulator of {} bits; 32 are there. Use fewer bits for its weights or "
+        "for "
+        "the values that enter it.",
+        layer.name, layer.class_name, action.accumulator_bits());
+  }
+  const bool is_layer_output = signal.pending.is_identity() && layer.activation_function() == "linear";
+  signal.operation = push({layer.name, {input}, std::move(action), std::move(result), is_layer_output});
+  signals_[layer.name] = std::move(signal);
+  apply_fused_activation(layer);
+}
+
+namespace {
+
+// Geometry of a convolution layer; weights and bias come later.
+Accumulate convolution_of(const Layer& layer, const Shape& in, const Shape& out, bool depthwise) {
+  if (layer.get_string("data_format") == "channels_first") {
+    throw Unsupported("[compile] layer '{}': data_format 'channels_first' is not known here; 'channels_last' is.",
+                      layer.name);
+  }
+  Accumulate a;
+  const auto& kernel = layer.get_ints("kernel_size");
+  const auto& strides = layer.get_ints("strides");
+  const auto& dilation = layer.get_ints("dilation_rate");
+  a.window = {kernel[0], kernel[1], strides[0], strides[1], dilation[0], dilation[1]};
+  const std::string& padding = layer.get_string("padding");
+  a.window.pad_top = graph::window(padding, in[0], kernel[0], strides[0], dilation[0]).before;
+  a.window.pad_left = graph::window(padding, in[1], kernel[1], strides[1], dilation[1]).before;
+  a.in_height = in[0], a.in_width = in[1], a.in_channels = in[2];
+  a.out_height = out[0], a.out_width = out[1], a.out_channels = out[2];
+  a.groups = depthwise ? in[2] : (layer.has("groups") ? layer.get_int("groups") : 1);
+  return a;
+}
+
+}  // namespace
+
+namespace {
+
+// A folding layer as the plain one that it is in inference: kernel and bias with the batch norm in them.
+Layer with_folded_weights(const Layer& layer) {
+  Layer plain = layer;
+  transform::FoldedWeights folded = transform::folded_weights(layer);
+  const bool depthwise = layer.find_weight("depthwise_kernel") != nullptr;
+  plain.find_weight(depthwise ? "depthwise_kernel" : "kernel")->value = std::move(folded.kernel);
+  if (plain.find_weight("bias") == nullptr) plain.weights.push_back({"bias", {}});
+  plain.find_weight("bias")->value = std::move(folded.bias);
+  plain.attributes["use_bias"] = true;
+  return plain;
+}
+
+}  // namespace
+
+void Lowering::add_accumulate(const Layer& layer, bool depthwise, bool dense) {
+  if (layer.has("mask")) {
+    throw Unsupported("[compile] layer '{}' has a mask, which is not known here. Multiply it into the kernel.",
+                      layer.name);
+  }
+  const int input = integers(layer, 0, true);
+  const Shape& in = input_shape(layer);
+  const Shape& out = shapes_.at(layer.name);
+  Accumulate action;
+  if (dense) {
+    action.in_channels = in[-1], action.out_channels = out[-1];
+    action.in_width = action.out_width = in.elements() / in[-1];
+  } else {
+    action = convolution_of(layer, in, out, depthwise);
+  }
+  const std::string_view weight = depthwise ? "depthwise_kernel" : "kernel";
+  const std::string_view attribute = depthwise ? "depthwise_quantizer" : "kernel_quantizer";
+  const Layer source = layer.class_name.ends_with("Batchnorm") ? with_folded_weights(layer) : layer;
+  const IntegerWeights weights = integer_weights(source, weight, attribute, action.out_channels);
+  push_accumulate(layer, std::move(action), weights, bias_values(source), input);
+}
+
+}  // namespace nibble::program
