@@ -6,9 +6,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <thread>
 
+#include "nibble/autoq/block_scheduler.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/autoq/training_runner.h"
 #include "nibble/core/atomic_file.h"
@@ -90,6 +93,12 @@ std::string config_text(const std::string& more = "") {
     "limit": {{"Conv2D": [4, 8, 4], "Dense": [4, 8, 4], "Activation": [4], "BatchNormalization": []}},
     "tune_filters": "layer", "tune_filters_exceptions": "^dense"{}}})j",
                      small_model_file().string(), more);
+}
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  const size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
 }
 
 // All that must not depend on the number of workers or on what was killed.
@@ -303,6 +312,59 @@ struct Attempt {
   search::Storage::Claim claim;
   std::optional<TrainingRunner> runner;
 };
+
+class CountBlocks final : public BlockObserver {
+ public:
+  void on_block(int, int count, const Block& block) override {
+    EXPECT_EQ(count, 2);
+    patterns.push_back(block.pattern);
+  }
+  std::vector<std::string> patterns;
+};
+
+// Ten small trials a block: the costliest block first, each on top of the one before; then the second one again, as
+// after a program that ended between the two.
+TEST(AutoQKerasScheduler, BlocksFollowOneAnotherAndAreGoneOnWith) {
+  const std::string text =
+      replaced(replaced(config_text(R"(, "blocks": ["^dense$", "^(conv|bn|act)$"], "schedule_block": "cost")"),
+                        "\"epochs\": 3", "\"epochs\": 1"),
+               "\"tune_filters\": \"layer\"", "\"tune_filters\": \"none\"");
+  const fs::path directory = testing::scratch_dir("autoq_blocks") / "out";
+  CountBlocks seen;
+  const ScheduleResult result = run_schedule(text, {.directory = directory, .workers = 2}, &seen);
+  ASSERT_TRUE(result.is_over);
+  ASSERT_EQ(seen.patterns.size(), 2u);
+  EXPECT_GE(result.schedule.blocks[0].cost, result.schedule.blocks[1].cost);
+  const graph::Model half = formats::keras::load_model(directory / "model_block_0.keras");
+  const graph::Model whole = formats::keras::load_model(result.best_model);
+  EXPECT_NE(half.layer("conv").class_name[0] == 'Q', half.layer("dense").class_name[0] == 'Q');
+  EXPECT_EQ(whole.layer("conv").class_name, "QConv2D");
+  EXPECT_EQ(whole.layer("dense").class_name, "QDense");
+
+  const std::string best = read_file(result.best_model);
+  write_file(directory / "scheduler.json", "{\"next_block\": 1}\n");
+  fs::remove_all(directory / "1");
+  CountBlocks again;
+  const ScheduleResult resumed = run_schedule("", {.directory = directory, .resume = true, .workers = 1}, &again);
+  EXPECT_TRUE(resumed.is_over);
+  EXPECT_EQ(again.patterns, std::vector<std::string>{seen.patterns[1]});
+  EXPECT_EQ(read_file(resumed.best_model), best);
+  EXPECT_THROW(run_schedule(text, {.directory = directory}), InvalidArgument);
+  write_file(directory / "scheduler.json", "{\"next_block\": 9}\n");
+  EXPECT_THROW(run_schedule("", {.directory = directory, .resume = true}), CorruptFile);
+}
+
+// The budget is that of the cheapest tenth of networks: no trial exceeds it.
+TEST(AutoQKeras, NoTrialExceedsTheBudget) {
+  const Outcome& free = undisturbed();
+  double cheapest = HUGE_VAL;
+  for (const search::Metrics& metrics : free.metrics) cheapest = std::min(cheapest, metrics.at("energy_nj"));
+  const std::string text = config_text(fmt::format(R"(, "mode": "tpe", "budget": {{"energy_nj": {}}})", cheapest));
+  const SearchResult result =
+      run_search(text, {.directory = testing::scratch_dir("autoq_budget") / "out", .workers = 1});
+  ASSERT_EQ(result.trials.size(), 4u);
+  for (const search::Trial& trial : result.trials) EXPECT_LE(trial.metrics.at("energy_nj"), cheapest);
+}
 
 TEST(TrainingRunner, WritesNothingMoreOnceItsLeaseIsLost) {
   Attempt attempt("autoq_lease");
