@@ -1,0 +1,91 @@
+// `nibble study` on a study that was made by hand: no training.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "child_process.h"
+#include "nibble/core/atomic_file.h"
+#include "nibble/search/random_sampler.h"
+#include "nibble/search/storage.h"
+#include "support/golden.h"
+
+namespace nibble::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// Four completed trials; (0.9, 10) and (0.8, 5) are the front.
+fs::path make_study(const std::string& name) {
+  const fs::path folder = scratch_dir(name);
+  const search::SearchSpace space = {{"a", {"x", "quantized_bits(4,0,1)", "y", "z"}}, {"b", {"0", "1", "2", "3"}}};
+  search::Storage storage = search::Storage::create(
+      (folder / "study.db").string(), {.name = "by hand", .run_config = "{}", .seed = 1, .max_trials = 4});
+  const double rows[][2] = {{0.9, 10}, {0.8, 5}, {0.7, 6}, {0.9, 20}};
+  for (const auto& [accuracy, cost] : rows) {
+    const auto claim = storage.claim("hand", space, search::RandomSampler(1));
+    EXPECT_TRUE(storage.complete(*claim, accuracy, {{"accuracy", accuracy}, {"cost", cost}}, ""));
+  }
+  return folder;
+}
+
+struct Outcome {
+  int code = 0;
+  std::string out, err;
+};
+Outcome study(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "study");
+  ChildProcess process(NIBBLE_BINARY, arguments);
+  const int code = process.wait();
+  return {code, process.out(), process.err()};
+}
+
+TEST(StudyPareto, GivesTheFrontAndItsHypervolume) {
+  const std::string folder = make_study("study_pareto").string();
+  const Outcome run = study({"pareto", folder, "--json"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  const json result = json::parse(run.out);
+  ASSERT_EQ(result.at("front").size(), 2u);
+  EXPECT_EQ(result.at("front")[0].at("number"), 0);
+  EXPECT_EQ(result.at("front")[1].at("number"), 1);
+  // Against (0.7, 20): 0.2 * 10 above, and the strip of 0.1 from 5 to 10 that only the second has.
+  EXPECT_NEAR(result.at("hypervolume").get<double>(), 2.5, 1e-12);
+  const Outcome table =
+      study({"pareto", folder, "--maximise", "accuracy", "--minimise", "cost", "--reference", "0.8", "10"});
+  ASSERT_EQ(table.code, 0) << table.err;
+  EXPECT_NE(table.out.find("hypervolume 0 against"), std::string::npos) << table.out;
+}
+
+TEST(StudyPareto, AnUnknownMetricIsNamed) {
+  const Outcome run = study({"pareto", make_study("study_metric").string(), "--maximise", "acuracy"});
+  EXPECT_NE(run.code, 0);
+  EXPECT_NE(run.err.find("'accuracy'"), std::string::npos) << run.err;
+}
+
+TEST(StudyExport, WritesEveryTrialAsCsvAndJson) {
+  const fs::path folder = make_study("study_export");
+  const Outcome csv = study({"export", folder.string()});
+  ASSERT_EQ(csv.code, 0) << csv.err;
+  EXPECT_TRUE(csv.out.starts_with("number,state,score,attempts,reason,artifact,accuracy,cost,a,b\r\n")) << csv.out;
+  EXPECT_EQ(std::count(csv.out.begin(), csv.out.end(), '\n'), 5);
+  const fs::path file = folder / "all.json";
+  ASSERT_EQ(study({"export", folder.string(), "--format", "json", "--output", file.string()}).code, 0);
+  EXPECT_EQ(json::parse(read_file(file)).at("trials").size(), 4u);
+  EXPECT_EQ(study({"export", folder.string(), "--format", "xml"}).code, 2);
+}
+
+TEST(StudyDelete, AsksFirstAndLeavesOtherFilesAlone) {
+  const fs::path folder = make_study("study_delete");
+  write_file(folder / "notes.txt", "mine");
+  EXPECT_EQ(study({"delete", folder.string()}).code, 2);
+  EXPECT_TRUE(fs::exists(folder / "study.db"));
+  const Outcome run = study({"delete", folder.string(), "--yes"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_FALSE(fs::exists(folder / "study.db"));
+  EXPECT_TRUE(fs::exists(folder / "notes.txt"));
+  EXPECT_NE(study({"show", folder.string()}).code, 0);
+}
+
+}  // namespace
+}  // namespace nibble::testing
