@@ -28,9 +28,8 @@ nibble::graph::Model network(const nibble::Shape& shape, int64_t classes) {
              {"pointwise_quantizer", "quantized_bits(3,0,1)"},
              {"bias_quantizer", "quantized_bits(3)"}})(x);
   x = QActivation({.activation = "quantized_relu(3)"})(x);
-  x = QDense({.units = classes,
-              .kernel_quantizer = "quantized_bits(3)",
-              .bias_quantizer = "quantized_bits(3)"})(Flatten({})(x));
+  x = QDense({.units = classes, .kernel_quantizer = "quantized_bits(3)", .bias_quantizer = "quantized_bits(3)"})(
+      Flatten({})(x));
   x = QActivation({.activation = "quantized_bits(20,5)"})(x);
   return build_model({in}, {Activation({.activation = "softmax"})(x)}, "qkeras_readme");
 }
