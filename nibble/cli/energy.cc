@@ -1,5 +1,6 @@
 // nibble energy: picojoules per inference, layer by layer.
 #include "nibble/cost/energy.h"
+#include "nibble/cost/layer_kind.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -59,14 +60,27 @@ void print_table(const cost::EnergyEstimate& estimate, std::ostream& out) {
                      static_cast<double>(estimate.total_pj) / 1000.0);
 }
 
+// Layers whose weights the cost model does not count: recurrent ones, Embedding, PReLU.
+void note_uncounted(const graph::Model& model, Streams& streams) {
+  const auto shapes = graph::infer_shapes(model);
+  for (const graph::Layer& layer : model.layers) {
+    if (cost::layer_kind(layer.class_name, cost::Compat::kNone) != cost::LayerKind::kOther) continue;
+    if (graph::weight_shapes(layer, graph::input_shapes(layer, shapes)).empty()) continue;
+    streams.err << fmt::format("note: layer '{}' is a {}, whose weights and operations are not counted.\n", layer.name,
+                               layer.class_name);
+  }
+}
+
 int run(const EnergyCommandOptions& o, Streams& streams) {
   const cost::EnergyQuery query = query_of(o);
-  const cost::EnergyEstimate estimate = cost::estimate(load(o.model), query);
+  const graph::Model model = load(o.model);
+  const cost::EnergyEstimate estimate = cost::estimate(model, query);
   if (o.json) {
     print_json(cost::report_of(estimate), streams.out);
   } else {
     print_table(estimate, streams.out);
   }
+  note_uncounted(model, streams);
   return kOk;
 }
 

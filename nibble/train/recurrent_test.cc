@@ -271,7 +271,11 @@ double learnt_accuracy(const char* class_name, const Attributes& attributes) {
   dataset.train = comparisons(1500, 1);
   dataset.test = comparisons(500, 2);
   Trainer trainer(build_model({in}, {x}, "toy"), {.learning_rate = 0.02, .seed = 3});
-  trainer.fit(dataset, {.epochs = 12, .batch_size = 50, .schedule = ScheduleKind::kCosine});
+  FitOptions fit;
+  fit.epochs = 12;
+  fit.batch_size = 50;
+  fit.schedule = ScheduleKind::kCosine;
+  trainer.fit(dataset, fit);
   return trainer.evaluate(dataset.test).accuracy;
 }
 

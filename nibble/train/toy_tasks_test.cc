@@ -254,7 +254,11 @@ Node tested_layer(const Row& row, const std::string& class_name, bool quantized,
   const LayerCall tested = layer(class_name, "tested", attributes_of(row, quantized));
   if (class_name.find("Dense") != std::string::npos) return tested(Flatten()(in));
   if (learns_alone(class_name)) return tested(in);
-  const Node first = stem(in, row.task, quantized);
+  Node first = stem(in, row.task, quantized);
+  // The mean over an image of a linear map sees nothing but the image's mean and its border.
+  if (class_name.find("GlobalAverage") != std::string::npos) {
+    first = quantized ? QActivation({.activation = kActivations})(first) : Activation({.activation = "relu"})(first);
+  }
   if (graph::find_schema(class_name)->min_inputs < 2) return tested(first);
   return tested({first, stem(in, row.task, quantized)});
 }
