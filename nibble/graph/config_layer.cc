@@ -13,6 +13,9 @@ namespace {
 
 using nlohmann::json;
 
+// Not an attribute of the class: the layer's quantization.
+constexpr const char* kQuantizeConfig = "quantize_config";
+
 // "qkeras>QDense" -> "QDense": the package that custom classes are registered under.
 std::string without_package(const std::string& class_name) {
   const size_t package = class_name.rfind('>');
@@ -134,6 +137,7 @@ void read_input_shape(const Layer& layer, const json& config, std::map<std::stri
 std::map<std::string, Attribute> read_attributes(const Layer& layer, const LayerSchema& schema, const json& config) {
   std::map<std::string, Attribute> given;
   for (const auto& [key, value] : config.items()) {
+    if (key == kQuantizeConfig) continue;
     const AttributeSpec* spec = schema.find(key);
     if (spec) {
       given[spec->name] = from_json(*spec, value, layer);
@@ -176,6 +180,10 @@ Layer layer_from_config(const json& entry) {
   const json trainable = config.value("trainable", json(true));
   if (!trainable.is_boolean()) refuse(layer, "trainable", trainable, "true or false");
   layer.trainable = trainable.get<bool>();
+  if (config.contains(kQuantizeConfig)) {
+    layer.quantization =
+        layer_quantization_from_json(config.at(kQuantizeConfig), fmt::format("[from_config] {}", described(layer)));
+  }
   return layer;
 }
 

@@ -58,14 +58,20 @@ json input_config(const Layer& layer) {
           {"sparse", false}};
 }
 
-json layer_config(const Layer& layer, const LayerSchema& schema) {
-  if (layer.class_name == "InputLayer") return input_config(layer);
+json attributes_config(const Layer& layer, const LayerSchema& schema) {
   json config = {{"name", layer.name}, {"trainable", layer.trainable}, {"dtype", dtype_policy()}};
   for (const AttributeSpec& spec : schema.attributes) {
     const Attribute& value = layer.attributes.at(spec.name);
     if (spec.only_if_changed && equal(value, coerce(spec, spec.default_value, layer))) continue;
     config[spec.name] = value_of(spec, value);
   }
+  return config;
+}
+
+json layer_config(const Layer& layer, const LayerSchema& schema) {
+  json config = layer.class_name == "InputLayer" ? input_config(layer) : attributes_config(layer, schema);
+  // Named as the argument of TFMOT's QuantizeWrapper that it stands for.
+  if (layer.quantization) config["quantize_config"] = to_json(*layer.quantization);
   return config;
 }
 

@@ -47,11 +47,10 @@ void initialize_weights(Model& model, uint64_t seed) {
   const std::map<std::string, Shape> shapes = infer_shapes(model);
   for (size_t index = 0; index < model.layers.size(); ++index) {
     Layer& layer = model.layers[index];
-    const LayerSchema& schema = schema_of(layer);
-    if (!layer.weights.empty() || !schema.weights) continue;
+    if (!layer.weights.empty()) continue;
     const std::vector<Shape> inputs = input_shapes(layer, shapes);
     uint32_t step = 0;
-    for (const WeightSpec& spec : schema.weights(layer, inputs)) {
+    for (const WeightSpec& spec : weight_specs(layer, inputs)) {
       RandomStream random({.seed = seed,
                            .purpose = RandomPurpose::kInitializer,
                            .layer = static_cast<uint32_t>(index),

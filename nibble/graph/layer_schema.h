@@ -71,6 +71,10 @@ const LayerSchema* find_schema(std::string_view class_name);
 //   throws  Unsupported naming layer, class and the nearest known class
 const LayerSchema& schema_of(const Layer& layer);
 
+// The weights of the class, then the variables of the layer's quantization.
+//   inputs  as many as the class takes
+std::vector<WeightSpec> weight_specs(const Layer& layer, const std::vector<Shape>& inputs);
+
 // "layer 'conv2d_0' (Conv2D)", as error messages begin.
 std::string described(const Layer& layer);
 

@@ -107,7 +107,7 @@ bool operator==(const Layer& a, const Layer& b) {
     return x.first == y.first && equal(x.second, y.second);
   };
   return a.name == b.name && a.class_name == b.class_name && a.inputs == b.inputs && a.trainable == b.trainable &&
-         a.weights == b.weights &&
+         a.weights == b.weights && a.quantization == b.quantization &&
          std::equal(a.attributes.begin(), a.attributes.end(), b.attributes.begin(), b.attributes.end(), same_attribute);
 }
 

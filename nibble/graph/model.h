@@ -8,6 +8,7 @@
 
 #include <map>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -15,6 +16,7 @@
 
 #include "nibble/core/shape.h"
 #include "nibble/core/tensor.h"
+#include "nibble/graph/layer_quantization.h"
 #include "nibble/quant/quantizer.h"
 
 namespace nibble::graph {
@@ -49,6 +51,7 @@ struct Layer {
   std::vector<std::string> inputs;              // names of the layers that feed it, in order
   std::vector<Weight> weights;                  // Keras' order; empty until built
   bool trainable = true;
+  std::optional<LayerQuantization> quantization = std::nullopt;  // affine, of TFMOT's kind; see set_quantization()
 
   // Typed access; throws InvalidArgument naming layer, attribute and what it holds.
   bool has(std::string_view attribute) const;  // present and not None
@@ -103,7 +106,7 @@ std::map<std::string, Shape> infer_shapes(const Model& model);
 // Shapes of a layer's inputs, out of infer_shapes().
 std::vector<Shape> input_shapes(const Layer& layer, const std::map<std::string, Shape>& shapes);
 
-// Names and shapes of the weights a layer has, in Keras' order.
+// Names and shapes of the weights a layer has, in Keras' order, then the variables of its quantization.
 std::vector<std::pair<std::string, Shape>> weight_shapes(const Layer& layer, const std::vector<Shape>& input_shapes);
 
 // Checks the graph: names unique, inputs known, no cycles, shapes fit, weights (where

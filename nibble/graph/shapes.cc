@@ -107,12 +107,19 @@ std::vector<Shape> input_shapes(const Layer& layer, const std::map<std::string, 
   return inputs;
 }
 
-std::vector<std::pair<std::string, Shape>> weight_shapes(const Layer& layer, const std::vector<Shape>& input_shapes) {
+std::vector<WeightSpec> weight_specs(const Layer& layer, const std::vector<Shape>& inputs) {
   const LayerSchema& schema = schema_of(layer);
-  check_input_count(layer, schema, input_shapes.size());
+  std::vector<WeightSpec> specs = schema.weights ? schema.weights(layer, inputs) : std::vector<WeightSpec>{};
+  if (!layer.quantization) return specs;
+  const std::vector<WeightSpec> variables = quantization_variables(layer, specs, output_shape(layer, inputs));
+  specs.insert(specs.end(), variables.begin(), variables.end());
+  return specs;
+}
+
+std::vector<std::pair<std::string, Shape>> weight_shapes(const Layer& layer, const std::vector<Shape>& input_shapes) {
+  check_input_count(layer, schema_of(layer), input_shapes.size());
   std::vector<std::pair<std::string, Shape>> shapes;
-  if (!schema.weights) return shapes;
-  for (WeightSpec& weight : schema.weights(layer, input_shapes)) {
+  for (WeightSpec& weight : weight_specs(layer, input_shapes)) {
     shapes.emplace_back(std::move(weight.name), std::move(weight.shape));
   }
   return shapes;

@@ -17,6 +17,9 @@ std::string quantizers_of(const Layer& layer) {
     const size_t suffix = spec.name.rfind("_quantizer");
     texts.push_back(fmt::format("{} {}", spec.name.substr(0, suffix), quantizer->str()));
   }
+  for (const QuantizedPoint& point : quantized_points(layer)) {
+    texts.push_back(fmt::format("{} {}", point.name, to_string(point.quantizer)));
+  }
   return fmt::format("{}", fmt::join(texts, ", "));
 }
 
@@ -58,13 +61,9 @@ std::vector<LayerSummary> summarize(const Model& model) {
                      .class_name = layer.class_name,
                      .output_shape = shapes.at(layer.name),
                      .quantizers = quantizers_of(layer)};
-    const LayerSchema& schema = schema_of(layer);
-    if (schema.weights) {
-      const std::vector<Shape> inputs = input_shapes(layer, shapes);
-      for (const WeightSpec& weight : schema.weights(layer, inputs)) {
-        row.parameters += weight.shape.elements();
-        if (weight.trainable && layer.trainable) row.trainable_parameters += weight.shape.elements();
-      }
+    for (const WeightSpec& weight : weight_specs(layer, input_shapes(layer, shapes))) {
+      row.parameters += weight.shape.elements();
+      if (weight.trainable && layer.trainable) row.trainable_parameters += weight.shape.elements();
     }
     rows.push_back(std::move(row));
   }
