@@ -15,8 +15,11 @@ pkg_check_modules(HDF5 REQUIRED IMPORTED_TARGET hdf5-serial)
 # Debian's SOCI has no CMake package.
 find_library(NIBBLE_SOCI_CORE soci_core REQUIRED)
 find_library(NIBBLE_SOCI_SQLITE3 soci_sqlite3 REQUIRED)
+find_library(NIBBLE_SOCI_POSTGRESQL soci_postgresql REQUIRED)
+find_package(PostgreSQL REQUIRED)  # libpq's header, which SOCI's includes
 add_library(nibble_soci INTERFACE)
-target_link_libraries(nibble_soci INTERFACE ${NIBBLE_SOCI_SQLITE3} ${NIBBLE_SOCI_CORE} SQLite::SQLite3)
+target_link_libraries(nibble_soci INTERFACE ${NIBBLE_SOCI_SQLITE3} ${NIBBLE_SOCI_POSTGRESQL} ${NIBBLE_SOCI_CORE}
+                      SQLite::SQLite3 PostgreSQL::PostgreSQL)
 
 if(NIBBLE_BUILD_TRAIN)
   find_package(Torch REQUIRED)

@@ -3,43 +3,40 @@
 // search/: SOCI's headers go no further than the sources that include this one.
 #pragma once
 
-// Debian builds SOCI with optional Boost conversions, which only headers use; without this its
-// headers would need all of Boost.
-#include <soci/soci-config.h>
-#undef SOCI_HAVE_BOOST
-#include <soci/soci.h>
-
 #include <chrono>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <utility>
 
+#include "nibble/search/database_backend.h"
+
 namespace nibble::search {
 
 class Database {
  public:
-  //   url   see storage.h
-  //   make  true: the file may be absent and is made then
-  //   throws  IoError, CorruptFile, InvalidArgument (the URL), Unsupported (postgresql)
+  //   url   see study_url.h
+  //   make  true: the study may be absent
+  //   throws  IoError, CorruptFile, InvalidArgument (the URL)
   Database(const std::string& url, bool make, int busy_timeout_s);
 
-  // throws InvalidArgument (the URL), Unsupported (postgresql)
-  static bool exists(const std::string& url);
+  // For sentences: see DatabaseBackend.
+  const std::string& name() const { return backend_->name(); }
+  bool has_tables();
+  // Removes the study; nothing else can be done with this object afterwards.
+  void remove();
 
-  const std::string& name() const { return path_; }
-  // True if there are no tables.
-  bool is_empty();
-
-  // Runs body(session) alone in this process. SOCI's errors come out as nibble's, saying the file and
-  // the act ("read the trials"). While another process has the database, it is tried again.
+  // Runs body(session) alone in this process. SOCI's errors come out as nibble's, saying the study and
+  // the act ("read the trials"). While another process has the database, or the server is away, it is tried again.
   template <class Body>
   auto read(const char* act, Body&& body) {
     const std::lock_guard guard(mutex_);
     return attempt(act, [&] { return body(session_); });
   }
 
-  // The same in one transaction, alone among all processes.
+  // The same in one transaction, alone among all processes. Where the connection is lost in the middle of the commit,
+  // body may run twice: it must be such that this does no harm.
   template <class Body>
   auto write(const char* act, Body&& body) {
     const std::lock_guard guard(mutex_);
@@ -60,6 +57,7 @@ class Database {
     const std::lock_guard guard(mutex_);
     attempt(act, [&] {
       soci::transaction transaction(session_);
+      backend_->make_room(session_);
       body(session_);
       transaction.commit();
     });
@@ -71,19 +69,22 @@ class Database {
     const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(busy_timeout_s_);
     for (;;) {
       try {
+        if (is_lost_) connect();
         return body();
       } catch (const soci::soci_error& error) {
-        if (!is_busy(error) || std::chrono::steady_clock::now() >= give_up) fail(act, error);
+        wait_or_fail(act, error, std::chrono::steady_clock::now() >= give_up);
       }
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   }
-  static bool is_busy(const soci::soci_error& error);
-  [[noreturn]] void fail(const char* act, const soci::soci_error& error) const;
+  // Waits a little before the next try, or says why there is none.
+  void wait_or_fail(const char* act, const soci::soci_error& error, bool is_late);
   void connect();
 
-  std::string path_;
+  std::unique_ptr<DatabaseBackend> backend_;
+  bool make_;
   int busy_timeout_s_;
+  bool was_connected_ = false;
+  bool is_lost_ = true;  // to be connected (anew)
   std::mutex mutex_;
   soci::session session_;
 };

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
 #include "nibble/search/database.h"
+#include "nibble/search/study_url.h"
 
 namespace nibble::search {
 namespace {
@@ -15,7 +17,7 @@ using nlohmann::json;
 using soci::into;
 using soci::use;
 
-// Integers of all databases hold them; names are no reserved words of SQLite or PostgreSQL.
+// Both databases understand it; names are no reserved words of either.
 constexpr const char* kSchema[] = {
     "CREATE TABLE study (id INTEGER PRIMARY KEY, schema_version INTEGER NOT NULL, revision BIGINT NOT NULL, "
     "name TEXT NOT NULL, code_version TEXT NOT NULL, run_config TEXT NOT NULL, space TEXT NOT NULL, "
@@ -147,8 +149,7 @@ struct Storage::Impl {
     if (version > kSchemaVersion) {
       throw Unsupported(
           "[study] '{}' was written by a newer nibble (schema {}; this program knows 1 to {}). Update nibble, or start "
-          "a "
-          "new search in another directory.",
+          "a new search elsewhere.",
           database.name(), version, kSchemaVersion);
     }
   }
@@ -255,7 +256,8 @@ Storage Storage::create(const std::string& url, const StudyInfo& info, StorageOp
     try {
       for (const char* table : kSchema) sql << table;
     } catch (const soci::soci_error& error) {
-      if (error.get_error_message().find("already exists") == std::string::npos) throw;
+      const std::string text = error.get_error_message();
+      if (text.find("already exists") == std::string::npos && text.find("duplicate key") == std::string::npos) throw;
       throw InvalidArgument(
           "[study] there already is a study in '{}'. Go on with it by --resume, or choose another directory.",
           impl->database.name());
@@ -276,8 +278,17 @@ Storage Storage::open(const std::string& url, StorageOptions options) {
 
 bool Storage::holds_study(const std::string& url) {
   const StorageOptions options;
-  return Database::exists(url) && !Database(url, false, options.busy_timeout_s).is_empty();
+  if (std::error_code ignored; !is_server_url(url) && !std::filesystem::exists(sqlite_path(url), ignored)) return false;
+  // Opened as if to make it, which alone makes nothing where a server or a file is there.
+  return Database(url, true, options.busy_timeout_s).has_tables();
 }
+
+void Storage::remove(const std::string& url) {
+  // What is no study is not removed.
+  open(url).impl_->database.remove();
+}
+
+std::vector<std::string> Storage::studies_on(const std::string& server) { return studies_on_server(server); }
 
 StudyInfo Storage::info() const {
   StudyInfo info;
@@ -305,6 +316,15 @@ int64_t Storage::revision() const {
     long long revision = 0;
     sql << "SELECT revision FROM study WHERE id = 1", into(revision);
     return static_cast<int64_t>(revision);
+  });
+}
+
+int Storage::held_trials() const {
+  return impl_->database.read("read the trials", [&](soci::session& sql) {
+    const long long now = impl_->options.clock();
+    int held = 0;
+    sql << "SELECT count(*) FROM trial WHERE state = 1 AND lease_ends_ms >= :now", into(held), use(now);
+    return held;
   });
 }
 

@@ -10,8 +10,9 @@
 //      ^                  |
 //      +--- release, or the lease ran out, or the worker is known to be dead
 //
-// A URL is a path of a SQLite file, "sqlite:PATH", or, in a later version, "postgresql://...".
-// The SQL is what both understand. SQLite runs in WAL mode, which needs a local file system.
+// A URL (study_url.h) is a path of a SQLite file, or "postgresql://...?study=NAME" for workers on many machines. The
+// SQL is what both understand; database_backend.h holds what they do differently. SQLite runs in WAL mode, which needs
+// a local file system.
 #pragma once
 
 #include <functional>
@@ -57,9 +58,16 @@ class Storage {
   //   throws  IoError if there is no such file or it cannot be read, CorruptFile if it is no study or
   //           damaged, Unsupported if a newer program wrote it
   static Storage open(const std::string& url, StorageOptions options = {});
-  // False if there is no file, or one without any table: create() was ended in between and can be called again.
+  // False if there is no file or schema, or one without any table: create() was ended in between and can be called
+  // again.
   //   throws  as open(), if there is a file
   static bool holds_study(const std::string& url);
+  // Removes a study and its trials from the database for good.
+  //   throws  as open()
+  static void remove(const std::string& url);
+  // Names of the studies on a server (study_url.h), sorted.
+  //   throws  IoError, InvalidArgument
+  static std::vector<std::string> studies_on(const std::string& server);
 
   Storage(Storage&&) noexcept;
   Storage& operator=(Storage&&) noexcept;
@@ -72,6 +80,8 @@ class Storage {
   // Grows with every change, so that a viewer can ask cheaply whether there is anything new.
   int64_t revision() const;
   int64_t lease_ms() const;
+  // Running trials whose lease holds: workers are at them, or died a moment ago.
+  int held_trials() const;
   // No trial is waiting or running, and there will be no new one.
   bool is_over() const;
 

@@ -4,34 +4,41 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <set>
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
 #include <thread>
 
 #include "nibble/core/error.h"
+#include "nibble/core/philox.h"
 #include "nibble/search/random_sampler.h"
 #include "nibble/search/storage.h"
+#include "nibble/search/storage_workplace.h"
 #include "nibble/search/worker_id.h"
-#include "support/golden.h"
 
 namespace nibble::search {
 namespace {
-namespace fs = std::filesystem;
+
+using testing::Place;
+class StorageConcurrency : public testing::AtEveryPlace {};
 
 const SearchSpace kSpace = {{"a", {"0", "1", "2", "3", "4", "5", "6", "7"}},
                             {"b", {"0", "1", "2", "3", "4", "5", "6", "7"}}};
 const RandomSampler kSampler(9);
 constexpr int kTrials = 40;
 
-std::string make_study(const std::string& name) {
-  const std::string url = testing::scratch_dir(name) / "study.db";
+std::string make_study(Place place, const std::string& name) {
+  const std::string url = testing::new_study_url(place, name);
   Storage::create(url, {.name = name, .space = to_json(kSpace), .seed = 9, .max_trials = kTrials});
   return url;
 }
 
+// Killing is the test's fault, not the trial's.
+constexpr int kManyDeaths = 1'000'000;
+
 // Works until nothing is left; returns how many trials this worker completed.
 int work(const std::string& url) {
-  Storage storage = Storage::open(url);
+  Storage storage = Storage::open(url, {.max_deaths = kManyDeaths});
   int completed = 0;
   while (const auto claim = storage.claim(this_worker_id(), kSpace, kSampler)) {
     for (int step = 1; step <= 3; ++step) storage.report(*claim, {step, {{"score", 0.1 * step}}});
@@ -86,8 +93,8 @@ int wait_for(pid_t pid) {
   return status;
 }
 
-TEST(StorageConcurrency, ProcessesShareTheTrials) {
-  const std::string url = make_study("processes");
+TEST_P(StorageConcurrency, ProcessesShareTheTrials) {
+  const std::string url = make_study(GetParam(), "processes");
   std::vector<pid_t> children;
   for (int i = 0; i < 4; ++i) {
     children.push_back(in_child([&] {
@@ -100,8 +107,8 @@ TEST(StorageConcurrency, ProcessesShareTheTrials) {
   for (const Trial& trial : Storage::open(url).trials()) EXPECT_EQ(trial.attempts, 1) << trial.number;
 }
 
-TEST(StorageConcurrency, AKilledWorkersTrialIsRetaken) {
-  const std::string url = make_study("killed");
+TEST_P(StorageConcurrency, AKilledWorkersTrialIsRetaken) {
+  const std::string url = make_study(GetParam(), "killed");
   int pipe_ends[2];
   ASSERT_EQ(pipe(pipe_ends), 0);
   const pid_t child = in_child([&] {
@@ -126,8 +133,8 @@ TEST(StorageConcurrency, AKilledWorkersTrialIsRetaken) {
   EXPECT_EQ(storage.trials()[0].attempts, 2);
 }
 
-TEST(StorageConcurrency, KillingWorkersAtAnyMomentLosesNothing) {
-  const std::string url = make_study("massacre");
+TEST_P(StorageConcurrency, KillingWorkersAtAnyMomentLosesNothing) {
+  const std::string url = make_study(GetParam(), "massacre");
   int kills = 0;
   for (int round = 0; round < 400 && !Storage::open(url).is_over(); ++round) {
     const pid_t child = in_child([&] {
@@ -137,15 +144,15 @@ TEST(StorageConcurrency, KillingWorkersAtAnyMomentLosesNothing) {
     usleep(static_cast<useconds_t>(4000 + 1501 * (round % 13)));
     if (kill(child, SIGKILL) == 0) ++kills;
     wait_for(child);
-    Storage::open(url, {.max_deaths = 1000}).release_dead(is_alive);
+    Storage::open(url, {.max_deaths = kManyDeaths}).release_dead(is_alive);
   }
   work(url);
   expect_finished(url);
   EXPECT_GT(kills, 0);
 }
 
-TEST(StorageConcurrency, ThreadsShareTheTrials) {
-  const std::string url = make_study("threads");
+TEST_P(StorageConcurrency, ThreadsShareTheTrials) {
+  const std::string url = make_study(GetParam(), "threads");
   std::vector<std::thread> threads;
   std::vector<int> completed(6, 0);
   for (size_t i = 0; i < completed.size(); ++i) threads.emplace_back([&, i] { completed[i] = work(url); });
@@ -156,8 +163,8 @@ TEST(StorageConcurrency, ThreadsShareTheTrials) {
   expect_finished(url);
 }
 
-TEST(StorageConcurrency, OneStorageServesManyThreads) {
-  const std::string url = make_study("one_storage");
+TEST_P(StorageConcurrency, OneStorageServesManyThreads) {
+  const std::string url = make_study(GetParam(), "one_storage");
   Storage storage = Storage::open(url);
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
@@ -171,6 +178,49 @@ TEST(StorageConcurrency, OneStorageServesManyThreads) {
   for (std::thread& thread : threads) thread.join();
   expect_finished(url);
 }
+
+// Kills one of eight workers after the other, each at a random moment, until the study is over. Returns how many.
+int finish_under_fire(const std::string& url, uint64_t seed) {
+  constexpr int kWorkers = 8;
+  RandomStream random({.seed = seed, .purpose = RandomPurpose::kTest});
+  const auto start = [&] {
+    return in_child([&] {
+      work(url);
+      return 0;
+    });
+  };
+  std::vector<pid_t> workers;
+  for (int i = 0; i < kWorkers; ++i) workers.push_back(start());
+  Storage storage = Storage::open(url, {.max_deaths = kManyDeaths});
+  int kills = 0;
+  while (!storage.is_over()) {
+    usleep(1000 * (1 + random.below(12)));
+    pid_t& victim = workers[random.below(kWorkers)];
+    kill(victim, SIGKILL);
+    if (WIFSIGNALED(wait_for(victim))) ++kills;  // else it was done already
+    storage.release_dead(is_alive);
+    victim = start();
+  }
+  for (const pid_t worker : workers) wait_for(worker);
+  return kills;
+}
+
+// NIBBLE_KILL_SECONDS=600 goes on for ten minutes, study after study.
+TEST_P(StorageConcurrency, EightWorkersKilledAtRandomFinishEveryTrialOnce) {
+  const char* given = std::getenv("NIBBLE_KILL_SECONDS");
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(given == nullptr ? 1 : std::atoi(given));
+  int kills = 0, studies = 0;
+  do {
+    const std::string url = make_study(GetParam(), fmt::format("under_fire_{}", studies));
+    kills += finish_under_fire(url, static_cast<uint64_t>(++studies));
+    expect_finished(url);
+  } while (std::chrono::steady_clock::now() < end && !HasFailure());
+  EXPECT_GT(kills, 0);
+  std::cout << fmt::format("{} workers killed, {} trials finished in {} studies\n", kills, studies * kTrials, studies);
+}
+
+INSTANTIATE_TEST_SUITE_P(Databases, StorageConcurrency, ::testing::Values(Place::kSqlite, Place::kPostgresql),
+                         testing::place_name);
 
 }  // namespace
 }  // namespace nibble::search

@@ -1,69 +1,29 @@
+// What a study promises, in every kind of database.
 #include "nibble/search/storage.h"
 
 #include <gtest/gtest.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <limits>
 
-#include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
-#include "nibble/core/philox.h"
 #include "nibble/search/database.h"
-#include "nibble/search/random_sampler.h"
-#include "nibble/search/study_lock.h"
-#include "nibble/search/worker_id.h"
-#include "support/golden.h"
+#include "nibble/search/storage_workplace.h"
 
 namespace nibble::search {
 namespace {
-namespace fs = std::filesystem;
 
-const SearchSpace kSpace = {{"kernel", {"binary", "ternary", "quantized_bits(4,0,1)"}},
-                            {"filters", {"0.5", "0.75", "1.0", "1.5", "2.0"}}};
-const RandomSampler kSampler(42);
-const StudyInfo kInfo = {.name = "mnist energy",
-                         .code_version = "nibble 0.1.0",
-                         .run_config = R"({"seed": 42, "text": "it's \"quoted\" : ü"})",
-                         .space = to_json(kSpace),
-                         .seed = 18446744073709551615u,
-                         .max_trials = 4};
+using namespace testing;
+class StorageContract : public AtEveryPlace {};
 
-// A study whose clock stands until the test moves it.
-struct Fixture {
-  explicit Fixture(const std::string& name, StudyInfo info = kInfo) : url(testing::scratch_dir(name) / "study.db") {
-    storage.emplace(Storage::create(url, info, options()));
-  }
-  StorageOptions options() {
-    return {.busy_timeout_s = 5, .lease_ms = 1000, .clock = [this] { return now; }};
-  }
-  std::optional<Storage::Claim> claim(const std::string& worker = "w") {
-    return storage->claim(worker, kSpace, kSampler);
-  }
-  std::string url;
-  int64_t now = 1'000'000;
-  std::optional<Storage> storage;
-};
-
-TEST(Storage, KeepsTheStudy) {
-  Fixture study("keeps_study");
+TEST_P(StorageContract, KeepsTheStudy) {
+  StudyAtRest study(GetParam(), "keeps_study");
   EXPECT_EQ(study.storage->info(), kInfo);
   EXPECT_EQ(Storage::open(study.url).info(), kInfo);
-  EXPECT_EQ(Storage::open(fmt::format("sqlite:{}", study.url)).info(), kInfo);
 }
 
-TEST(Storage, WorksOnAPathWithBlanks) {
-  const fs::path directory = testing::scratch_dir("a path = with blanks");
-  Storage::create(directory / "study.db", kInfo);
-  EXPECT_TRUE(fs::exists(directory / "study.db"));
-  EXPECT_EQ(Storage::open(directory / "study.db").info(), kInfo);
-}
-
-TEST(Storage, TrialsAreProposedInOrderAndCompletedOnce) {
-  Fixture study("lifecycle");
+TEST_P(StorageContract, TrialsAreProposedInOrderAndCompletedOnce) {
+  StudyAtRest study(GetParam(), "lifecycle");
   std::vector<Trial> expected;
   for (int number = 0; number < 4; ++number) {
     const auto claim = study.claim();
@@ -92,8 +52,8 @@ TEST(Storage, TrialsAreProposedInOrderAndCompletedOnce) {
   EXPECT_EQ(best_trial(trials)->number, 3);
 }
 
-TEST(Storage, DoublesComeBackToTheLastBit) {
-  Fixture study("doubles");
+TEST_P(StorageContract, DoublesComeBackToTheLastBit) {
+  StudyAtRest study(GetParam(), "doubles");
   const double values[] = {0.1 + 0.2, 1.0 / 3.0, std::nextafter(0.9876, 1.0), 5e-324, -1.7976931348623157e308};
   int number = 0;
   for (const double value : {values[0], values[1], values[2], values[3]}) {
@@ -109,8 +69,8 @@ TEST(Storage, DoublesComeBackToTheLastBit) {
   }
 }
 
-TEST(Storage, MetricsThatAreNoNumbersAreLeftOut) {
-  Fixture study("not_finite");
+TEST_P(StorageContract, MetricsThatAreNoNumbersAreLeftOut) {
+  StudyAtRest study(GetParam(), "not_finite");
   const double infinity = std::numeric_limits<double>::infinity();
   const auto claim = study.claim();
   EXPECT_TRUE(study.storage->report(*claim, {1, {{"loss", 2.0}, {"val_loss", std::nan("")}}}));
@@ -119,8 +79,8 @@ TEST(Storage, MetricsThatAreNoNumbersAreLeftOut) {
   EXPECT_EQ(study.storage->trials().at(0).metrics, (Metrics{{"accuracy", 0.5}}));
 }
 
-TEST(Storage, NullsThatEarlierVersionsWroteAreSkipped) {
-  Fixture study("nulls");
+TEST_P(StorageContract, NullsThatEarlierVersionsWroteAreSkipped) {
+  StudyAtRest study(GetParam(), "nulls");
   const auto claim = study.claim();
   study.storage->report(*claim, {1, {{"loss", 2.0}}});
   {
@@ -135,8 +95,8 @@ TEST(Storage, NullsThatEarlierVersionsWroteAreSkipped) {
   EXPECT_EQ(study.storage->trials().at(0).metrics, (Metrics{{"accuracy", 0.5}}));
 }
 
-TEST(Storage, AnExpiredLeaseIsTakenOverWithItsSteps) {
-  Fixture study("lease");
+TEST_P(StorageContract, AnExpiredLeaseIsTakenOverWithItsSteps) {
+  StudyAtRest study(GetParam(), "lease");
   const auto first = study.claim("first");
   ASSERT_TRUE(study.storage->report(*first, {1, {{"score", 0.25}}}));
   study.now += 999;
@@ -163,8 +123,8 @@ TEST(Storage, AnExpiredLeaseIsTakenOverWithItsSteps) {
   EXPECT_EQ(study.storage->trials()[0].score, 1.0);
 }
 
-TEST(Storage, AReleasedTrialIsGoneOnWithFirst) {
-  Fixture study("release");
+TEST_P(StorageContract, AReleasedTrialIsGoneOnWithFirst) {
+  StudyAtRest study(GetParam(), "release");
   const auto first = study.claim();
   const auto second = study.claim();
   EXPECT_TRUE(study.storage->release(*first));
@@ -175,8 +135,8 @@ TEST(Storage, AReleasedTrialIsGoneOnWithFirst) {
   EXPECT_EQ(study.claim()->number, 2);
 }
 
-TEST(Storage, AFailedTrialKeepsItsReasonAndIsNotTriedAgain) {
-  Fixture study("failed");
+TEST_P(StorageContract, AFailedTrialKeepsItsReasonAndIsNotTriedAgain) {
+  StudyAtRest study(GetParam(), "failed");
   const auto claim = study.claim();
   EXPECT_TRUE(study.storage->fail(*claim, "the loss became NaN in epoch 2"));
   EXPECT_EQ(study.claim()->number, 1);
@@ -186,8 +146,8 @@ TEST(Storage, AFailedTrialKeepsItsReasonAndIsNotTriedAgain) {
   EXPECT_FALSE(trial.score.has_value());
 }
 
-TEST(Storage, ATrialThatKillsItsWorkersFails) {
-  Fixture study("deaths");
+TEST_P(StorageContract, ATrialThatKillsItsWorkersFails) {
+  StudyAtRest study(GetParam(), "deaths");
   for (int death = 1; death <= 3; ++death) {
     EXPECT_EQ(study.claim()->number, 0) << death;
     study.now += 1001;
@@ -199,33 +159,29 @@ TEST(Storage, ATrialThatKillsItsWorkersFails) {
 }
 
 // Each row: a worker's life; does the trial survive all of them (three deaths in a row end it)?
-struct DeathCase {
-  const char* name;
-  std::vector<int> steps;  // what each worker reports before it dies; 0: nothing
-  bool survives;
-};
-class Deaths : public ::testing::TestWithParam<DeathCase> {};
-TEST_P(Deaths, CountOnlyWhereTheTrialDoesNotGetOn) {
-  Fixture study(std::string("deaths_") + GetParam().name);
-  for (const int step : GetParam().steps) {
-    const auto claim = study.claim();
-    ASSERT_EQ(claim->number, 0);
-    if (step > 0) study.storage->report(*claim, {step, {}});
-    study.now += 1001;
+TEST_P(StorageContract, DeathsCountOnlyWhereTheTrialDoesNotGetOn) {
+  struct Row {
+    const char* name;
+    std::vector<int> steps;  // what each worker reports before it dies; 0: nothing
+    bool survives;
+  };
+  for (const Row& row :
+       {Row{"no_step", {0, 0, 0}, false}, Row{"a_step_each", {1, 2, 3, 4}, true}, Row{"one_step", {0, 0, 1, 0}, true},
+        Row{"the_same_step", {1, 1, 1}, false}, Row{"two_after_a_step", {1, 0, 0}, false}}) {
+    StudyAtRest study(GetParam(), std::string("deaths_") + row.name);
+    for (const int step : row.steps) {
+      const auto claim = study.claim();
+      ASSERT_EQ(claim->number, 0) << row.name;
+      if (step > 0) study.storage->report(*claim, {step, {}});
+      study.now += 1001;
+    }
+    EXPECT_EQ(study.claim()->number, row.survives ? 0 : 1) << row.name;
+    EXPECT_EQ(study.storage->trials()[0].state, row.survives ? TrialState::kRunning : TrialState::kFailed) << row.name;
   }
-  EXPECT_EQ(study.claim()->number, GetParam().survives ? 0 : 1);
-  EXPECT_EQ(study.storage->trials()[0].state, GetParam().survives ? TrialState::kRunning : TrialState::kFailed);
 }
-INSTANTIATE_TEST_SUITE_P(Lives, Deaths,
-                         ::testing::Values(DeathCase{"NoStep", {0, 0, 0}, false},
-                                           DeathCase{"AStepEach", {1, 2, 3, 4}, true},
-                                           DeathCase{"OneStep", {0, 0, 1, 0}, true},
-                                           DeathCase{"TheSameStep", {1, 1, 1}, false},
-                                           DeathCase{"TwoAfterAStep", {1, 0, 0}, false}),
-                         [](const auto& info) { return info.param.name; });
 
-TEST(Storage, AnAbandonedTrialCountsAsADeath) {
-  Fixture study("abandoned");
+TEST_P(StorageContract, AnAbandonedTrialCountsAsADeath) {
+  StudyAtRest study(GetParam(), "abandoned");
   for (int death = 1; death <= 3; ++death) {
     const auto claim = study.claim();
     ASSERT_EQ(claim->number, 0);
@@ -235,8 +191,8 @@ TEST(Storage, AnAbandonedTrialCountsAsADeath) {
   }
 }
 
-TEST(Storage, TrialsOfDeadWorkersAreFreedAtOnce) {
-  Fixture study("dead");
+TEST_P(StorageContract, TrialsOfDeadWorkersAreFreedAtOnce) {
+  StudyAtRest study(GetParam(), "dead");
   study.claim("dead");
   study.claim("alive");
   study.claim("elsewhere");
@@ -249,11 +205,11 @@ TEST(Storage, TrialsOfDeadWorkersAreFreedAtOnce) {
   EXPECT_EQ(study.claim("next")->number, 0);
 }
 
-TEST(Storage, AnExhaustedSpaceEndsTheSearch) {
+TEST_P(StorageContract, AnExhaustedSpaceEndsTheSearch) {
   const SearchSpace tiny = {{"a", {"0", "1"}}};
   StudyInfo info = kInfo;
   info.max_trials = 50;
-  Fixture study("exhausted", info);
+  StudyAtRest study(GetParam(), "exhausted", info);
   int trials = 0;
   while (const auto claim = study.storage->claim("w", tiny, kSampler)) {
     ++trials;
@@ -263,10 +219,10 @@ TEST(Storage, AnExhaustedSpaceEndsTheSearch) {
   EXPECT_TRUE(study.storage->is_over());
 }
 
-TEST(Storage, MoreTrialsCanBeAskedForLater) {
+TEST_P(StorageContract, MoreTrialsCanBeAskedForLater) {
   StudyInfo info = kInfo;
   info.max_trials = 1;
-  Fixture study("more", info);
+  StudyAtRest study(GetParam(), "more", info);
   study.storage->complete(*study.claim(), 0.0, {}, "");
   EXPECT_TRUE(study.storage->is_over());
   study.storage->set_max_trials(2);
@@ -275,8 +231,8 @@ TEST(Storage, MoreTrialsCanBeAskedForLater) {
   EXPECT_THROW(study.storage->set_max_trials(0), InvalidArgument);
 }
 
-TEST(Storage, TheRevisionGrowsWithEveryChangeOnly) {
-  Fixture study("revision");
+TEST_P(StorageContract, TheRevisionGrowsWithEveryChangeOnly) {
+  StudyAtRest study(GetParam(), "revision");
   const int64_t before = study.storage->revision();
   study.storage->trials();
   EXPECT_EQ(study.storage->revision(), before);
@@ -284,69 +240,8 @@ TEST(Storage, TheRevisionGrowsWithEveryChangeOnly) {
   EXPECT_GT(study.storage->revision(), before);
 }
 
-// ---- refusals: a kind of error and what its sentence must name ----
-
-template <class Kind, class Act>
-void expect_error(Act&& act, const std::vector<std::string>& words) {
-  try {
-    act();
-    ADD_FAILURE() << "no error";
-  } catch (const Kind& error) {
-    for (const std::string& word : words) {
-      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what() << " lacks " << word;
-    }
-  } catch (const std::exception& error) {
-    ADD_FAILURE() << "another kind of error: " << error.what();
-  }
-}
-
-TEST(StorageErrors, SayFileAndReason) {
-  const fs::path directory = testing::scratch_dir("errors");
-  const std::string db = directory / "study.db";
-  expect_error<IoError>([&] { Storage::open(db); }, {"no study", db});
-  expect_error<IoError>([&] { Storage::open(directory); }, {"is a directory", "study.db"});
-  expect_error<IoError>([&] { Storage::create(directory / "absent" / "study.db", kInfo); },
-                        {"absent", "could not open"});
-  expect_error<Unsupported>([] { Storage::open("postgresql://host/study"); }, {"PostgreSQL", "SQLite"});
-  expect_error<InvalidArgument>([] { Storage::open(""); }, {"no path"});
-  StudyInfo no_trials = kInfo;
-  no_trials.max_trials = 0;
-  expect_error<InvalidArgument>([&] { Storage::create(db, no_trials); }, {"max_trials is 0"});
-  EXPECT_FALSE(fs::exists(db));
-  Storage::create(db, kInfo);
-  expect_error<InvalidArgument>([&] { Storage::create(db, kInfo); }, {"already", "--resume", db});
-  EXPECT_EQ(Storage::open(db).info(), kInfo);
-}
-
-TEST(Storage, AFileWithoutTablesIsNoStudyYet) {
-  const fs::path directory = testing::scratch_dir("killed_early");
-  EXPECT_FALSE(Storage::holds_study(directory / "absent.db"));
-  EXPECT_FALSE(fs::exists(directory / "absent.db"));
-  write_file(directory / "empty.db", "");
-  { Database opened(directory / "opened.db", true, 1); }
-  for (const char* name : {"empty.db", "opened.db"}) {
-    EXPECT_FALSE(Storage::holds_study(directory / name)) << name;
-    Storage::create(directory / name, kInfo);
-    EXPECT_TRUE(Storage::holds_study(directory / name)) << name;
-    EXPECT_EQ(Storage::open(directory / name).info(), kInfo) << name;
-  }
-}
-
-TEST(StorageErrors, FilesThatAreNoStudies) {
-  const fs::path directory = testing::scratch_dir("foreign");
-  write_file(directory / "empty.db", "");
-  write_file(directory / "text.db", std::string(5000, 'x'));
-  {
-    Database other(directory / "other.db", true, 1);
-    other.make("make a table", [](soci::session& sql) { sql << "CREATE TABLE study (id INTEGER)"; });
-  }
-  for (const char* name : {"empty.db", "text.db", "other.db"}) {
-    expect_error<CorruptFile>([&] { Storage::open(directory / name); }, {name});
-  }
-}
-
-TEST(StorageErrors, ANewerSchemaIsRefused) {
-  Fixture study("newer");
+TEST_P(StorageContract, ANewerSchemaIsRefused) {
+  StudyAtRest study(GetParam(), "newer");
   {
     Database database(study.url, false, 1);
     database.write("age the study", [](soci::session& sql) {
@@ -357,95 +252,35 @@ TEST(StorageErrors, ANewerSchemaIsRefused) {
   expect_error<Unsupported>([&] { Storage::open(study.url); }, {"newer nibble", "schema 99", "Update"});
 }
 
-TEST(StorageErrors, AReadOnlyDirectoryIsRefused) {
-  const fs::path directory = testing::scratch_dir("readonly");
-  ASSERT_EQ(chmod(directory.c_str(), 0555), 0);
-  // Root may write everywhere; nobody may not.
-  const bool is_root = geteuid() == 0;
-  if (is_root) {
-    ASSERT_EQ(seteuid(65534), 0);
-  }
-  expect_error<IoError>([&] { Storage::create(directory / "study.db", kInfo); }, {"could not open", "study.db"});
-  expect_error<IoError>([&] { StudyLock lock(directory); }, {"study.lock", "ermission"});
-  if (is_root) {
-    ASSERT_EQ(seteuid(0), 0);
-  }
-  chmod(directory.c_str(), 0755);
+TEST_P(StorageContract, AStudyIsMadeOnce) {
+  StudyAtRest study(GetParam(), "once");
+  expect_error<InvalidArgument>([&] { Storage::create(study.url, kInfo); }, {"already", "--resume"});
+  EXPECT_EQ(Storage::open(study.url).info(), kInfo);
 }
 
-// Everything a reader does, on bytes that anyone may have touched. Whatever comes out, it comes
-// out as an error of nibble.
-void read_everything(const fs::path& path) {
-  try {
-    Storage storage = Storage::open(path, {.busy_timeout_s = 1});
-    storage.info();
-    storage.is_over();
-    storage.revision();
-    for (const Trial& trial : storage.trials()) storage.steps(trial.number);
-    if (const auto claim = storage.claim("w", kSpace, kSampler)) {
-      storage.report(*claim, {1, {{"score", 1.0}}});
-      storage.complete(*claim, 1.0, {}, "");
-    }
-  } catch (const Error&) {
-  }
+TEST_P(StorageContract, WhatHoldsNoStudyIsNoStudy) {
+  const std::string url = new_study_url(GetParam(), "absent");
+  EXPECT_FALSE(Storage::holds_study(url));
+  expect_error<IoError>([&] { Storage::open(url); }, {"no study", "absent"});
+  EXPECT_FALSE(Storage::holds_study(url)) << "looking has made one";
+  Storage::create(url, kInfo);
+  EXPECT_TRUE(Storage::holds_study(url));
 }
 
-std::string bytes_of_a_study() {
-  Fixture study("whole");
-  for (int i = 0; i < 3; ++i) {
-    const auto claim = study.claim();
-    study.storage->report(*claim, {1, {{"score", 0.5}, {"loss", 2.0}}});
-    if (i != 2) study.storage->complete(*claim, 0.5, {{"accuracy", 0.5}}, "trials/0000/model.keras");
-  }
-  study.storage.reset();  // the last connection writes the log back
-  return read_file(study.url);
+TEST_P(StorageContract, ARemovedStudyIsGoneAndCanBeMadeAgain) {
+  StudyAtRest study(GetParam(), "removed");
+  study.claim();
+  EXPECT_EQ(study.storage->held_trials(), 1);
+  study.now += 1001;
+  EXPECT_EQ(study.storage->held_trials(), 0);
+  study.storage.reset();
+  Storage::remove(study.url);
+  EXPECT_FALSE(Storage::holds_study(study.url));
+  expect_error<IoError>([&] { Storage::remove(study.url); }, {"no study"});
+  EXPECT_TRUE(Storage::create(study.url, kInfo).trials().empty());
 }
 
-TEST(StorageCorruption, TruncatedFilesNeverCrash) {
-  const std::string bytes = bytes_of_a_study();
-  const fs::path directory = testing::scratch_dir("truncated");
-  for (size_t i = 0; i < 200; ++i) {
-    const fs::path path = directory / fmt::format("{}.db", i);
-    std::ofstream(path, std::ios::binary) << bytes.substr(0, bytes.size() * i / 200);
-    read_everything(path);
-    fs::remove(path);
-  }
-}
-
-TEST(StorageCorruption, FlippedBitsNeverCrash) {
-  const std::string bytes = bytes_of_a_study();
-  const fs::path directory = testing::scratch_dir("flipped");
-  RandomStream random({.seed = 5});
-  for (int i = 0; i < 200; ++i) {
-    std::string damaged = bytes;
-    // Pages are mostly empty: aim half of the flips at the header and the schema.
-    const auto range = static_cast<uint32_t>(i % 2 == 0 ? damaged.size() : 200);
-    damaged[random.below(range)] ^= static_cast<char>(1u << random.below(8));
-    const fs::path path = directory / fmt::format("{}.db", i);
-    std::ofstream(path, std::ios::binary) << damaged;
-    read_everything(path);
-    fs::remove(path);
-  }
-}
-
-TEST(StudyLock, OneLauncherAtATime) {
-  const fs::path directory = testing::scratch_dir("lock");
-  {
-    StudyLock lock(directory);
-    expect_error<InvalidArgument>([&] { StudyLock second(directory); },
-                                  {"in use by another search", std::to_string(getpid()), "--output"});
-  }
-  StudyLock again(directory);
-}
-
-TEST(WorkerId, TellsTheLivingFromTheDeadAndTheUnknown) {
-  EXPECT_EQ(is_alive(this_worker_id()), true);
-  const std::string me = this_worker_id();
-  EXPECT_EQ(is_alive(fmt::format("{}/1", me.substr(0, me.rfind('/')))), false);  // the pid, started at another time
-  for (const char* unknown : {"", "w", "other-machine/1/1", "/1/1", "a/b/c"}) {
-    EXPECT_EQ(is_alive(unknown), std::nullopt) << unknown;
-  }
-}
+INSTANTIATE_TEST_SUITE_P(Databases, StorageContract, ::testing::Values(Place::kSqlite, Place::kPostgresql), place_name);
 
 }  // namespace
 }  // namespace nibble::search

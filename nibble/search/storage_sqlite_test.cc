@@ -1,0 +1,166 @@
+// Studies in files: paths, refusals and damage.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+#include "nibble/core/philox.h"
+#include "nibble/search/database.h"
+#include "nibble/search/storage_workplace.h"
+#include "nibble/search/study_lock.h"
+#include "nibble/search/worker_id.h"
+#include "support/golden.h"
+
+namespace nibble::search {
+namespace {
+namespace fs = std::filesystem;
+using namespace testing;
+
+TEST(StorageSqlite, WorksOnAPathWithBlanks) {
+  const fs::path directory = nibble::testing::scratch_dir("a path = with blanks");
+  Storage::create(directory / "study.db", kInfo);
+  EXPECT_TRUE(fs::exists(directory / "study.db"));
+  EXPECT_EQ(Storage::open(directory / "study.db").info(), kInfo);
+  EXPECT_EQ(Storage::open(fmt::format("sqlite:{}", (directory / "study.db").string())).info(), kInfo);
+}
+
+TEST(StorageErrors, SayFileAndReason) {
+  const fs::path directory = nibble::testing::scratch_dir("errors");
+  const std::string db = directory / "study.db";
+  expect_error<IoError>([&] { Storage::open(db); }, {"no study", db});
+  expect_error<IoError>([&] { Storage::open(directory); }, {"is a directory", "study.db"});
+  expect_error<IoError>([&] { Storage::create(directory / "absent" / "study.db", kInfo); },
+                        {"absent", "could not open"});
+  expect_error<InvalidArgument>([] { Storage::open(""); }, {"no path"});
+  StudyInfo no_trials = kInfo;
+  no_trials.max_trials = 0;
+  expect_error<InvalidArgument>([&] { Storage::create(db, no_trials); }, {"max_trials is 0"});
+  EXPECT_FALSE(fs::exists(db));
+  Storage::create(db, kInfo);
+  expect_error<InvalidArgument>([&] { Storage::create(db, kInfo); }, {"already", "--resume", db});
+  EXPECT_EQ(Storage::open(db).info(), kInfo);
+}
+
+TEST(StorageSqlite, AFileWithoutTablesIsNoStudyYet) {
+  const fs::path directory = nibble::testing::scratch_dir("killed_early");
+  EXPECT_FALSE(Storage::holds_study(directory / "absent.db"));
+  EXPECT_FALSE(fs::exists(directory / "absent.db"));
+  write_file(directory / "empty.db", "");
+  { Database opened(directory / "opened.db", true, 1); }
+  for (const char* name : {"empty.db", "opened.db"}) {
+    EXPECT_FALSE(Storage::holds_study(directory / name)) << name;
+    Storage::create(directory / name, kInfo);
+    EXPECT_TRUE(Storage::holds_study(directory / name)) << name;
+    EXPECT_EQ(Storage::open(directory / name).info(), kInfo) << name;
+  }
+}
+
+TEST(StorageErrors, FilesThatAreNoStudies) {
+  const fs::path directory = nibble::testing::scratch_dir("foreign");
+  write_file(directory / "empty.db", "");
+  write_file(directory / "text.db", std::string(5000, 'x'));
+  {
+    Database other(directory / "other.db", true, 1);
+    other.make("make a table", [](soci::session& sql) { sql << "CREATE TABLE study (id INTEGER)"; });
+  }
+  for (const char* name : {"empty.db", "text.db", "other.db"}) {
+    expect_error<CorruptFile>([&] { Storage::open(directory / name); }, {name});
+  }
+}
+
+TEST(StorageErrors, AReadOnlyDirectoryIsRefused) {
+  const fs::path directory = nibble::testing::scratch_dir("readonly");
+  ASSERT_EQ(chmod(directory.c_str(), 0555), 0);
+  // Root may write everywhere; nobody may not.
+  const bool is_root = geteuid() == 0;
+  if (is_root) {
+    ASSERT_EQ(seteuid(65534), 0);
+  }
+  expect_error<IoError>([&] { Storage::create(directory / "study.db", kInfo); }, {"could not open", "study.db"});
+  expect_error<IoError>([&] { StudyLock lock(directory); }, {"study.lock", "ermission"});
+  if (is_root) {
+    ASSERT_EQ(seteuid(0), 0);
+  }
+  chmod(directory.c_str(), 0755);
+}
+
+// Everything a reader does, on bytes that anyone may have touched. Whatever comes out, it comes
+// out as an error of nibble.
+void read_everything(const fs::path& path) {
+  try {
+    Storage storage = Storage::open(path, {.busy_timeout_s = 1});
+    storage.info();
+    storage.is_over();
+    storage.revision();
+    for (const Trial& trial : storage.trials()) storage.steps(trial.number);
+    if (const auto claim = storage.claim("w", kSpace, kSampler)) {
+      storage.report(*claim, {1, {{"score", 1.0}}});
+      storage.complete(*claim, 1.0, {}, "");
+    }
+  } catch (const Error&) {
+  }
+}
+
+std::string bytes_of_a_study() {
+  StudyAtRest study(Place::kSqlite, "whole");
+  for (int i = 0; i < 3; ++i) {
+    const auto claim = study.claim();
+    study.storage->report(*claim, {1, {{"score", 0.5}, {"loss", 2.0}}});
+    if (i != 2) study.storage->complete(*claim, 0.5, {{"accuracy", 0.5}}, "trials/0000/model.keras");
+  }
+  study.storage.reset();  // the last connection writes the log back
+  return read_file(study.url);
+}
+
+TEST(StorageCorruption, TruncatedFilesNeverCrash) {
+  const std::string bytes = bytes_of_a_study();
+  const fs::path directory = nibble::testing::scratch_dir("truncated");
+  for (size_t i = 0; i < 200; ++i) {
+    const fs::path path = directory / fmt::format("{}.db", i);
+    std::ofstream(path, std::ios::binary) << bytes.substr(0, bytes.size() * i / 200);
+    read_everything(path);
+    fs::remove(path);
+  }
+}
+
+TEST(StorageCorruption, FlippedBitsNeverCrash) {
+  const std::string bytes = bytes_of_a_study();
+  const fs::path directory = nibble::testing::scratch_dir("flipped");
+  RandomStream random({.seed = 5});
+  for (int i = 0; i < 200; ++i) {
+    std::string damaged = bytes;
+    // Pages are mostly empty: aim half of the flips at the header and the schema.
+    const auto range = static_cast<uint32_t>(i % 2 == 0 ? damaged.size() : 200);
+    damaged[random.below(range)] ^= static_cast<char>(1u << random.below(8));
+    const fs::path path = directory / fmt::format("{}.db", i);
+    std::ofstream(path, std::ios::binary) << damaged;
+    read_everything(path);
+    fs::remove(path);
+  }
+}
+
+TEST(StudyLock, OneLauncherAtATime) {
+  const fs::path directory = nibble::testing::scratch_dir("lock");
+  {
+    StudyLock lock(directory);
+    expect_error<InvalidArgument>([&] { StudyLock second(directory); },
+                                  {"in use by another search", std::to_string(getpid()), "--output"});
+  }
+  StudyLock again(directory);
+}
+
+TEST(WorkerId, TellsTheLivingFromTheDeadAndTheUnknown) {
+  EXPECT_EQ(is_alive(this_worker_id()), true);
+  const std::string me = this_worker_id();
+  EXPECT_EQ(is_alive(fmt::format("{}/1", me.substr(0, me.rfind('/')))), false);  // the pid, started at another time
+  for (const char* unknown : {"", "w", "other-machine/1/1", "/1/1", "a/b/c"}) {
+    EXPECT_EQ(is_alive(unknown), std::nullopt) << unknown;
+  }
+}
+
+}  // namespace
+}  // namespace nibble::search
