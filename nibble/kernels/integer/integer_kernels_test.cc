@@ -1,0 +1,314 @@
+// Every target's integer kernels against their scalar definitions, bit for bit.
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "hwy/tests/hwy_gtest.h"
+#include "nibble/core/philox.h"
+#include "nibble/kernels/integer/depthwise_sums.h"
+#include "nibble/kernels/integer/float_codes.h"
+#include "nibble/kernels/integer/integer_sums.h"
+#include "nibble/kernels/integer/pools.h"
+#include "nibble/kernels/integer/scaled_sums.h"
+
+namespace nibble::kernels {
+namespace {
+
+class IntegerKernels : public hwy::TestWithParamTarget {};
+HWY_TARGET_INSTANTIATE_TEST_SUITE_P(IntegerKernels);
+
+constexpr CodeFormat kFormats[] = {
+    {CodeType::kUint8, 0}, {CodeType::kUint8, 77}, {CodeType::kInt16}, {CodeType::kInt32}};
+
+// Codes over the whole range of their type, the extremes often.
+AlignedVector<uint8_t> random_codes(CodeType type, int64_t count, uint32_t seed) {
+  RandomStream random({seed, RandomPurpose::kTest, 0, 0});
+  AlignedVector<uint8_t> bytes(static_cast<size_t>(count) * size_of(type) + kReadAhead);
+  for (uint8_t& byte : bytes)
+    byte = static_cast<uint8_t>(random.below(4) == 0 ? random.below(2) * 255 : random.below(256));
+  return bytes;
+}
+
+std::vector<int32_t> random_integers(int64_t count, int32_t low, int32_t high, uint32_t seed) {
+  RandomStream random({seed, RandomPurpose::kTest, 1, 0});
+  std::vector<int32_t> values(static_cast<size_t>(count));
+  const auto span = static_cast<uint32_t>(high - low) + 1;
+  for (int32_t& value : values) {
+    value = random.below(5) == 0 ? (random.below(2) == 0 ? low : high) : low + static_cast<int32_t>(random.below(span));
+  }
+  return values;
+}
+
+// A requantization of each kind whose codes fit 8 bits, and what it points to.
+struct Requantizer {
+  std::vector<float> multiplier, offset, low, high;
+  std::vector<int32_t> sign, first, last, values;
+  Requantization r;
+
+  Requantizer(RequantizationKind kind, int64_t channels, float size) {
+    RandomStream random({7, RandomPurpose::kTest, 2, 0});
+    const auto padded = static_cast<size_t>((channels + 15) / 16 * 16);
+    for (size_t c = 0; c < padded; ++c) {
+      multiplier.push_back((0.2f + random.uniform()) * 50.0f / size *
+                           (kind == RequantizationKind::kLinear && c % 3 == 1 ? -1 : 1));
+      offset.push_back(random.uniform() * 20 - 10);
+      low.push_back(-static_cast<float>(c % 4)), high.push_back(20.0f + static_cast<float>(c % 7));
+      sign.push_back(c % 5 == 2 ? -1 : 1);
+    }
+    r = {kind, multiplier.data(), offset.data(), low.data(), high.data()};
+    r.channels = static_cast<int64_t>(padded);
+    if (kind == RequantizationKind::kCorrected) correct(padded, size);
+    if (kind == RequantizationKind::kSelect) select(padded, size);
+    if (kind == RequantizationKind::kSearch) search(padded, size);
+    r.sign = sign.data(), r.first = first.data(), r.last = last.data(), r.values = values.data();
+  }
+
+  void correct(size_t padded, float size) {
+    for (size_t c = 0; c < padded; ++c) {
+      first.push_back(static_cast<int32_t>(last.size()));
+      for (const int32_t x : random_integers(40, -static_cast<int32_t>(size), static_cast<int32_t>(size), 3))
+        last.push_back(x);
+    }
+  }
+  void select(size_t padded, float size) {
+    r.steps = 3;
+    for (int32_t k = 0; k < 3; ++k) {
+      for (size_t c = 0; c < padded; ++c)
+        last.push_back(static_cast<int32_t>(size * 0.02f * static_cast<float>(k - 1)) + static_cast<int32_t>(c));
+    }
+    values = random_integers(static_cast<int64_t>(4 * padded), -9, 9, 4);
+  }
+  void search(size_t padded, float size) {
+    r.steps = 15;
+    for (size_t c = 0; c < padded; ++c) {
+      first.push_back(static_cast<int32_t>(last.size()));
+      for (int32_t k = 0; k < 15; ++k)
+        last.push_back(k > 11 ? INT32_MAX
+                              : static_cast<int32_t>(size / 12 * static_cast<float>(k - 6)) + static_cast<int32_t>(c));
+    }
+    values = random_integers(static_cast<int64_t>(16 * padded + 32), -60, 60, 5);
+  }
+};
+
+constexpr RequantizationKind kKinds[] = {RequantizationKind::kLinear, RequantizationKind::kCorrected,
+                                         RequantizationKind::kSelect, RequantizationKind::kSearch};
+
+struct SumsCase {
+  int64_t rows, row_terms, channels, pixels, samples;
+};
+const SumsCase kSums[] = {{1, 1, 1, 1, 1},   {3, 9, 16, 21, 1},   {3, 3, 17, 14, 2}, {1, 64, 32, 13, 1},
+                          {2, 5, 40, 12, 2}, {3, 30, 48, 8, 3},   {1, 16, 64, 7, 1}, {3, 96, 64, 1, 9},
+                          {1, 33, 80, 5, 1}, {1, 100, 130, 2, 1}, {5, 7, 15, 30, 1}, {1, 4, 100, 6, 4},
+                          {2, 8, 31, 3, 1},  {1, 2, 63, 100, 1}};
+
+struct SumsProblem {
+  AlignedVector<uint8_t> input;
+  std::vector<int32_t> weights, offsets, pixels, places;
+  AlignedVector<int32_t> packed, bias;
+  IntegerSums sums;
+
+  SumsProblem(Terms terms, const SumsCase& row) {
+    const int64_t size = 4 / terms_in_a_step(terms), per_step = terms_in_a_step(terms);
+    const int64_t row_steps = (row.row_terms + per_step - 1) / per_step;
+    const CodeType type =
+        terms == Terms::kBytes ? CodeType::kUint8 : (terms == Terms::kWords ? CodeType::kInt16 : CodeType::kInt32);
+    const int64_t sample = row.pixels * 3 + row.rows * (row.row_terms + 5);
+    input = random_codes(type, sample * row.samples, 1);
+    const int32_t largest = terms == Terms::kBytes ? 127 : 32767;
+    weights = random_integers(row.rows * row.row_terms * row.channels, -largest - 1, largest, 2);
+    packed = pack_weights(terms, weights, row.rows, row.row_terms, row.channels);
+    const auto some = random_integers((row.channels + 15) / 16 * 16, -1000, 1000, 3);
+    bias.assign(some.begin(), some.end());
+    for (int64_t y = 0; y < row.rows; ++y) {
+      for (int64_t k = 0; k < row_steps; ++k)
+        offsets.push_back(static_cast<int32_t>((y * (row.row_terms + 5) + k * per_step) * size));
+    }
+    for (int64_t p = 0; p < row.pixels; ++p) {
+      pixels.push_back(static_cast<int32_t>(p * 3 * size));
+      places.push_back(static_cast<int32_t>(p * (row.channels + 2)));
+    }
+    sums.terms = terms, sums.steps = row.rows * row_steps, sums.step_offsets = offsets.data(),
+    sums.weights = packed.data();
+    sums.bias = bias.data(), sums.channels = row.channels, sums.pixel_offsets = pixels, sums.result_offsets = places;
+    sums.sample_stride = sample * size, sums.result_stride = row.pixels * (row.channels + 2);
+  }
+};
+
+std::string text(Terms terms, const SumsCase& row) {
+  return "terms " + std::to_string(static_cast<int>(terms)) + ", rows " + std::to_string(row.rows) + " of " +
+         std::to_string(row.row_terms) + ", channels " + std::to_string(row.channels) + ", pixels " +
+         std::to_string(row.pixels);
+}
+
+void expect_scalar_results(const SumsProblem& problem, const SumsCase& row, const std::string& what) {
+  const auto bytes = static_cast<size_t>(row.samples * problem.sums.result_stride) * size_of(problem.sums.format.type);
+  std::vector<uint8_t> found(bytes, 99), expected(bytes, 99);
+  integer_sums(problem.sums, problem.input.data(), row.samples, found.data());
+  scalar::integer_sums(problem.sums, problem.input.data(), row.samples, expected.data());
+  EXPECT_EQ(found, expected) << what;
+}
+
+TEST_P(IntegerKernels, SumsAreTheScalarOnes) {
+  for (const Terms terms : {Terms::kBytes, Terms::kWords, Terms::kInts}) {
+    for (const SumsCase& row : kSums) expect_scalar_results(SumsProblem(terms, row), row, text(terms, row));
+  }
+}
+
+TEST_P(IntegerKernels, RequantizedSumsAreTheScalarOnes) {
+  for (const RequantizationKind kind : kKinds) {
+    for (const SumsCase& row : kSums) {
+      SumsProblem problem(Terms::kBytes, row);
+      const Requantizer requantizer(kind, row.channels, 30000.0f);
+      problem.sums.requantization = requantizer.r;
+      for (const CodeFormat format :
+           {CodeFormat{CodeType::kUint8, 77}, CodeFormat{CodeType::kInt16}, CodeFormat{CodeType::kInt32}}) {
+        problem.sums.format = format;
+        expect_scalar_results(problem, row,
+                              text(Terms::kBytes, row) + ", kind " + std::to_string(static_cast<int>(kind)));
+      }
+    }
+  }
+}
+
+// (-128) * 255 in all places: what pmaddubsw would clip.
+TEST_P(IntegerKernels, ExtremeProductsDoNotSaturate) {
+  const SumsCase row{1, 64, 16, 3, 1};
+  SumsProblem problem(Terms::kBytes, row);
+  std::fill(problem.input.begin(), problem.input.end(), uint8_t{255});
+  problem.packed = pack_weights(Terms::kBytes, std::vector<int32_t>(64 * 16, -128), 1, 64, 16);
+  problem.sums.weights = problem.packed.data();
+  std::vector<int32_t> found(static_cast<size_t>(problem.sums.result_stride), 0);
+  integer_sums(problem.sums, problem.input.data(), 1, found.data());
+  for (size_t c = 0; c < 16; ++c) EXPECT_EQ(found[c], problem.bias[c] - 64 * 255 * 128) << c;
+}
+
+TEST(IntegerSums, ScalarSumsArePlainSumsOfProducts) {
+  const SumsCase row{3, 10, 20, 4, 2};
+  const SumsProblem problem(Terms::kBytes, row);
+  const auto stride = static_cast<size_t>(problem.sums.result_stride);
+  std::vector<int32_t> found(stride * 2, 0);
+  scalar::integer_sums(problem.sums, problem.input.data(), 2, found.data());
+  for (int64_t s = 0; s < 2; ++s) {
+    for (int64_t p = 0; p < 4; ++p) {
+      for (int64_t c = 0; c < 20; ++c) {
+        int32_t sum = problem.bias[static_cast<size_t>(c)];
+        for (int64_t y = 0; y < 3; ++y) {
+          for (int64_t t = 0; t < 10; ++t) {
+            const auto x = static_cast<size_t>(s * problem.sums.sample_stride + p * 3 + y * 15 + t);
+            sum += problem.input[x] * problem.weights[static_cast<size_t>((y * 10 + t) * 20 + c)];
+          }
+        }
+        EXPECT_EQ(found[static_cast<size_t>(s) * stride + static_cast<size_t>(p * 22 + c)], sum)
+            << s << " " << p << " " << c;
+      }
+    }
+  }
+}
+
+TEST_P(IntegerKernels, DepthwiseSumsAreTheScalarOnes) {
+  for (const int64_t channels : {1, 7, 8, 16, 17, 40, 64}) {
+    for (const int64_t pixels : {1, 5, 6, 7, 20}) {
+      for (const CodeType type : {CodeType::kUint8, CodeType::kInt16, CodeType::kInt32}) {
+        const int64_t padded = (channels + 15) / 16 * 16, sample = (pixels + 9) * channels;
+        const auto input = random_codes(type, sample * 2, 5);
+        const int32_t largest = type == CodeType::kInt32 ? 1 << 20 : 32767;
+        const auto some = random_integers(9 * padded, -largest - 1, largest, 6);
+        const AlignedVector<int32_t> weights(some.begin(), some.end()), bias(static_cast<size_t>(padded), -5);
+        std::vector<int32_t> taps, starts, places;
+        for (int32_t t = 0; t < 9; ++t) taps.push_back(t * static_cast<int32_t>(channels));
+        for (int32_t p = 0; p < pixels; ++p) {
+          starts.push_back(p * static_cast<int32_t>(channels)),
+              places.push_back(p * static_cast<int32_t>(channels + 3));
+        }
+        const Requantizer requantizer(RequantizationKind::kLinear, channels, 1e6f);
+        DepthwiseSums sums{taps, weights.data(), bias.data(), channels, requantizer.r,          type,
+                           {},   starts,         places,      sample,   pixels * (channels + 3)};
+        for (const bool plain : {true, false}) {
+          sums.requantization.kind = plain ? RequantizationKind::kNone : RequantizationKind::kLinear;
+          sums.format = plain ? CodeFormat{CodeType::kInt32} : CodeFormat{CodeType::kUint8, 40};
+          std::vector<uint8_t> found(static_cast<size_t>(sums.result_stride) * 8, 9), expected(found);
+          depthwise_sums(sums, input.data(), 2, found.data());
+          scalar::depthwise_sums(sums, input.data(), 2, expected.data());
+          EXPECT_EQ(found, expected) << channels << " channels, " << pixels << " pixels, type "
+                                     << static_cast<int>(type);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(IntegerKernels, ScaledSumsAreTheScalarOnes) {
+  for (const int64_t channels : {1, 5, 16, 33}) {
+    for (const CodeFormat format : kFormats) {
+      const PixelLayout in{3, 300 * channels, 60 * channels, channels},
+          out{1, 400 * channels, 70 * channels, channels + 2};
+      const auto a = random_codes(format.type, 700 * channels, 8),
+                 b = random_codes(CodeType::kUint8, 700 * channels, 9);
+      const ScaledTerm terms[] = {{a.data(), format, in, 1}, {b.data(), {CodeType::kUint8, 128}, in, -3}};
+      const auto factors = random_integers((channels + 15) / 16 * 16, 1, 40, 3);
+      for (const RequantizationKind kind : kKinds) {
+        const Requantizer requantizer(kind, channels, 3000.0f);
+        for (const bool scales : {false, true}) {
+          const ScaledSums sums{
+              terms, scales ? factors.data() : nullptr, 3, 4, channels, requantizer.r, {CodeType::kUint8, 70}, out};
+          std::vector<uint8_t> found(static_cast<size_t>(1000 * channels), 9), expected(found);
+          scaled_sums(sums, 2, found.data());
+          scalar::scaled_sums(sums, 2, expected.data());
+          EXPECT_EQ(found, expected) << channels << " channels, kind " << static_cast<int>(kind);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(IntegerKernels, PoolsAreTheScalarOnes) {
+  for (const int64_t channels : {1, 5, 16, 33, 64, 100}) {
+    const auto some = random_integers((channels + 15) / 16 * 16, -1, 0, 4);
+    for (const CodeFormat format : kFormats) {
+      const PixelLayout in{2, 40 * channels, 8 * channels, channels}, out{0, 20 * channels, 4 * channels, channels};
+      const auto x = random_codes(format.type, 90 * channels, 10);
+      Pool p;
+      p.height = 3, p.width = 2, p.stride_height = p.stride_width = 2, p.pad_top = 1, p.in_rows = 5, p.in_columns = 7;
+      p.rows = 3, p.columns = 4, p.channels = channels, p.in_format = format, p.in_layout = in, p.layout = out;
+      for (const PoolKind kind : {PoolKind::kExtremum, PoolKind::kSum}) {
+        for (const bool minima : {false, true}) {
+          p.kind = kind, p.takes_minimum = minima ? some.data() : nullptr;
+          p.format = kind == PoolKind::kSum ? CodeFormat{CodeType::kInt32} : format;
+          if (kind == PoolKind::kSum && (minima || format.type == CodeType::kInt32)) continue;
+          std::vector<uint8_t> found(static_cast<size_t>(160 * channels), 9), expected(found);
+          pool(p, x.data(), 2, found.data());
+          scalar::pool(p, x.data(), 2, expected.data());
+          EXPECT_EQ(found, expected) << channels << " channels, type " << static_cast<int>(format.type);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(IntegerKernels, FloatsBecomeTheScalarCodes) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const int64_t count : {0, 1, 15, 16, 17, 100}) {
+    std::vector<float> x;
+    RandomStream random({1, RandomPurpose::kTest, 0, 0});
+    // Ties are common.
+    for (int64_t i = 0; i < count; ++i)
+      x.push_back(static_cast<float>(static_cast<int>(random.below(700)) - 350) / 256.0f);
+    if (count > 2) x[1] = kInfinity, x[2] = -kInfinity;
+    for (const CodeFormat format : {CodeFormat{CodeType::kUint8, 128}, CodeFormat{CodeType::kInt32}}) {
+      const FloatCodes f{128.0f, 0.0f, -128.0f, 127.0f, format};
+      std::vector<uint8_t> found(static_cast<size_t>(count + 2) * 4, 9), expected(found);
+      EXPECT_TRUE(float_codes(f, x.data(), count, found.data(), 1));
+      EXPECT_TRUE(scalar::float_codes(f, x.data(), count, expected.data(), 1));
+      EXPECT_EQ(found, expected) << count;
+      for (size_t i = 0; i < x.size(); ++i) {
+        const float kept = std::exchange(x[i], std::numeric_limits<float>::quiet_NaN());
+        EXPECT_FALSE(float_codes(f, x.data(), count, found.data(), 1));
+        x[i] = kept;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace nibble::kernels

@@ -1,0 +1,229 @@
+#include "nibble/kernels/integer/integer_sums.h"
+
+#include <algorithm>
+#include <cstring>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "nibble/kernels/integer/integer_sums.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/highway.h"
+#include "nibble/kernels/integer/dot_step-inl.h"
+#include "nibble/kernels/integer/requantization-inl.h"
+
+#ifndef NIBBLE_KERNELS_INTEGER_INTEGER_SUMS_
+#define NIBBLE_KERNELS_INTEGER_INTEGER_SUMS_
+namespace nibble::kernels {
+
+constexpr int kMostRows = 16;  // pixels of a tile
+
+// Where the pixels of a tile begin, and where their results go.
+struct TilePixels {
+  const uint8_t* codes[kMostRows];
+  int64_t results[kMostRows];  // elements, of the pixel's channel 0
+
+  // Pixels `first`... of all samples' pixels, counted through.
+  TilePixels(const IntegerSums& s, const uint8_t* input, int64_t first, int count) {
+    const auto pixels = static_cast<int64_t>(s.pixel_offsets.size());
+    int64_t sample = first / pixels, pixel = first % pixels;
+    for (int i = 0; i < count; ++i) {
+      codes[i] = input + sample * s.sample_stride + s.pixel_offsets[static_cast<size_t>(pixel)];
+      results[i] = sample * s.result_stride + s.result_offsets[static_cast<size_t>(pixel)];
+      if (++pixel == pixels) pixel = 0, ++sample;
+    }
+  }
+};
+
+}  // namespace nibble::kernels
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace nibble::kernels::HWY_NAMESPACE {
+
+constexpr int kPanelVectors = static_cast<int>(kPanel / hn::MaxLanes(D32()));
+
+// kRows pixels times kVectors vectors of channels, all sums in registers. Loops over them are unrolled so that the
+// compiler keeps the arrays in registers; g++ 12 does where every index is a constant.
+template <Terms kTerms, int kRows, int kVectors>
+HWY_INLINE void SumTile(const IntegerSums& s, const TilePixels& pixels, const int32_t* HWY_RESTRICT weights,
+                        const int32_t* HWY_RESTRICT bias, int32_t* HWY_RESTRICT tile) {
+  const D32 d;
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D32()));
+  const size_t panel = static_cast<size_t>(s.steps) * kPanel;
+  V32 sums[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = hn::LoadU(d, bias + v * kLanes);
+  }
+  for (int64_t k = 0; k < s.steps; ++k, weights += kPanel) {
+    const int64_t offset = s.step_offsets[k];
+    Operand<kTerms> w[kVectors];
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      const size_t place =
+          static_cast<size_t>(v / kPanelVectors) * panel + static_cast<size_t>(v % kPanelVectors * kLanes);
+      w[v] = Operand<kTerms>::Weights(hn::Load(d, weights + place));
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      int32_t four = 0;
+      std::memcpy(&four, pixels.codes[r] + offset, sizeof(four));
+      const auto codes = Operand<kTerms>::Codes(hn::Set(d, four));
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = Dot<kTerms>(sums[r][v], codes, w[v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) hn::Store(sums[r][v], d, tile + (r * kVectors + v) * kLanes);
+  }
+}
+
+// Requantizes a tile [rows][panels * kPanel] and stores it.
+HWY_INLINE void StoreTile(const IntegerSums& s, const TilePixels& pixels, int rows, int panels, int64_t channel,
+                          const int32_t* tile, void* results) {
+  const D32 d;
+  const size_t lanes = hn::Lanes(d);
+  const auto count = static_cast<size_t>(std::min<int64_t>(panels * kPanel, s.channels - channel));
+  const auto first = static_cast<size_t>(s.first_channel + channel);
+  for (int r = 0; r < rows; ++r, tile += panels * kPanel) {
+    const size_t place = static_cast<size_t>(pixels.results[r]) + first;
+    for (size_t c = 0; c < count; c += lanes) {
+      const V32 code = Requantize(s.requantization, hn::Load(d, tile + c), first + c);
+      StoreCodes(code, results, s.format, place + c, count - c);
+    }
+  }
+}
+
+template <Terms kTerms, int kPanels, int kRows>
+void Tile(const IntegerSums& s, const uint8_t* input, int64_t pixel, int64_t channel, void* results) {
+  HWY_ALIGN int32_t tile[kRows * kPanels * kPanel];
+  const TilePixels pixels(s, input, pixel, kRows);
+  const int32_t* weights = s.weights + static_cast<size_t>(channel * s.steps);
+  SumTile<kTerms, kRows, kPanels * kPanelVectors>(s, pixels, weights, s.bias + channel, tile);
+  StoreTile(s, pixels, kRows, kPanels, channel, tile, results);
+}
+
+// As many rows as registers hold: 24 sums of 32 registers with AVX-512; 8 of 16 elsewhere, where products need
+// registers of their own.
+constexpr int RowsOf(int panels) {
+  if (kPanelVectors > 1) return panels * kPanelVectors >= 8 ? 1 : 8 / (panels * kPanelVectors);
+  return panels == 1 ? 14 : (panels == 2 ? 12 : (panels == 3 ? 8 : 6));
+}
+
+// All pixels for kPanels panels that begin at `channel`. The last tile overlaps the one before it.
+template <Terms kTerms, int kPanels>
+void Panels(const IntegerSums& s, const uint8_t* input, int64_t pixels, int64_t channel, void* results) {
+  constexpr int kRows = RowsOf(kPanels);
+  int64_t p = 0;
+  if (pixels >= kRows) {
+    for (; p + kRows <= pixels; p += kRows) Tile<kTerms, kPanels, kRows>(s, input, p, channel, results);
+    if (p < pixels) Tile<kTerms, kPanels, kRows>(s, input, pixels - kRows, channel, results);
+    return;
+  }
+  if constexpr (kRows > 4) {
+    for (; p + 4 <= pixels; p += 4) Tile<kTerms, kPanels, 4>(s, input, p, channel, results);
+  }
+  for (; p < pixels; ++p) Tile<kTerms, kPanels, 1>(s, input, p, channel, results);
+}
+
+// More panels at once use each broadcast code more often; with few registers one is all that fits.
+constexpr int64_t kMostPanels = kPanelVectors > 1 ? 1 : 4;
+
+template <Terms kTerms>
+void SumAll(const IntegerSums& s, const uint8_t* input, int64_t samples, void* results) {
+  const int64_t pixels = samples * static_cast<int64_t>(s.pixel_offsets.size());
+  int64_t left = (s.channels + kPanel - 1) / kPanel, channel = 0;
+  int64_t blocks = (left + kMostPanels - 1) / kMostPanels;
+  for (; blocks > 0; --blocks) {
+    const int64_t panels = (left + blocks - 1) / blocks;  // of about equal size
+    switch (panels) {
+      case 1:
+        Panels<kTerms, 1>(s, input, pixels, channel, results);
+        break;
+      case 2:
+        Panels<kTerms, kMostPanels == 1 ? 1 : 2>(s, input, pixels, channel, results);
+        break;
+      case 3:
+        Panels<kTerms, kMostPanels == 1 ? 1 : 3>(s, input, pixels, channel, results);
+        break;
+      default:
+        Panels<kTerms, kMostPanels == 1 ? 1 : 4>(s, input, pixels, channel, results);
+        break;
+    }
+    left -= panels, channel += panels * kPanel;
+  }
+}
+
+void Sums(const IntegerSums& s, const uint8_t* input, int64_t samples, void* results) {
+  switch (s.terms) {
+    case Terms::kBytes:
+      SumAll<Terms::kBytes>(s, input, samples, results);
+      return;
+    case Terms::kWords:
+      SumAll<Terms::kWords>(s, input, samples, results);
+      return;
+    case Terms::kInts:
+      SumAll<Terms::kInts>(s, input, samples, results);
+      return;
+  }
+}
+
+}  // namespace nibble::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace nibble::kernels {
+
+HWY_EXPORT(Sums);
+
+void integer_sums(const IntegerSums& sums, const void* input, int64_t samples, void* results) {
+  HWY_DYNAMIC_DISPATCH(Sums)(sums, static_cast<const uint8_t*>(input), samples, results);
+}
+
+namespace scalar {
+namespace {
+
+uint32_t dot(Terms terms, const uint8_t* codes, const uint8_t* weights) {
+  uint32_t sum = 0;
+  int16_t word = 0, weight = 0;
+  switch (terms) {
+    case Terms::kBytes:
+      for (int i = 0; i < 4; ++i) sum += static_cast<uint32_t>(codes[i] * static_cast<int8_t>(weights[i]));
+      return sum;
+    case Terms::kWords:
+      for (int i = 0; i < 4; i += 2) {
+        std::memcpy(&word, codes + i, sizeof(word)), std::memcpy(&weight, weights + i, sizeof(weight));
+        sum += static_cast<uint32_t>(word * weight);
+      }
+      return sum;
+    case Terms::kInts:
+      break;
+  }
+  uint32_t a = 0, b = 0;
+  std::memcpy(&a, codes, sizeof(a)), std::memcpy(&b, weights, sizeof(b));
+  return a * b;
+}
+
+}  // namespace
+
+void integer_sums(const IntegerSums& s, const void* input, int64_t samples, void* results) {
+  const auto pixels = static_cast<int64_t>(s.pixel_offsets.size());
+  for (int64_t p = 0; p < samples * pixels; ++p) {
+    const TilePixels pixel(s, static_cast<const uint8_t*>(input), p, 1);
+    for (int64_t c = 0; c < s.channels; ++c) {
+      auto sum = static_cast<uint32_t>(s.bias[c]);
+      for (int64_t k = 0; k < s.steps; ++k) {
+        const int64_t place = ((c / kPanel) * s.steps + k) * kPanel + c % kPanel;
+        sum += dot(s.terms, pixel.codes[0] + s.step_offsets[k], reinterpret_cast<const uint8_t*>(s.weights + place));
+      }
+      const int32_t code = requantize(s.requantization, static_cast<int32_t>(sum), s.first_channel + c);
+      store_code(code, results, s.format, pixel.results[0] + s.first_channel + c);
+    }
+  }
+}
+
+}  // namespace scalar
+}  // namespace nibble::kernels
+#endif  // HWY_ONCE
