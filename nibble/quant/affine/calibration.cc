@@ -11,7 +11,7 @@
 namespace nibble::affine {
 namespace {
 
-constexpr std::array<std::string_view, 5> kNames = {"minmax", "ema", "percentile", "mse", "entropy"};
+constexpr std::array<std::string_view, 5> kNames = {"min-max", "moving-average", "percentile", "mse", "entropy"};
 
 Range with_zero(Range range) { return {std::min(range.min, 0.0f), std::max(range.max, 0.0f)}; }
 
@@ -151,6 +151,34 @@ Range Calibrator::range() const {
   return options_.symmetric ? mirrored(chosen) : chosen;
 }
 
+ChannelCalibrator::ChannelCalibrator(const CalibrationOptions& options, int64_t channels) {
+  if (channels < 1) throw InvalidArgument("[calibration] a tensor of {} channels has no range.", channels);
+  channels_.assign(static_cast<size_t>(channels), Calibrator(options));
+}
+
+void ChannelCalibrator::observe(std::span<const float> x, const ChannelLayout& layout) {
+  if (layout.channels != static_cast<int64_t>(channels_.size()) ||
+      layout.elements() != static_cast<int64_t>(x.size())) {
+    throw InvalidArgument("[calibration] {} values in {} channels do not fit {} calibrators and a layout of {}.",
+                          x.size(), layout.channels, channels_.size(), layout.elements());
+  }
+  std::vector<std::vector<float>> values(channels_.size());
+  for_each_element(layout, [&](size_t i, size_t c) { values[c].push_back(x[i]); });
+  for (size_t c = 0; c < channels_.size(); ++c) {
+    try {
+      channels_[c].observe(values[c]);
+    } catch (const InvalidArgument& error) {
+      throw InvalidArgument("[calibration] channel {}: {}", c, error.what());
+    }
+  }
+}
+
+std::vector<Range> ChannelCalibrator::ranges() const {
+  std::vector<Range> ranges;
+  for (const Calibrator& channel : channels_) ranges.push_back(channel.range());
+  return ranges;
+}
+
 Range percentile_range(std::span<const float> x, double percentile) {
   std::vector<float> sorted(x.begin(), x.end());
   std::sort(sorted.begin(), sorted.end());
@@ -189,7 +217,10 @@ float entropy_threshold(std::span<const float> x, int bit_width) {
     const auto at = static_cast<size_t>(std::abs(static_cast<double>(v)) / width);
     bins[std::min(at, kBins - 1)] += 1.0;
   }
-  double least = HUGE_VAL, outliers = static_cast<double>(x.size());
+  // The zeros that a ReLU leaves have a code in any range. Counted, they would decide alone, against all merging.
+  bins[0] = std::min(bins[0], bins[1]);
+  double least = HUGE_VAL, outliers = 0.0;
+  for (const double count : bins) outliers += count;
   for (size_t i = 0; i < levels; ++i) outliers -= bins[i];
   size_t best = kBins;
   for (size_t count = levels; count <= kBins; ++count) {

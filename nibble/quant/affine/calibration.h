@@ -7,7 +7,8 @@
 //   percentile      cuts the same share off both tails; linear interpolation between order statistics
 //   MSE             both ends times k, the k in 1.00, 0.99 .. 0.20 with the least sum of (x - Q(x))^2
 //   entropy         the threshold of |x| whose clipped 2048-bin histogram keeps the most information (KL divergence
-//                   to its version in 2^(b-1) levels), as TensorRT does; 2^b levels where x is never negative
+//                   to its version in 2^(b-1) levels), as TensorRT does; 2^b levels where x is never negative. The
+//                   first bin counts no more than the second: any range codes the zeros that a ReLU leaves
 //
 // All ranges contain 0.
 #pragma once
@@ -17,13 +18,14 @@
 #include <string_view>
 #include <vector>
 
+#include "nibble/quant/affine/channel_layout.h"
 #include "nibble/quant/affine/fake_quant.h"
 
 namespace nibble::affine {
 
 enum class CalibrationMethod { kMinMax, kMovingAverage, kPercentile, kMse, kEntropy };
 
-// "minmax", "ema", "percentile", "mse", "entropy".
+// "min-max", "moving-average", "percentile", "mse", "entropy".
 //   throws  InvalidArgument with the nearest name
 CalibrationMethod calibration_method(std::string_view name);
 
@@ -63,6 +65,21 @@ class Calibrator {
   bool is_started_ = false;
   std::vector<float> samples_;
   int64_t stride_ = 1, position_ = 0;
+};
+
+// Watches the channels of one tensor, each with a calibrator of its own.
+class ChannelCalibrator {
+ public:
+  //   throws  as Calibrator; also unless channels >= 1
+  ChannelCalibrator(const CalibrationOptions& options, int64_t channels);
+
+  //   throws  as Calibrator, naming the channel; also if x does not fit the layout, or the layout the channels
+  void observe(std::span<const float> x, const ChannelLayout& layout);
+
+  std::vector<Range> ranges() const;
+
+ private:
+  std::vector<Calibrator> channels_;
 };
 
 // The rules themselves, on values that are all there. x is not empty and finite.

@@ -81,6 +81,12 @@ TEST(Calibration, EntropyCutsAFarOutlier) {
   EXPECT_GT(range.max, 2.0f);
 }
 
+TEST(Calibration, EntropyIsNotDecidedByTheZerosOfARelu) {
+  std::vector<float> x = bell(100000);
+  for (float& v : x) v = std::max(v, 0.0f);
+  EXPECT_GT(range_of({.method = CalibrationMethod::kEntropy}, x).max, 2.5f);
+}
+
 TEST(Calibration, EveryMethodLivesWithStrangeTensors) {
   for (const CalibrationMethod method : kAll) {
     EXPECT_EQ(range_of({.method = method}, std::vector<float>(10)), (Range{0.0f, 0.0f}));
@@ -99,6 +105,26 @@ TEST(Calibration, SamplesStayWithinTheLimitAndRepeat) {
   EXPECT_EQ(few, range_of(options, x));
   options.sample_limit = 1'000'000;
   EXPECT_NEAR(few.max, range_of(options, x).max, 0.5f);  // some ten samples lie beyond a 99 % end of 500 .. 1000
+}
+
+TEST(Calibration, EveryChannelHasItsOwnRange) {
+  const std::vector<float> x = bell(3000);
+  const ChannelLayout layout{1000, 3, 1};
+  for (const CalibrationMethod method : kAll) {
+    ChannelCalibrator all({.method = method, .bit_width = 6}, 3);
+    std::vector<float> scaled = x, single;
+    for (size_t i = 0; i < x.size(); ++i) {
+      scaled[i] = i % 3 == 0 ? 0.0f : x[i] * static_cast<float>(i % 3);  // channel 0 is constant
+      if (i % 3 == 2) single.push_back(scaled[i]);
+    }
+    all.observe(scaled, layout);
+    EXPECT_EQ(all.ranges()[0], (Range{0.0f, 0.0f}));
+    EXPECT_EQ(all.ranges()[2], range_of({.method = method, .bit_width = 6}, single));
+  }
+  EXPECT_THROW(ChannelCalibrator({}, 0), InvalidArgument);
+  ChannelCalibrator two({}, 2);
+  EXPECT_THROW(two.observe(x, layout), InvalidArgument);
+  EXPECT_THROW(two.observe(std::vector<float>{1.0f, std::nanf("")}, {1, 2, 1}), InvalidArgument);
 }
 
 TEST(Calibration, RefusesWithASentence) {
