@@ -1,0 +1,98 @@
+#include "nibble/transform/ptq/fold_batch_norms.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "nibble/core/error.h"
+#include "nibble/transform/folded_model.h"
+#include "nibble/transform/ptq/kernel_layout.h"
+
+namespace nibble::ptq {
+namespace {
+
+bool is_output(const graph::Model& model, const std::string& name) {
+  return std::find(model.outputs.begin(), model.outputs.end(), name) != model.outputs.end();
+}
+
+// Keras counts the batch axis; the channels are the last.
+bool is_on_channels(const graph::Layer& batch_norm, const Shape& input) {
+  const int64_t axis = batch_norm.get_int("axis");
+  return axis == -1 || axis == input.rank();
+}
+
+// The layer that can take in `batch_norm`; null: none.
+graph::Layer* partner_of(graph::Model& model, const graph::Layer& batch_norm,
+                         const std::map<std::string, Shape>& shapes) {
+  graph::Layer& layer = model.layer(batch_norm.inputs.at(0));
+  const bool fits = has_plain_kernel(layer) && layer.activation_function() == "linear" &&
+                    !is_output(model, layer.name) && model.consumers(layer.name).size() == 1 &&
+                    is_on_channels(batch_norm, shapes.at(layer.name));
+  return fits ? &layer : nullptr;
+}
+
+std::vector<double> values_or(const graph::Layer& batch_norm, const char* name, size_t channels, double otherwise) {
+  const graph::Weight* weight = batch_norm.find_weight(name);
+  if (weight == nullptr) return std::vector<double>(channels, otherwise);
+  if (weight->value.size() != static_cast<int64_t>(channels)) {
+    throw InvalidArgument("[fold] layer '{}': '{}' has shape {}, but there are {} channels.", batch_norm.name, name,
+                          weight->value.shape().str(), channels);
+  }
+  return {weight->value.data().begin(), weight->value.data().end()};
+}
+
+void take_in(graph::Layer& layer, const graph::Layer& batch_norm, FoldDivisor divisor) {
+  Tensor& kernel = kernel_of(layer);
+  const auto channels = static_cast<size_t>(output_channels(layer));
+  for (const char* needed : {"moving_mean", "moving_variance"}) {
+    if (batch_norm.find_weight(needed) != nullptr) continue;
+    throw InvalidArgument("[fold] layer '{}' has no '{}'. Train the model or load its weights first.", batch_norm.name,
+                          needed);
+  }
+  const auto mean = values_or(batch_norm, "moving_mean", channels, 0.0);
+  const auto variance = values_or(batch_norm, "moving_variance", channels, 1.0);
+  const auto gamma = values_or(batch_norm, "gamma", channels, 1.0);
+  const auto beta = values_or(batch_norm, "beta", channels, 0.0);
+  const double epsilon = batch_norm.get_float("epsilon");
+  if (layer.find_weight("bias") == nullptr) {
+    layer.attributes.insert_or_assign("use_bias", true);
+    layer.weights.push_back({"bias", Tensor(Shape{static_cast<int64_t>(channels)})});
+  }
+  Tensor& bias = layer.find_weight("bias")->value;
+  std::vector<double> factor(channels);
+  for (size_t c = 0; c < channels; ++c) {
+    const double sum = variance[c] + epsilon;
+    factor[c] = gamma[c] / (divisor == FoldDivisor::kVariance ? sum : std::sqrt(sum));
+    if (!std::isfinite(factor[c])) {
+      throw InvalidArgument("[fold] layer '{}': channel {} has gamma {} and variance {}; it cannot be merged.",
+                            batch_norm.name, c, gamma[c], variance[c]);
+    }
+    const auto i = static_cast<int64_t>(c);
+    bias[i] = static_cast<float>((static_cast<double>(bias[i]) - mean[c]) * factor[c] + beta[c]);
+  }
+  // The output channel runs fastest in every kernel.
+  for (int64_t i = 0; i < kernel.size(); ++i) {
+    kernel[i] = static_cast<float>(static_cast<double>(kernel[i]) * factor[static_cast<size_t>(i) % channels]);
+  }
+}
+
+}  // namespace
+
+FoldedBatchNorms fold_batch_norms(const graph::Model& model, FoldDivisor divisor) {
+  FoldedBatchNorms result{.model = model, .folded = {}, .left = {}};
+  const auto shapes = graph::infer_shapes(model);
+  for (const graph::Layer& layer : model.layers) {
+    if (layer.class_name != "BatchNormalization") continue;
+    const graph::Layer batch_norm = result.model.layer(layer.name);  // its input may have changed
+    graph::Layer* partner = partner_of(result.model, batch_norm, shapes);
+    if (partner == nullptr) {
+      result.left.push_back(layer.name);
+      continue;
+    }
+    take_in(*partner, batch_norm, divisor);
+    result.folded.push_back(partner->name);
+    transform::bypass_layer(result.model, layer.name);
+  }
+  return result;
+}
+
+}  // namespace nibble::ptq
