@@ -5,6 +5,7 @@
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
 #include "nibble/models/conv_block_network.h"
+#include "nibble/models/quantization_dnns.h"
 
 namespace nibble::models {
 namespace {
@@ -45,6 +46,11 @@ graph::Model cifar100() {
       mobilenet(tutorial("cifar100", {32, 32, 3}, 100, {16, three(32), three(64), three(128), three(256)})));
 }
 
+graph::Model fashion_mnist_cnn() { return quantization_dnn(QuantizationDnn::kFashionMnist, false); }
+graph::Model fashion_mnist_cnn_bn() { return quantization_dnn(QuantizationDnn::kFashionMnist, true); }
+graph::Model cifar10_cnn() { return quantization_dnn(QuantizationDnn::kCifar10, false); }
+graph::Model cifar10_cnn_bn() { return quantization_dnn(QuantizationDnn::kCifar10, true); }
+
 struct Row {
   const char* name;
   const char* description;
@@ -56,6 +62,12 @@ const Row kRows[] = {
      fashion_mnist},
     {"cifar10", "32x32x3, 10 classes: MobileNet blocks of 16, 3x32, 3x64, 3x128 filters with max pooling", cifar10},
     {"cifar100", "32x32x3, 100 classes: MobileNet blocks of 16, 3x32 to 3x256 filters with max pooling", cifar100},
+    {"fashion_mnist_cnn", "28x28x1, 10 classes: two 3x3 convolutions of 40 filters (Quantization-DNNs)",
+     fashion_mnist_cnn},
+    {"fashion_mnist_cnn_bn", "the same with batch normalization", fashion_mnist_cnn_bn},
+    {"cifar10_cnn", "32x32x3, 10 classes: 5x5 convolutions of 16 and 32 filters, dense 120, 84 (Quantization-DNNs)",
+     cifar10_cnn},
+    {"cifar10_cnn_bn", "the same with batch normalization", cifar10_cnn_bn},
 };
 
 }  // namespace

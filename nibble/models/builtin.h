@@ -1,5 +1,6 @@
 // nibble/models/builtin.h
-// Networks that can be named instead of given as a file: the four of the AutoQKeras tutorial.
+// Networks that can be named instead of given as a file: the four of the AutoQKeras tutorial, and the four of the
+// PTQ and QAT experiments (quantization_dnns.h).
 #pragma once
 
 #include <string>
@@ -15,7 +16,7 @@ struct Builtin {
   std::string description;  // one line
 };
 
-// In the tutorial's order.
+// In that order.
 const std::vector<Builtin>& builtins();
 std::vector<std::string> builtin_names();
 bool is_builtin(std::string_view name);
