@@ -16,6 +16,7 @@
 #include "nibble/search/nsga2_sampler.h"
 #include "nibble/search/random_sampler.h"
 #include "nibble/search/study_lock.h"
+#include "nibble/search/study_url.h"
 #include "nibble/search/tpe_sampler.h"
 #include "nibble/search/worker.h"
 #include "nibble/search/worker_id.h"
@@ -55,25 +56,35 @@ Preparation prepare(const RunConfig& config) {
   return result;
 }
 
-search::Storage make_study(const fs::path& file, const std::string& text, const RunConfig& config,
+constexpr const char* kCodeVersion = "nibble " NIBBLE_VERSION;
+
+// A worker of another version could train or count otherwise, and nobody would see which trial is whose.
+void check_version(const search::StudyInfo& info) {
+  if (info.code_version == kCodeVersion) return;
+  throw Unsupported(
+      "[autoq] the study '{}' was made by {}, and this is {}: its trials might come out otherwise. Work on it "
+      "with that version, or start a new search with this one.",
+      info.name, info.code_version.empty() ? "an unknown version" : info.code_version, kCodeVersion);
+}
+
+search::Storage make_study(const std::string& url, const std::string& text, const RunConfig& config,
                            const Preparation& preparation) {
-  return search::Storage::create(file.string(),
-                                 {.name = fmt::format("{} {}", config.model, to_string(config.goal.kind)),
-                                  .code_version = "nibble " NIBBLE_VERSION,
-                                  .run_config = text,
-                                  .space = search::to_json(preparation.space),
-                                  .seed = config.seed,
-                                  .max_trials = config.max_trials});
+  return search::Storage::create(url, {.name = fmt::format("{} {}", config.model, to_string(config.goal.kind)),
+                                       .code_version = kCodeVersion,
+                                       .run_config = text,
+                                       .space = search::to_json(preparation.space),
+                                       .seed = config.seed,
+                                       .max_trials = config.max_trials});
 }
 
 // The run_config to go on with: the study's own, which `given` may only change in what leaves trials alone.
-std::string resumed_config(const search::StudyInfo& info, const std::string& given, const fs::path& file) {
+std::string resumed_config(const search::StudyInfo& info, const std::string& given, const std::string& place) {
   if (given.empty()) return info.run_config;
   if (!same_search(info.run_config, given)) {
     throw InvalidArgument(
         "[autoq] '{}' was made with another configuration. Only max_trials, workers and output_dir may change on "
         "--resume; start a new search in another directory.",
-        file.string());
+        place);
   }
   return given;
 }
@@ -85,7 +96,7 @@ class Launcher {
         storage_(storage),
         workers_(workers),
         watch_(storage, options.directory, options.observer),
-        pool_(options.spawn, options.directory) {}
+        pool_(options.spawn, options.directory, study_of(options)) {}
 
   SearchResult run() {
     if (!storage_.is_over() && !stopped()) {
@@ -156,6 +167,11 @@ int worker_count(const SearchOptions& options, const RunConfig& config) {
 
 namespace {
 
+// For sentences.
+std::string place_of(const fs::path& directory, const std::string& url) {
+  return search::is_server_url(url) ? search::parse_server_url(url).display : directory.string();
+}
+
 // A study that this process alone launches workers for.
 struct OpenStudy {
   std::unique_ptr<search::StudyLock> lock = {};
@@ -165,43 +181,45 @@ struct OpenStudy {
   Preparation preparation = {};
 };
 
-OpenStudy start_study(const std::string& text, const fs::path& directory, const fs::path& file) {
+OpenStudy start_study(const std::string& text, const fs::path& directory, const std::string& url) {
   OpenStudy study{.text = text, .config = parse_run_config(text)};
   if (!study.config.blocks.empty()) {
     throw InvalidArgument(
         "[run_config] blocks is given, which run_search knows nothing of: call run_schedule (block_scheduler.h), or "
         "remove it to search the whole network at once.");
   }
-  if (search::Storage::holds_study(file.string())) {
+  if (search::Storage::holds_study(url)) {
     throw InvalidArgument(
         "[autoq] there already is a study in '{}'. Go on with it by --resume, or choose another --output.",
-        directory.string());
+        place_of(directory, url));
   }
   study.preparation = prepare(study.config);
   make_directories(directory);
   study.lock = std::make_unique<search::StudyLock>(directory);
-  study.storage = make_study(file, text, study.config, study.preparation);
+  study.storage = make_study(url, text, study.config, study.preparation);
   return study;
 }
 
-OpenStudy resume_study(const std::string& given, const fs::path& directory, const fs::path& file) {
-  if (!search::Storage::holds_study(file.string())) {
+OpenStudy resume_study(const std::string& given, const fs::path& directory, const std::string& url) {
+  if (!search::Storage::holds_study(url)) {
     throw IoError("[autoq] there is no study in '{}' to go on with; leave --resume out to start one.",
-                  directory.string());
+                  place_of(directory, url));
   }
+  make_directories(directory);  // a study on a server may have been started elsewhere
   OpenStudy study{.lock = std::make_unique<search::StudyLock>(directory)};
   // Only launchers write there; trials' directories are cleared by the workers that take them over.
   search::remove_half_written(directory / "best");
-  study.storage = search::Storage::open(file.string());
+  study.storage = search::Storage::open(url);
   const search::StudyInfo info = study.storage->info();
-  study.text = resumed_config(info, given, file);
+  check_version(info);
+  study.text = resumed_config(info, given, place_of(directory, url));
   study.config = parse_run_config(study.text);
   study.preparation = prepare(study.config);
   if (info.space != search::to_json(study.preparation.space)) {
     throw InvalidArgument(
         "[autoq] '{}' was made by {} and searches another space than this program would. Go on with that version, or "
         "start a new search in another directory.",
-        file.string(), info.code_version);
+        place_of(directory, url), info.code_version);
   }
   // An earlier --resume may have asked for more trials than the file that the study was made with.
   if (given.empty()) study.config.max_trials = info.max_trials;
@@ -212,10 +230,14 @@ OpenStudy resume_study(const std::string& given, const fs::path& directory, cons
 
 }  // namespace
 
+std::string study_of(const SearchOptions& options) {
+  return options.study.empty() ? (options.directory / "study.db").string() : options.study;
+}
+
 SearchResult run_search(const std::string& run_config, const SearchOptions& options) {
-  const fs::path file = options.directory / "study.db";
-  OpenStudy study = options.resume ? resume_study(run_config, options.directory, file)
-                                   : start_study(run_config, options.directory, file);
+  const std::string url = study_of(options);
+  OpenStudy study = options.resume ? resume_study(run_config, options.directory, url)
+                                   : start_study(run_config, options.directory, url);
   const int workers = worker_count(options, study.config);
   if (options.observer != nullptr) {
     if (!study.preparation.notice.empty()) options.observer->on_notice(study.preparation.notice);
@@ -239,18 +261,30 @@ std::unique_ptr<search::Sampler> make_sampler(Mode mode, uint64_t seed) {
   return std::make_unique<search::RandomSampler>(seed);
 }
 
+namespace {
+
+fs::path directory_of(const std::string& study_url, const WorkerProcessOptions& options) {
+  if (!options.directory.empty()) return options.directory;
+  if (!search::is_server_url(study_url)) return fs::path(search::sqlite_path(study_url)).parent_path();
+  throw InvalidArgument(
+      "[worker] the study is on a server, so --output must say where the files of its trials go: a directory that all "
+      "workers share, if there is one.");
+}
+
+}  // namespace
+
 int run_worker(const std::string& study_url, const WorkerProcessOptions& options) {
   search::Storage storage = search::Storage::open(study_url, {.lease_ms = options.lease_ms});
   const search::StudyInfo info = storage.info();
+  check_version(info);
   const RunConfig config = parse_run_config(info.run_config);
   const graph::Model model = load_search_model(config);
   const search::SearchSpace space = build_space(model, config);
   TrainingRunner runner(config, model, load_search_data(config));
   const std::unique_ptr<search::Sampler> sampler =
       within_budget(make_sampler(config.mode, info.seed), config, model, info.seed);
-  const std::string path = study_url.rfind("sqlite:", 0) == 0 ? study_url.substr(7) : study_url;
   return search::run_trials(storage, space, *sampler, runner,
-                            {.id = "", .directory = fs::path(path).parent_path(), .stop = options.stop});
+                            {.id = "", .directory = directory_of(study_url, options), .stop = options.stop});
 }
 
 }  // namespace nibble::autoq

@@ -44,17 +44,19 @@ class SearchObserver {
   virtual void on_poll() {}  // a few times a second, for a clock
 };
 
-// Starts worker number k; returns its process id. The worker runs trials until the study is over.
-using SpawnWorker = std::function<pid_t(int k, const std::filesystem::path& study)>;
+// Starts worker number k of a study, given by its URL; returns its process id. The worker runs trials until the study
+// is over.
+using SpawnWorker = std::function<pid_t(int k, const std::string& study)>;
 
 struct SearchOptions {
-  std::filesystem::path directory;          // of the study; made if it is not there
+  std::filesystem::path directory;          // of the study and the trials' files; made if it is not there
+  std::string study = {};                   // URL (search/study_url.h); empty: directory/study.db
   bool resume = false;                      // go on with the study in the directory
   int workers = 0;                          // 0: as the run_config says, else one a core
   const std::atomic<bool>* stop = nullptr;  // true: end the workers cleanly and return
   SearchObserver* observer = nullptr;
-  // Empty: this program again, as `worker --study DIR/study.db`, with one thread for each math library,
-  // its output in logs/. It is told by SIGTERM to stop, also when the launcher dies.
+  // Empty: this program again, as `worker --study DIR/study.db` or `worker --study URL --output DIR`, with one thread
+  // for each math library, its output in logs/. It is told by SIGTERM to stop, also when the launcher dies.
   SpawnWorker spawn = {};
 };
 
@@ -72,8 +74,12 @@ struct SearchResult {
 //           IoError with the workers' last words if they cannot work
 SearchResult run_search(const std::string& run_config, const SearchOptions& options);
 
+// The URL of the search's study.
+std::string study_of(const SearchOptions& options);
+
 struct WorkerProcessOptions {
   int64_t lease_ms = 60'000;
+  std::filesystem::path directory = {};  // of the trials' files; empty: beside the study's file
   const std::atomic<bool>* stop = nullptr;
 };
 
@@ -81,8 +87,10 @@ struct WorkerProcessOptions {
 std::unique_ptr<search::Sampler> make_sampler(Mode mode, uint64_t seed);
 
 // Body of a worker process: runs trials of the study until it is over. Any number may do so, on this and
-// (with a shared directory) other machines.
+// other machines. Where their directories are one (a network file system), a trial goes on from the checkpoint of
+// another machine; where they are not, it begins anew, with the same result.
 //   returns  the number of trials finished here
+//   throws  Unsupported if another version of nibble made the study: its trials might come out otherwise
 int run_worker(const std::string& study_url, const WorkerProcessOptions& options = {});
 
 }  // namespace nibble::autoq

@@ -267,7 +267,7 @@ class BrokenWorkers : public ::testing::TestWithParam<LastWords> {};
 TEST_P(BrokenWorkers, EndTheSearchWithTheirWords) {
   const fs::path directory = testing::scratch_dir("autoq_broken") / "out";
   int started = 0;
-  const auto spawn = [&](int k, const fs::path&) {
+  const auto spawn = [&](int k, const std::string&) {
     ++started;
     write_file(directory / "logs" / fmt::format("worker-{}.log", k), GetParam().line);
     const pid_t pid = fork();

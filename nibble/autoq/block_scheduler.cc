@@ -5,6 +5,7 @@
 #include "nibble/core/error.h"
 #include "nibble/models/builtin.h"
 #include "nibble/search/storage.h"
+#include "nibble/search/study_url.h"
 
 namespace nibble::autoq {
 namespace fs = std::filesystem;
@@ -75,10 +76,9 @@ std::string settled_config(const std::string& given, const SearchOptions& option
   return kept;
 }
 
-SearchResult search_block(const std::string& text, const SearchOptions& options, const fs::path& directory) {
-  SearchOptions of_block = options;
-  of_block.directory = directory;
-  of_block.resume = search::Storage::holds_study((directory / "study.db").string());
+SearchResult search_block(const std::string& text, const SearchOptions& options, int k) {
+  SearchOptions of_block = options_of_block(options, k);
+  of_block.resume = search::Storage::holds_study(study_of(of_block));
   return run_search(of_block.resume ? "" : text, of_block);
 }
 
@@ -101,6 +101,16 @@ std::string block_config(const std::string& run_config, const Block& block, int 
   return config.dump(2);
 }
 
+SearchOptions options_of_block(const SearchOptions& options, int k) {
+  SearchOptions of_block = options;
+  of_block.directory = options.directory / std::to_string(k);
+  if (!options.study.empty()) {
+    const std::string name = search::parse_server_url(options.study).study;
+    of_block.study = search::with_study(options.study, fmt::format("{}-{}", name, k));
+  }
+  return of_block;
+}
+
 ScheduleResult run_schedule(const std::string& run_config, const SearchOptions& options, BlockObserver* blocks) {
   const std::string text = settled_config(run_config, options);
   const RunConfig config = parse_run_config(text);
@@ -116,7 +126,7 @@ ScheduleResult run_schedule(const std::string& run_config, const SearchOptions& 
     if (blocks != nullptr) blocks->on_block(k, count, block);
     const fs::path directory = options.directory / std::to_string(k);
     result.last =
-        search_block(block_config(text, block, k, model_of_block(options.directory, k - 1)), options, directory);
+        search_block(block_config(text, block, k, model_of_block(options.directory, k - 1)), options, k);
     if (!result.last.is_over) return result;
     if (result.last.best_model.empty()) {
       throw Error(fmt::format(

@@ -39,6 +39,9 @@ struct ScheduleResult {
 ScheduleResult run_schedule(const std::string& run_config, const SearchOptions& options,
                             BlockObserver* blocks = nullptr);
 
+// Where block k is searched: directory/k, and on a server the study NAME-k.
+SearchOptions options_of_block(const SearchOptions& options, int k);
+
 // The configuration of block k's search, as JSON text.
 //   start   network that it starts from: the text's own model for the first block
 std::string block_config(const std::string& run_config, const Block& block, int k, const std::filesystem::path& start);

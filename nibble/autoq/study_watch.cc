@@ -49,6 +49,14 @@ int StudyWatch::announce(const search::Trial& before, const search::Trial& now) 
 void StudyWatch::copy_best(const search::Trial& best) {
   best_ = best.number;
   if (best.artifact.empty()) return;
+  if (std::error_code ignored; !fs::exists(directory_ / best.artifact, ignored)) {
+    // Its worker writes to another machine's disk.
+    observer_.on_notice(
+        fmt::format("the weights of trial {}, the best so far, are not in '{}'; workers on other "
+                    "machines need the same directory to bring them here.",
+                    best.number, directory_.string()));
+    return;
+  }
   make_directories(directory_ / "best");
   write_file(best_model(), read_file(directory_ / best.artifact));
 }

@@ -15,6 +15,7 @@
 
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
+#include "nibble/search/study_url.h"
 
 namespace nibble::autoq {
 namespace fs = std::filesystem;
@@ -48,9 +49,15 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   return pointers;
 }
 
-pid_t run_this_program(const fs::path& study, const fs::path& log) {
+// What follows the program's name. A study in a file has its trials beside it; one on a server must be told where.
+std::vector<std::string> worker_arguments(const std::string& study, const fs::path& directory) {
+  if (!search::is_server_url(study)) return {"worker", "--study", fs::absolute(search::sqlite_path(study)).string()};
+  return {"worker", "--study", study, "--output", fs::absolute(directory).string()};
+}
+
+pid_t run_this_program(std::vector<std::string> arguments, const fs::path& log) {
   const std::string program = fs::read_symlink("/proc/self/exe").string();
-  std::vector<std::string> arguments = {program, "worker", "--study", study.string()};
+  arguments.insert(arguments.begin(), program);
   std::vector<std::string> environment = worker_environment();
   const std::vector<char*> argv = pointers_to(arguments), envp = pointers_to(environment);
   const int output = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -83,8 +90,8 @@ std::string last_line(const fs::path& path) {
 
 }  // namespace
 
-WorkerPool::WorkerPool(SpawnWorker spawn, fs::path directory)
-    : spawn_(std::move(spawn)), directory_(std::move(directory)) {
+WorkerPool::WorkerPool(SpawnWorker spawn, fs::path directory, std::string study)
+    : spawn_(std::move(spawn)), directory_(std::move(directory)), study_(std::move(study)) {
   make_directories(directory_ / "logs");
 }
 
@@ -98,8 +105,8 @@ void WorkerPool::start(int count) {
 }
 
 void WorkerPool::launch(Worker& worker) {
-  const fs::path study = fs::absolute(directory_ / "study.db");
-  worker.pid = spawn_ ? spawn_(worker.k, study) : run_this_program(study, log_path(directory_, worker.k));
+  const std::vector<std::string> arguments = worker_arguments(study_, directory_);
+  worker.pid = spawn_ ? spawn_(worker.k, arguments[2]) : run_this_program(arguments, log_path(directory_, worker.k));
 }
 
 std::string WorkerPool::words_of(const Worker& worker, int status) const {

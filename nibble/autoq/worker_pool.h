@@ -15,7 +15,8 @@ namespace nibble::autoq {
 class WorkerPool {
  public:
   //   spawn  empty: see SearchOptions::spawn
-  WorkerPool(SpawnWorker spawn, std::filesystem::path directory);
+  //   study  its URL
+  WorkerPool(SpawnWorker spawn, std::filesystem::path directory, std::string study);
   // Ends what is left, so that an exception leaves no process behind: SIGTERM, so that trials are put back, and SIGKILL
   // soon after.
   ~WorkerPool();
@@ -50,6 +51,7 @@ class WorkerPool {
 
   SpawnWorker spawn_;
   std::filesystem::path directory_;
+  std::string study_;
   std::vector<Worker> workers_;
   std::string last_words_;
   bool has_given_up_ = false;

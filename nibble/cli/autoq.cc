@@ -12,9 +12,11 @@
 #include "nibble/cli/search_progress.h"
 #include "nibble/cli/search_report.h"
 #include "nibble/cli/stop_signal.h"
+#include "nibble/cli/study_argument.h"
 #include "nibble/cli/table.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/search/storage.h"
+#include "nibble/search/study_url.h"
 
 namespace nibble::cli {
 namespace {
@@ -24,6 +26,7 @@ using nlohmann::json;
 
 struct AutoqOptions {
   fs::path run_config, output;
+  std::string study;
   int workers = 0, max_trials = 0, epochs = 0;
   bool resume = false, json = false, debug = false;
 };
@@ -39,14 +42,16 @@ std::string with_numbers(const std::string& text, int max_trials, int epochs) {
   return config.dump(2);
 }
 
+std::string url_of(const AutoqOptions& o) { return o.study.empty() ? (o.output / "study.db").string() : o.study; }
+
 // Without RUN, the study's own configuration is gone on with; empty where that is all there is to say.
 std::string run_config_text(const AutoqOptions& o) {
   constexpr uint64_t kLargest = uint64_t{16} << 20;
   if (!o.run_config.empty()) return with_numbers(read_file(o.run_config, kLargest), o.max_trials, o.epochs);
-  const fs::path study = o.output / "study.db";
-  std::error_code ignored;
-  if ((o.max_trials == 0 && o.epochs == 0) || !fs::exists(study, ignored)) return "";
-  const search::StudyInfo info = search::Storage::open(study.string()).info();
+  if (o.max_trials == 0 && o.epochs == 0) return "";
+  const std::string study = url_of(o);
+  if (!search::Storage::holds_study(study)) return "";
+  const search::StudyInfo info = search::Storage::open(study).info();
   return with_numbers(info.run_config, o.max_trials > 0 ? o.max_trials : info.max_trials, o.epochs);
 }
 
@@ -93,13 +98,13 @@ void print_result(const AutoqOptions& o, const autoq::SearchResult& result, Stre
     print_json({{"trials", result.trials.size()},
                 {"is_over", result.is_over},
                 {"best", best},
-                {"study", (o.output / "study.db").string()},
+                {"study", shown_study(url_of(o))},
                 {"report", report.string()}},
                streams.out);
     return;
   }
   print_table(result.trials, streams.out);
-  streams.out << "\nstudy   " << (o.output / "study.db").string() << "\nreport  " << report.string() << "\n";
+  streams.out << "\nstudy   " << shown_study(url_of(o)) << "\nreport  " << report.string() << "\n";
   if (result.best) streams.out << "best    " << result.best_model.string() << "\n";
 }
 
@@ -146,6 +151,7 @@ int run_by_blocks(const AutoqOptions& o, const std::string& text, Streams& strea
   BlockProgress blocks(streams.err);
   const autoq::ScheduleResult result = autoq::run_schedule(text,
                                                            {.directory = o.output,
+                                                            .study = o.study,
                                                             .resume = o.resume,
                                                             .workers = o.workers,
                                                             .stop = &stop_requested(),
@@ -153,9 +159,10 @@ int run_by_blocks(const AutoqOptions& o, const std::string& text, Streams& strea
                                                            &blocks);
   progress.clear();
   for (size_t k = 0; k < result.schedule.blocks.size(); ++k) {
-    const fs::path folder = o.output / std::to_string(k);
-    std::error_code ignored;
-    if (fs::exists(folder / "study.db", ignored)) write_search_report(folder / "study.db", folder / "report.html");
+    const autoq::SearchOptions block =
+        autoq::options_of_block({.directory = o.output, .study = o.study}, static_cast<int>(k));
+    if (!search::Storage::holds_study(autoq::study_of(block))) continue;
+    write_search_report(autoq::study_of(block), block.directory, block.directory / "report.html");
   }
   if (o.json) {
     json best =
@@ -181,6 +188,10 @@ int run(AutoqOptions o, Streams& streams) {
   if (o.run_config.empty() && !o.resume) {
     throw UsageError("RUN.json is missing. Only with --resume may it be left out.");
   }
+  if (!o.study.empty() && !search::is_server_url(o.study)) {
+    throw UsageError("--study '{}' is no postgresql://USER@HOST/DATABASE?study=NAME; leave it out for a file in DIR.",
+                     o.study);
+  }
   const std::string text = run_config_text(o);
   if (o.debug) return print_blocks(o, text, streams);
   o.output = output_of(o, text);
@@ -191,13 +202,14 @@ int run(AutoqOptions o, Streams& streams) {
   listen_for_stop();
   SearchProgress progress(streams.err, streams.err_is_terminal);
   const autoq::SearchResult result = autoq::run_search(text, {.directory = o.output,
+                                                              .study = o.study,
                                                               .resume = o.resume,
                                                               .workers = o.workers,
                                                               .stop = &stop_requested(),
                                                               .observer = &progress});
   progress.clear();
   keep_notices(o.output, progress.notices());
-  write_search_report(o.output / "study.db", o.output / "report.html");
+  write_search_report(url_of(o), o.output, o.output / "report.html");
   print_result(o, result, streams);
   if (!result.is_over && stop_requested()) {
     streams.err
@@ -223,6 +235,11 @@ Run declare_autoq(CLI::App& app) {
   app.add_option("--output,-o", o->output,
                  "Folder for study.db, best/model.keras, report.html, trials; default: RUN's output_dir")
       ->type_name("DIR");
+  app.add_option(
+         "--study", o->study,
+         "Keep the study on a server, for workers on many machines: postgresql://USER@HOST/DATABASE?study=NAME; "
+         "default: study.db in DIR")
+      ->type_name("URL");
   app.add_option("--workers", o->workers, "Processes, one thread each; default: as RUN says, else one a core")
       ->check(between(1, 1024));
   app.add_option("--max-trials", o->max_trials, "Instead of RUN's")->check(between(1, 10000000));

@@ -152,11 +152,7 @@ std::vector<std::pair<std::string, std::string>> settings_of(const RunConfig& co
 
 std::vector<std::string> parameter_order(const std::string& space) {
   std::vector<std::string> names;
-  const auto parsed = nlohmann::ordered_json::parse(space, nullptr, false);
-  if (!parsed.is_array()) return names;
-  for (const auto& parameter : parsed) {
-    if (parameter.is_object() && parameter.contains("name")) names.push_back(parameter.at("name").get<std::string>());
-  }
+  for (const search::Parameter& parameter : search::space_from_json(space)) names.push_back(parameter.name);
   return names;
 }
 
@@ -215,9 +211,8 @@ void keep_notices(const fs::path& directory, const std::vector<std::string>& not
   write_file(directory / kNoticesFile, text);
 }
 
-void write_search_report(const fs::path& study, const fs::path& page) {
-  const search::Storage storage = search::Storage::open(study.string());
-  const fs::path directory = study.parent_path();
+void write_search_report(const std::string& study_url, const fs::path& directory, const fs::path& page) {
+  const search::Storage storage = search::Storage::open(study_url);
   report::write_report(search_report(storage, directory / "best" / "model.keras", read_notices(directory)), page);
 }
 

@@ -20,7 +20,8 @@ report::ReportData search_report(const search::Storage& storage, const std::file
 // Keeps what was said about the data in DIR/notices.txt. throws IoError
 void keep_notices(const std::filesystem::path& directory, const std::vector<std::string>& notices);
 
-// Reads DIR/study.db, DIR/best/model.keras and DIR/notices.txt, writes the page.
-void write_search_report(const std::filesystem::path& study, const std::filesystem::path& page);
+// Reads the study, DIR/best/model.keras and DIR/notices.txt, writes the page.
+void write_search_report(const std::string& study_url, const std::filesystem::path& directory,
+                         const std::filesystem::path& page);
 
 }  // namespace nibble::cli

@@ -14,7 +14,6 @@
 namespace nibble::cli {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::json;
 using nlohmann::ordered_json;
 
@@ -68,9 +67,10 @@ std::vector<std::string> trial_row(const search::Trial& trial) {
 int run_list(const StudyOptions& o, Streams& streams) {
   Table table{.headers = {"study", "max trials", "completed", "failed", "best score", "file"}, .rows = {}};
   json rows = json::array();
-  for (const fs::path& path : find_studies(o.folders.empty() ? std::vector<std::string>{"."} : o.folders)) {
+  for (const std::string& url : find_studies(o.folders.empty() ? std::vector<std::string>{"."} : o.folders)) {
+    const std::string shown = shown_study(url);
     try {
-      const search::Storage storage = search::Storage::open(path.string());
+      const search::Storage storage = search::Storage::open(url);
       const auto trials = storage.trials();
       const auto count = [&](search::TrialState state) {
         return std::count_if(trials.begin(), trials.end(), [&](const auto& t) { return t.state == state; });
@@ -79,17 +79,17 @@ int run_list(const StudyOptions& o, Streams& streams) {
       const auto score = best == nullptr ? std::nullopt : best->score;
       const search::StudyInfo info = storage.info();
       rows.push_back({{"name", info.name},
-                      {"file", path.string()},
+                      {"file", shown},
                       {"max_trials", info.max_trials},
                       {"completed", count(search::TrialState::kCompleted)},
                       {"failed", count(search::TrialState::kFailed)},
                       {"best_score", or_null(score)}});
       table.rows.push_back(
           {info.name, std::to_string(info.max_trials), std::to_string(count(search::TrialState::kCompleted)),
-           std::to_string(count(search::TrialState::kFailed)), number_or_dash(score, "{:.5f}"), path.string()});
+           std::to_string(count(search::TrialState::kFailed)), number_or_dash(score, "{:.5f}"), shown});
     } catch (const Error& error) {
       // Another program's database in the same folder is no reason to hide the studies.
-      streams.err << fmt::format("note: {} is passed over: {}\n", path.string(), error.what());
+      streams.err << fmt::format("note: {} is passed over: {}\n", shown, error.what());
     }
   }
   if (o.json) {
@@ -179,7 +179,7 @@ int run_trials(const StudyOptions& o, Streams& streams) {
 Run declare_study(CLI::App& app) {
   auto o = std::make_shared<StudyOptions>();
   app.require_subcommand(1);
-  CLI::App* list = app.add_subcommand("list", "The studies in folders");
+  CLI::App* list = app.add_subcommand("list", "The studies in folders, or on servers");
   CLI::App* show = app.add_subcommand("show", "How far a study is, and its configuration");
   CLI::App* best = app.add_subcommand("best", "The best trial and its choices");
   CLI::App* trials = app.add_subcommand("trials", "All trials");
@@ -189,21 +189,21 @@ Run declare_study(CLI::App& app) {
   auto front = std::make_shared<ParetoOptions>();
   auto file = std::make_shared<ExportOptions>();
   auto doomed = std::make_shared<DeleteOptions>();
-  pareto->add_option("STUDY", front->study, "Folder of 'nibble autoq', or its study.db")->required();
+  pareto->add_option("STUDY", front->study, kStudyHelp)->required();
   pareto->add_option("--maximise", front->maximise, "Metrics to be high; default: accuracy");
   pareto->add_option("--minimise", front->minimise, "Metrics to be low; default: cost");
   pareto->add_option("--reference", front->reference,
                      "Where the hypervolume ends, one value a metric; default: the worst of the completed trials");
   pareto->add_flag("--json", front->json, "Print as JSON");
-  save->add_option("STUDY", file->study, "Folder of 'nibble autoq', or its study.db")->required();
+  save->add_option("STUDY", file->study, kStudyHelp)->required();
   save->add_option("--format", file->format, "csv or json")->capture_default_str();
   save->add_option("--output,-o", file->output, "File to write; default: the terminal");
-  remove->add_option("STUDY", doomed->study, "Folder of 'nibble autoq', or its study.db")->required();
+  remove->add_option("STUDY", doomed->study, kStudyHelp)->required();
   remove->add_flag("--yes", doomed->yes, "Do it");
   remove->add_flag("--json", doomed->json, "Print as JSON");
-  list->add_option("FOLDER", o->folders, "Where to look; default: here");
+  list->add_option("PLACE", o->folders, "Folders, or postgresql://USER@HOST/DATABASE; default: here");
   for (CLI::App* sub : {show, best, trials}) {
-    sub->add_option("STUDY", o->study, "Folder of 'nibble autoq', or its study.db")->required();
+    sub->add_option("STUDY", o->study, kStudyHelp)->required();
   }
   trials->add_option("--sort", o->sort, "number or score")->capture_default_str();
   for (CLI::App* sub : {list, show, best, trials}) sub->add_flag("--json", o->json, "Print as JSON");

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "nibble/core/error.h"
+#include "nibble/search/storage.h"
+#include "nibble/search/study_url.h"
 
 namespace nibble::cli {
 
@@ -19,13 +21,19 @@ std::string study_url(const std::string& argument) {
   return file.string();
 }
 
-std::vector<fs::path> find_studies(const std::vector<std::string>& folders) {
-  std::vector<fs::path> found;
+std::vector<std::string> find_studies(const std::vector<std::string>& places) {
+  std::vector<std::string> found;
   const auto add_if_there = [&](const fs::path& folder) {
     std::error_code ignored;
-    if (fs::is_regular_file(folder / "study.db", ignored)) found.push_back(folder / "study.db");
+    if (fs::is_regular_file(folder / "study.db", ignored)) found.push_back((folder / "study.db").string());
   };
-  for (const std::string& folder : folders) {
+  for (const std::string& folder : places) {
+    if (search::is_server_url(folder)) {
+      for (const std::string& name : search::Storage::studies_on(folder)) {
+        found.push_back(search::with_study(folder, name));
+      }
+      continue;
+    }
     std::error_code error;
     fs::directory_iterator entries(folder, fs::directory_options::skip_permission_denied, error);
     if (error) throw IoError("cannot read the folder '{}': {}.", folder, error.message());
@@ -36,6 +44,10 @@ std::vector<fs::path> find_studies(const std::vector<std::string>& folders) {
   }
   std::sort(found.begin(), found.end());
   return found;
+}
+
+std::string shown_study(const std::string& url) {
+  return search::is_server_url(url) ? search::parse_server_url(url).display : url;
 }
 
 }  // namespace nibble::cli

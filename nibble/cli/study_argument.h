@@ -1,5 +1,5 @@
 // nibble/cli/study_argument.h
-// STUDY on the command line: a folder that 'nibble autoq' wrote, its study.db, or a URL.
+// STUDY on the command line: a folder that 'nibble autoq' wrote, its study.db, or the URL of a server.
 #pragma once
 
 #include <filesystem>
@@ -8,12 +8,19 @@
 
 namespace nibble::cli {
 
+inline constexpr const char* kStudyHelp =
+    "Folder of 'nibble autoq', its study.db, or postgresql://USER@HOST/DATABASE?study=NAME";
+
 // What Storage::open() takes.
 //   throws  IoError if a folder holds no study.db
 std::string study_url(const std::string& argument);
 
-// The study.db files in these folders and the folders right inside them, sorted.
-//   throws  IoError for a folder that cannot be read
-std::vector<std::filesystem::path> find_studies(const std::vector<std::string>& folders);
+// The study.db files in these folders and the folders right inside them, and the studies on these servers (their URLs);
+// sorted.
+//   throws  IoError for a folder that cannot be read, or a server
+std::vector<std::string> find_studies(const std::vector<std::string>& places);
+
+// For people: the path, or the URL without its password.
+std::string shown_study(const std::string& url);
 
 }  // namespace nibble::cli

@@ -13,6 +13,7 @@
 #include "nibble/search/pareto.h"
 #include "nibble/search/storage.h"
 #include "nibble/search/study_lock.h"
+#include "nibble/search/study_url.h"
 
 namespace nibble::cli {
 namespace {
@@ -180,16 +181,24 @@ int run_export(const ExportOptions& o, Streams& streams) {
   return kOk;
 }
 
-int run_delete(const DeleteOptions& o, Streams& streams) {
-  const fs::path file = study_url(o.study);
-  search::Storage::open(file.string());  // nothing is deleted that is no study
-  if (!o.yes) {
-    throw UsageError("this removes the study '{}' with the weights of its trials; say --yes if you mean it.",
-                     file.string());
+namespace {
+
+// On a server there is no lock of a folder: the leases say whether anyone works.
+void delete_on_server(const std::string& url) {
+  if (const int held = search::Storage::open(url).held_trials(); held > 0) {
+    throw InvalidArgument(
+        "workers are at {} trials of '{}'. Stop them first; a trial of a worker that died is free when its lease is "
+        "over, after a minute.",
+        held, shown_study(url));
   }
+  search::Storage::remove(url);
+}
+
+void delete_in_folder(const fs::path& file) {
   const fs::path folder = file.parent_path().empty() ? fs::path(".") : file.parent_path();
   const search::StudyLock lock(folder);  // refused while a search runs
-  std::vector<fs::path> parts = {file, file.string() + "-wal", file.string() + "-shm"};
+  search::Storage::remove(file.string());
+  std::vector<fs::path> parts;
   // Beside a study.db lie what nibble itself put there; a file of another name shares its folder with strangers.
   if (file.filename() == "study.db") {
     for (const char* name : {"trials", "best", "logs", "report.html"}) parts.push_back(folder / name);
@@ -199,10 +208,25 @@ int run_delete(const DeleteOptions& o, Streams& streams) {
     fs::remove_all(part, error);
     if (error) throw IoError("cannot remove '{}': {}.", part.string(), error.message());
   }
-  if (o.json) {
-    print_json({{"deleted", file.string()}}, streams.out);
+}
+
+}  // namespace
+
+int run_delete(const DeleteOptions& o, Streams& streams) {
+  const std::string url = study_url(o.study), shown = shown_study(url);
+  search::Storage::open(url);  // what is no study is not deleted
+  if (!o.yes) {
+    throw UsageError("this removes the study '{}' with the weights of its trials; say --yes if you mean it.", shown);
+  }
+  if (search::is_server_url(url)) {
+    delete_on_server(url);
   } else {
-    streams.out << fmt::format("deleted {}\n", file.string());
+    delete_in_folder(search::sqlite_path(url));
+  }
+  if (o.json) {
+    print_json({{"deleted", shown}}, streams.out);
+  } else {
+    streams.out << fmt::format("deleted {}\n", shown);
   }
   return kOk;
 }

@@ -12,18 +12,22 @@ namespace nibble::cli {
 Run declare_worker(CLI::App& app) {
   struct WorkerOptions {
     std::string study;
+    std::filesystem::path output;
     int64_t lease_s = 60;
   };
   auto o = std::make_shared<WorkerOptions>();
-  app.add_option("--study", o->study, "Folder of 'nibble autoq', or its study.db")->required();
+  app.add_option("--study", o->study, kStudyHelp)->required();
+  app.add_option("--output,-o", o->output,
+                 "Folder for the files of the trials, where STUDY is on a server; best one that all workers share")
+      ->type_name("DIR");
   app.add_option("--lease", o->lease_s, "A trial whose worker is silent that long is taken over")
       ->check(between(1, 86400))
       ->type_name("SECONDS")
       ->capture_default_str();
   return [o](Streams& streams) {
     listen_for_stop();
-    const int finished =
-        autoq::run_worker(study_url(o->study), {.lease_ms = 1000 * o->lease_s, .stop = &stop_requested()});
+    const int finished = autoq::run_worker(
+        study_url(o->study), {.lease_ms = 1000 * o->lease_s, .directory = o->output, .stop = &stop_requested()});
     streams.err << fmt::format("{} trials finished here\n", finished);
     return stop_requested() ? kInterrupted : kOk;
   };

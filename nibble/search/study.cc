@@ -24,6 +24,19 @@ Assignment assignment_from_json(std::string_view text) {
   }
 }
 
+SearchSpace space_from_json(std::string_view text) {
+  try {
+    SearchSpace space;
+    const json rows = json::parse(text);
+    for (const json& row : rows.get_ref<const json::array_t&>()) {
+      space.push_back({row.at(0).get<std::string>(), row.at(1).get<std::vector<std::string>>()});
+    }
+    return space;
+  } catch (const json::exception& error) {
+    throw CorruptFile("[study] the space is not a list of names and their candidates: {}.", error.what());
+  }
+}
+
 std::string_view to_string(TrialState state) {
   switch (state) {
     case TrialState::kWaiting:

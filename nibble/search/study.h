@@ -27,6 +27,7 @@ std::string to_json(const Assignment& values);
 std::string to_json(const SearchSpace& space);
 // throws CorruptFile
 Assignment assignment_from_json(std::string_view text);
+SearchSpace space_from_json(std::string_view text);
 
 // Metric name -> value: "accuracy", "energy_nj", ...
 using Metrics = std::map<std::string, double>;

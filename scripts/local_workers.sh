@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Workers of one study on this machine, without a service manager: one process a core, one thread each.
+#
+#   scripts/local_workers.sh STUDY [-n COUNT] [-o DIR] [-- more options of 'nibble worker']
+#
+# STUDY is a folder of 'nibble autoq', a study.db or postgresql://USER@HOST/DATABASE?study=NAME; with the last, DIR is
+# where the files of the trials go. A worker that is killed is started again; Ctrl-C or SIGTERM lets each put its trial
+# back and ends them all. NIBBLE names the program (default: nibble).
+set -u
+
+usage() {
+  sed -n '2,/^set/p' "$0" | grep '^#' | cut -c3- >&2
+  exit 2
+}
+
+study=${1:-}
+[ -n "$study" ] || usage
+case $study in -*) usage ;; esac
+shift
+count=$(nproc)
+options=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    -n) count=${2:-}; shift 2 || usage ;;
+    -o) options+=(--output "${2:-}"); shift 2 || usage ;;
+    --) shift; options+=("$@"); break ;;
+    *) usage ;;
+  esac
+done
+case $count in '' | *[!0-9]* | 0) echo "$0: -n must be a number above 0, not '$count'." >&2; exit 2 ;; esac
+
+# The math libraries read these while they are loaded.
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+stopping=0
+declare -A fruitless=() # slot -> times in a row that it ended with an error
+declare -A slot_of=()   # process -> slot
+
+start() { # SLOT
+  "${NIBBLE:-nibble}" worker --study "$study" "${options[@]}" &
+  slot_of[$!]=$1
+}
+
+stop_all() {
+  stopping=1
+  kill -TERM "${!slot_of[@]}" 2>/dev/null
+}
+trap stop_all INT TERM
+
+for ((slot = 0; slot < count; ++slot)); do start "$slot"; done
+failed=0
+while [ ${#slot_of[@]} -gt 0 ]; do
+  wait -n -p ended "${!slot_of[@]}"
+  code=$?
+  # A signal interrupts the wait without a process having ended.
+  [ -n "${ended:-}" ] || continue
+  slot=${slot_of[$ended]}
+  unset "slot_of[$ended]"
+  ended=
+  [ $stopping = 1 ] && continue
+  if [ $code -gt 128 ] && [ $code != 130 ]; then # killed: its trial goes on from its checkpoint
+    start "$slot"
+  elif [ $code != 0 ]; then # an error of its own: it said why
+    fruitless[$slot]=$((${fruitless[$slot]:-0} + 1))
+    if [ "${fruitless[$slot]}" -lt 2 ]; then start "$slot"; else failed=1; fi
+  fi
+done
+[ $stopping = 1 ] && exit 130
+exit $failed

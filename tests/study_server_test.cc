@@ -1,0 +1,195 @@
+// Searches whose study is on a PostgreSQL server, with the real program: several launchers and workers, versions,
+// scripts.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+#include "nibble/search/storage.h"
+#include "search_workplace.h"
+#include "support/golden.h"
+#include "support/postgresql_server.h"
+
+namespace nibble::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+struct Outcome {
+  int code = 0;
+  std::string out, err;
+};
+Outcome run(const std::vector<std::string>& arguments) {
+  ChildProcess process = SearchWorkplace::get().start(arguments);
+  const int code = process.wait(600);
+  return {code, process.out(), process.err()};
+}
+
+// The trials as they must come out whoever computed them.
+json trials_of(const std::string& study) {
+  const Outcome listing = run({"study", "trials", study, "--json"});
+  EXPECT_EQ(listing.code, 0) << listing.err;
+  json trials = json::parse(listing.out).at("trials");
+  for (json& trial : trials) trial.erase("attempts");
+  return trials;
+}
+
+// What one quiet search in a file gives.
+struct Quiet {
+  fs::path run_config, directory;
+  json trials;
+};
+const Quiet& quiet_search() {
+  static const Quiet quiet = [] {
+    SearchWorkplace& workplace = SearchWorkplace::get();
+    Quiet result{.run_config = workplace.run_config(), .directory = workplace.dir() / "quiet", .trials = {}};
+    const Outcome search =
+        run({"autoq", result.run_config.string(), "--output", result.directory.string(), "--workers", "1"});
+    EXPECT_EQ(search.code, 0) << search.err;
+    result.trials = trials_of(result.directory.string());
+    return result;
+  }();
+  return quiet;
+}
+
+class StudyOnServer : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    server_ = PostgresqlServer::get();
+    if (server_ == nullptr) GTEST_SKIP() << PostgresqlServer::kAbsent;
+  }
+  // Makes the study and stops before a trial is done, or soon after.
+  std::string started_study(const std::string& name) {
+    const std::string url = server_->url(name);
+    const fs::path directory = SearchWorkplace::get().dir() / name;
+    ChildProcess search = SearchWorkplace::get().start({"autoq", quiet_search().run_config.string(), "--study", url,
+                                                        "--output", directory.string(), "--workers", "1"});
+    while (search.is_running() && !search::Storage::holds_study(url)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    search.signal(SIGTERM);
+    EXPECT_EQ(search.wait(), 130) << search.err();
+    return url;
+  }
+  PostgresqlServer* server_ = nullptr;
+};
+
+TEST_F(StudyOnServer, ASearchGivesWhatItGivesInAFile) {
+  const std::string url = server_->url("search");
+  const fs::path directory = SearchWorkplace::get().dir() / "search";
+  const Outcome search = run({"autoq", quiet_search().run_config.string(), "--study", url, "--output",
+                              directory.string(), "--workers", "2", "--json"});
+  ASSERT_EQ(search.code, 0) << search.err;
+  EXPECT_EQ(json::parse(search.out).at("trials"), 3);
+  EXPECT_EQ(trials_of(url), quiet_search().trials);
+  EXPECT_TRUE(read_file(directory / "best" / "model.keras") ==
+              read_file(quiet_search().directory / "best" / "model.keras"));
+  EXPECT_TRUE(fs::exists(directory / "report.html"));
+  EXPECT_FALSE(fs::exists(directory / "study.db"));
+
+  const Outcome again =
+      run({"autoq", quiet_search().run_config.string(), "--study", url, "--output", (directory / "b").string()});
+  EXPECT_EQ(again.code, 1);
+  EXPECT_NE(again.err.find("already is a study"), std::string::npos) << again.err;
+
+  const Outcome list = run({"study", "list", server_->url("x"), "--json"});
+  bool is_listed = false;
+  for (const json& study : json::parse(list.out).at("studies")) {
+    is_listed |= study.at("file").get<std::string>().ends_with("study=search") && study.at("completed") == 3;
+  }
+  EXPECT_TRUE(is_listed) << list.out;
+  EXPECT_NE(run({"study", "show", url}).out.find("3 of 3 trials completed"), std::string::npos);
+  EXPECT_EQ(run({"study", "best", url}).code, 0);
+  EXPECT_EQ(run({"study", "pareto", url}).code, 0);
+  EXPECT_EQ(run({"report", url}).code, 2);
+  EXPECT_EQ(run({"report", url, "--files", directory.string(), "--output", (directory / "r.html").string()}).code, 0);
+  EXPECT_EQ(run({"study", "delete", url}).code, 2);
+  EXPECT_EQ(run({"study", "delete", url, "--yes"}).code, 0);
+  const Outcome gone = run({"study", "show", url});
+  EXPECT_EQ(gone.code, 1);
+  EXPECT_NE(gone.err.find("there is no study"), std::string::npos) << gone.err;
+}
+
+TEST_F(StudyOnServer, WorkersElsewhereHelpAndMayBeKilled) {
+  const std::string url = started_study("elsewhere");
+  const fs::path a = SearchWorkplace::get().dir() / "host_a", b = SearchWorkplace::get().dir() / "host_b";
+  // As if on two machines that share nothing but the server: a short lease, for one is killed.
+  ChildProcess first = SearchWorkplace::get().start({"worker", "--study", url, "--output", a.string(), "--lease", "2"});
+  ChildProcess second =
+      SearchWorkplace::get().start({"worker", "--study", url, "--output", b.string(), "--lease", "2"});
+  const search::Storage storage = search::Storage::open(url);
+  const auto is_at_work = [&] {
+    for (const search::Trial& trial : storage.trials()) {
+      if (trial.state == search::TrialState::kRunning && !storage.steps(trial.number).empty()) return true;
+    }
+    return false;
+  };
+  while (first.is_running() && !is_at_work()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  first.signal(SIGKILL);
+  EXPECT_EQ(second.wait(600), 0) << second.err();
+  EXPECT_TRUE(storage.is_over());
+  json trials = trials_of(url), expected = quiet_search().trials;
+  EXPECT_EQ(trials, expected);
+}
+
+TEST_F(StudyOnServer, AWorkerOfAnotherVersionIsRefused) {
+  const std::string url = server_->url("version");
+  search::Storage::create(url, {.name = "old one",
+                                .code_version = "nibble 0.0.1",
+                                .run_config = read_file(quiet_search().run_config),
+                                .max_trials = 3});
+  const Outcome worker = run({"worker", "--study", url, "--output", SearchWorkplace::get().dir().string()});
+  EXPECT_EQ(worker.code, 1);
+  EXPECT_NE(worker.err.find("'old one' was made by nibble 0.0.1"), std::string::npos) << worker.err;
+  EXPECT_TRUE(search::Storage::open(url).trials().empty());
+}
+
+TEST_F(StudyOnServer, WhatIsMissingIsSaid) {
+  const std::string url = started_study("missing");
+  struct Row {
+    std::vector<std::string> arguments;
+    std::string words;
+  };
+  const std::string config = quiet_search().run_config.string(), out = (SearchWorkplace::get().dir() / "m").string();
+  for (const Row& row :
+       {Row{{"worker", "--study", url}, "--output must say where"},
+        Row{{"worker", "--study", "postgresql://nobody@127.0.0.1:1/nets", "--output", out}, "refused"},
+        Row{{"autoq", config, "--study", "file.db", "--output", out}, "--study 'file.db' is no postgresql://"},
+        Row{{"autoq", "--resume", "--study", server_->url("none"), "--output", out}, "no study"}}) {
+    const Outcome outcome = run(row.arguments);
+    EXPECT_NE(outcome.code, 0) << row.words;
+    EXPECT_NE(outcome.err.find(row.words), std::string::npos) << outcome.err;
+  }
+}
+
+// The scripts in scripts/, without Slurm: a task of the array is a worker.
+TEST_F(StudyOnServer, ScriptsFinishAStudy) {
+  const std::string url = started_study("scripts"), out = (SearchWorkplace::get().dir() / "scripts").string();
+  const std::string scripts = std::string(NIBBLE_SOURCE_DIR) + "/scripts/";
+  const ProcessOptions environment = {
+      .environment = {"NIBBLE=" + nibble_program(), "NIBBLE_STUDY=" + url, "NIBBLE_OUTPUT=" + out,
+                      "NIBBLE_DATA_DIR=" + (SearchWorkplace::get().dir() / "data").string(), "NIBBLE_OFFLINE=1"}};
+  ChildProcess local("/bin/bash", {scripts + "local_workers.sh", url, "-n", "2", "-o", out}, environment);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  local.signal(SIGTERM);
+  EXPECT_EQ(local.wait(), 130) << local.err();
+  ChildProcess task("/bin/bash", {scripts + "slurm_array.sh"}, environment);
+  EXPECT_EQ(task.wait(600), 0) << task.err();
+  EXPECT_EQ(trials_of(url), quiet_search().trials);
+  ChildProcess idle("/bin/bash", {scripts + "local_workers.sh", url, "-n", "2", "-o", out}, environment);
+  EXPECT_EQ(idle.wait(), 0) << idle.err();
+  ChildProcess wrong("/bin/bash", {scripts + "local_workers.sh", url, "-n", "none"}, environment);
+  EXPECT_EQ(wrong.wait(), 2);
+  ChildProcess failing("/bin/bash", {scripts + "local_workers.sh", server_->url("nowhere"), "-n", "1", "-o", out},
+                       environment);
+  EXPECT_EQ(failing.wait(), 1);
+  EXPECT_NE(failing.err().find("no study"), std::string::npos) << failing.err();
+}
+
+}  // namespace
+}  // namespace nibble::testing
