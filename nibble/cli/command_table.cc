@@ -34,6 +34,10 @@ constexpr std::array kCommands = {
             "     \"dense\": {\"kernel_quantizer\": \"ternary(alpha='auto')\"},\n"
             "     \"QActivation\": {\"relu\": \"quantized_relu(4)\"}}\n",
             declare_quantize},
+    Command{"ptq", "Quantize a trained float model without training it: ranges from data, affine codes.",
+            "  nibble ptq run1 --data fashion_mnist --bits 8 --calibration mse --per-channel --output int8.keras\n"
+            "  nibble ptq run1 --data fashion_mnist --bits 4 --per-channel --equalize --bias-correction --adaround\n",
+            declare_ptq, /*computes=*/true},
     Command{"finalize",
             "Write the quantized weights and tell their integer codes (QKeras' model_save_quantized_weights).",
             "  nibble finalize run2/model.keras --output final.keras\n"

@@ -181,6 +181,9 @@ class Run {
                                            .num_bits = row.output_bits,
                                            .ema_decay = o_.calibration.decay,
                                            .average_start = affine::AverageStart::kFirstBatch};
+    Tensor alone = value.real;
+    fake_quantize(quantizer, chosen.range, alone);
+    row.range_sqnr_db = sqnr_db(value.real.data(), alone.data());
     value.scale = fake_quantize(quantizer, chosen.range, value.quantized);
     row.output_sqnr_db = sqnr_db(value.real.data(), value.quantized.data());
     if (point.point == graph::kPreActivation) {

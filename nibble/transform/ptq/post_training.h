@@ -71,6 +71,7 @@ struct QuantizedLayer {
   int output_bits = 0;              // 0: the output is not quantized here
   affine::Range output_range = {}, output_seen = {};
   double output_clipped = 0;  // share of the float values outside output_range
+  double range_sqnr_db = 0;   // of the float output through this range alone
   double output_sqnr_db = 0;  // of the layer's output against the float network's, with all that came before
   std::string note = {};      // why something stays float; else empty
 };
@@ -85,7 +86,7 @@ struct PostTrainingResult {
 
 //   model    float, with weights: plain Keras layers
 //   samples  [n, shape of the model's input], n >= 1
-//   compute  for example train::layer_output()
+//   compute  for example train::layer_function()
 //   before_layer  called with the name of each layer and its index, if given; may throw to stop
 //   throws   InvalidArgument if the model already has quantizers, has no weights, or the samples or an activation hold
 //            NaN (naming the layer); Unsupported for more than one input
