@@ -146,6 +146,17 @@ affine::AffineParams params_of_step(const AffineQuantizer& q, float step, float 
           .narrow_range = q.symmetric && q.narrow_range};
 }
 
+// The variable of a point whose quantizer is the same in both; null otherwise.
+const Weight* kept_variable(const Layer& before, const Layer& after, const std::string& variable) {
+  for (const QuantizedPoint& point : quantized_points(after)) {
+    const auto old = quantized_point(before, point.name);
+    const bool is_of_point =
+        variable.starts_with(point.name + "_") && variable.find('_', point.name.size() + 1) == std::string::npos;
+    if (is_of_point && old && old->quantizer == point.quantizer) return before.find_weight(variable);
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 bool is_tracker(AffineKind kind) {
@@ -241,7 +252,10 @@ void set_quantization(Model& model, std::string_view name, std::optional<LayerQu
   const bool is_built = own.empty() || changed.weights.size() >= own.size();
   if (is_built) {
     changed.weights.resize(own.size());
-    for (const WeightSpec& spec : variables) changed.weights.push_back({spec.name, Tensor(spec.shape, spec.start)});
+    for (const WeightSpec& spec : variables) {
+      const Weight* kept = kept_variable(layer, changed, spec.name);
+      changed.weights.push_back(kept != nullptr ? *kept : Weight{spec.name, Tensor(spec.shape, spec.start)});
+    }
   }
   layer = std::move(changed);
 }

@@ -110,7 +110,7 @@ std::vector<WeightSpec> quantization_variables(const Layer& layer, std::span<con
                                                const Shape& output);
 
 // Gives a layer its quantization in the place of any it had (nullopt: takes it away), and, where the layer has its
-// weights, the variables at their start.
+// weights, the variables: those of points that had the same quantizer before are kept, others stand at their start.
 //   throws  as quantization_variables()
 void set_quantization(Model& model, std::string_view layer, std::optional<LayerQuantization> quantization);
 

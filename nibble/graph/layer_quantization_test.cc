@@ -216,6 +216,12 @@ TEST(LayerQuantization, SettingItAnewReplacesTheVariables) {
   Model model = quantized();
   set_quantization(model, "conv", on_weight("kernel", of(AffineKind::kLsq, false)));
   EXPECT_EQ(variables_text(model.layer("conv"), 2), "kernel_step () 0; ");
+  model.layer("conv").find_weight("kernel_step")->value[0] = 0.25f;
+  set_quantization(model, "conv",
+                   LayerQuantization{.weights = {{"kernel", of(AffineKind::kLsq, false)}}, .output = of(kLast, false)});
+  EXPECT_EQ(variables_text(model.layer("conv"), 2), "kernel_step () 0.25; output_min () -6; output_max () 6; ");
+  set_quantization(model, "conv", on_weight("kernel", of(AffineKind::kLsq, false, -1, 8)));
+  EXPECT_EQ(variables_text(model.layer("conv"), 2), "kernel_step () 0; ") << "a step belongs to its width";
   set_quantization(model, "conv", std::nullopt);
   EXPECT_EQ(model.layer("conv").weights.size(), 2u);
   EXPECT_FALSE(model.layer("conv").quantization);

@@ -1,0 +1,70 @@
+#include "nibble/transform/qat/scheme.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "nibble/core/error.h"
+
+namespace nibble::qat {
+namespace {
+
+using graph::AffineKind;
+using nlohmann::json;
+using testing::HasSubstr;
+
+TEST(Scheme, NamesAreWidths) {
+  EXPECT_EQ(scheme_named("int8"), Scheme{});
+  EXPECT_EQ(scheme_named("int4").weight_bits, 4);
+  EXPECT_EQ(scheme_named("int4").activation_bits, 4);
+  EXPECT_EQ(scheme_named("int4").input_bits, 8);
+  EXPECT_EQ(scheme_named("int12").input_bits, 12);
+  EXPECT_EQ(scheme_named("tfmot8"), tfmot_scheme());
+  EXPECT_EQ(scheme_named("tfmot4").input_bits, 4);
+  for (const char* name : {"int", "int1", "int17", "int4x", "int-4", "float", "", "8"}) {
+    EXPECT_THROW(scheme_named(name), InvalidArgument) << name;
+  }
+}
+
+TEST(Scheme, FileSetsWhatItNames) {
+  const Scheme scheme = scheme_from_json(json::parse(
+      R"({"base": "int4", "quantizer": "lsq", "activations": "MovingAverageQuantizer", "edge_weight_bits": 8,
+          "bias_bits": 16, "ema_decay": 0.9, "batch_norm": "fold_running", "per_axis": false})"));
+  EXPECT_EQ(scheme.weight_bits, 4);
+  EXPECT_EQ(scheme.weights, AffineKind::kLsq);
+  EXPECT_EQ(scheme.activations, AffineKind::kMovingAverage);
+  EXPECT_EQ(scheme.edge_weight_bits, 8);
+  EXPECT_EQ(scheme.bias_bits, 16);
+  EXPECT_EQ(scheme.batch_norm, BatchNormMode::kFoldRunning);
+  EXPECT_FALSE(scheme.per_axis);
+}
+
+TEST(Scheme, FileRefuses) {
+  const std::vector<std::pair<const char*, const char*>> rows = {
+      {R"([])", "must be an object"},
+      {R"({"base": "int99"})", "'int99' is no scheme"},
+      {R"({"weigth_bits": 4})", "Did you mean 'weight_bits'?"},
+      {R"({"weight_bits": "4"})", "must be an integer"},
+      {R"({"weight_bits": -1})", "number of bits"},
+      {R"({"weight_bits": 18446744073709551615})", "number of bits"},
+      {R"({"weight_bits": 20})", "weight_bits is 20"},
+      {R"({"edge_weight_bits": 1})", "edge_weight_bits is 1"},
+      {R"({"quantizer": "lsq2"})", "Did you mean 'lsq'"},
+      {R"({"weights": "LSQ"})", "Did you mean 'LSQQuantizer'"},
+      {R"({"weights": "PACTQuantizer"})", "PACT is for activations"},
+      {R"({"activations": "FixedQuantizer"})", "belongs to one tensor"},
+      {R"({"ema_decay": 1})", "below 1"},
+      {R"({"batch_norm": "folded"})", "float, fold, fold_batch or fold_running"}};
+  for (const auto& [text, wanted] : rows) {
+    try {
+      scheme_from_json(json::parse(text));
+      FAIL() << text;
+    } catch (const InvalidArgument& error) {
+      EXPECT_THAT(error.what(), HasSubstr(wanted)) << text;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace nibble::qat
