@@ -10,6 +10,7 @@ find_package(Threads REQUIRED)
 find_package(SQLite3 REQUIRED)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(LIBZIP REQUIRED IMPORTED_TARGET libzip)
+pkg_check_modules(HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
 pkg_check_modules(HDF5 REQUIRED IMPORTED_TARGET hdf5-serial)
 
 # Debian's SOCI has no CMake package.
@@ -25,10 +26,12 @@ if(NIBBLE_BUILD_TRAIN)
   find_package(Torch REQUIRED)
   # dnnl's CMake package asks for OpenCL, which the CPU engine does not need.
   find_library(NIBBLE_DNNL dnnl REQUIRED)
+  # TensorBoard's event files; the lite library has no registry of messages that could meet torch's.
+  pkg_check_modules(PROTOBUF_LITE REQUIRED IMPORTED_TARGET protobuf-lite)
+  find_program(NIBBLE_PROTOC protoc REQUIRED)
 endif()
 if(NIBBLE_BUILD_TESTS)
   find_package(GTest REQUIRED)
-  pkg_check_modules(HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
 endif()
 if(NIBBLE_BUILD_BENCH)
   find_package(benchmark REQUIRED)

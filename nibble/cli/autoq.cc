@@ -14,6 +14,7 @@
 #include "nibble/cli/stop_signal.h"
 #include "nibble/cli/study_argument.h"
 #include "nibble/cli/table.h"
+#include "nibble/cli/training_events.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/search/storage.h"
 #include "nibble/search/study_url.h"
@@ -25,7 +26,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 struct AutoqOptions {
-  fs::path run_config, output;
+  fs::path run_config, output, tensorboard;
   std::string study;
   int workers = 0, max_trials = 0, epochs = 0;
   bool resume = false, json = false, debug = false;
@@ -145,9 +146,14 @@ int print_blocks(const AutoqOptions& o, const std::string& text, Streams& stream
   return kOk;
 }
 
+autoq::SearchObserver* observer_of(const AutoqOptions& o, SearchProgress& progress, SearchEvents& events) {
+  return o.tensorboard.empty() ? static_cast<autoq::SearchObserver*>(&progress) : &events;
+}
+
 int run_by_blocks(const AutoqOptions& o, const std::string& text, Streams& streams) {
   listen_for_stop();
   SearchProgress progress(streams.err, streams.err_is_terminal);
+  SearchEvents events(o.tensorboard, progress);
   BlockProgress blocks(streams.err);
   const autoq::ScheduleResult result = autoq::run_schedule(text,
                                                            {.directory = o.output,
@@ -155,7 +161,7 @@ int run_by_blocks(const AutoqOptions& o, const std::string& text, Streams& strea
                                                             .resume = o.resume,
                                                             .workers = o.workers,
                                                             .stop = &stop_requested(),
-                                                            .observer = &progress},
+                                                            .observer = observer_of(o, progress, events)},
                                                            &blocks);
   progress.clear();
   for (size_t k = 0; k < result.schedule.blocks.size(); ++k) {
@@ -201,12 +207,13 @@ int run(AutoqOptions o, Streams& streams) {
   if (by_blocks) return run_by_blocks(o, text, streams);
   listen_for_stop();
   SearchProgress progress(streams.err, streams.err_is_terminal);
+  SearchEvents events(o.tensorboard, progress);
   const autoq::SearchResult result = autoq::run_search(text, {.directory = o.output,
                                                               .study = o.study,
                                                               .resume = o.resume,
                                                               .workers = o.workers,
                                                               .stop = &stop_requested(),
-                                                              .observer = &progress});
+                                                              .observer = observer_of(o, progress, events)});
   progress.clear();
   keep_notices(o.output, progress.notices());
   write_search_report(url_of(o), o.output, o.output / "report.html");
@@ -240,6 +247,7 @@ Run declare_autoq(CLI::App& app) {
          "Keep the study on a server, for workers on many machines: postgresql://USER@HOST/DATABASE?study=NAME; "
          "default: study.db in DIR")
       ->type_name("URL");
+  app.add_option("--tensorboard", o->tensorboard, "Also write event files for TensorBoard there")->type_name("DIR");
   app.add_option("--workers", o->workers, "Processes, one thread each; default: as RUN says, else one a core")
       ->check(between(1, 1024));
   app.add_option("--max-trials", o->max_trials, "Instead of RUN's")->check(between(1, 10000000));

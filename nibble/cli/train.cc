@@ -12,6 +12,7 @@
 #include "nibble/cli/progress.h"
 #include "nibble/cli/stop_signal.h"
 #include "nibble/cli/table.h"
+#include "nibble/cli/training_events.h"
 #include "nibble/cli/training_report.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/formats/keras/keras_file.h"
@@ -26,7 +27,7 @@ namespace fs = std::filesystem;
 struct TrainOptions {
   ModelArgument model;
   DataOptions data;
-  fs::path output, quantize, csv, save_best;
+  fs::path output, quantize, csv, save_best, tensorboard;
   int epochs = 10;
   int64_t batch_size = 128;
   double learning_rate = 1e-3, momentum = 0.0;
@@ -76,6 +77,7 @@ void declare_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--save-best", o.save_best,
                  "Also write the model there after each epoch with the lowest val_loss so far")
       ->type_name("FILE.keras");
+  app.add_option("--tensorboard", o.tensorboard, "Also write event files for TensorBoard there")->type_name("DIR");
   app.add_option("--csv", o.csv, "Also write the log there")->type_name("FILE");
   app.add_option("--threads", o.threads, "Results repeat for the same number of threads")
       ->check(between(1, 1024))
@@ -147,6 +149,7 @@ class Callbacks {
   Callbacks(const TrainOptions& o, Streams& streams) : progress_(streams.err, streams.err_is_terminal, o.batch_size) {
     owned_.push_back(train::csv_logger(o.output / "history.csv"));
     if (!o.csv.empty()) owned_.push_back(std::make_unique<LogCopy>(o.output / "history.csv", o.csv));
+    if (!o.tensorboard.empty()) owned_.push_back(std::make_unique<TrainingEvents>(o.tensorboard));
     if (!o.save_best.empty()) owned_.push_back(train::model_checkpoint({.path = o.save_best, .save_best_only = true}));
     // Last: it sets the weights back, which the others must not see.
     if (o.early_stopping >= 0) {

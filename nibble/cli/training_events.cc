@@ -1,0 +1,51 @@
+#include "nibble/cli/training_events.h"
+
+#include <fmt/format.h>
+
+namespace nibble::cli {
+namespace {
+
+report::EventFile::Scalars scalars_of(const search::Metrics& metrics) {
+  return report::EventFile::Scalars(metrics.begin(), metrics.end());
+}
+
+}  // namespace
+
+bool TrainingEvents::on_epoch_end(const train::EpochLog& log, train::Trainer&) {
+  // Made with the first point: a training that does not begin leaves nothing.
+  if (!train_) train_.emplace(directory_ / "train");
+  train_->write(
+      log.epoch,
+      {{"epoch_loss", log.loss}, {"epoch_accuracy", log.accuracy}, {"epoch_learning_rate", log.learning_rate}});
+  report::EventFile::Scalars validation;
+  if (log.val_loss) validation.emplace_back("epoch_loss", *log.val_loss);
+  if (log.val_accuracy) validation.emplace_back("epoch_accuracy", *log.val_accuracy);
+  if (validation.empty()) return false;
+  if (!validation_) validation_.emplace(directory_ / "validation");
+  validation_->write(log.epoch, validation);
+  return false;
+}
+
+void SearchEvents::on_epoch(const search::Trial& trial, const search::Step& step) {
+  auto file = running_.find(trial.number);
+  if (file == running_.end()) {
+    report::EventFile made(directory_ / fmt::format("trial_{:04}", trial.number));
+    file = running_.emplace(trial.number, std::move(made)).first;
+  }
+  file->second.write(step.step, scalars_of(step.metrics));
+  next_.on_epoch(trial, step);
+}
+
+void SearchEvents::on_trial_finish(const search::Trial& trial, const search::Trial* best) {
+  running_.erase(trial.number);
+  if (trial.score) {
+    if (!study_) study_.emplace(directory_ / "study");
+    report::EventFile::Scalars scalars = scalars_of(trial.metrics);
+    scalars.emplace_back("score", *trial.score);
+    if (best != nullptr && best->score) scalars.emplace_back("best_score", *best->score);
+    study_->write(trial.number, scalars);
+  }
+  next_.on_trial_finish(trial, best);
+}
+
+}  // namespace nibble::cli

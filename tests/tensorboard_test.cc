@@ -1,0 +1,92 @@
+// --tensorboard of training and search, with the real program.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+
+#include "search_workplace.h"
+#include "support/event_reader.h"
+
+namespace nibble::testing {
+namespace {
+
+using nlohmann::json;
+
+// run -> tag -> (step, value) in the order written
+using Runs = std::map<std::string, std::map<std::string, std::vector<std::pair<int, double>>>>;
+
+Runs runs_in(const std::filesystem::path& directory) {
+  Runs runs;
+  for (const json& event : read_events(NIBBLE_SOURCE_DIR "/tests/read_events.py", directory)) {
+    for (const auto& [tag, value] : event.at("scalars").items()) {
+      runs[event.at("run")][tag].emplace_back(event.at("step"), value);
+    }
+  }
+  return runs;
+}
+
+std::vector<int> steps_of(const std::vector<std::pair<int, double>>& points) {
+  std::vector<int> steps;
+  for (const auto& [step, value] : points) steps.push_back(step);
+  return steps;
+}
+
+class Tensorboard : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (std::system("python3 -c '' 2>/dev/null") != 0) GTEST_SKIP() << "python3 was not found";
+  }
+  SearchWorkplace& workplace_ = SearchWorkplace::get();
+};
+
+TEST_F(Tensorboard, ATrainingHasKerasRunsAndGoesOnWhenResumed) {
+  const std::string out = (workplace_.dir() / "trained").string(), events = (workplace_.dir() / "events").string();
+  const auto train = [&](const std::string& epochs, bool resume) {
+    std::vector<std::string> arguments = {"train", "mnist",    "--data", "mnist",         "--batch-size",
+                                          "50",    "--epochs", epochs,   "--json",        "--lr",
+                                          "0.01",  "--output", out,      "--tensorboard", events};
+    if (resume) arguments.emplace_back("--resume");
+    ChildProcess process = workplace_.start(arguments);
+    EXPECT_EQ(process.wait(), 0) << process.err();
+    return json::parse(process.out());
+  };
+  train("1", false);
+  const json result = train("3", true);
+  Runs runs = runs_in(events);
+  ASSERT_EQ(runs.size(), 2u);
+  EXPECT_EQ(steps_of(runs["train"]["epoch_loss"]), (std::vector<int>{1, 2, 3}));
+  EXPECT_EQ(steps_of(runs["validation"]["epoch_accuracy"]), (std::vector<int>{1, 2, 3}));
+  EXPECT_NEAR(runs["train"]["epoch_loss"].back().second, result.at("loss").get<double>(), 1e-6);
+  EXPECT_NEAR(runs["validation"]["epoch_accuracy"].back().second, result.at("val_accuracy").get<double>(), 1e-6);
+  EXPECT_NEAR(runs["train"]["epoch_learning_rate"].back().second, 0.01, 1e-8);
+}
+
+TEST_F(Tensorboard, ASearchHasARunATrialAndOneOfTheStudy) {
+  const std::string out = (workplace_.dir() / "searched").string(), events = (workplace_.dir() / "trials").string();
+  ChildProcess search = workplace_.start({"autoq", workplace_.run_config({{"max_trials", 2}, {"epochs", 2}}).string(),
+                                          "--workers", "1", "--output", out, "--tensorboard", events});
+  ASSERT_EQ(search.wait(600), 0) << search.err();
+  ChildProcess listing = workplace_.start({"study", "trials", out, "--json"});
+  ASSERT_EQ(listing.wait(), 0);
+  Runs runs = runs_in(events);
+  ASSERT_EQ(runs.size(), 3u);
+  double best = -HUGE_VAL;
+  for (const json& trial : json::parse(listing.out()).at("trials")) {
+    const int number = trial.at("number");
+    auto& epochs = runs["trial_000" + std::to_string(number)];
+    EXPECT_EQ(steps_of(epochs["val_accuracy"]), (std::vector<int>{1, 2}));
+    EXPECT_EQ(steps_of(epochs["score"]), (std::vector<int>{1, 2}));
+    const double score = trial.at("score");
+    best = std::max(best, score);
+    const auto& scores = runs["study"]["score"];
+    ASSERT_GT(scores.size(), static_cast<size_t>(number));
+    EXPECT_EQ(scores[static_cast<size_t>(number)].first, number);
+    EXPECT_NEAR(scores[static_cast<size_t>(number)].second, score, 1e-6);
+    EXPECT_NEAR(runs["study"]["energy_nj"][static_cast<size_t>(number)].second, trial.at("energy_nj").get<double>(),
+                1e-3);
+  }
+  EXPECT_NEAR(runs["study"]["best_score"].back().second, best, 1e-6);
+}
+
+}  // namespace
+}  // namespace nibble::testing
