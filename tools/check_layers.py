@@ -6,7 +6,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A folder may include itself and those before it.
-ORDER = ["core", "quant", "kernels", "graph", "transform", "cost", "runtime", "program", "formats", "data", "models", "train", "search",
+ORDER = ["core", "quant", "kernels", "graph", "transform", "cost", "runtime", "program", "formats", "data", "models", "train", "experiment", "search",
          "autoq", "report", "cli"]
 # Rooms that must know less than their place in the order allows.
 ONLY = {"search": {"core", "search"}, "data": {"core", "data"}}

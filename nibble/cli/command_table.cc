@@ -89,6 +89,10 @@ constexpr std::array kCommands = {
             "  nibble report run1\n"
             "  nibble report search1/study.db --output /tmp/report.html\n",
             declare_report},
+    Command{"experiment", "Compute a published table of quantized networks again, beside the published figures.",
+            "  nibble experiment ptq-qat --out table1 --datasets fashion_mnist --networks cnn --seeds 1\n"
+            "  nibble experiment ptq-qat --out table1 --studies ablation,bias-width\n",
+            declare_experiment, /*computes=*/true},
     Command{"plot-quantizer", "Value and gradient of a quantizer, as a picture or a table.",
             "  nibble plot-quantizer \"quantized_relu(4,2)\" --from -1 --to 5 --output relu.svg\n"
             "  nibble plot-quantizer \"quantized_bits(4,0,1,alpha=1)\" --table --at -1,-0.3,0,0.1,0.9\n",

@@ -1,0 +1,205 @@
+#include "nibble/experiment/cell.h"
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "nibble/core/error.h"
+#include "nibble/core/nearest_name.h"
+
+namespace nibble::experiment {
+namespace {
+
+constexpr std::array<std::string_view, 5> kMethods = {"float", "fine-tuned", "ptq", "qat", "lsq"};
+
+std::vector<Variation> bias_widths() {
+  std::vector<Variation> all;
+  for (const bool own : {false, true}) {
+    for (const int bits : {4, 8, 12, 16, 32}) {
+      if (own && bits == 32) continue;
+      Variation v{.name = fmt::format("bias{}{}", bits, own ? "own" : ""), .study = "bias-width", .bias_bits = bits};
+      if (own) v.bias_scale = ptq::BiasScale::kOwn;
+      all.push_back(v);
+    }
+  }
+  return all;
+}
+
+// One mistake of the original at a time, then all of them (spec, section 2).
+std::vector<Variation> ablations() {
+  std::vector<Variation> all = {{.name = "right", .study = "ablation"},
+                                {.name = "D1-variance", .study = "ablation"},
+                                {.name = "D5-minmax", .study = "ablation"},
+                                {.name = "D6-relu-range", .study = "ablation"},
+                                {.name = "D7-result-bits", .study = "ablation"},
+                                {.name = "D8-per-tensor", .study = "ablation"},
+                                {.name = "all", .study = "ablation"}};
+  const auto set = [&](size_t i, auto change) { change(all[i]), change(all.back()); };
+  set(1, [](Variation& v) { v.fold_divisor = ptq::FoldDivisor::kVariance; });
+  set(2, [](Variation& v) { v.calibration = affine::CalibrationMethod::kMinMax; });
+  set(3, [](Variation& v) { v.range_before_activation = true; });
+  set(4, [](Variation& v) { v.least_result_bits = 2; });
+  set(5, [](Variation& v) { v.per_axis = false; });
+  return all;
+}
+
+std::vector<Variation> calibrations() {
+  using affine::CalibrationMethod;
+  std::vector<Variation> all;
+  for (const auto& [word, method] :
+       {std::pair("min-max", CalibrationMethod::kMinMax),
+        std::pair("moving-average", CalibrationMethod::kMovingAverage),
+        std::pair("percentile", CalibrationMethod::kPercentile), std::pair("mse", CalibrationMethod::kMse),
+        std::pair("entropy", CalibrationMethod::kEntropy)}) {
+    all.push_back({.name = word, .study = "calibration", .calibration = method});
+  }
+  return all;
+}
+
+std::vector<Variation> learning_rates(const char* study, bool adam, std::initializer_list<double> rates) {
+  std::vector<Variation> all;
+  for (const double rate : rates) {
+    Variation v{.name = fmt::format("{}{:g}", adam ? "adam" : "sgd", rate), .study = study};
+    v.learning_rate = rate;
+    v.adam = adam;
+    v.on_validation = true;
+    all.push_back(v);
+  }
+  return all;
+}
+
+struct Study {
+  std::string name;
+  Method method;
+  std::vector<Variation> variations;
+};
+
+std::vector<Study> studies() {
+  std::vector<Variation> optimizers = learning_rates("optimizer", true, {1e-4, 3e-4, 1e-3});
+  for (const Variation& v : learning_rates("optimizer", false, {3e-3, 1e-2, 3e-2})) optimizers.push_back(v);
+  return {{"bias-width", Method::kPtq, bias_widths()},
+          {"learning-rate", Method::kQat, learning_rates("learning-rate", false, {1e-3, 3e-3, 1e-2, 3e-2, 1e-1})},
+          {"optimizer", Method::kQat, std::move(optimizers)},
+          {"ablation", Method::kPtq, ablations()},
+          {"calibration", Method::kPtq, calibrations()}};
+}
+
+void require_known(const char* what, const std::vector<std::string>& given, const std::vector<std::string>& known) {
+  if (given.empty()) throw InvalidArgument("[experiment] no {} is named. Known: {}.", what, fmt::join(known, ", "));
+  for (const std::string& word : given) {
+    if (std::find(known.begin(), known.end(), word) != known.end()) continue;
+    throw InvalidArgument("[experiment] '{}' is no {} of this experiment. {}", word, what, suggest(word, known));
+  }
+}
+
+void require_at_least(const char* what, int64_t given, int64_t least) {
+  if (given < least) throw InvalidArgument("[experiment] {} is {}; it must be at least {}.", what, given, least);
+}
+
+// The cells of one network and seed.
+void add_cells(const PtqQatOptions& o, const Cell& base, std::vector<Cell>& cells) {
+  cells.push_back(base);
+  for (const Method method : o.methods) {
+    Cell cell = base;
+    cell.method = method;
+    if (method == Method::kFineTuned) cells.push_back(cell);
+    if (method == Method::kFineTuned || method == Method::kFloat) continue;
+    for (const int bits : o.bits) {
+      cell.bits = bits;
+      cells.push_back(cell);
+    }
+  }
+  for (const Study& study : studies()) {
+    if (std::find(o.studies.begin(), o.studies.end(), study.name) == o.studies.end()) continue;
+    for (const int bits : o.bits) {
+      for (const Variation& variation : study.variations) {
+        // Without batch norms there is nothing to fold.
+        if (!base.with_batch_norm && variation.name == "D1-variance") continue;
+        Cell cell = base;
+        cell.method = study.method;
+        cell.bits = bits;
+        cell.variation = variation;
+        cells.push_back(std::move(cell));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::string_view name(Method method) { return kMethods[static_cast<size_t>(method)]; }
+
+Method method_of(std::string_view word) {
+  const auto found = std::find(kMethods.begin(), kMethods.end(), word);
+  if (found != kMethods.end()) return static_cast<Method>(found - kMethods.begin());
+  const std::vector<std::string> known(kMethods.begin(), kMethods.end());
+  throw InvalidArgument("[experiment] '{}' is no method. {}", word, suggest(word, known));
+}
+
+std::string Cell::key() const {
+  std::string key = fmt::format("{}-{}-s{}-{}", dataset, network(), seed, name(method));
+  if (bits > 0) key += fmt::format("-{}", bits);
+  if (!variation.name.empty()) key += fmt::format("-{}-{}", variation.study, variation.name);
+  return key;
+}
+
+const std::vector<std::string>& study_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const Study& study : studies()) all.push_back(study.name);
+    return all;
+  }();
+  return names;
+}
+
+void check(const PtqQatOptions& o) {
+  require_known("data set", o.datasets, {"fashion_mnist", "cifar10"});
+  require_known("network", o.networks, {"cnn", "cnn_bn"});
+  if (!o.studies.empty()) require_known("study", o.studies, study_names());
+  for (const int bits : o.bits) affine::check_bit_width("experiment", bits);
+  require_at_least("--seeds", o.seeds, 1);
+  require_at_least("--epochs", o.epochs, 1);
+  require_at_least("--qat-epochs", o.qat_epochs, 1);
+  require_at_least("--train-samples", o.train_samples, 0);
+  require_at_least("--calibration-samples", o.calibration_samples, 1);
+}
+
+std::vector<Cell> cells_of(const PtqQatOptions& o) {
+  check(o);
+  std::vector<Cell> cells;
+  for (int seed = 1; seed <= o.seeds; ++seed) {  // one whole table first
+    for (const std::string& dataset : o.datasets) {
+      for (const std::string& network : o.networks) {
+        add_cells(o, {.dataset = dataset, .with_batch_norm = network == "cnn_bn", .seed = static_cast<uint64_t>(seed)},
+                  cells);
+      }
+    }
+  }
+  return cells;
+}
+
+nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
+  nlohmann::json settings = {
+      {"epochs", o.epochs}, {"learning_rate", o.learning_rate}, {"train_samples", o.train_samples}};
+  const bool is_trained_on = cell.method == Method::kQat || cell.method == Method::kLsq;
+  if (is_trained_on || cell.method == Method::kFineTuned) {
+    settings["qat_epochs"] = o.qat_epochs;
+    settings["qat_learning_rate"] = cell.variation.learning_rate.value_or(o.qat_learning_rate);
+  }
+  if (is_trained_on || cell.method == Method::kPtq) settings["calibration_samples"] = o.calibration_samples;
+  return settings;
+}
+
+std::optional<int> published(const Cell& cell) {
+  if (!cell.variation.name.empty() || cell.method == Method::kFineTuned || cell.method == Method::kLsq) return {};
+  const bool is_fashion = cell.dataset == "fashion_mnist";
+  if (cell.method == Method::kFloat) return is_fashion ? 90 : (cell.with_batch_norm ? 73 : 69);
+  if (cell.bits != 4 && cell.bits != 6 && cell.bits != 8) return {};
+  // [data set][batch norm][QAT][4, 6, 8 bits]
+  constexpr int kPercent[2][2][2][3] = {{{{71, 88, 90}, {81, 90, 91}}, {{52, 63, 59}, {62, 71, 84}}},
+                                        {{{47, 67, 69}, {47, 67, 69}}, {{42, 45, 57}, {43, 53, 59}}}};
+  return kPercent[is_fashion ? 0 : 1][cell.with_batch_norm ? 1 : 0][cell.method == Method::kQat ? 1 : 0]
+                 [cell.bits / 2 - 2];
+}
+
+}  // namespace nibble::experiment

@@ -1,0 +1,96 @@
+// nibble/experiment/cell.h
+// One figure of the PTQ and QAT experiment: which network, quantized how, trained from which seed.
+//
+// The table is that of raywan-110/Quantization-DNNs: two data sets, a plain network and one with batch norms for each,
+// post-training quantization and quantization-aware training at 4, 6 and 8 bits. Studies are the same cells with one
+// thing changed. Source: spec/ptq-qat-experiments.md.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nibble/transform/ptq/post_training.h"
+
+namespace nibble::experiment {
+
+enum class Method {
+  kFloat,      // trained in float
+  kFineTuned,  // and trained on in float as long as the QAT networks are: what they must be compared with
+  kPtq,        // quantized after training
+  kQat,        // and trained on, with ranges that follow the data
+  kLsq,        // likewise, with learned steps
+};
+std::string_view name(Method method);  // "float", "fine-tuned", "ptq", "qat", "lsq"
+//   throws  InvalidArgument with the nearest name
+Method method_of(std::string_view name);
+
+// What a study changes.
+struct Variation {
+  std::string name;  // "" for a cell of the table; part of the cell's key
+  std::string study;
+  int bias_bits = 32;
+  ptq::BiasScale bias_scale = ptq::BiasScale::kAccumulator;
+  affine::CalibrationMethod calibration = affine::CalibrationMethod::kMse;
+  bool per_axis = true;
+  int least_result_bits = 8;
+  ptq::FoldDivisor fold_divisor = ptq::FoldDivisor::kStandardDeviation;
+  bool range_before_activation = false;
+  std::optional<double> learning_rate = {};  // of QAT; else the experiment's
+  bool adam = false;
+  // Trained without the last tenth of the training part, the float network too, and measured on it.
+  bool on_validation = false;
+};
+
+struct Cell {
+  std::string dataset;  // "fashion_mnist", "cifar10"
+  bool with_batch_norm = false;
+  Method method = Method::kFloat;
+  int bits = 0;  // 0 in float
+  uint64_t seed = 1;
+  Variation variation = {};
+
+  std::string network() const { return with_batch_norm ? "cnn_bn" : "cnn"; }
+  std::string key() const;  // "fashion_mnist-cnn-s1-ptq-4", a file's name
+};
+
+struct CellResult {
+  double accuracy = 0;  // percent
+  double seconds = 0;
+  double saturated_biases = 0;  // share; post-training quantization only
+  int64_t samples = 0;          // measured on
+};
+
+struct PtqQatOptions {
+  std::vector<std::string> datasets = {"fashion_mnist", "cifar10"};
+  std::vector<std::string> networks = {"cnn", "cnn_bn"};
+  std::vector<Method> methods = {Method::kFineTuned, Method::kPtq, Method::kQat, Method::kLsq};  // beside float
+  std::vector<int> bits = {4, 6, 8};
+  std::vector<std::string> studies = {};
+  int seeds = 3;  // 1 .. seeds
+  int epochs = 8, qat_epochs = 1;
+  double learning_rate = 1e-3, qat_learning_rate = 0.01;  // Adam; SGD with momentum 0.9
+  int64_t train_samples = 0;                              // 0: all
+  int64_t calibration_samples = 512;
+  int threads = 1;
+};
+
+// "bias-width", "learning-rate", "optimizer", "ablation", "calibration"
+const std::vector<std::string>& study_names();
+
+//   throws  InvalidArgument naming an unknown data set, network or study, or a number that is not possible
+void check(const PtqQatOptions& options);
+
+// Every cell, in the order in which they are computed: each after the float network that it starts from.
+std::vector<Cell> cells_of(const PtqQatOptions& options);
+
+// What the result of a cell depends on, beside the key. Cells of other settings are not mixed.
+nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& options);
+
+// The percentage of Quantization-DNNs' README; nothing where it has none.
+std::optional<int> published(const Cell& cell);
+
+}  // namespace nibble::experiment

@@ -1,0 +1,193 @@
+#include "nibble/experiment/cell_runner.h"
+
+#include <chrono>
+#include <numeric>
+
+#include "nibble/formats/keras/keras_file.h"
+#include "nibble/graph/layer_quantization.h"
+#include "nibble/models/builtin.h"
+#include "nibble/train/layer_function.h"
+
+namespace nibble::experiment {
+namespace {
+
+constexpr int64_t kBatchSize = 64;
+constexpr double kMomentum = 0.9;
+
+// The network that a cell starts from. One that is measured on validation samples must not have seen them.
+Cell float_cell(const Cell& cell) {
+  Cell base{.dataset = cell.dataset, .with_batch_norm = cell.with_batch_norm, .seed = cell.seed};
+  if (!cell.variation.on_validation) return base;
+  base.variation.study = "validation";
+  base.variation.name = "split";
+  base.variation.on_validation = true;
+  return base;
+}
+
+data::Dataset validation_split(const data::Dataset& dataset) {
+  const int64_t count = dataset.train.count(), kept = count - count / 10;
+  data::Dataset split;
+  split.name = dataset.name;
+  split.num_classes = dataset.num_classes;
+  split.max_value = dataset.max_value;
+  split.train = dataset.train.slice(0, kept);
+  split.test = dataset.train.slice(kept, count);
+  return split;
+}
+
+Tensor first_samples(const data::Samples& samples, int64_t count) {
+  std::vector<int64_t> indices(static_cast<size_t>(std::min(count, samples.count())));
+  std::iota(indices.begin(), indices.end(), int64_t{0});
+  std::vector<int64_t> extents = {static_cast<int64_t>(indices.size())};
+  extents.insert(extents.end(), samples.shape().begin(), samples.shape().end());
+  Tensor x{Shape(extents)};
+  samples.gather(indices, x.data());
+  return x;
+}
+
+graph::AffineQuantizer learned(graph::AffineQuantizer quantizer, bool is_signed) {
+  if (quantizer.is_none()) return quantizer;
+  quantizer.kind = graph::AffineKind::kLsq;
+  quantizer.symmetric = is_signed;
+  return quantizer;
+}
+
+}  // namespace
+
+void use_learned_steps(graph::Model& model) {
+  for (const graph::Layer& layer : graph::Model(model).layers) {
+    if (!layer.quantization) continue;
+    graph::LayerQuantization q = *layer.quantization;
+    const auto goes_below_zero = [&](std::string_view point) {
+      return graph::quantized_point(layer, point) && graph::stored_ranges(layer, point)[0].min < 0.0f;
+    };
+    for (graph::WeightQuantizer& weight : q.weights) weight.quantizer = learned(weight.quantizer, true);
+    q.pre_activation = learned(q.pre_activation, goes_below_zero(graph::kPreActivation));
+    q.post_activation = learned(q.post_activation, goes_below_zero(graph::kPostActivation));
+    q.output = learned(q.output, goes_below_zero(graph::kOutput));
+    graph::set_quantization(model, layer.name, q);
+  }
+}
+
+void prepare(data::Dataset& dataset, int64_t train_samples) {
+  if (train_samples > 0 && train_samples < dataset.train.count()) {
+    dataset.train = dataset.train.slice(0, train_samples);
+  }
+  data::apply_preprocessing(dataset, data::Preprocessing::kUnit);
+  if (dataset.name != "cifar10") return;
+  for (data::Samples* samples : {&dataset.train, &dataset.test}) {
+    samples->set_transform(2.0f / dataset.max_value,
+                           std::vector<float>(static_cast<size_t>(samples->shape().elements()), 1.0f));
+  }
+}
+
+CellRunner::CellRunner(const PtqQatOptions& options, const CellStore& store, RunnerHooks hooks)
+    : options_(options), store_(store), hooks_(std::move(hooks)) {}
+
+const data::Dataset& CellRunner::dataset_of(const Cell& cell) {
+  auto found = datasets_.find(cell.dataset);
+  if (found == datasets_.end()) {
+    data::Dataset dataset = hooks_.load_dataset(cell.dataset);
+    prepare(dataset, options_.train_samples);
+    found = datasets_.emplace(cell.dataset, std::move(dataset)).first;
+  }
+  if (!cell.variation.on_validation) return found->second;
+  const std::string key = cell.dataset + "/validation";
+  if (!datasets_.contains(key)) datasets_.emplace(key, validation_split(found->second));
+  return datasets_.at(key);
+}
+
+graph::Model CellRunner::trained(const Cell& cell, graph::Model model, const data::Dataset& dataset) {
+  const bool is_float = cell.method == Method::kFloat;
+  train::CompileOptions compile;
+  const bool uses_adam = is_float || cell.variation.adam;
+  compile.optimizer = uses_adam ? train::OptimizerKind::kAdam : train::OptimizerKind::kSgd;
+  compile.momentum = uses_adam ? 0.0 : kMomentum;
+  compile.learning_rate =
+      is_float ? options_.learning_rate : cell.variation.learning_rate.value_or(options_.qat_learning_rate);
+  compile.seed = cell.seed;
+  compile.threads = options_.threads;
+  train::FitOptions fit;
+  fit.epochs = is_float ? options_.epochs : options_.qat_epochs;
+  fit.batch_size = kBatchSize;
+  fit.schedule = is_float ? train::ScheduleKind::kConstant : train::ScheduleKind::kCosine;
+  fit.validate = false;
+  fit.stop = hooks_.stop;
+  fit.checkpoint = store_.checkpoint_path(cell);
+  fit.resume = true;
+  if (hooks_.progress != nullptr) fit.callbacks = {hooks_.progress};
+  train::Trainer trainer(std::move(model), compile);
+  trainer.fit(dataset, fit);
+  if (hooks_.stop != nullptr && hooks_.stop->load()) throw Stopped{};
+  std::error_code ignored;
+  std::filesystem::remove(fit.checkpoint, ignored);
+  return trainer.model();
+}
+
+graph::Model CellRunner::float_model(const Cell& cell) {
+  const Cell base = float_cell(cell);
+  const std::filesystem::path path = store_.model_path(base, options_);
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored)) return formats::keras::load_model(path);
+  graph::Model model = models::make_builtin(fmt::format("{}_{}", base.dataset, base.network()));
+  model = trained(base, std::move(model), dataset_of(base));
+  formats::keras::save_model(model, path);
+  return model;
+}
+
+CellRunner::Quantized CellRunner::quantized(const Cell& cell, const data::Dataset& dataset) {
+  const Variation& v = cell.variation;
+  ptq::PostTrainingOptions options;
+  options.bit_width = cell.bits;
+  options.least_result_bits = std::max(v.least_result_bits, 2);
+  options.bias_bits = v.bias_bits;
+  options.bias_scale = v.bias_scale;
+  options.calibration.method = v.calibration;
+  options.per_axis = v.per_axis;
+  options.fold_divisor = v.fold_divisor;
+  options.range_before_activation = v.range_before_activation;
+  options.keep_float_weights = cell.method != Method::kPtq;
+  const auto before_layer = [&](const std::string&, size_t) {
+    if (hooks_.stop != nullptr && hooks_.stop->load()) throw Stopped{};
+  };
+  const Tensor samples = first_samples(dataset.train, options_.calibration_samples);
+  ptq::PostTrainingResult result =
+      ptq::quantize_after_training(float_model(cell), samples, options, train::layer_function, before_layer);
+  Quantized quantized{.model = std::move(result.model)};
+  int64_t saturated = 0, biases = 0;
+  for (const ptq::QuantizedLayer& layer : result.layers) {
+    saturated += layer.saturated_biases;
+    const graph::Weight* bias = quantized.model.layer(layer.layer).find_weight("bias");
+    if (layer.weight_bits > 0 && bias != nullptr) biases += bias->value.size();
+  }
+  quantized.saturated_biases = biases == 0 ? 0.0 : static_cast<double>(saturated) / static_cast<double>(biases);
+  return quantized;
+}
+
+CellResult CellRunner::run(const Cell& cell) {
+  const auto begin = std::chrono::steady_clock::now();
+  const data::Dataset& dataset = dataset_of(cell);
+  CellResult result;
+  graph::Model model;
+  switch (cell.method) {
+    case Method::kFloat:
+      model = float_model(cell);
+      break;
+    case Method::kFineTuned:
+      model = trained(cell, float_model(cell), dataset);
+      break;
+    default: {
+      Quantized start = quantized(cell, dataset);
+      result.saturated_biases = start.saturated_biases;
+      if (cell.method == Method::kLsq) use_learned_steps(start.model);
+      model = cell.method == Method::kPtq ? std::move(start.model) : trained(cell, std::move(start.model), dataset);
+    }
+  }
+  train::Trainer trainer(std::move(model), {.threads = options_.threads});
+  result.accuracy = 100.0 * trainer.evaluate(dataset.test).accuracy;
+  result.samples = dataset.test.count();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return result;
+}
+
+}  // namespace nibble::experiment

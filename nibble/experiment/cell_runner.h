@@ -1,0 +1,57 @@
+// nibble/experiment/cell_runner.h
+// Computes cells: trains, quantizes, measures.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "nibble/data/dataset.h"
+#include "nibble/experiment/cell.h"
+#include "nibble/experiment/cell_store.h"
+#include "nibble/train/trainer.h"
+
+namespace nibble::experiment {
+
+// Ctrl-C: what is finished is saved.
+struct Stopped {};
+
+struct RunnerHooks {
+  // Gives a data set by name, as stored; CIFAR-10 with batch 5 held out.
+  std::function<data::Dataset(const std::string& name)> load_dataset;
+  train::Callback* progress = nullptr;      // of each training
+  const std::atomic<bool>* stop = nullptr;  // true: run() throws Stopped
+};
+
+// Pixels as the original has them: fashion_mnist 0 .. 1, cifar10 -1 .. 1. Keeps the first train_samples (0: all).
+void prepare(data::Dataset& dataset, int64_t train_samples);
+
+class CellRunner {
+ public:
+  CellRunner(const PtqQatOptions& options, const CellStore& store, RunnerHooks hooks);
+
+  // The float network of the same seed is trained first if it was not yet.
+  CellResult run(const Cell& cell);
+
+ private:
+  struct Quantized {
+    graph::Model model;
+    double saturated_biases = 0;
+  };
+
+  const data::Dataset& dataset_of(const Cell& cell);
+  graph::Model float_model(const Cell& cell);
+  graph::Model trained(const Cell& cell, graph::Model model, const data::Dataset& dataset);
+  Quantized quantized(const Cell& cell, const data::Dataset& dataset);
+
+  const PtqQatOptions& options_;
+  const CellStore& store_;
+  RunnerHooks hooks_;
+  std::map<std::string, data::Dataset> datasets_;  // by name, and "/validation" for that split
+};
+
+// Trackers become learned steps, to be found on the first batch of training.
+void use_learned_steps(graph::Model& model);
+
+}  // namespace nibble::experiment

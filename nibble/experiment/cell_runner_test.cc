@@ -1,0 +1,97 @@
+#include "nibble/experiment/cell_runner.h"
+
+#include <gtest/gtest.h>
+
+#include "nibble/data/synthetic_digits.h"
+#include "nibble/graph/layer_quantization.h"
+#include "nibble/models/builtin.h"
+#include "nibble/train/layer_function.h"
+
+namespace nibble::experiment {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Runner : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    fs::remove_all(directory_);
+    options_.epochs = 1;
+    options_.train_samples = 640;
+    options_.calibration_samples = 64;
+  }
+  void TearDown() override { fs::remove_all(directory_); }
+
+  RunnerHooks hooks() {
+    return {.load_dataset = [this](const std::string& name) {
+      ++loads_;
+      data::Dataset dataset = data::synthetic_digits({.train_count = 800, .test_count = 200, .seed = 1});
+      dataset.name = name;
+      return dataset;
+    }};
+  }
+
+  const fs::path directory_ = fs::path(::testing::TempDir()) / "nibble_cell_runner_test";
+  PtqQatOptions options_;
+  int loads_ = 0;
+};
+
+TEST_F(Runner, FloatAndEightBitsAreNearEachOtherAndTheFloatNetworkIsKept) {
+  const CellStore store(directory_);
+  CellRunner runner(options_, store, hooks());
+  const CellResult ptq =
+      runner.run({.dataset = "fashion_mnist", .with_batch_norm = true, .method = Method::kPtq, .bits = 8});
+  const CellResult real = runner.run({.dataset = "fashion_mnist", .with_batch_norm = true});
+  EXPECT_GT(real.accuracy, 30.0);
+  EXPECT_NEAR(ptq.accuracy, real.accuracy, 3.0);
+  EXPECT_EQ(real.samples, 200);
+  EXPECT_LT(real.seconds, ptq.seconds);  // it was trained for the other cell already
+  EXPECT_EQ(loads_, 1);
+  EXPECT_FALSE(fs::exists(store.checkpoint_path({.dataset = "fashion_mnist", .with_batch_norm = true})));
+}
+
+TEST_F(Runner, StopsBetweenStepsAndSaysSo) {
+  const CellStore store(directory_);
+  const std::atomic<bool> stop = true;
+  RunnerHooks stopping = hooks();
+  stopping.stop = &stop;
+  CellRunner runner(options_, store, stopping);
+  EXPECT_THROW(runner.run({.dataset = "fashion_mnist"}), Stopped);
+  EXPECT_FALSE(fs::exists(store.model_path({.dataset = "fashion_mnist"}, options_)));
+}
+
+TEST(Prepare, PixelsAreThoseOfTheOriginal) {
+  for (const auto& [name, lowest] : {std::pair("fashion_mnist", 0.0f), std::pair("cifar10", -1.0f)}) {
+    data::Dataset dataset = data::synthetic_digits({.train_count = 20, .test_count = 5, .seed = 1});
+    dataset.name = name;
+    prepare(dataset, 10);
+    EXPECT_EQ(dataset.train.count(), 10);
+    std::vector<float> x(static_cast<size_t>(dataset.train.shape().elements()));
+    dataset.train.gather(std::vector<int64_t>{0}, x);
+    const auto [low, high] = std::minmax_element(x.begin(), x.end());
+    EXPECT_EQ(*low, lowest);
+    EXPECT_LE(*high, 1.0f);
+    EXPECT_GT(*high, 0.5f);
+  }
+}
+
+TEST(LearnedSteps, AreSignedWhereRangesGoBelowZero) {
+  graph::Model model = models::make_builtin("cifar10_cnn");
+  graph::initialize_weights(model, 1);
+  Tensor x(Shape{2, 32, 32, 3});
+  for (int64_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 17) / 8.0f - 1.0f;
+  model = ptq::quantize_after_training(model, x, {.bit_width = 4, .per_axis = true}, train::layer_function).model;
+  use_learned_steps(model);
+  EXPECT_NO_THROW(graph::validate(model));
+  const auto point = [&](const char* layer, std::string_view name) {
+    return graph::quantized_point(model.layer(layer), name)->quantizer;
+  };
+  EXPECT_EQ(point("conv_0", "kernel").kind, graph::AffineKind::kLsq);
+  EXPECT_TRUE(point("conv_0", "kernel").symmetric);
+  EXPECT_TRUE(point("input", "output").symmetric);
+  EXPECT_FALSE(point("relu_0", "output").symmetric);
+  EXPECT_TRUE(point("logits", "post_activation").symmetric);
+}
+
+}  // namespace
+}  // namespace nibble::experiment

@@ -1,0 +1,78 @@
+#include "nibble/experiment/cell_store.h"
+
+#include <nlohmann/json.hpp>
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+
+namespace nibble::experiment {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr uint64_t kLargestCell = 1 << 20;
+
+nlohmann::json parse(const fs::path& path) {
+  const nlohmann::json json = nlohmann::json::parse(read_file(path, kLargestCell), nullptr, false);
+  if (json.is_object() && json.contains("settings")) return json;
+  throw CorruptFile("'{}' is no cell of an experiment. Remove it, and the cell is computed anew.", path.string());
+}
+
+double number(const nlohmann::json& json, const char* key, const fs::path& path) {
+  const auto found = json.find(key);
+  if (found != json.end() && found->is_number()) return found->get<double>();
+  throw CorruptFile("'{}' has no number '{}'. Remove it, and the cell is computed anew.", path.string(), key);
+}
+
+}  // namespace
+
+CellStore::CellStore(fs::path directory) : directory_(std::move(directory)) {
+  make_directories(directory_ / "cells");
+  make_directories(directory_ / "models");
+}
+
+fs::path CellStore::path_of(const Cell& cell) const { return directory_ / "cells" / (cell.key() + ".json"); }
+fs::path CellStore::model_path(const Cell& cell, const PtqQatOptions& options) const {
+  std::string name = fmt::format("{}-e{}", cell.key(), options.epochs);
+  if (options.train_samples > 0) name += fmt::format("-n{}", options.train_samples);
+  return directory_ / "models" / (name + ".keras");
+}
+fs::path CellStore::checkpoint_path(const Cell& cell) const {
+  return directory_ / "models" / (cell.key() + ".checkpoint");
+}
+
+std::optional<CellResult> CellStore::find(const Cell& cell, const PtqQatOptions& options) const {
+  const fs::path path = path_of(cell);
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return std::nullopt;
+  const nlohmann::json json = parse(path);
+  const nlohmann::json wanted = settings_of(cell, options);
+  if (json.at("settings") != wanted) {
+    throw InvalidArgument(
+        "[experiment] '{}' was computed with the settings {}, not {}. Give the same options, or another --out.",
+        path.string(), json.at("settings").dump(), wanted.dump());
+  }
+  CellResult result;
+  result.accuracy = number(json, "accuracy", path);
+  result.seconds = number(json, "seconds", path);
+  result.saturated_biases = number(json, "saturated_biases", path);
+  result.samples = static_cast<int64_t>(number(json, "samples", path));
+  return result;
+}
+
+void CellStore::save(const Cell& cell, const PtqQatOptions& options, const CellResult& result) const {
+  const nlohmann::json json = {{"dataset", cell.dataset},
+                               {"network", cell.network()},
+                               {"method", name(cell.method)},
+                               {"bits", cell.bits},
+                               {"seed", cell.seed},
+                               {"study", cell.variation.study},
+                               {"variation", cell.variation.name},
+                               {"settings", settings_of(cell, options)},
+                               {"accuracy", result.accuracy},
+                               {"seconds", result.seconds},
+                               {"saturated_biases", result.saturated_biases},
+                               {"samples", result.samples}};
+  write_file(path_of(cell), json.dump(2) + "\n");
+}
+
+}  // namespace nibble::experiment

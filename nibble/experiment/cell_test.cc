@@ -1,0 +1,116 @@
+#include "nibble/experiment/cell.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "nibble/core/error.h"
+
+namespace nibble::experiment {
+namespace {
+
+TEST(Cells, TheTableHasEveryCombinationOnce) {
+  const PtqQatOptions options;
+  const std::vector<Cell> cells = cells_of(options);
+  // 3 seeds, 2 data sets, 2 networks: float, fine-tuned, and three methods at three widths
+  EXPECT_EQ(cells.size(), 3u * 2 * 2 * (2 + 3 * 3));
+  std::set<std::string> keys;
+  for (const Cell& cell : cells) keys.insert(cell.key());
+  EXPECT_EQ(keys.size(), cells.size());
+  EXPECT_EQ(cells.front().key(), "fashion_mnist-cnn-s1-float");
+  EXPECT_TRUE(keys.contains("cifar10-cnn_bn-s3-qat-4"));
+  EXPECT_TRUE(std::is_sorted(cells.begin(), cells.end(), [](const Cell& a, const Cell& b) { return a.seed < b.seed; }));
+}
+
+TEST(Cells, StudiesAddTheirVariations) {
+  PtqQatOptions options;
+  options.seeds = 1, options.methods = {}, options.bits = {4}, options.studies = study_names();
+  std::set<std::string> keys;
+  for (const Cell& cell : cells_of(options)) EXPECT_TRUE(keys.insert(cell.key()).second) << cell.key();
+  EXPECT_TRUE(keys.contains("fashion_mnist-cnn_bn-s1-ptq-4-ablation-D1-variance"));
+  EXPECT_FALSE(keys.contains("fashion_mnist-cnn-s1-ptq-4-ablation-D1-variance"));  // nothing to fold
+  EXPECT_TRUE(keys.contains("cifar10-cnn-s1-ptq-4-bias-width-bias4own"));
+  EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-learning-rate-sgd0.03"));
+  EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-optimizer-adam0.001"));
+}
+
+TEST(Cells, AllMistakesTogetherAreEachOfThem) {
+  PtqQatOptions options;
+  options.studies = {"ablation"};
+  const auto cells = cells_of(options);
+  const auto all = std::find_if(cells.begin(), cells.end(), [](const Cell& c) { return c.variation.name == "all"; });
+  ASSERT_NE(all, cells.end());
+  EXPECT_EQ(all->variation.fold_divisor, ptq::FoldDivisor::kVariance);
+  EXPECT_EQ(all->variation.calibration, affine::CalibrationMethod::kMinMax);
+  EXPECT_TRUE(all->variation.range_before_activation);
+  EXPECT_EQ(all->variation.least_result_bits, 2);
+  EXPECT_FALSE(all->variation.per_axis);
+}
+
+struct Figure {
+  Cell cell;
+  std::optional<int> percent;
+};
+TEST(Cells, PublishedFiguresAreTheReadmes) {
+  const auto cell = [](const char* dataset, bool bn, Method method, int bits) {
+    return Cell{.dataset = dataset, .with_batch_norm = bn, .method = method, .bits = bits};
+  };
+  const Figure figures[] = {
+      {cell("fashion_mnist", false, Method::kPtq, 4), 71},  {cell("fashion_mnist", true, Method::kPtq, 8), 59},
+      {cell("fashion_mnist", true, Method::kQat, 6), 71},   {cell("cifar10", false, Method::kQat, 8), 69},
+      {cell("cifar10", true, Method::kQat, 4), 43},         {cell("cifar10", true, Method::kFloat, 0), 73},
+      {cell("fashion_mnist", true, Method::kFloat, 0), 90}, {cell("fashion_mnist", true, Method::kLsq, 4), {}},
+      {cell("fashion_mnist", true, Method::kPtq, 5), {}}};
+  for (const Figure& figure : figures) EXPECT_EQ(published(figure.cell), figure.percent) << figure.cell.key();
+}
+
+TEST(Cells, SettingsNameWhatTheResultDependsOn) {
+  PtqQatOptions options;
+  const Cell real{.dataset = "cifar10"}, ptq{.dataset = "cifar10", .method = Method::kPtq, .bits = 4};
+  const auto before_real = settings_of(real, options), before_ptq = settings_of(ptq, options);
+  options.calibration_samples = 7, options.seeds = 1, options.qat_epochs = 9;
+  EXPECT_EQ(settings_of(real, options), before_real);
+  EXPECT_NE(settings_of(ptq, options), before_ptq);
+}
+
+struct Refusal {
+  const char* name;
+  void (*spoil)(PtqQatOptions& options);
+  const char* part;
+};
+class Refusals : public ::testing::TestWithParam<Refusal> {};
+TEST_P(Refusals, AreSentences) {
+  PtqQatOptions options;
+  GetParam().spoil(options);
+  try {
+    check(options);
+    FAIL();
+  } catch (const InvalidArgument& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr(GetParam().part));
+  }
+}
+using O = PtqQatOptions;
+INSTANTIATE_TEST_SUITE_P(Rows, Refusals,
+                         ::testing::Values(Refusal{"DataSet", [](O& o) { o.datasets = {"cifar11"}; },
+                                                   "Did you mean 'cifar10'"},
+                                           Refusal{"NoDataSet", [](O& o) { o.datasets = {}; }, "no data set"},
+                                           Refusal{"Network", [](O& o) { o.networks = {"resnet"}; }, "resnet"},
+                                           Refusal{"Study", [](O& o) { o.studies = {"bias"}; }, "bias-width"},
+                                           Refusal{"Bits", [](O& o) { o.bits = {1}; }, "16"},
+                                           Refusal{"Seeds", [](O& o) { o.seeds = 0; }, "--seeds"},
+                                           Refusal{"Epochs", [](O& o) { o.epochs = 0; }, "--epochs"},
+                                           Refusal{"Samples", [](O& o) { o.train_samples = -1; }, "--train-samples"}),
+                         [](const auto& row) { return row.param.name; });
+
+TEST(Methods, HaveNames) {
+  for (const Method method : {Method::kFloat, Method::kFineTuned, Method::kPtq, Method::kQat, Method::kLsq}) {
+    EXPECT_EQ(method_of(name(method)), method);
+  }
+  EXPECT_THROW(method_of("qta"), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace nibble::experiment
