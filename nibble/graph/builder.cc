@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cctype>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/builder_attributes.h"
 #include "nibble/graph/layer_schema.h"
 
 namespace nibble::graph::build {
@@ -16,9 +18,10 @@ struct Node::Data {
 
 namespace {
 
-using Attributes = std::map<std::string, Attribute>;
-
-Attribute or_none(const std::string& text) { return text.empty() ? Attribute(None{}) : Attribute(text); }
+// The rows of a mask as JSON.
+Attribute rows_of(const std::vector<std::vector<double>>& mask) {
+  return mask.empty() ? Attribute(None{}) : Attribute(OpaqueJson{nlohmann::json(mask).dump()});
+}
 
 Node make_node(Layer layer, std::vector<Node> inputs) {
   return Node(std::make_shared<Node::Data>(Node::Data{std::move(layer), std::move(inputs)}));
@@ -74,6 +77,19 @@ class Namer {
   std::map<std::string, int> next_;
 };
 
+// Returns their names.
+std::map<const Node::Data*, std::string> add_layers(const std::vector<Node::Data*>& nodes, Model& model) {
+  Namer namer(nodes);
+  std::map<const Node::Data*, std::string> names;
+  for (const Node::Data* node : nodes) {
+    Layer layer = node->layer;
+    layer.name = names[node] = namer.name_for(layer);
+    for (const Node& input : node->inputs) layer.inputs.push_back(names.at(input.data().get()));
+    model.layers.push_back(std::move(layer));
+  }
+  return names;
+}
+
 }  // namespace
 
 LayerCall::LayerCall(const std::string& class_name, const std::string& name, Attributes attributes)
@@ -86,18 +102,16 @@ LayerCall layer(const std::string& class_name, const std::string& name, Attribut
   return LayerCall(class_name, name, std::move(attributes));
 }
 
+Shape output_shape(const Node& node) {
+  Model model;
+  const auto names = add_layers(collect({}, {node}), model);
+  return infer_shapes(model).at(names.at(node.data().get()));
+}
+
 Model build_model(const std::vector<Node>& inputs, const std::vector<Node>& outputs, std::string name) {
-  const std::vector<Node::Data*> nodes = collect(inputs, outputs);
-  Namer namer(nodes);
-  std::map<const Node::Data*, std::string> names;
   Model model;
   model.name = std::move(name);
-  for (const Node::Data* node : nodes) {
-    Layer layer = node->layer;
-    layer.name = names[node] = namer.name_for(layer);
-    for (const Node& input : node->inputs) layer.inputs.push_back(names.at(input.data().get()));
-    model.layers.push_back(std::move(layer));
-  }
+  const auto names = add_layers(collect(inputs, outputs), model);
   for (const Node& input : inputs) model.inputs.push_back(names.at(input.data().get()));
   for (const Node& output : outputs) model.outputs.push_back(names.at(output.data().get()));
   for (const Layer& layer : model.layers) {
@@ -131,53 +145,50 @@ Node Input(const InputOptions& options) {
 }
 
 LayerCall Conv2D(const Conv2DOptions& o) {
-  return {"Conv2D",
-          o.name,
-          {{"filters", o.filters},
-           {"kernel_size", o.kernel_size},
-           {"strides", o.strides},
-           {"padding", o.padding},
-           {"dilation_rate", o.dilation_rate},
-           {"activation", or_none(o.activation)},
-           {"use_bias", o.use_bias},
-           {"kernel_initializer", o.kernel_initializer},
-           {"bias_initializer", o.bias_initializer}}};
+  return {"Conv2D", o.name,
+          with(o.more, {{"filters", o.filters},
+                        {"kernel_size", o.kernel_size},
+                        {"strides", o.strides},
+                        {"padding", o.padding},
+                        {"dilation_rate", o.dilation_rate},
+                        {"groups", o.groups},
+                        {"activation", or_none(o.activation)},
+                        {"use_bias", o.use_bias},
+                        {"kernel_initializer", o.kernel_initializer},
+                        {"bias_initializer", o.bias_initializer}})};
 }
 
 LayerCall DepthwiseConv2D(const DepthwiseConv2DOptions& o) {
-  return {"DepthwiseConv2D",
-          o.name,
-          {{"kernel_size", o.kernel_size},
-           {"strides", o.strides},
-           {"padding", o.padding},
-           {"depth_multiplier", o.depth_multiplier},
-           {"dilation_rate", o.dilation_rate},
-           {"activation", or_none(o.activation)},
-           {"use_bias", o.use_bias},
-           {"depthwise_initializer", o.depthwise_initializer},
-           {"bias_initializer", o.bias_initializer}}};
+  return {"DepthwiseConv2D", o.name,
+          with(o.more, {{"kernel_size", o.kernel_size},
+                        {"strides", o.strides},
+                        {"padding", o.padding},
+                        {"depth_multiplier", o.depth_multiplier},
+                        {"dilation_rate", o.dilation_rate},
+                        {"activation", or_none(o.activation)},
+                        {"use_bias", o.use_bias},
+                        {"depthwise_initializer", o.depthwise_initializer},
+                        {"bias_initializer", o.bias_initializer}})};
 }
 
 LayerCall Dense(const DenseOptions& o) {
-  return {"Dense",
-          o.name,
-          {{"units", o.units},
-           {"activation", or_none(o.activation)},
-           {"use_bias", o.use_bias},
-           {"kernel_initializer", o.kernel_initializer},
-           {"bias_initializer", o.bias_initializer}}};
+  return {"Dense", o.name,
+          with(o.more, {{"units", o.units},
+                        {"activation", or_none(o.activation)},
+                        {"use_bias", o.use_bias},
+                        {"kernel_initializer", o.kernel_initializer},
+                        {"bias_initializer", o.bias_initializer}})};
 }
 
 LayerCall BatchNormalization(const BatchNormalizationOptions& o) {
-  return {"BatchNormalization",
-          o.name,
-          {{"axis", o.axis},
-           {"momentum", o.momentum},
-           {"epsilon", o.epsilon},
-           {"center", o.center},
-           {"scale", o.scale},
-           {"beta_initializer", o.beta_initializer},
-           {"gamma_initializer", o.gamma_initializer}}};
+  return {"BatchNormalization", o.name,
+          with(o.more, {{"axis", o.axis},
+                        {"momentum", o.momentum},
+                        {"epsilon", o.epsilon},
+                        {"center", o.center},
+                        {"scale", o.scale},
+                        {"beta_initializer", o.beta_initializer},
+                        {"gamma_initializer", o.gamma_initializer}})};
 }
 
 LayerCall Activation(const ActivationOptions& o) { return {"Activation", o.name, {{"activation", o.activation}}}; }
@@ -205,71 +216,71 @@ LayerCall MaxPooling2D(const Pooling2DOptions& options) { return pooling("MaxPoo
 LayerCall AveragePooling2D(const Pooling2DOptions& options) { return pooling("AveragePooling2D", options); }
 
 LayerCall Flatten(const NameOptions& o) { return {"Flatten", o.name, {}}; }
-LayerCall GlobalAveragePooling2D(const NameOptions& o) { return {"GlobalAveragePooling2D", o.name, {}}; }
+LayerCall GlobalAveragePooling2D(const GlobalPoolingOptions& o) {
+  return {"GlobalAveragePooling2D", o.name, {{"keepdims", o.keepdims}}};
+}
 LayerCall Add(const NameOptions& o) { return {"Add", o.name, {}}; }
 LayerCall Multiply(const NameOptions& o) { return {"Multiply", o.name, {}}; }
 LayerCall Concatenate(const ConcatenateOptions& o) { return {"Concatenate", o.name, {{"axis", o.axis}}}; }
 LayerCall Dropout(const DropoutOptions& o) { return {"Dropout", o.name, {{"rate", o.rate}}}; }
 
 LayerCall QConv2D(const QConv2DOptions& o) {
-  return {"QConv2D",
-          o.name,
-          {{"filters", o.filters},
-           {"kernel_size", o.kernel_size},
-           {"strides", o.strides},
-           {"padding", o.padding},
-           {"dilation_rate", o.dilation_rate},
-           {"activation", or_none(o.activation)},
-           {"use_bias", o.use_bias},
-           {"kernel_initializer", o.kernel_initializer},
-           {"bias_initializer", o.bias_initializer},
-           {"kernel_quantizer", or_none(o.kernel_quantizer)},
-           {"bias_quantizer", or_none(o.bias_quantizer)}}};
+  return {"QConv2D", o.name,
+          with(o.more, {{"filters", o.filters},
+                        {"kernel_size", o.kernel_size},
+                        {"strides", o.strides},
+                        {"padding", o.padding},
+                        {"dilation_rate", o.dilation_rate},
+                        {"groups", o.groups},
+                        {"activation", or_none(o.activation)},
+                        {"use_bias", o.use_bias},
+                        {"kernel_initializer", o.kernel_initializer},
+                        {"bias_initializer", o.bias_initializer},
+                        {"kernel_quantizer", or_none(o.kernel_quantizer)},
+                        {"bias_quantizer", or_none(o.bias_quantizer)},
+                        {"mask", rows_of(o.mask)}})};
 }
 
 LayerCall QDepthwiseConv2D(const QDepthwiseConv2DOptions& o) {
-  return {"QDepthwiseConv2D",
-          o.name,
-          {{"kernel_size", o.kernel_size},
-           {"strides", o.strides},
-           {"padding", o.padding},
-           {"depth_multiplier", o.depth_multiplier},
-           {"dilation_rate", o.dilation_rate},
-           {"activation", or_none(o.activation)},
-           {"use_bias", o.use_bias},
-           {"depthwise_initializer", o.depthwise_initializer},
-           {"bias_initializer", o.bias_initializer},
-           {"depthwise_quantizer", or_none(o.depthwise_quantizer)},
-           {"bias_quantizer", or_none(o.bias_quantizer)}}};
+  return {"QDepthwiseConv2D", o.name,
+          with(o.more, {{"kernel_size", o.kernel_size},
+                        {"strides", o.strides},
+                        {"padding", o.padding},
+                        {"depth_multiplier", o.depth_multiplier},
+                        {"dilation_rate", o.dilation_rate},
+                        {"activation", or_none(o.activation)},
+                        {"use_bias", o.use_bias},
+                        {"depthwise_initializer", o.depthwise_initializer},
+                        {"bias_initializer", o.bias_initializer},
+                        {"depthwise_quantizer", or_none(o.depthwise_quantizer)},
+                        {"bias_quantizer", or_none(o.bias_quantizer)}})};
 }
 
 LayerCall QDense(const QDenseOptions& o) {
-  return {"QDense",
-          o.name,
-          {{"units", o.units},
-           {"activation", or_none(o.activation)},
-           {"use_bias", o.use_bias},
-           {"kernel_initializer", o.kernel_initializer},
-           {"bias_initializer", o.bias_initializer},
-           {"kernel_quantizer", or_none(o.kernel_quantizer)},
-           {"bias_quantizer", or_none(o.bias_quantizer)}}};
+  return {"QDense", o.name,
+          with(o.more, {{"units", o.units},
+                        {"activation", or_none(o.activation)},
+                        {"use_bias", o.use_bias},
+                        {"kernel_initializer", o.kernel_initializer},
+                        {"bias_initializer", o.bias_initializer},
+                        {"kernel_quantizer", or_none(o.kernel_quantizer)},
+                        {"bias_quantizer", or_none(o.bias_quantizer)}})};
 }
 
 LayerCall QBatchNormalization(const QBatchNormalizationOptions& o) {
-  return {"QBatchNormalization",
-          o.name,
-          {{"axis", o.axis},
-           {"momentum", o.momentum},
-           {"epsilon", o.epsilon},
-           {"center", o.center},
-           {"scale", o.scale},
-           {"beta_initializer", o.beta_initializer},
-           {"gamma_initializer", o.gamma_initializer},
-           {"beta_quantizer", or_none(o.beta_quantizer)},
-           {"gamma_quantizer", or_none(o.gamma_quantizer)},
-           {"mean_quantizer", or_none(o.mean_quantizer)},
-           {"variance_quantizer", or_none(o.variance_quantizer)},
-           {"inverse_quantizer", or_none(o.inverse_quantizer)}}};
+  return {"QBatchNormalization", o.name,
+          with(o.more, {{"axis", o.axis},
+                        {"momentum", o.momentum},
+                        {"epsilon", o.epsilon},
+                        {"center", o.center},
+                        {"scale", o.scale},
+                        {"beta_initializer", o.beta_initializer},
+                        {"gamma_initializer", o.gamma_initializer},
+                        {"beta_quantizer", or_none(o.beta_quantizer)},
+                        {"gamma_quantizer", or_none(o.gamma_quantizer)},
+                        {"mean_quantizer", or_none(o.mean_quantizer)},
+                        {"variance_quantizer", or_none(o.variance_quantizer)},
+                        {"inverse_quantizer", or_none(o.inverse_quantizer)}})};
 }
 
 }  // namespace nibble::graph::build

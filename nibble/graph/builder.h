@@ -9,7 +9,10 @@
 //   x = QDense({.units = 10, .kernel_quantizer = "quantized_bits(4,0,1,alpha=1.0)"})(Flatten()(x));
 //   Model model = build_model({in}, {x}, "tiny");
 //
-// Option structs carry Keras' names and defaults; quantizers and activations are given as text, "" being None.
+// Option structs carry Keras' names and defaults; quantizers and activations are given as text, "" being None. Further
+// attributes (regularizers, constraints, ...) go into `more`: {.more = {{"kernel_regularizer", "l2"}}}.
+// Families of their own: builder_convolution.h, builder_recurrent.h, builder_activation.h, builder_shape.h and
+// builder_blocks.h.
 // Layers without a name get Keras' automatic one when the model is built: conv2d, conv2d_1, ... in the order of the
 // model's layers. Each application of a LayerCall is a layer of its own: nibble's graphs share none.
 #pragma once
@@ -35,26 +38,32 @@ class Node {
   std::shared_ptr<Data> data_;
 };
 
+using Attributes = std::map<std::string, Attribute>;
+
 // A configured layer; call it with its inputs.
 class LayerCall {
  public:
   //   throws  InvalidArgument as make_layer() does
-  LayerCall(const std::string& class_name, const std::string& name, std::map<std::string, Attribute> attributes);
+  LayerCall(const std::string& class_name, const std::string& name, Attributes attributes);
   Node operator()(const Node& input) const;
   Node operator()(const std::vector<Node>& inputs) const;  // merge layers
+  const Layer& layer() const { return layer_; }            // without inputs, weights and an automatic name
 
  private:
   Layer layer_;
 };
 
 // Any known layer class, by name: layer("LeakyReLU", "act", {{"negative_slope", 0.1}})(x).
-LayerCall layer(const std::string& class_name, const std::string& name = "",
-                std::map<std::string, Attribute> attributes = {});
+LayerCall layer(const std::string& class_name, const std::string& name = "", Attributes attributes = {});
 
 // Collects what leads from the inputs to the outputs; inputs first, then every layer after those that feed it.
 //   throws  InvalidArgument if an output depends on an Input that is not named in `inputs`, if a name is used twice,
 //           or if shapes do not fit
 Model build_model(const std::vector<Node>& inputs, const std::vector<Node>& outputs, std::string name = "model");
+
+// The shape of a value in the making, without the batch axis.
+//   throws  InvalidArgument if shapes do not fit on the way to it
+Shape output_shape(const Node& node);
 
 // "MaxPooling2D" -> "max_pooling2d", "QDense" -> "q_dense": Keras' stem of automatic names and file paths.
 std::string snake_case(const std::string& class_name);
@@ -71,11 +80,13 @@ struct Conv2DOptions {
   std::vector<int64_t> strides = {1, 1};
   std::string padding = "valid";
   std::vector<int64_t> dilation_rate = {1, 1};
+  int64_t groups = 1;
   std::string activation = "linear";
   bool use_bias = true;
   std::string kernel_initializer = "glorot_uniform";
   std::string bias_initializer = "zeros";
   std::string name = "";
+  Attributes more = {};
 };
 LayerCall Conv2D(const Conv2DOptions& options);
 
@@ -90,6 +101,7 @@ struct DepthwiseConv2DOptions {
   std::string depthwise_initializer = "glorot_uniform";
   std::string bias_initializer = "zeros";
   std::string name = "";
+  Attributes more = {};
 };
 LayerCall DepthwiseConv2D(const DepthwiseConv2DOptions& options);
 
@@ -100,6 +112,7 @@ struct DenseOptions {
   std::string kernel_initializer = "glorot_uniform";
   std::string bias_initializer = "zeros";
   std::string name = "";
+  Attributes more = {};
 };
 LayerCall Dense(const DenseOptions& options);
 
@@ -110,6 +123,7 @@ struct BatchNormalizationOptions {
   bool center = true, scale = true;
   std::string beta_initializer = "zeros", gamma_initializer = "ones";
   std::string name = "";
+  Attributes more = {};
 };
 LayerCall BatchNormalization(const BatchNormalizationOptions& options = {});
 
@@ -136,11 +150,16 @@ struct Pooling2DOptions {
 LayerCall MaxPooling2D(const Pooling2DOptions& options = {});
 LayerCall AveragePooling2D(const Pooling2DOptions& options = {});
 
+struct GlobalPoolingOptions {
+  bool keepdims = false;
+  std::string name = "";
+};
+LayerCall GlobalAveragePooling2D(const GlobalPoolingOptions& options = {});
+
 struct NameOptions {
   std::string name = "";
 };
 LayerCall Flatten(const NameOptions& options = {});
-LayerCall GlobalAveragePooling2D(const NameOptions& options = {});
 LayerCall Add(const NameOptions& options = {});
 LayerCall Multiply(const NameOptions& options = {});
 
@@ -162,12 +181,15 @@ struct QConv2DOptions {
   std::vector<int64_t> strides = {1, 1};
   std::string padding = "valid";
   std::vector<int64_t> dilation_rate = {1, 1};
+  int64_t groups = 1;
   std::string activation = "linear";
   bool use_bias = true;
   std::string kernel_initializer = "he_normal";
   std::string bias_initializer = "zeros";
   std::string kernel_quantizer = "", bias_quantizer = "";
+  std::vector<std::vector<double>> mask = {};  // (height, width), multiplies the quantized kernel
   std::string name = "";
+  Attributes more = {};
 };
 LayerCall QConv2D(const QConv2DOptions& options);
 
@@ -183,6 +205,7 @@ struct QDepthwiseConv2DOptions {
   std::string bias_initializer = "zeros";
   std::string depthwise_quantizer = "", bias_quantizer = "";
   std::string name = "";
+  Attributes more = {};
 };
 LayerCall QDepthwiseConv2D(const QDepthwiseConv2DOptions& options);
 
@@ -194,6 +217,7 @@ struct QDenseOptions {
   std::string bias_initializer = "zeros";
   std::string kernel_quantizer = "", bias_quantizer = "";
   std::string name = "";
+  Attributes more = {};
 };
 LayerCall QDense(const QDenseOptions& options);
 
@@ -209,6 +233,7 @@ struct QBatchNormalizationOptions {
   std::string variance_quantizer = "quantized_relu_po2(6,quadratic_approximation=True)";
   std::string inverse_quantizer = "";  // needs gamma_quantizer and variance_quantizer to be ""
   std::string name = "";
+  Attributes more = {};
 };
 LayerCall QBatchNormalization(const QBatchNormalizationOptions& options = {});
 

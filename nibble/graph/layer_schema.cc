@@ -112,7 +112,7 @@ AttributeSpec opaque(std::string name, bool only_if_changed) {
   return {
       .name = std::move(name), .kind = AttributeKind::kOpaque, .optional = true, .only_if_changed = only_if_changed};
 }
-AttributeSpec data_format() { return choice("data_format", "channels_last", {"channels_last"}, {"channels_first"}); }
+AttributeSpec data_format() { return choice("data_format", "channels_last", {"channels_last", "channels_first"}); }
 
 std::vector<AttributeSpec> join(std::initializer_list<std::vector<AttributeSpec>> parts) {
   std::vector<AttributeSpec> all;

@@ -73,7 +73,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"HugeKernel", "Conv2D", {{"filters", 1}, {"kernel_size", int64_t{1} << 40}}, {"kernel_size"}},
         Refusal{"WrongLength", "Conv2D", {{"filters", 1}, {"kernel_size", std::vector<int64_t>{3}}}, {"2 numbers"}},
         Refusal{"BadPadding", "Conv2D", {{"filters", 1}, {"kernel_size", 3}, {"padding", "sane"}}, {"'sane'", "same"}},
-        Refusal{"ChannelsFirst", "Flatten", {{"data_format", "channels_first"}}, {"channels_first", "channels_last"}},
+        Refusal{"ChannelsMiddle", "Flatten", {{"data_format", "channels_middle"}}, {"channels_first", "channels_last"}},
         Refusal{"UnknownQuantizer",
                 "QDense",
                 {{"units", 1}, {"kernel_quantizer", "quantised_bits(4)"}},

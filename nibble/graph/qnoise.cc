@@ -15,6 +15,8 @@ Layer with_qnoise(const Layer& layer, const QNoise& noise) {
       attribute = graph::with_qnoise(*quantizer, noise);
     } else if (layer.class_name.ends_with("Bidirectional") && name.ends_with("layer") && layer.has(name)) {
       attribute = as_inner_layer(with_qnoise(inner_layer(layer, name), noise));
+    } else if (layer.class_name == "RNN" && name == "cell") {
+      attribute = as_cell(with_qnoise(inner_layer(layer, name), noise));
     }
   }
   return result;
@@ -27,7 +29,7 @@ quant::QuantizerPtr with_qnoise(const quant::QuantizerPtr& quantizer, const QNoi
   nlohmann::json config = quantizer->config();
   if (!config.contains("qnoise_factor")) return quantizer;
   config["qnoise_factor"] = noise.factor;
-  if (config.contains("use_ste")) config["use_ste"] = noise.use_ste;
+  if (config.contains("use_ste") && noise.use_ste) config["use_ste"] = *noise.use_ste;
   return quant::quantizer_from_config(quantizer->class_name(), config);
 }
 

@@ -5,13 +5,15 @@
 // spec/qkeras.md section 0 ("qnoise mix").
 #pragma once
 
+#include <optional>
+
 #include "nibble/graph/model.h"
 
 namespace nibble::graph {
 
 struct QNoise {
-  double factor = 1.0;  // 0: nothing is quantized; 1: everything is
-  bool use_ste = true;  // false: gradients shrink with 1 - factor, to 0 at factor 1
+  double factor = 1.0;                 // 0: nothing is quantized; 1: everything is
+  std::optional<bool> use_ste = true;  // false: gradients shrink with 1 - factor, to 0 at factor 1; nothing: as it is
   bool operator==(const QNoise&) const = default;
 };
 
@@ -19,7 +21,7 @@ struct QNoise {
 // (binary, ternary, ...). Null stays null.
 quant::QuantizerPtr with_qnoise(const quant::QuantizerPtr& quantizer, const QNoise& noise);
 
-// The layers with all their quantizers so, those of the layers inside a Bidirectional too; without weights.
+// The layers with all their quantizers so, those of the layers inside a Bidirectional or RNN too; without weights.
 Model with_qnoise(const Model& model, const QNoise& noise);
 
 }  // namespace nibble::graph

@@ -4,6 +4,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
+#include "nibble/graph/channel_order.h"
 #include "nibble/graph/layer_schema.h"
 
 namespace nibble::graph {
@@ -46,7 +47,10 @@ std::vector<Shape> shapes_of_inputs(const Model& model, const Layer& layer, cons
 Shape output_shape(const Layer& layer, const std::vector<Shape>& inputs) {
   const LayerSchema& schema = schema_of(layer);
   check_input_count(layer, schema, inputs.size());
-  const Shape shape = schema.output_shape ? schema.output_shape(layer, inputs) : inputs[0];
+  const std::vector<Shape> seen = seen_by(layer, inputs);
+  Shape shape = schema.output_shape ? schema.output_shape(layer, seen) : seen[0];
+  // Flatten and pools over everything leave no order.
+  if (is_channels_first(layer) && shape.rank() == seen[0].rank()) shape = with_channels_first(shape);
   for (int64_t extent : shape) {
     if (extent <= kLargestExtent) continue;
     throw InvalidArgument("[graph] {}: its output {} has an extent above {}.", described(layer), shape.str(),
@@ -109,7 +113,8 @@ std::vector<Shape> input_shapes(const Layer& layer, const std::map<std::string, 
 
 std::vector<WeightSpec> weight_specs(const Layer& layer, const std::vector<Shape>& inputs) {
   const LayerSchema& schema = schema_of(layer);
-  std::vector<WeightSpec> specs = schema.weights ? schema.weights(layer, inputs) : std::vector<WeightSpec>{};
+  const std::vector<Shape> seen = seen_by(layer, inputs);
+  std::vector<WeightSpec> specs = schema.weights ? schema.weights(layer, seen) : std::vector<WeightSpec>{};
   if (!layer.quantization) return specs;
   const std::vector<WeightSpec> variables = quantization_variables(layer, specs, output_shape(layer, inputs));
   specs.insert(specs.end(), variables.begin(), variables.end());
