@@ -80,7 +80,8 @@ void copy_patch(const Geometry& g, const KernelMatrix& m, std::span<const float>
 }  // namespace
 
 bool has_plain_kernel(const graph::Layer& layer) {
-  return std::find(kClasses.begin(), kClasses.end(), layer.class_name) != kClasses.end();
+  const bool is_known = std::find(kClasses.begin(), kClasses.end(), layer.class_name) != kClasses.end();
+  return is_known && !(layer.has("data_format") && layer.get_string("data_format") == "channels_first");
 }
 
 const Tensor& kernel_of(const graph::Layer& layer) {

@@ -18,7 +18,7 @@
 
 namespace nibble::ptq {
 
-// One of the classes above.
+// One of the classes above, with its channels last.
 bool has_plain_kernel(const graph::Layer& layer);
 
 //   throws  InvalidArgument if the layer has no weights yet
