@@ -60,7 +60,7 @@ void print_table(const cost::EnergyEstimate& estimate, std::ostream& out) {
                      static_cast<double>(estimate.total_pj) / 1000.0);
 }
 
-// Layers whose weights the cost model does not count: recurrent ones, Embedding, PReLU.
+// Layers with weights that the cost model does not know.
 void note_uncounted(const graph::Model& model, Streams& streams) {
   const auto shapes = graph::infer_shapes(model);
   for (const graph::Layer& layer : model.layers) {

@@ -10,11 +10,21 @@
 #include "nibble/cost/kernel_parts.h"
 #include "nibble/cost/merge.h"
 #include "nibble/cost/multiplier.h"
+#include "nibble/graph/channel_order.h"
+#include "nibble/graph/layers_recurrent.h"
 
 namespace nibble::cost {
 namespace {
 
 using graph::Layer;
+
+// The layer inside another one, with its own of the other's weights.
+Layer with_weights_of(Layer inner, const Layer& outer, const std::string& prefix) {
+  for (const graph::Weight& weight : outer.weights) {
+    if (weight.name.starts_with(prefix)) inner.weights.push_back({weight.name.substr(prefix.size()), weight.value});
+  }
+  return inner;
+}
 
 // Layers in order; each reads the types its inputs have left in types_.
 class MapBuilder {
@@ -31,6 +41,10 @@ class MapBuilder {
   Mac plain_mac(const Layer& layer, const KernelPart& part, const QuantizerType& input);
   void set_biases(const KernelPart& part, int64_t biases, Mac& mac) const;
   void fold_bias(const Layer& layer, const KernelPart& part, Mac& mac);
+  void add_recurrent(const Layer& layer, LayerTypes& types);
+  QuantizerType add_direction(const Layer& layer, const std::string& prefix, LayerTypes& types);
+  QuantizerType value_of(const Layer& layer, const char* attribute) const;
+  void add_lookup(const Layer& layer, LayerTypes& types);
   void add_pool(const Layer& layer, LayerTypes& types);
   void add_norm(const Layer& layer, LayerTypes& types);
   QuantizerType forwarded_output(const LayerTypes& types) const;
@@ -129,6 +143,12 @@ LayerTypes MapBuilder::visit(const Layer& layer) {
   }
   types.operation_count = elementwise_count(layer, types.kind, {types.input_shapes, types.output_shape}, compat_);
   switch (types.kind) {
+    case LayerKind::kRecurrent:
+      add_recurrent(layer, types);
+      break;
+    case LayerKind::kLookup:
+      add_lookup(layer, types);
+      break;
     case LayerKind::kMerge:
       types.merge = merge(layer.class_name, types.inputs, compat_);
       if (options_.for_reference) types.merge->output = accumulator_type();
@@ -171,7 +191,8 @@ QuantizerType MapBuilder::activation_output(const Layer& layer) const {
 
 void MapBuilder::add_macs(const Layer& layer, LayerTypes& types) {
   QuantizerType input = types.inputs[0];
-  for (const KernelPart& part : kernel_parts(layer, types.kind, {types.input_shapes, types.output_shape}, compat_)) {
+  const auto parts = kernel_parts(layer, types.kind, {types.input_shapes, types.output_shape}, compat_);
+  for (const KernelPart& part : parts) {
     Mac mac = plain_mac(layer, part, input);
     if (is_folded(types.kind)) fold_bias(layer, part, mac);
     if (!is_own(layer)) {
@@ -179,15 +200,79 @@ void MapBuilder::add_macs(const Layer& layer, LayerTypes& types) {
       if (mac.fused_accumulator) mac.fused_accumulator = mac.accumulator;
     }
     types.operation_count += mac.operation_count;
+    // The transposed classes have an activation after each half.
+    const char* activation = part.weight == "pointwise_kernel" ? "pointwise_activation" : "depthwise_activation";
     input = mac.accumulator;
+    if (is_own(layer)) input = type_from_attribute(layer, activation, compat_).value_or(input);
     types.macs.push_back(std::move(mac));
   }
-  types.output = set_output(layer, types.macs.back().accumulator);
+  types.output = set_output(layer, input);
+}
+
+// ---- recurrent layers and tables ----------------------------------------------------
+
+// The type of what an activation gives, or a state quantizer: float where a Q layer has none.
+QuantizerType MapBuilder::value_of(const Layer& layer, const char* attribute) const {
+  if (!is_own(layer)) return accumulator_type();
+  return own_type(layer, attribute).value_or(float_type(32));
+}
+
+// Adds the kernels of a SimpleRNN, LSTM or GRU to `types`, and gives the type of its states h:
+//   SimpleRNN  h = act(...)        LSTM  h = gate * act(c)        GRU  h = gate * h + gate * act(...)
+QuantizerType MapBuilder::add_direction(const Layer& layer, const std::string& prefix, LayerTypes& types) {
+  const QuantizerType activation = value_of(layer, "activation");
+  const bool has_state_quantizer = is_own(layer) && quantizer_of(layer, "state_quantizer") != nullptr;
+  const QuantizerType state = has_state_quantizer ? value_of(layer, "state_quantizer") : activation;
+  for (const KernelPart& part : recurrent_parts(layer, types.input_shapes[0])) {
+    Mac mac = plain_mac(layer, part, part.weight == "kernel" ? types.inputs[0] : state);
+    mac.prefix = prefix + part.prefix;
+    if (!is_own(layer)) mac.multiplier.output = mac.accumulator = accumulator_type();
+    types.operation_count += mac.operation_count;
+    types.macs.push_back(std::move(mac));
+  }
+  if (!layer.attributes.contains("recurrent_activation")) return activation;
+  const QuantizerType gate = value_of(layer, "recurrent_activation");
+  constexpr int64_t kProductsPerUnit = 3;  // f c, i g, o act(c); r h, z h, (1 - z) act(...)
+  const int64_t steps = types.input_shapes[0].elements() / types.input_shapes[0][-1];
+  if (!types.gates) types.gates = GateTypes{multiply(gate, state, compat_), 0};
+  types.gates->products += kProductsPerUnit * steps * layer.get_int("units");
+  if (!is_own(layer)) return accumulator_type();
+  const QuantizerType product = multiply(gate, activation, compat_).output;
+  if (layer.class_name.ends_with("LSTM")) return product;
+  return add(product, multiply(gate, state, compat_).output, compat_);
+}
+
+void MapBuilder::add_recurrent(const Layer& layer, LayerTypes& types) {
+  types.operation_count = 0;
+  if (layer.class_name == "RNN") {
+    types.output = add_direction(with_weights_of(graph::inner_layer(layer, "cell"), layer, ""), "", types);
+    return;
+  }
+  if (!layer.class_name.ends_with("Bidirectional")) {
+    types.output = add_direction(layer, "", types);
+    return;
+  }
+  const QuantizerType forward =
+      add_direction(with_weights_of(graph::inner_layer(layer, "layer"), layer, "forward_"), "", types);
+  const QuantizerType backward = add_direction(
+      with_weights_of(graph::inner_layer(layer, "backward_layer"), layer, "backward_"), "backward_", types);
+  const std::string& mode = layer.get_string("merge_mode");
+  const char* merging = mode == "mul" ? "Multiply" : (mode == "concat" ? "Concatenate" : "Add");
+  types.output = merge(merging, std::vector<QuantizerType>{forward, backward}, compat_).output;
+}
+
+void MapBuilder::add_lookup(const Layer& layer, LayerTypes& types) {
+  types.operation_count = 0;
+  types.lookup = LookupTypes{value_type(), elements_of(layer, types.output_shape)};
+  types.output = set_output(layer, value_type());
 }
 
 Mac MapBuilder::plain_mac(const Layer& layer, const KernelPart& part, const QuantizerType& input) {
   const bool is_conv1d_kernel = part.shape.rank() != 2 && part.shape.rank() != 4;
-  Mac mac = {.weight = weight_type(layer, part.quantizer, part.weight), .kernel = part.shape};
+  Mac mac = {.prefix = part.prefix,
+             .weight = weight_type(layer, part.quantizer, part.weight),
+             .kernel = part.shape,
+             .adds = layer.class_name != "PReLU"};
   if (part.biases > 0) mac.bias = weight_type(layer, "bias_quantizer", "bias");
   set_biases(part, part.biases, mac);
   mac.operation_count = part.operation_count;
@@ -348,6 +433,7 @@ const LayerTypes* DataTypeMap::find(std::string_view name) const {
 }
 
 DataTypeMap data_type_map(const graph::Model& model, const DataTypeOptions& options) {
+  graph::require_channels_last(model, "cost");
   return MapBuilder(model, options).build();
 }
 

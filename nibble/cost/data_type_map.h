@@ -41,6 +41,7 @@ struct DataTypeOptions {
 
 // Products of a kernel and their sum.
 struct Mac {
+  std::string prefix = {};  // of its keys in the report: "pointwise_", "recurrent_", "backward_", ...
   QuantizerType weight = {};
   std::optional<QuantizerType> bias = {};
   Operator multiplier = {};
@@ -51,6 +52,19 @@ struct Mac {
   int64_t biases = 0;           // elements of the bias; 0 without
   int64_t charged_biases = 0;   // as charged and reported: QTools takes the last axis of the kernel
   int64_t operation_count = 0;  // multiplications per inference
+  bool adds = true;             // false: products that nothing sums
+};
+
+// Rows of a table that are read, as Embedding does.
+struct LookupTypes {
+  QuantizerType weight = {};
+  int64_t elements = 0;  // read per inference
+};
+
+// Products of gates and states, as LSTM and GRU form them.
+struct GateTypes {
+  Operator multiplier = {};
+  int64_t products = 0;  // per inference
 };
 
 struct PoolTypes {
@@ -77,10 +91,12 @@ struct LayerTypes {
   bool writes_model_output = false;
   int64_t operation_count = 0;  // as QTools counts: multiplications, or elements of the input
   // What the kind of layer has; else empty.
-  std::vector<Mac> macs = {};  // one, or two for a separable convolution
+  std::vector<Mac> macs = {};  // one; two for a separable convolution; two a direction for a recurrent layer
   std::optional<Operator> merge = {};
   std::optional<PoolTypes> pool = {};
   std::optional<NormTypes> norm = {};
+  std::optional<LookupTypes> lookup = {};
+  std::optional<GateTypes> gates = {};
 };
 
 struct DataTypeMap {

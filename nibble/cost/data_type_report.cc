@@ -39,7 +39,7 @@ void add_pool(const PoolTypes& pool, json& report) {
   if (pool.multiplier) report["pool_avg_multiplier"] = with_gate(*pool.multiplier);
 }
 
-// A separable convolution has a second group of keys, for its pointwise half.
+// Every kernel has a group of keys of its own.
 void add_mac(const Mac& mac, const std::string& prefix, json& report) {
   json& weight = report[prefix + "weight_quantizer"] = report_of(mac.weight);
   weight["shape"] = mac.kernel.extents();
@@ -60,7 +60,9 @@ json report_of(const LayerTypes& layer) {
   if (layer.norm) add_norm(*layer.norm, report);
   if (layer.pool) add_pool(*layer.pool, report);
   if (layer.merge) report[layer.class_name + "_quantizer"] = with_gate(*layer.merge);
-  for (size_t i = 0; i < layer.macs.size(); ++i) add_mac(layer.macs[i], i == 0 ? "" : "pointwise_", report);
+  for (const Mac& mac : layer.macs) add_mac(mac, mac.prefix, report);
+  if (layer.lookup) report["weight_quantizer"] = report_of(layer.lookup->weight);
+  if (layer.gates) report["gate_multiplier"] = with_gate(layer.gates->multiplier);
   report["operation_count"] = layer.operation_count;
   return report;
 }

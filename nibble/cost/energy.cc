@@ -70,6 +70,7 @@ class Estimator {
         if (mac.bias) sum += weights(mac.charged_biases, mac.bias->bit_width);
       }
     if (layer.norm) sum += norm_parameters(*layer.norm);
+    if (layer.lookup) sum += weights(layer.lookup->elements, layer.lookup->weight.bit_width);
     return sum;
   }
 
@@ -95,9 +96,10 @@ class Estimator {
     double sum = 0;
     if (!is_forgotten(layer) && !is_uncounted)
       for (const Mac& mac : layer.macs)
-        sum += double(mac.operation_count) * (use_of(mac.multiplier) + addition(mac.accumulator));
+        sum += double(mac.operation_count) * (use_of(mac.multiplier) + (mac.adds ? addition(mac.accumulator) : 0));
     if (layer.merge) sum += merge_cost(layer);
     if (layer.pool) sum += pool_cost(layer);
+    if (layer.gates) sum += double(layer.gates->products) * use_of(layer.gates->multiplier);
     if (layer.norm) {
       const BatchNormOperators& norm = layer.norm->operators;
       sum += double(layer.operation_count) * (use_of(norm.divide) + (norm.multiply ? use_of(*norm.multiply) : 0));

@@ -11,10 +11,11 @@ using graph::Layer;
 
 int64_t without_last(const Layer& layer, const Shape& kernel) { return elements_of(layer, kernel) / kernel[-1]; }
 
-// Products of one output of a transposed convolution: a kernel's tap meets an input every `stride` positions.
-int64_t transposed_terms(const Layer& layer, const Shape& kernel) {
+// Products of one output of a transposed convolution over `channels`: a kernel's tap meets an input every `stride`
+// positions.
+int64_t transposed_terms(const Layer& layer, const Shape& kernel, int64_t channels) {
   const auto& strides = layer.get_ints("strides");
-  int64_t terms = kernel[-1];
+  int64_t terms = channels;
   for (size_t i = 0; i < strides.size(); ++i) {
     const int64_t taps = kernel[static_cast<int>(i)];
     terms *= (taps + strides[i] - 1) / strides[i];
@@ -30,18 +31,24 @@ int64_t terms_of(const Layer& layer, LayerKind kind, const Shape& kernel, Compat
   const bool is_exact = compat == Compat::kNone;
   if (kind == LayerKind::kDepthwise || kind == LayerKind::kSeparable) return depthwise_taps(layer, kernel);
   if (kind == LayerKind::kFoldedDepthwise && is_exact) return depthwise_taps(layer, kernel);
-  if (kind == LayerKind::kTransposed && is_exact) return transposed_terms(layer, kernel);
+  if (kind == LayerKind::kTransposed && is_exact) return transposed_terms(layer, kernel, kernel[-1]);
+  // Kernels (h, w, in, group) and (h, w, 1, in): an output sums over its group, or over one channel.
+  if (kind == LayerKind::kTransposedDepthwise) return transposed_terms(layer, kernel, kernel[-1]);
+  if (kind == LayerKind::kTransposedSeparable) return transposed_terms(layer, kernel, 1);
+  if (kind == LayerKind::kScaling) return 1;
   return without_last(layer, kernel);
 }
 
 // Positions at which the whole kernel is applied.
 int64_t positions_of(const Layer& layer, LayerKind kind, const LayerGeometry& geometry, Compat compat) {
-  const bool scatters = kind == LayerKind::kTransposed && compat == Compat::kNone;
+  const bool scatters = (kind == LayerKind::kTransposed && compat == Compat::kNone) ||
+                        kind == LayerKind::kTransposedDepthwise || kind == LayerKind::kTransposedSeparable;
   const Shape& grid = scatters ? geometry.inputs[0] : geometry.output;
   return without_last(layer, grid);
 }
 
 int64_t operations_of(const Layer& layer, LayerKind kind, const Shape& kernel, int64_t positions, Compat compat) {
+  if (kind == LayerKind::kScaling) return positions;
   const bool is_depthwise = kind == LayerKind::kDepthwise || kind == LayerKind::kFoldedDepthwise;
   // The reference forgets the depth multiplier.
   if (is_depthwise && compat != Compat::kNone) return positions * without_last(layer, kernel);
@@ -54,9 +61,25 @@ std::string kernel_quantizer(LayerKind kind) {
     case LayerKind::kFoldedDepthwise:
     case LayerKind::kSeparable:
       return "depthwise_quantizer";
+    case LayerKind::kTransposedDepthwise:
+    case LayerKind::kTransposedSeparable:
+      return "depthwise_kernel_quantizer";
+    case LayerKind::kScaling:
+      return "weight_quantizer";
     default:
       return "kernel_quantizer";
   }
+}
+
+// The 1x1 half of a separable convolution. A transposed one has the kernel (1, 1, out, in).
+KernelPart pointwise_part(const Layer& layer, LayerKind kind, const Shape& kernel, const LayerGeometry& geometry) {
+  const bool is_transposed = kind == LayerKind::kTransposedSeparable;
+  return {.weight = "pointwise_kernel",
+          .prefix = "pointwise_",
+          .quantizer = is_transposed ? "pointwise_kernel_quantizer" : "pointwise_quantizer",
+          .shape = kernel,
+          .terms = is_transposed ? kernel[-1] : without_last(layer, kernel),
+          .operation_count = without_last(layer, geometry.output) * elements_of(layer, kernel)};
 }
 
 }  // namespace
@@ -71,7 +94,8 @@ int64_t elements_of(const Layer& layer, const Shape& shape) {
 std::vector<KernelPart> kernel_parts(const Layer& layer, LayerKind kind, const LayerGeometry& geometry, Compat compat) {
   const auto weights = graph::weight_shapes(layer, geometry.inputs);
   const auto& [name, kernel] = weights.at(0);
-  const int64_t positions = positions_of(layer, kind, geometry, compat);
+  const int64_t positions =
+      kind == LayerKind::kScaling ? elements_of(layer, geometry.output) : positions_of(layer, kind, geometry, compat);
   if (kind == LayerKind::kDense && compat != Compat::kNone && positions != 1)
     throw Unsupported("[cost] QTools has no operation count for the dense layer '{}' with output {}; leave compat off.",
                       layer.name, geometry.output.str());
@@ -81,13 +105,27 @@ std::vector<KernelPart> kernel_parts(const Layer& layer, LayerKind kind, const L
                                     .terms = terms_of(layer, kind, kernel, compat),
                                     .operation_count = operations_of(layer, kind, kernel, positions, compat)}};
   for (const auto& [weight, shape] : weights) {
-    if (weight == "pointwise_kernel")
-      parts.push_back({.weight = weight,
-                       .quantizer = "pointwise_quantizer",
-                       .shape = shape,
-                       .terms = without_last(layer, shape),
-                       .operation_count = positions * elements_of(layer, shape)});
+    if (weight == "pointwise_kernel") parts.push_back(pointwise_part(layer, kind, shape, geometry));
     if (weight == "bias") parts.back().biases = elements_of(layer, shape);
+  }
+  return parts;
+}
+
+std::vector<KernelPart> recurrent_parts(const Layer& layer, const Shape& input) {
+  const int64_t steps = elements_of(layer, input) / input[-1];
+  std::vector<KernelPart> parts;
+  for (const auto& [weight, shape] : graph::weight_shapes(layer, {input})) {
+    if (weight == "bias") {
+      parts[0].biases = elements_of(layer, shape);
+      continue;
+    }
+    const bool is_recurrent = weight == "recurrent_kernel";
+    parts.push_back({.weight = weight,
+                     .prefix = is_recurrent ? "recurrent_" : "",
+                     .quantizer = is_recurrent ? "recurrent_quantizer" : "kernel_quantizer",
+                     .shape = shape,
+                     .terms = shape[0],
+                     .operation_count = steps * elements_of(layer, shape)});
   }
   return parts;
 }

@@ -13,7 +13,8 @@
 namespace nibble::cost {
 
 struct KernelPart {
-  std::string weight;     // name of the weight
+  std::string weight;       // name of the weight
+  std::string prefix = "";  // of its keys in QTools' report
   std::string quantizer;  // attribute that quantizes it
   Shape shape;
   int64_t terms = 0;            // products in one sum, bias excluded
@@ -26,12 +27,16 @@ struct LayerGeometry {
   Shape output;
 };
 
-// One part, or the depthwise and the pointwise one of a separable convolution.
+// One part, or the depthwise and the pointwise one of a separable convolution, transposed or not.
 //   layer   of a kind with kernels
 //   throws  Unsupported under Compat::kQkeras* for a dense layer on more than one axis; InvalidArgument
 //           for shapes that are not fixed
 std::vector<KernelPart> kernel_parts(const graph::Layer& layer, LayerKind kind, const LayerGeometry& geometry,
                                      Compat compat);
+
+// The two kernels of a SimpleRNN, LSTM or GRU; the bias belongs to the first.
+//   throws  InvalidArgument for a sequence whose length is not fixed
+std::vector<KernelPart> recurrent_parts(const graph::Layer& layer, const Shape& input);
 
 // QTools' operation_count of the layers without kernels: elements of the input, or what pooling adds up.
 int64_t elementwise_count(const graph::Layer& layer, LayerKind kind, const LayerGeometry& geometry, Compat compat);

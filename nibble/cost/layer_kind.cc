@@ -31,6 +31,15 @@ constexpr Row kRows[] = {
 constexpr Row kUnknownToReference[] = {
     {"SeparableConv1D", LayerKind::kSeparable},
     {"SeparableConv2D", LayerKind::kSeparable},
+    {"DepthwiseConv2DTranspose", LayerKind::kTransposedDepthwise},
+    {"SeparableConv2DTranspose", LayerKind::kTransposedSeparable},
+    {"ScaleShift", LayerKind::kScaling},
+    {"SimpleRNN", LayerKind::kRecurrent},
+    {"LSTM", LayerKind::kRecurrent},
+    {"GRU", LayerKind::kRecurrent},
+    {"RNN", LayerKind::kRecurrent},
+    {"Bidirectional", LayerKind::kRecurrent},
+    {"Embedding", LayerKind::kLookup},
     {"DenseBatchnorm", LayerKind::kFoldedDense},
     {"AveragePooling1D", LayerKind::kAveragePooling},
     {"GlobalAveragePooling1D", LayerKind::kGlobalAveragePooling},
@@ -58,6 +67,7 @@ bool is_quantized_class(std::string_view class_name) {
 }
 
 LayerKind layer_kind(std::string_view class_name, Compat compat) {
+  if (class_name == "PReLU" && compat == Compat::kNone) return LayerKind::kScaling;
   const std::string_view plain = without_q(class_name);
   for (const Row& row : kRows)
     if (row.class_name == plain) return row.kind;
@@ -77,6 +87,9 @@ bool has_kernel(LayerKind kind) {
     case LayerKind::kDepthwise:
     case LayerKind::kTransposed:
     case LayerKind::kSeparable:
+    case LayerKind::kTransposedDepthwise:
+    case LayerKind::kTransposedSeparable:
+    case LayerKind::kScaling:
       return true;
     default:
       return is_folded(kind);

@@ -12,13 +12,18 @@ enum class LayerKind {
   kInput,
   kDropout,
   kDense,
-  kConvolution,        // Conv1D, Conv2D
-  kDepthwise,          // DepthwiseConv2D
-  kTransposed,         // Conv2DTranspose
-  kSeparable,          // SeparableConv1D, SeparableConv2D: depthwise, then 1x1
-  kFoldedConvolution,  // QConv2DBatchnorm
-  kFoldedDepthwise,    // QDepthwiseConv2DBatchnorm
-  kFoldedDense,        // QDenseBatchnorm
+  kConvolution,          // Conv1D, Conv2D
+  kDepthwise,            // DepthwiseConv2D
+  kTransposed,           // Conv2DTranspose
+  kSeparable,            // SeparableConv1D, SeparableConv2D: depthwise, then 1x1
+  kTransposedDepthwise,  // QDepthwiseConv2DTranspose
+  kTransposedSeparable,  // QSeparableConv2DTranspose: depthwise, then 1x1
+  kScaling,              // PReLU, QScaleShift: each value times a weight
+  kFoldedConvolution,    // QConv2DBatchnorm
+  kFoldedDepthwise,      // QDepthwiseConv2DBatchnorm
+  kFoldedDense,          // QDenseBatchnorm
+  kRecurrent,            // SimpleRNN, LSTM, GRU, RNN, Bidirectional
+  kLookup,               // Embedding
   kMerge,
   kMaxPooling,  // global ones too
   kAveragePooling,
@@ -37,7 +42,8 @@ LayerKind layer_kind(std::string_view class_name, Compat compat);
 // True for QKeras classes, whose quantizers are their own.
 bool is_quantized_class(std::string_view class_name);
 
-// Layers with kernels, and among them those with batch normalization inside.
+// Layers with kernels that meet the layer's input (recurrent layers, which have two, are not among them), and among
+// them those with batch normalization inside.
 bool has_kernel(LayerKind kind);
 bool is_folded(LayerKind kind);
 

@@ -6,6 +6,7 @@
 #include "nibble/core/error.h"
 #include "nibble/cost/kernel_parts.h"
 #include "nibble/cost/quantizer_type.h"
+#include "nibble/graph/layers_recurrent.h"
 
 namespace nibble::cost {
 namespace {
@@ -26,8 +27,12 @@ class BitCounter {
     if (kind == LayerKind::kBatchNormalization) return norm_parameters(layer);
     if (!is_counted(kind, layer)) return 0;
     int64_t bits = 0;
-    for (const auto& [name, shape] : graph::weight_shapes(layer, input_shapes(layer)))
-      bits += elements_of(layer, shape) * width(layer, quantizer_of(name, layer));
+    for (const auto& [name, shape] : graph::weight_shapes(layer, input_shapes(layer))) {
+      // The quantizers of a layer inside another one stand there.
+      const auto inner = graph::inner_weight(layer, name);
+      const Layer& owner = inner ? inner->layer : layer;
+      bits += elements_of(layer, shape) * width(owner, quantizer_of(inner ? inner->name : name, owner));
+    }
     return bits;
   }
 
@@ -38,7 +43,9 @@ class BitCounter {
  private:
   // The reference forgets transposed, separable and folded layers.
   bool is_counted(LayerKind kind, const Layer& layer) const {
-    if (options_.compat == Compat::kNone) return has_kernel(kind);
+    if (options_.compat == Compat::kNone) {
+      return has_kernel(kind) || kind == LayerKind::kRecurrent || kind == LayerKind::kLookup;
+    }
     return kind == LayerKind::kDense || kind == LayerKind::kConvolution || kind == LayerKind::kDepthwise;
   }
 
@@ -63,10 +70,12 @@ class BitCounter {
 
   // The attribute that quantizes a weight: "depthwise_kernel" -> "depthwise_quantizer".
   static std::string quantizer_of(const std::string& weight, const Layer& layer) {
-    if (weight == "pointwise_kernel") return "pointwise_quantizer";
     if (weight == "bias") return "bias_quantizer";
-    if (weight != "kernel" && weight != "depthwise_kernel") return "";
-    return layer.attributes.count("depthwise_quantizer") > 0 ? "depthwise_quantizer" : "kernel_quantizer";
+    if (weight == "recurrent_kernel") return "recurrent_quantizer";
+    for (const std::string& attribute : {weight + "_quantizer", weight.substr(0, weight.find('_')) + "_quantizer"}) {
+      if (layer.attributes.contains(attribute)) return attribute;
+    }
+    return "";
   }
 
   int64_t width(const Layer& layer, const std::string& attribute) const {
