@@ -34,7 +34,7 @@ std::vector<std::string> row_of(const transform::WeightInspection& weight) {
           weight.name,
           weight.shape.str(),
           weight.quantizer->str(),
-          weight.is_on_grid ? "quantized" : "not yet",
+          weight.is_folded ? "float" : (weight.is_on_grid ? "quantized" : "not yet"),
           bits_of(weight),
           weight.has_codes ? fmt::format("{}{} .. {}{}", prefix, weight.code_min, prefix, weight.code_max) : "",
           weight.has_codes ? std::to_string(weight.histogram.size()) : "",

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/channel_order.h"
 #include "nibble/program/lowering_rules.h"
 
 namespace nibble::program {
@@ -157,7 +158,10 @@ Program Lowering::run() {
   return std::move(program_);
 }
 
-Program lower(const graph::Model& model, const LoweringOptions& options) { return Lowering(model, options).run(); }
+Program lower(const graph::Model& model, const LoweringOptions& options) {
+  graph::require_channels_last(model, "compile");
+  return Lowering(model, options).run();
+}
 
 quant::QuantizerPtr input_quantizer(const Program& program, const graph::Model& model) {
   for (const Operation& operation : program.operations) {

@@ -61,10 +61,6 @@ namespace {
 
 // Geometry of a convolution layer; weights and bias come later.
 Accumulate convolution_of(const Layer& layer, const Shape& in, const Shape& out, bool depthwise) {
-  if (layer.get_string("data_format") == "channels_first") {
-    throw Unsupported("[compile] layer '{}': data_format 'channels_first' is not known here; 'channels_last' is.",
-                      layer.name);
-  }
   Accumulate a;
   const auto& kernel = layer.get_ints("kernel_size");
   const auto& strides = layer.get_ints("strides");

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/channel_order.h"
 #include "nibble/transform/batch_norm_folding.h"
 #include "nibble/transform/weight_roles.h"
 
@@ -27,7 +28,9 @@ const graph::Layer* fusable_batch_norm(const graph::Model& model, const graph::L
   const auto consumers = model.consumers(layer.name);
   if (consumers.size() != 1) return nullptr;
   const graph::Layer& next = model.layer(consumers.front());
-  return next.class_name == "QBatchNormalization" ? &next : nullptr;
+  if (next.class_name != "QBatchNormalization" || graph::is_channels_first(layer)) return nullptr;
+  const int64_t axis = next.get_int("axis");
+  return axis == -1 || axis == 3 ? &next : nullptr;  // the channels
 }
 
 // The weights that quantizers see: a folding layer shows its folded kernel and bias.

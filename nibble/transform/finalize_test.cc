@@ -139,6 +139,36 @@ TEST(Inspect, TellsHowManyBitsTheCodesNeed) {
   EXPECT_EQ(result.weights.at(0).bits_used, 5);
 }
 
+TEST(Inspect, FoldedLayersShowWhatTheyComputeWith) {
+  graph::Model model;
+  model.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{2}}}));
+  graph::Layer folded = graph::make_layer("QDenseBatchnorm", "folded",
+                                          {{"units", int64_t{2}},
+                                           {"use_bias", false},
+                                           {"epsilon", 0.0},
+                                           {"kernel_quantizer", "quantized_bits(4,0,1,alpha=1.0)"}});
+  folded.inputs = {"in"};
+  folded.weights = {{"kernel", Tensor({2, 2}, {1.0f, 0.5f, -2.0f, 1.5f})},
+                    {"gamma", Tensor({2}, {0.5f, 1.0f})},
+                    {"beta", Tensor({2}, {0.25f, 0.0f})},
+                    {"iteration", Tensor(Shape{}, {9.0f})},
+                    {"moving_mean", Tensor({2}, {0.0f, 0.5f})},
+                    {"moving_variance", Tensor({2}, {4.0f, 16.0f})}};
+  model.layers.push_back(folded);
+  const Inspection result = inspect(model);
+  ASSERT_EQ(result.weights.size(), 2u);
+  const WeightInspection& kernel = result.weights[0];
+  EXPECT_EQ(kernel.name, "folded kernel");
+  EXPECT_TRUE(kernel.is_folded);
+  // Times gamma / sqrt(variance): 0.25, 0.125, -0.5, 0.375 in eighths.
+  EXPECT_EQ(kernel.histogram, (std::map<int32_t, int64_t>{{-4, 1}, {1, 1}, {2, 1}, {3, 1}}));
+  EXPECT_EQ(result.weights[1].name, "folded bias");
+  EXPECT_EQ(result.weights[1].quantizer, nullptr);
+  EXPECT_THAT(result.warnings, Contains(HasSubstr("folded batch normalization ('folded') store float weights")));
+  EXPECT_THAT(result.warnings, Contains(HasSubstr("no quantizer for 'folded bias'")));
+  EXPECT_THAT(result.warnings, Not(Contains(HasSubstr("run 'nibble finalize'"))));
+}
+
 TEST(Inspect, FloatLayersAreNamed) {
   graph::Model model;
   model.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{2}}}));

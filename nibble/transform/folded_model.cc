@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "nibble/graph/channel_order.h"
 #include "nibble/graph/layer_schema.h"
 #include "nibble/transform/batch_norm_folding.h"
 
@@ -23,6 +24,7 @@ bool is_on_channels(const graph::Layer& batch_norm) {
 // Which batch normalization the layer can take in; null: none.
 const graph::Layer* partner_of(const graph::Model& model, const graph::Layer& layer) {
   if (!is_foldable_class(layer.class_name) || layer.activation_function() != "linear") return nullptr;
+  if (graph::is_channels_first(layer)) return nullptr;
   if (std::find(model.outputs.begin(), model.outputs.end(), layer.name) != model.outputs.end()) return nullptr;
   const auto readers = model.consumers(layer.name);
   if (readers.size() != 1) return nullptr;

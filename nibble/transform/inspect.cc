@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "nibble/core/error.h"
+#include "nibble/transform/batch_norm_folding.h"
 #include "nibble/transform/weight_roles.h"
 
 namespace nibble::transform {
@@ -56,6 +57,12 @@ bool fits_power_of_two_grid(const Tensor& values, int bits) {
     }
   }
   return true;
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "'" : ", '") + name + "'";
+  return text;
 }
 
 bool has_auto_scale(const quant::Quantizer& quantizer) {
@@ -125,12 +132,13 @@ void describe_codes(const Tensor& stored, const quant::Quantized& quantized, con
   result.clipped_share = static_cast<double>(clipped) / static_cast<double>(stored.size());
 }
 
-WeightInspection inspect_weight(const graph::Layer& layer, const graph::Weight& weight) {
+WeightInspection inspect_weight(const graph::Layer& layer, const graph::Weight& weight, bool is_folded = false) {
   WeightInspection result;
   result.layer = layer.name;
   result.class_name = layer.class_name;
-  result.name = weight.name;
+  result.name = (is_folded ? "folded " : "") + weight.name;
   result.shape = weight.value.shape();
+  result.is_folded = is_folded;
   for (const WeightRole& role : weight_roles(layer.class_name)) {
     if (role.weight == weight.name) result.quantizer = effective_quantizer(layer, role);
   }
@@ -149,9 +157,26 @@ WeightInspection inspect_weight(const graph::Layer& layer, const graph::Weight& 
   return result;
 }
 
+// The kernel, whatever the layer calls it, and the bias that it computes with.
+std::vector<WeightInspection> inspect_folded(const graph::Layer& layer) {
+  FoldedWeights folded = folded_weights(layer);
+  const char* kernel = layer.find_weight("depthwise_kernel") != nullptr ? "depthwise_kernel" : "kernel";
+  return {inspect_weight(layer, {kernel, std::move(folded.kernel)}, /*is_folded=*/true),
+          inspect_weight(layer, {"bias", std::move(folded.bias)}, /*is_folded=*/true)};
+}
+
+void warn_about_folded_layers(const std::vector<std::string>& layers, std::vector<std::string>& warnings) {
+  if (layers.empty()) return;
+  warnings.push_back(
+      fmt::format("layers with folded batch normalization ({}) store float weights, and 'nibble finalize' leaves them "
+                  "so: what they quantize is the kernel that folding makes of them, which is shown here with the codes "
+                  "that they compute with.",
+                  joined(layers)));
+}
+
 void warn_about_weight(const WeightInspection& weight, std::vector<std::string>& warnings) {
   const std::string where = fmt::format("layer '{}' ({}), {}", weight.layer, weight.class_name, weight.name);
-  if (!weight.is_on_grid) {
+  if (!weight.is_on_grid && !weight.is_folded) {
     warnings.push_back(fmt::format(
         "{}: the stored values are floats, up to {:.3g} away from {}. Training keeps them so; run 'nibble finalize' to "
         "write the quantized values.",
@@ -178,12 +203,6 @@ void warn_about_weight(const WeightInspection& weight, std::vector<std::string>&
   if (weight.has_codes && weight.histogram.size() == 1 && weight.shape.elements() > 1) {
     warnings.push_back(fmt::format("{}: all values have the same code {}.", where, weight.code_min));
   }
-}
-
-std::string joined(const std::vector<std::string>& names) {
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "'" : ", '") + name + "'";
-  return text;
 }
 
 // One sentence a class: a network has a dozen batch normalizations.
@@ -223,9 +242,15 @@ std::string_view scale_cost(const WeightInspection& weight) {
 Inspection inspect(const graph::Model& model) {
   Inspection result;
   std::map<std::string, std::vector<std::string>> float_layers;
+  std::vector<std::string> folded_layers;
   for (const graph::Layer& layer : model.layers) {
     const size_t first = result.weights.size();
-    for (const graph::Weight& weight : layer.weights) result.weights.push_back(inspect_weight(layer, weight));
+    if (layer.class_name.ends_with("Batchnorm") && !layer.weights.empty()) {
+      folded_layers.push_back(layer.name);
+      for (WeightInspection& weight : inspect_folded(layer)) result.weights.push_back(std::move(weight));
+    } else {
+      for (const graph::Weight& weight : layer.weights) result.weights.push_back(inspect_weight(layer, weight));
+    }
     const auto own = std::span(result.weights).subspan(first);
     for (const WeightInspection& weight : own) {
       if (weight.quantizer != nullptr) warn_about_weight(weight, result.warnings);
@@ -237,6 +262,7 @@ Inspection inspect(const graph::Model& model) {
     }
   }
   warn_about_float_layers(float_layers, result.warnings);
+  warn_about_folded_layers(folded_layers, result.warnings);
   if (result.weights.empty()) {
     throw InvalidArgument("[inspect] model '{}' has no weights yet. Train it or load its weights first.", model.name);
   }
@@ -247,11 +273,8 @@ nlohmann::json to_json(const Inspection& inspection) {
   using nlohmann::json;
   json weights = json::array();
   for (const WeightInspection& weight : inspection.weights) {
-    json entry = {{"layer", weight.layer},
-                  {"class_name", weight.class_name},
-                  {"name", weight.name},
-                  {"shape", weight.shape.extents()},
-                  {"quantizer", nullptr}};
+    json entry = {{"layer", weight.layer},           {"class_name", weight.class_name}, {"name", weight.name},
+                  {"shape", weight.shape.extents()}, {"folded", weight.is_folded},      {"quantizer", nullptr}};
     if (weight.quantizer != nullptr) {
       entry["quantizer"] = weight.quantizer->str();
       entry["on_grid"] = weight.is_on_grid;

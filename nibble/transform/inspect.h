@@ -2,7 +2,8 @@
 // "Are my weights quantized?" answered for every weight of a model.
 //
 // Only the stored numbers count: a weight is quantized when it lies on the grid of its
-// quantizer, real = scale * code, with codes that fit the bit width.
+// quantizer, real = scale * code, with codes that fit the bit width. A layer with folded batch normalization keeps its
+// weights float and quantizes what folding makes of them: for it the folded kernel and bias are shown.
 #pragma once
 
 #include <map>
@@ -17,6 +18,7 @@ namespace nibble::transform {
 struct WeightInspection {
   std::string layer, class_name, name;
   Shape shape;
+  bool is_folded = false;         // not stored: what folding makes of the stored weights and the moving statistics
   quant::QuantizerPtr quantizer;  // null: none, and everything below the line is unset
 
   // ----
@@ -41,7 +43,7 @@ struct WeightInspection {
 std::string_view scale_cost(const WeightInspection& weight);
 
 struct Inspection {
-  std::vector<WeightInspection> weights;  // every weight of the model, in order
+  std::vector<WeightInspection> weights;  // every weight of the model, in order; of folded layers the folded ones
   std::vector<std::string> warnings;      // sentences for the user
 };
 

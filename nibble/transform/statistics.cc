@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/channel_order.h"
 #include "nibble/transform/finalize.h"
 #include "nibble/transform/weight_roles.h"
 
@@ -115,6 +116,7 @@ NumberMode output_mode(const Layer& layer, const NumberMode& input) {
 }  // namespace
 
 std::vector<LayerOperation> extract_model_operations(const graph::Model& model, quant::QuantizerPtr input) {
+  graph::require_channels_last(model, "qstats");
   if (input == nullptr) input = quant::get_quantizer("quantized_relu(8,0)");
   const auto shapes = graph::infer_shapes(model);
   std::map<std::string, NumberMode> modes;
