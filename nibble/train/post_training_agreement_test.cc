@@ -1,0 +1,92 @@
+// A network that was quantized after training gives in torch what its definition (transform/ptq) gives layer by layer.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "nibble/core/philox.h"
+#include "nibble/graph/builder.h"
+#include "nibble/train/layer_function.h"
+#include "nibble/train/trainer.h"
+#include "nibble/transform/ptq/quantized_forward.h"
+
+namespace nibble::train {
+namespace {
+
+using namespace graph::build;
+
+Tensor samples(int64_t count, uint64_t seed) {
+  Tensor x(Shape{count, 12, 12, 2});
+  RandomStream random({.seed = seed, .purpose = RandomPurpose::kTest});
+  for (float& v : x.data()) v = random.normal();
+  return x;
+}
+
+// Activations as layers of their own and within layers, a branch, a depthwise layer.
+graph::Model network(bool fused) {
+  const std::string relu = fused ? "relu" : "linear";
+  const Node in = Input({.shape = {12, 12, 2}, .name = "input"});
+  Node x = Conv2D({.filters = 6, .kernel_size = {3, 3}, .padding = "same", .activation = relu, .name = "conv"})(in);
+  if (!fused) {
+    x = BatchNormalization({.name = "bn"})(x);
+    x = Activation({.activation = "relu", .name = "relu"})(x);
+  }
+  x = MaxPooling2D({.name = "pool"})(x);
+  const Node y = DepthwiseConv2D({.kernel_size = {3, 3}, .padding = "same", .name = "dw"})(x);
+  x = Add({.name = "add"})({x, y});
+  x = Flatten({.name = "flatten"})(x);
+  x = Dense({.units = 5, .activation = fused ? "softmax" : "linear", .name = "logits"})(x);
+  if (!fused) x = Activation({.activation = "softmax", .name = "softmax"})(x);
+  graph::Model model = build_model({in}, {x});
+  graph::initialize_weights(model, 8);
+  return model;
+}
+
+struct Row {
+  const char* name;
+  bool fused;
+  ptq::PostTrainingOptions options;
+};
+class PostTraining : public ::testing::TestWithParam<Row> {};
+
+TEST_P(PostTraining, TorchAndTheDefinitionAgree) {
+  const Row& row = GetParam();
+  const graph::Model model =
+      ptq::quantize_after_training(network(row.fused), samples(64, 1), row.options, layer_function).model;
+  const Tensor x = samples(50, 2);
+  const Tensor wanted = ptq::quantized_output(model, x, layer_function);
+  const Tensor given = Trainer(model, {}).predict(x);
+  ASSERT_EQ(given.shape(), wanted.shape());
+  int64_t different = 0;
+  for (int64_t i = 0; i < given.size(); ++i) different += std::abs(given[i] - wanted[i]) > 1e-5f ? 1 : 0;
+  // Sums in another order may fall on the other side of a tie between two codes.
+  EXPECT_LE(different, given.size() / 50);
+  const Tensor real = Trainer(network(row.fused), {}).predict(x);
+  int64_t moved = 0;
+  for (int64_t i = 0; i < given.size(); ++i) moved += std::abs(given[i] - real[i]) > 1e-5f ? 1 : 0;
+  EXPECT_GT(moved, given.size() / 2);  // it is quantized at all
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Rows, PostTraining,
+    ::testing::Values(Row{"EightBits", false, {}}, Row{"EightBitsFusedActivations", true, {}},
+                      Row{"FourBitsPerChannel", false, {.bit_width = 4, .per_axis = true}},
+                      Row{"FourBitsFusedActivations", true, {.bit_width = 4, .per_axis = true}},
+                      Row{"SixBitsFloatWeightsKept", false, {.bit_width = 6, .keep_float_weights = true}},
+                      Row{"TwelveBits", false, {.bit_width = 12, .least_result_bits = 12, .per_axis = true}}),
+    [](const auto& row) { return row.param.name; });
+
+TEST(LayerFunction, IsTheLayerOnItsOwn) {
+  graph::Model model = network(true);
+  const Tensor x = samples(3, 4);
+  const Tensor conv = layer_function(model.layer("conv"), {&x, 1});
+  EXPECT_EQ(conv.shape(), (Shape{3, 12, 12, 6}));
+  model.layers.resize(2);
+  model.outputs = {"conv"};
+  EXPECT_EQ(Trainer(model, {}).predict(x), conv);
+  const std::vector<Tensor> two = {x, x};
+  const Tensor sum = layer_function(graph::make_layer("Add", "add"), two);
+  EXPECT_EQ(sum[7], 2 * x[7]);
+}
+
+}  // namespace
+}  // namespace nibble::train
