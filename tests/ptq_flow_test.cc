@@ -1,0 +1,106 @@
+// nibble ptq and nibble experiment, as a user would give them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli_workplace.h"
+
+namespace nibble::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+// Trains once.
+std::string float_run() {
+  static const CliResult trained = Workplace::get().run(
+      "train tiny.keras --data cifar10 --batch-size 40 --lr 0.02 --seed 3 --epochs 4 --output ptq_float");
+  return trained.code == 0 ? "ptq_float" : trained.err;
+}
+
+TEST(PtqFlow, TellsEveryLayerAndWritesAModelThatHasTheToldAccuracy) {
+  const Workplace& place = Workplace::get();
+  const CliResult result = place.run(
+      "ptq " + float_run() + " --data cifar10 --per-channel --calibration-samples 40 --output int8.keras --json");
+  ASSERT_EQ(result.code, 0) << result.err;
+  const json told = json::parse(result.out);
+  EXPECT_EQ(told.at("folded"), json({"conv"}));
+  ASSERT_EQ(told.at("layers").size(), 4u);  // input, conv, act, dense
+  EXPECT_EQ(told.at("layers")[1].at("weights").at("bits"), 8);
+  EXPECT_FALSE(told.at("worst").empty());
+  const double quantized = told.at("accuracy").at("quantized").get<double>();
+  EXPECT_NEAR(quantized, told.at("accuracy").at("float").get<double>(), 0.1);
+  const CliResult evaluated = place.run("evaluate int8.keras --data cifar10 --json");
+  ASSERT_EQ(evaluated.code, 0) << evaluated.err;
+  EXPECT_NEAR(json::parse(evaluated.out).at("accuracy").get<double>(), quantized, 1e-9);
+  const CliResult again = place.run("ptq int8.keras --data cifar10");
+  EXPECT_EQ(again.code, 1);
+  EXPECT_THAT(again.err, HasSubstr("already has quantizers"));
+}
+
+TEST(PtqFlow, EveryOptionTogether) {
+  const CliResult result = Workplace::get().run(
+      "ptq " + float_run() +
+      " --data cifar10 --bits 4 --calibration percentile --percentile 99.9 --equalize --bias-correction --adaround "
+      "--adaround-steps 20 --calibration-samples 16 --bias-bits 16");
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("worst"), HasSubstr("batch norms folded into: conv"),
+                                HasSubstr("equalized 1 pairs"), HasSubstr("in float")));
+}
+
+struct Row {
+  const char* name;
+  const char* line;
+  int code;
+  const char* err;
+};
+class PtqRefusal : public ::testing::TestWithParam<Row> {};
+TEST_P(PtqRefusal, IsASentence) {
+  const CliResult result = Workplace::get().run(GetParam().line);
+  EXPECT_EQ(result.code, GetParam().code) << result.err;
+  EXPECT_THAT(result.err, HasSubstr(GetParam().err));
+}
+INSTANTIATE_TEST_SUITE_P(
+    Rows, PtqRefusal,
+    ::testing::Values(Row{"UnknownCalibration", "ptq tiny.keras --data cifar10 --calibration msee", 2,
+                          "Did you mean 'mse'"},
+                      Row{"OneBit", "ptq tiny.keras --data cifar10 --bits 1", 2, "--bits"},
+                      Row{"UnknownMistake", "ptq tiny.keras --data cifar10 --ablate fold", 2, "fold-by-variance"},
+                      Row{"NoWeights", "ptq fashion_mnist_cnn --data cifar10", 2, "no trained weights"},
+                      Row{"OutputIsNoModel", "ptq tiny.keras --data cifar10 --output x.h6", 2, ".keras"},
+                      Row{"PercentileOfHalf", "ptq tiny.keras --data cifar10 --calibration percentile --percentile 50",
+                          1, "above 50"},
+                      Row{"StepsWithoutAdaround", "ptq tiny.keras --data cifar10 --adaround-steps 5", 2, "--adaround"},
+                      Row{"UnknownExperiment", "experiment ptq --out e", 2, "'ptq-qat'"},
+                      Row{"UnknownDataset", "experiment ptq-qat --out e --datasets mnist", 2, "fashion_mnist"},
+                      Row{"UnknownMethod", "experiment ptq-qat --out e --methods lsqq", 2, "Did you mean 'lsq'"},
+                      Row{"UnknownStudy", "experiment ptq-qat --out e --studies bias", 2, "bias-width"}),
+    [](const auto& row) { return row.param.name; });
+
+TEST(ExperimentFlow, GoesOnWhereItWasAndRefusesOtherSettings) {
+  const Workplace& place = Workplace::get();
+  const std::string line =
+      "experiment ptq-qat --out table --datasets cifar10 --networks cnn_bn --methods ptq --bits 8 --seeds 1 "
+      "--calibration-samples 16 --json ";
+  const CliResult first = place.run(line + "--epochs 1");
+  ASSERT_EQ(first.code, 0) << first.err;
+  const json cells = json::parse(first.out).at("cells");
+  ASSERT_EQ(cells.size(), 2u);
+  EXPECT_EQ(cells[1].at("key"), "cifar10-cnn_bn-s1-ptq-8");
+  EXPECT_EQ(cells[1].at("published"), 57);
+  EXPECT_THAT(slurp(place.dir() / "table/report.md"), HasSubstr("cnn_bn ptq"));
+  EXPECT_THAT(slurp(place.dir() / "table/report.html"), HasSubstr("<svg"));
+  const CliResult second = place.run(line + "--epochs 1 --studies ablation");
+  ASSERT_EQ(second.code, 0) << second.err;
+  EXPECT_THAT(second.err, ::testing::Not(HasSubstr("-float (")));  // not computed again
+  EXPECT_THAT(slurp(place.dir() / "table/report.md"), HasSubstr("D1-variance"));
+  const CliResult other = place.run(line + "--epochs 2");
+  EXPECT_EQ(other.code, 1);
+  EXPECT_THAT(other.err, HasSubstr("another --out"));
+}
+
+}  // namespace
+}  // namespace nibble::testing
