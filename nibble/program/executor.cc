@@ -181,44 +181,58 @@ Executor::Executor(const Program& program) : program_(program) {
   }
 }
 
+void run_operation(const Program& program, const Operation& operation, const Inputs& inputs,
+                   std::span<const float> sample, Integers& out) {
+  std::visit(Run{program, operation, inputs, sample, out}, operation.action);
+}
+
+void finish_output(const Program& program, std::span<const int32_t> integers, std::span<float> output) {
+  const Value& last = program.operations[static_cast<size_t>(program.output)].result;
+  const int64_t channels = last.channels();
+  for (size_t i = 0; i < output.size(); ++i) {
+    const int64_t c = static_cast<int64_t>(i) % channels;
+    output[i] = program.to_real(static_cast<float>(integers[i]) * at(last.scale, c), c);
+  }
+  if (!program.softmax) return;
+  for (size_t row = 0; row < output.size(); row += static_cast<size_t>(channels)) {
+    softmax(output.subspan(row, static_cast<size_t>(channels)));
+  }
+}
+
 void Executor::run(std::span<const float> sample, std::span<float> output) {
   Inputs inputs;
   for (size_t i = 0; i < program_.operations.size(); ++i) {
     const Operation& operation = program_.operations[i];
     inputs.clear();
     for (int input : operation.inputs) inputs.push_back(&results_[static_cast<size_t>(input)]);
-    std::visit(Run{program_, operation, inputs, sample, results_[i]}, operation.action);
+    run_operation(program_, operation, inputs, sample, results_[i]);
   }
-  const Value& last = program_.operations[static_cast<size_t>(program_.output)].result;
-  const Integers& integers = results_[static_cast<size_t>(program_.output)];
-  const int64_t channels = last.channels();
-  for (size_t i = 0; i < output.size(); ++i) {
-    const int64_t c = static_cast<int64_t>(i) % channels;
-    output[i] = program_.to_real(static_cast<float>(integers[i]) * at(last.scale, c), c);
-  }
-  if (!program_.softmax) return;
-  for (size_t row = 0; row < output.size(); row += static_cast<size_t>(channels)) {
-    softmax(output.subspan(row, static_cast<size_t>(channels)));
-  }
+  finish_output(program_, results_[static_cast<size_t>(program_.output)], output);
 }
 
-Tensor run(const Program& program, const Tensor& x) {
+void Executor::run(std::span<const float> x, int64_t count, std::span<float> outputs) {
+  const auto in = static_cast<size_t>(program_.input_shape.elements());
+  const auto out = static_cast<size_t>(program_.output_shape().elements());
+  for (size_t n = 0; n < static_cast<size_t>(count); ++n) run(x.subspan(n * in, in), outputs.subspan(n * out, out));
+}
+
+Tensor run(const Program& program, Runner& runner, const Tensor& x) {
   std::vector<int64_t> expected = {x.shape().rank() > 0 ? x.shape()[0] : 0};
   for (const int64_t extent : program.input_shape) expected.push_back(extent);
   if (x.shape() != Shape(expected)) {
     throw InvalidArgument("[run] program '{}' takes samples of shape {}, but x has shape {}.", program.name,
                           program.input_shape.str(), x.shape().str());
   }
-  const Shape output = program.output_shape();
   std::vector<int64_t> extents = {expected[0]};
-  for (const int64_t extent : output) extents.push_back(extent);
+  for (const int64_t extent : program.output_shape()) extents.push_back(extent);
   Tensor result{Shape(extents)};
-  Executor executor(program);
-  const auto in = static_cast<size_t>(program.input_shape.elements()), out = static_cast<size_t>(output.elements());
-  for (size_t n = 0; n < static_cast<size_t>(expected[0]); ++n) {
-    executor.run(x.data().subspan(n * in, in), result.data().subspan(n * out, out));
-  }
+  runner.run(x.data(), expected[0], result.data());
   return result;
+}
+
+Tensor run(const Program& program, const Tensor& x) {
+  Executor executor(program);
+  return run(program, executor, x);
 }
 
 }  // namespace nibble::program

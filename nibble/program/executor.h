@@ -1,5 +1,6 @@
 // nibble/program/executor.h
-// Runs an integer program: the definition, in plain loops, one sample at a time.
+// Runs an integer program: the definition, in plain loops, one sample at a time. program/fast/ is quicker and gives
+// the same integers.
 #pragma once
 
 #include <functional>
@@ -11,7 +12,18 @@
 
 namespace nibble::program {
 
-class Executor {
+// One who runs a program.
+class Runner {
+ public:
+  virtual ~Runner() = default;
+  //   x        [count, input shape]
+  //   outputs  [count, output shape]
+  virtual void run(std::span<const float> x, int64_t count, std::span<float> outputs) = 0;
+  // The integers of an operation, of the last sample that was run.
+  virtual std::vector<int32_t> result(int operation) const = 0;
+};
+
+class Executor final : public Runner {
  public:
   // The program must outlive this and be valid.
   explicit Executor(const Program& program);
@@ -20,8 +32,8 @@ class Executor {
   //   output   output_shape() floats
   void run(std::span<const float> sample, std::span<float> output);
 
-  // The integers of an operation after run().
-  std::span<const int32_t> result(int operation) const { return results_[static_cast<size_t>(operation)]; }
+  void run(std::span<const float> x, int64_t count, std::span<float> outputs) override;
+  std::vector<int32_t> result(int operation) const override { return results_[static_cast<size_t>(operation)]; }
 
  private:
   const Program& program_;
@@ -31,5 +43,19 @@ class Executor {
 // x [n, input shape] -> [n, output shape]
 //   throws  InvalidArgument for another shape
 Tensor run(const Program& program, const Tensor& x);
+Tensor run(const Program& program, Runner& runner, const Tensor& x);
+
+// ---- parts, for other runners ----------------------------------------------------------
+
+// What one operation does to one sample.
+//   inputs  of each of operation.inputs, the integers
+//   sample  the network's input; read by QuantizeInput only
+//   out     operation.result.shape.elements() integers
+void run_operation(const Program& program, const Operation& operation,
+                   const std::vector<const std::vector<int32_t>*>& inputs, std::span<const float> sample,
+                   std::vector<int32_t>& out);
+
+// The network's output from the last integers: to_real and softmax.
+void finish_output(const Program& program, std::span<const int32_t> integers, std::span<float> output);
 
 }  // namespace nibble::program

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "nibble/core/error.h"
-#include "nibble/program/executor.h"
 
 namespace nibble::program {
 namespace {
@@ -40,7 +39,10 @@ const LayerComparison* Verification::first_difference() const {
   return nullptr;
 }
 
-Verifier::Verifier(const Program& program) : program_(program) {
+Verifier::Verifier(const Program& program) : Verifier(program, std::make_unique<Executor>(program)) {}
+
+Verifier::Verifier(const Program& program, std::unique_ptr<Runner> runner)
+    : program_(program), runner_(std::move(runner)) {
   for (size_t i = 0; i < program.operations.size(); ++i) {
     const Operation& operation = program.operations[i];
     // A reshape says nothing new, and the input is what both are given.
@@ -65,11 +67,10 @@ void Verifier::add(const Tensor& x, const NetworkValue& network) {
   const Tensor outputs = network("", x);
   const auto in = static_cast<size_t>(program_.input_shape.elements());
   std::vector<float> output(static_cast<size_t>(program_.output_shape().elements()));
-  Executor executor(program_);
   for (int64_t n = 0; n < count; ++n) {
-    executor.run(x.data().subspan(static_cast<size_t>(n) * in, in), output);
+    runner_->run(x.data().subspan(static_cast<size_t>(n) * in, in), 1, output);
     for (size_t l = 0; l < operations_.size(); ++l) {
-      const auto integers = executor.result(static_cast<int>(operations_[l]));
+      const auto integers = runner_->result(static_cast<int>(operations_[l]));
       const Tensor& values = expected[l];
       if (values.size() != count * static_cast<int64_t>(integers.size())) {
         throw InvalidArgument("[verify] layer '{}' has {} values in the network and {} in the program.",

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "nibble/core/tensor.h"
+#include "nibble/program/executor.h"
 #include "nibble/program/program.h"
 
 namespace nibble::program {
@@ -39,6 +41,8 @@ using NetworkValue = std::function<Tensor(const std::string& layer, const Tensor
 class Verifier {
  public:
   explicit Verifier(const Program& program);
+  // With another runner than the definition; it keeps the integers of every operation.
+  Verifier(const Program& program, std::unique_ptr<Runner> runner);
   // Layers that are compared.
   std::vector<std::string> layers() const;
   // Runs both on a batch and adds up.
@@ -49,6 +53,7 @@ class Verifier {
 
  private:
   const Program& program_;
+  std::unique_ptr<Runner> runner_;
   std::vector<size_t> operations_;  // of each comparison
   Verification result_;
 };

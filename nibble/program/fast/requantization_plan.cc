@@ -1,0 +1,124 @@
+#include "nibble/program/fast/requantization_plan.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "nibble/program/fast/channel_steps.h"
+#include "nibble/program/fast/line_fit.h"
+
+namespace nibble::program {
+
+using kernels::RequantizationKind;
+
+namespace {
+
+constexpr size_t kVector = 16;
+constexpr size_t kFewSteps = 2;         // fewer comparisons than a multiplication is worth
+constexpr size_t kSelectableSteps = 6;  // cheaper than a bisection with gathers
+constexpr int64_t kLargestTable = int64_t{1} << 22;
+
+}  // namespace
+
+RequantizationPlan::RequantizationPlan(const Compare& compare, const std::vector<Interval>& x, int64_t channels)
+    : padded_(static_cast<int64_t>((static_cast<size_t>(channels) + kVector - 1) / kVector * kVector)) {
+  const std::vector<ChannelSteps> steps = channel_steps(compare, x, channels);
+  size_t most = 0;
+  for (const ChannelSteps& channel : steps) most = std::max(most, channel.last.size());
+  if (most > kFewSteps && (try_lines(steps) || try_guesses(steps))) {
+    pad();
+    return;
+  }
+  steps_ = static_cast<int32_t>(most);
+  if (most <= kSelectableSteps) {
+    select(steps);
+  } else {
+    search(steps);
+  }
+  pad();
+}
+
+bool RequantizationPlan::try_lines(const std::vector<ChannelSteps>& steps) {
+  std::vector<Line> lines;
+  for (const ChannelSteps& channel : steps) {
+    const std::optional<Line> line = fit_line(channel);
+    if (!line) return false;
+    lines.push_back(*line);
+  }
+  kind_ = RequantizationKind::kLinear;
+  for (const Line& line : lines) {
+    multiplier_.push_back(line.multiplier), offset_.push_back(line.offset);
+    low_.push_back(line.low), high_.push_back(line.high);
+  }
+  return true;
+}
+
+bool RequantizationPlan::try_guesses(const std::vector<ChannelSteps>& steps) {
+  std::vector<Line> lines;
+  int64_t table = 0;
+  for (const ChannelSteps& channel : steps) {
+    const std::optional<Line> line = fit_guess(channel);
+    if (!line) return false;
+    table += static_cast<int64_t>(line->high - line->low) + 1;
+    lines.push_back(*line);
+  }
+  if (table > kLargestTable) return false;
+  kind_ = RequantizationKind::kCorrected;
+  for (size_t c = 0; c < steps.size(); ++c) {
+    const int direction = steps[c].direction();
+    multiplier_.push_back(lines[c].multiplier), offset_.push_back(lines[c].offset);
+    low_.push_back(lines[c].low), high_.push_back(lines[c].high);
+    sign_.push_back(direction), first_.push_back(static_cast<int32_t>(last_.size()));
+    // The last x whose value is at most v, for each v; values may skip some v.
+    size_t part = 0;
+    for (auto v = static_cast<int32_t>(lines[c].low); v <= static_cast<int32_t>(lines[c].high); ++v) {
+      while (part + 1 < steps[c].parts() && direction * steps[c].values[part + 1] <= v) ++part;
+      last_.push_back(part + 1 == steps[c].parts() ? INT32_MAX : steps[c].last[part]);
+    }
+  }
+  return true;
+}
+
+void RequantizationPlan::select(const std::vector<ChannelSteps>& steps) {
+  kind_ = RequantizationKind::kSelect;
+  const auto row = static_cast<size_t>(padded_);
+  const auto count = static_cast<size_t>(steps_);
+  last_.assign(count * row, INT32_MAX);
+  values_.assign((count + 1) * row, 0);
+  for (size_t c = 0; c < steps.size(); ++c) {
+    for (size_t k = 0; k < steps[c].last.size(); ++k) last_[k * row + c] = steps[c].last[k];
+    for (size_t k = 0; k <= count; ++k) {
+      values_[k * row + c] = steps[c].values[std::min(k, steps[c].last.size())];
+    }
+  }
+}
+
+void RequantizationPlan::search(const std::vector<ChannelSteps>& steps) {
+  kind_ = RequantizationKind::kSearch;
+  steps_ = static_cast<int32_t>(std::bit_ceil(static_cast<uint32_t>(steps_) + 1) - 1);
+  for (const ChannelSteps& channel : steps) {
+    const size_t missing = static_cast<size_t>(steps_) - channel.last.size();
+    first_.push_back(static_cast<int32_t>(last_.size()));
+    last_.insert(last_.end(), channel.last.begin(), channel.last.end());
+    last_.insert(last_.end(), missing, INT32_MAX);
+    values_.insert(values_.end(), channel.values.begin(), channel.values.end());
+    values_.insert(values_.end(), missing, channel.values.back());
+  }
+  // Vectors run past the last channel: they read from the first one's steps on.
+  values_.insert(values_.end(), kVector + static_cast<size_t>(steps_), 0);
+}
+
+void RequantizationPlan::pad() {
+  const auto row = static_cast<size_t>(padded_);
+  for (auto* floats : {&multiplier_, &offset_, &low_, &high_}) floats->resize(row, 0.0f);
+  sign_.resize(row, 1);
+  first_.resize(row, 0);
+}
+
+kernels::Requantization RequantizationPlan::view() const {
+  kernels::Requantization view{kind_, multiplier_.data(), offset_.data(), low_.data(), high_.data()};
+  view.sign = sign_.data(), view.first = first_.data(), view.last = last_.data(), view.values = values_.data();
+  view.steps = steps_, view.channels = padded_;
+  return view;
+}
+
+}  // namespace nibble::program

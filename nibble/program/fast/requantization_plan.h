@@ -1,0 +1,37 @@
+// nibble/program/fast/requantization_plan.h
+// A comparison with thresholds in the fastest form that gives the same codes for every accumulator that can arrive.
+#pragma once
+
+#include <vector>
+
+#include "nibble/kernels/integer/requantization.h"
+#include "nibble/program/program.h"
+
+namespace nibble::program {
+
+class RequantizationPlan {
+ public:
+  // The accumulator itself.
+  RequantizationPlan() = default;
+  //   x  what is known of the accumulator
+  RequantizationPlan(const Compare& compare, const std::vector<Interval>& x, int64_t channels);
+
+  // Points into this, which has to stay.
+  kernels::Requantization view() const;
+  kernels::RequantizationKind kind() const { return kind_; }
+
+ private:
+  bool try_lines(const std::vector<struct ChannelSteps>& steps);
+  bool try_guesses(const std::vector<struct ChannelSteps>& steps);
+  void select(const std::vector<struct ChannelSteps>& steps);
+  void search(const std::vector<struct ChannelSteps>& steps);
+  void pad();
+
+  kernels::RequantizationKind kind_ = kernels::RequantizationKind::kNone;
+  std::vector<float> multiplier_, offset_, low_, high_;
+  std::vector<int32_t> sign_, first_, last_, values_;
+  int32_t steps_ = 0;
+  int64_t padded_ = 0;
+};
+
+}  // namespace nibble::program
