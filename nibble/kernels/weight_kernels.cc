@@ -294,8 +294,74 @@ bool QuantizeFittedAs(const FittedPlan& plan, const float* weights, size_t rows,
   return true;
 }
 
+// ---- rows ------------------------------------------------------------------
+
+// The weights / unit_range of `width` channels.
+HWY_INLINE V LoadWeights(D d, const float* from, size_t width, V inverse_range) {
+  return hn::Mul(width == hn::Lanes(d) ? hn::LoadU(d, from) : hn::Load(d, Padded(from, width).values), inverse_range);
+}
+
+// max |w| of every channel; false if the scalar code has to deal with them.
+bool LargestWeights(const FittedPlan& plan, const float* weights, size_t rows, size_t channels, float* largest) {
+  const D d;
+  const size_t lanes = hn::Lanes(d);
+  const V inverse_range = hn::Set(d, 1.0f / plan.unit_range);
+  auto is_finite = hn::Eq(hn::Zero(d), hn::Zero(d));
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t c = 0; c < channels; c += lanes) {
+      const size_t width = std::min(lanes, channels - c);
+      const V magnitude = hn::Abs(LoadWeights(d, weights + row * channels + c, width, inverse_range));
+      hn::Store(hn::Max(hn::Load(d, largest + c), magnitude), d, largest + c);
+      is_finite = hn::And(is_finite, hn::Lt(magnitude, hn::Set(d, 1e30f)));
+    }
+  }
+  for (size_t c = 0; c < channels; c += lanes) {
+    const V l = hn::Load(d, largest + c);
+    is_finite = hn::And(is_finite, hn::Or(hn::Eq(l, hn::Zero(d)), hn::Gt(l, hn::Set(d, 1e-30f))));
+  }
+  return hn::AllTrue(d, is_finite);
+}
+
+// Steps that the largest weight gives and nothing fits: one pass over the rows for them and one for the codes, without
+// the panels' copy and in the order of the memory. Channel by channel the arithmetic is the panels'.
+template <WeightCode kCode>
+bool QuantizeByRows(const FittedPlan& plan, const float* weights, size_t rows, size_t channels, float* real) {
+  const D d;
+  const size_t lanes = hn::Lanes(d), padded = (channels + lanes - 1) / lanes * lanes;
+  const auto numbers = hwy::AllocateAligned<float>(3 * padded);
+  float *step = numbers.get(), *divisor = step + padded, *scale = divisor + padded;
+  std::fill_n(step, padded, 0.0f);
+  if (!LargestWeights(plan, weights, rows, channels, step)) return false;
+  for (size_t c = 0; c < padded; ++c) {
+    step[c] = RoundedStep(plan, plan.first_step_numerator * step[c] / plan.first_step_denominator);
+  }
+  for (size_t c = 0; c < padded; c += lanes) {
+    hn::Store(Divisor<false>(d, step + c), d, divisor + c);
+    hn::Store(hn::Mul(hn::Load(d, step + c), hn::Set(d, plan.codes_per_range)), d, scale + c);
+  }
+  const V inverse_range = hn::Set(d, 1.0f / plan.unit_range);
+  const V unit = hn::Set(d, plan.unit_range / plan.codes_per_range), half = hn::Set(d, 0.5f);
+  const float largest_code = plan.largest_code;
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t c = 0; c < channels; c += lanes) {
+      const size_t width = std::min(lanes, channels - c), at = row * channels + c;
+      const V w = LoadWeights(d, weights + at, width, inverse_range);
+      const V half_step = hn::Mul(hn::Load(d, step + c), half);
+      const V code = Code<kCode, false>(d, w, hn::Load(d, divisor + c), half_step, largest_code);
+      WriteRow(d, hn::Mul(hn::Load(d, scale + c), hn::Mul(unit, code)), real + at, width);
+    }
+  }
+  return true;
+}
+
 template <WeightCode kCode>
 bool QuantizeFittedCode(const FittedPlan& plan, const float* weights, size_t rows, size_t channels, float* real) {
+  // With few channels a panel's sums and steps, which stay in registers, are worth its copy.
+  constexpr size_t kFewVectors = 4;
+  const bool is_fitted = plan.refits > 0 || plan.draw != FittedPlan::Draw::kNone;
+  if (!is_fitted && !plan.is_power_of_two && channels >= kFewVectors * hn::Lanes(D())) {
+    return QuantizeByRows<kCode>(plan, weights, rows, channels, real);
+  }
   if (plan.is_power_of_two) return QuantizeFittedAs<kCode, true>(plan, weights, rows, channels, real);
   return QuantizeFittedAs<kCode, false>(plan, weights, rows, channels, real);
 }

@@ -59,8 +59,9 @@ const char* const kOther[] = {
     "quantized_tanh(4)",
 };
 
-const Shape kShapes[] = {{1, 1},  {5, 1},        {7, 3},        {9, 4},    {6, 8},       {11, 15},      {4, 16},
-                         {5, 17}, {3, 3, 2, 33}, {3, 3, 8, 24}, {200, 10}, {3, 3, 6, 1}, {2, 2, 5, 67}, {16}};
+const Shape kShapes[] = {{1, 1},        {5, 1},  {7, 3},        {9, 4},        {6, 8},    {11, 15},
+                         {4, 16},       {5, 17}, {3, 3, 2, 33}, {3, 3, 8, 24}, {200, 10}, {3, 3, 6, 1},
+                         {2, 2, 5, 67}, {16},    {40, 128},     {13, 150}};
 
 std::vector<float> glorot_like(int64_t count) {
   RandomStream random({.seed = 21});
@@ -113,11 +114,13 @@ TEST_P(WeightQuantizerParity, ChannelsOfZerosAndExtremesAreTheQuantizers) {
   const std::vector<std::vector<float>> fills = {{0.0f},          {-0.0f}, {1e-20f, -1e-20f}, {1e-40f},
                                                  {1e29f, -3e28f}, {3e38f}, {kInfinity, 1.0f}, {kNaN, 0.5f}};
   for (const std::vector<float>& fill : fills) {
-    const Shape shape{12, 9};
-    std::vector<float> weights = glorot_like(shape.elements());
-    for (size_t row = 0; row < 12; ++row) weights[row * 9 + 4] = fill[row % fill.size()];
-    for (const QuantizeOptions& options : kPhases) {
-      for (const char* text : kFast) expect_parity(text, Tensor(shape, weights), options);
+    for (const size_t channels : {9, 140}) {
+      const Shape shape{12, static_cast<int64_t>(channels)};
+      std::vector<float> weights = glorot_like(shape.elements());
+      for (size_t row = 0; row < 12; ++row) weights[row * channels + 4] = fill[row % fill.size()];
+      for (const QuantizeOptions& options : kPhases) {
+        for (const char* text : kFast) expect_parity(text, Tensor(shape, weights), options);
+      }
     }
   }
 }
