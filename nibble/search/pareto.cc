@@ -146,4 +146,27 @@ std::vector<int> pareto_front(std::span<const Trial> trials, std::span<const Obj
   return result;
 }
 
+std::vector<HypervolumeStep> hypervolume_history(std::span<const Trial> trials, std::span<const Objective> objectives,
+                                                 const Losses& reference) {
+  std::vector<const Trial*> finished;
+  for (const Trial& trial : trials) {
+    if (trial.state == TrialState::kCompleted) finished.push_back(&trial);
+  }
+  std::stable_sort(finished.begin(), finished.end(),
+                   [](const Trial* a, const Trial* b) { return a->finished_ms < b->finished_ms; });
+  std::vector<HypervolumeStep> steps;
+  std::vector<Losses> front;
+  for (size_t i = 0; i < finished.size(); ++i) {
+    Losses losses = losses_of(*finished[i], objectives);
+    const auto covers = [&](const Losses& other) { return other == losses || dominates(other, losses); };
+    if (losses.empty() || std::any_of(front.begin(), front.end(), covers)) continue;
+    std::erase_if(front, [&](const Losses& other) { return dominates(losses, other); });
+    front.push_back(std::move(losses));
+    const double volume = hypervolume(front, reference);
+    if (volume <= (steps.empty() ? 0.0 : steps.back().hypervolume)) continue;
+    steps.push_back({static_cast<int>(i) + 1, finished[i]->number, finished[i]->finished_ms, volume});
+  }
+  return steps;
+}
+
 }  // namespace nibble::search

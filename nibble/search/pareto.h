@@ -41,4 +41,15 @@ Losses losses_of(const Trial& trial, std::span<const Objective> objectives);
 // the one with the lowest number stands for all.
 std::vector<int> pareto_front(std::span<const Trial> trials, std::span<const Objective> objectives);
 
+// How the hypervolume grew: one row for each completed trial that made it larger, in the order in which they finished.
+struct HypervolumeStep {
+  int trials = 0;  // completed by then, this one included
+  int number = 0;  // of this trial
+  int64_t finished_ms = 0;
+  double hypervolume = 0;
+};
+//   throws  as hypervolume()
+std::vector<HypervolumeStep> hypervolume_history(std::span<const Trial> trials, std::span<const Objective> objectives,
+                                                 const Losses& reference);
+
 }  // namespace nibble::search

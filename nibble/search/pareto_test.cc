@@ -92,5 +92,43 @@ TEST(ParetoFront, LeavesOutWhatIsDominatedUnfinishedOrWithoutTheMetric) {
   EXPECT_TRUE(pareto_front(trials, std::vector<Objective>{{"bits", false}}).empty());
 }
 
+Trial completed(int number, int64_t finished_ms, double accuracy, double cost) {
+  return {.number = number,
+          .state = TrialState::kCompleted,
+          .score = accuracy,
+          .metrics = {{"accuracy", accuracy}, {"cost", cost}},
+          .finished_ms = finished_ms};
+}
+
+TEST(HypervolumeHistory, GrowsInTheOrderOfFinishing) {
+  const std::vector<Trial> trials = {completed(0, 40, 0.9, 4),   // last
+                                     completed(1, 10, 0.5, 2),   // first
+                                     completed(2, 20, 0.4, 3),   // beaten
+                                     completed(3, 30, 0.5, 2)};  // nothing new
+  const std::vector<Objective> objectives = {{"accuracy", true}, {"cost", false}};
+  const auto steps = hypervolume_history(trials, objectives, {0.0, 5.0});
+  ASSERT_EQ(steps.size(), 2u);
+  EXPECT_EQ(steps[0].trials, 1);
+  EXPECT_EQ(steps[0].number, 1);
+  EXPECT_DOUBLE_EQ(steps[0].hypervolume, 0.5 * 3);
+  EXPECT_EQ(steps[1].trials, 4);
+  EXPECT_EQ(steps[1].number, 0);
+  EXPECT_DOUBLE_EQ(steps[1].hypervolume, 0.5 * 3 + 0.4 * 1);
+}
+
+TEST(HypervolumeHistory, EndsAtTheHypervolumeOfAll) {
+  RandomStream random({.seed = 4});
+  std::vector<Trial> trials;
+  std::vector<Losses> points;
+  const std::vector<Objective> objectives = {{"accuracy", true}, {"cost", false}};
+  for (int i = 0; i < 200; ++i) {
+    trials.push_back(completed(i, random.below(1000), random.uniform_double(), random.uniform_double()));
+    points.push_back(losses_of(trials.back(), objectives));
+  }
+  const auto steps = hypervolume_history(trials, objectives, {0.0, 1.0});
+  EXPECT_NEAR(steps.back().hypervolume, hypervolume(points, {0.0, 1.0}), 1e-12);
+  for (size_t i = 1; i < steps.size(); ++i) EXPECT_GT(steps[i].hypervolume, steps[i - 1].hypervolume);
+}
+
 }  // namespace
 }  // namespace nibble::search

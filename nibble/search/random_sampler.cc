@@ -4,6 +4,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/core/philox.h"
+#include "nibble/search/annotation.h"
 
 namespace nibble::search {
 namespace {
@@ -37,7 +38,7 @@ std::optional<Assignment> RandomSampler::propose(const SearchSpace& space, std::
     }
   }
   std::set<Assignment> seen;
-  for (const Trial& trial : earlier) seen.insert(trial.values);
+  for (const Trial& trial : earlier) seen.insert(without_annotations(trial.values));
   const auto number = static_cast<uint32_t>(earlier.size());
   RandomStream stream({.seed = seed_, .purpose = RandomPurpose::kSampler, .layer = 0, .step = number});
   for (int collisions = 0; collisions <= kMaxCollisions; ++collisions) {

@@ -1,5 +1,6 @@
 #include "nibble/search/worker.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
@@ -72,6 +73,34 @@ class Heartbeat {
   std::thread thread_;  // last: it uses all of the above
 };
 
+// The highest metric "score" up to `step` of the trials but `number` that reported it.
+std::vector<double> best_scores(const Storage& storage, int number, int step) {
+  std::vector<double> scores;
+  for (const Trial& trial : storage.trials()) {
+    if (trial.number == number) continue;
+    double best = -HUGE_VAL;
+    bool came_so_far = false;
+    for (const Step& reported : storage.steps(trial.number)) {
+      const auto score = reported.metrics.find("score");
+      if (reported.step > step || score == reported.metrics.end()) continue;
+      best = std::max(best, score->second);
+      came_so_far = came_so_far || reported.step == step;
+    }
+    if (came_so_far) scores.push_back(best);
+  }
+  return scores;
+}
+
+// A trial to run; nothing if there is none now.
+std::optional<Storage::Claim> claim_or_wait(Storage& storage, const std::string& id, const SearchSpace& space,
+                                            const Sampler& sampler) {
+  try {
+    return storage.claim(id, space, sampler);
+  } catch (const WaitForTrials&) {
+    return std::nullopt;
+  }
+}
+
 // Runs one trial; true if it is finished for good.
 bool run_one(Storage& storage, const Storage::Claim& claim, TrialRunner& runner, const WorkerOptions& options) {
   const fs::path relative = trial_directory(claim.number);
@@ -84,7 +113,8 @@ bool run_one(Storage& storage, const Storage::Claim& claim, TrialRunner& runner,
   try {
     make_directories(options.directory / relative);
     if (claim.attempt > 1) remove_half_written(options.directory / relative);
-    const TrialResult result = runner.run({claim, options.directory / relative, heartbeat.stop(), report});
+    const auto others = [&](int step) { return best_scores(storage, claim.number, step); };
+    const TrialResult result = runner.run({claim, options.directory / relative, heartbeat.stop(), report, others});
     if (heartbeat.lost()) return false;
     if (result.stopped) {
       storage.release(claim);
@@ -129,7 +159,7 @@ int run_trials(Storage& storage, const SearchSpace& space, const Sampler& sample
   const auto stopped = [&] { return options.stop != nullptr && *options.stop; };
   int finished = 0;
   while (!stopped()) {
-    const auto claim = storage.claim(id, space, sampler);
+    const auto claim = claim_or_wait(storage, id, space, sampler);
     if (claim) {
       if (run_one(storage, *claim, runner, options)) ++finished;
     } else if (storage.is_over()) {

@@ -25,6 +25,8 @@ struct TrialContext {
   // Keeps a step in the study and renews the lease. False: the trial was given to another worker, whose files must
   // not be touched any more; see LeaseLost.
   std::function<bool(const Step&)> report;
+  // The highest metric "score" up to a step, of each other trial that reported that step; for pruners. May be empty.
+  std::function<std::vector<double>(int step)> others = {};
 };
 
 struct TrialResult {
