@@ -1,0 +1,77 @@
+// Peaks added up by hand.
+#include "nibble/cost/memory_footprint.h"
+
+#include <gtest/gtest.h>
+
+#include "nibble/core/error.h"
+#include "nibble/graph/builder.h"
+
+namespace nibble::cost {
+namespace {
+
+using namespace graph::build;
+using Ints = std::vector<int64_t>;
+
+LayerCall conv(const std::string& name, int64_t filters) {
+  return layer("QConv2D", name,
+               {{"filters", filters},
+                {"kernel_size", Ints{3, 3}},
+                {"padding", std::string("same")},
+                {"kernel_quantizer", std::string("quantized_bits(4,0,1,alpha=1.0)")},
+                {"bias_quantizer", std::string("quantized_bits(4,0,1)")}});
+}
+
+LayerCall relu(const std::string& name, const std::string& quantizer) {
+  return layer("QActivation", name, {{"activation", quantizer}});
+}
+
+// 8x8x1 at 8 bits, then 2 and 4 channels at 4 and 2 bits.
+graph::Model chain() {
+  const Node input = Input({.shape = {8, 8, 1}, .name = "in"});
+  const Node a = relu("act_a", "quantized_relu(4)")(layer("BatchNormalization", "bn", {})(conv("a", 2)(input)));
+  const Node b = relu("act_b", "quantized_relu(2)")(conv("b", 4)(a));
+  return build_model({input}, {layer("Flatten", "flatten", {})(b)});
+}
+
+TEST(MemoryFootprint, AnActivationThatAloneReadsALayerRunsInsideIt) {
+  const MemoryFootprint got = memory_footprint(chain());
+  ASSERT_EQ(got.steps.size(), 2u);
+  EXPECT_EQ(got.steps[0].layer, "act_a");
+  EXPECT_EQ(got.steps[0].living_bits, 64 * 1 * 8 + 64 * 2 * 4);
+  EXPECT_EQ(got.steps[1].layer, "act_b");
+  EXPECT_EQ(got.steps[1].living_bits, 64 * 2 * 4 + 64 * 4 * 2);  // the input is gone
+  EXPECT_EQ(got.peak_bits, 1024);
+  EXPECT_EQ(got.peak_layer, "act_a");
+  // Kernels and biases at 4 bits, the batch normalization's scale and offset at 8.
+  EXPECT_EQ(got.weight_bits, (9 * 2 + 2 + 9 * 2 * 4 + 4) * 4 + 2 * 2 * 8);
+}
+
+// A shortcut keeps act_a alive over both convolutions of the branch.
+TEST(MemoryFootprint, AShortcutStaysAliveUntilItIsAdded) {
+  const Node input = Input({.shape = {8, 8, 1}, .name = "in"});
+  const Node a = relu("act_a", "quantized_relu(4)")(conv("a", 2)(input));
+  const Node b = relu("act_b", "quantized_relu(2)")(conv("b", 2)(a));
+  const Node c = relu("act_c", "quantized_relu(4)")(conv("c", 2)(b));
+  const Node sum = layer("Add", "add", {})(std::vector<Node>{a, c});
+  const Node out = relu("act_d", "quantized_relu(2)")(sum);
+  const MemoryFootprint got = memory_footprint(build_model({input}, {out}));
+  ASSERT_EQ(got.steps.size(), 4u);
+  const int64_t a_bits = 64 * 2 * 4, b_bits = 64 * 2 * 2, c_bits = 64 * 2 * 4, out_bits = 64 * 2 * 2;
+  EXPECT_EQ(got.steps[1].living_bits, a_bits + b_bits);
+  EXPECT_EQ(got.steps[2].living_bits, a_bits + b_bits + c_bits);
+  EXPECT_EQ(got.steps[3].living_bits, a_bits + c_bits + out_bits);
+  EXPECT_EQ(got.peak_layer, "act_c");
+}
+
+TEST(MemoryFootprint, ATensorThatTwoLayersReadIsStored) {
+  const Node input = Input({.shape = {8, 8, 1}, .name = "in"});
+  const Node a = conv("a", 2)(input);
+  const Node sum = layer("Add", "add", {})(std::vector<Node>{a, relu("act", "quantized_relu(2)")(a)});
+  const MemoryFootprint got = memory_footprint(build_model({input}, {sum}));
+  ASSERT_EQ(got.steps.size(), 3u);
+  EXPECT_EQ(got.steps[0].layer, "a");
+  EXPECT_EQ(got.steps[1].living_bits - got.steps[0].living_bits, 64 * 2 * 2 - 64 * 1 * 8);
+}
+
+}  // namespace
+}  // namespace nibble::cost
