@@ -56,6 +56,20 @@ std::vector<Variation> calibrations() {
   return all;
 }
 
+// What helps weights of few bits, with one scale a kernel and with one a channel.
+std::vector<Variation> weight_helps() {
+  std::vector<Variation> all;
+  for (const bool per_axis : {false, true}) {
+    const Variation plain{.name = per_axis ? "per-channel" : "per-tensor", .study = "weights", .per_axis = per_axis};
+    Variation equalized = plain, corrected = plain, rounded = plain;
+    equalized.name += "-equalized", equalized.equalize = true;
+    corrected.name += "-corrected", corrected.correct_bias = true;
+    rounded.name += "-adaround", rounded.adaptive_rounding = true;
+    for (const Variation& v : {plain, equalized, corrected, rounded}) all.push_back(v);
+  }
+  return all;
+}
+
 std::vector<Variation> learning_rates(const char* study, bool adam, std::initializer_list<double> rates) {
   std::vector<Variation> all;
   for (const double rate : rates) {
@@ -81,7 +95,8 @@ std::vector<Study> studies() {
           {"learning-rate", Method::kQat, learning_rates("learning-rate", false, {1e-3, 3e-3, 1e-2, 3e-2, 1e-1})},
           {"optimizer", Method::kQat, std::move(optimizers)},
           {"ablation", Method::kPtq, ablations()},
-          {"calibration", Method::kPtq, calibrations()}};
+          {"calibration", Method::kPtq, calibrations()},
+          {"weights", Method::kPtq, weight_helps()}};
 }
 
 void require_known(const char* what, const std::vector<std::string>& given, const std::vector<std::string>& known) {

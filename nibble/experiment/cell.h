@@ -35,7 +35,7 @@ struct Variation {
   int bias_bits = 32;
   ptq::BiasScale bias_scale = ptq::BiasScale::kAccumulator;
   affine::CalibrationMethod calibration = affine::CalibrationMethod::kMse;
-  bool per_axis = true;
+  bool per_axis = true, equalize = false, correct_bias = false, adaptive_rounding = false;
   int least_result_bits = 8;
   ptq::FoldDivisor fold_divisor = ptq::FoldDivisor::kStandardDeviation;
   bool range_before_activation = false;
@@ -78,7 +78,7 @@ struct PtqQatOptions {
   int threads = 1;
 };
 
-// "bias-width", "learning-rate", "optimizer", "ablation", "calibration"
+// "bias-width", "learning-rate", "optimizer", "ablation", "calibration", "weights"
 const std::vector<std::string>& study_names();
 
 //   throws  InvalidArgument naming an unknown data set, network or study, or a number that is not possible

@@ -144,6 +144,10 @@ CellRunner::Quantized CellRunner::quantized(const Cell& cell, const data::Datase
   options.bias_scale = v.bias_scale;
   options.calibration.method = v.calibration;
   options.per_axis = v.per_axis;
+  options.equalize = v.equalize;
+  options.correct_bias = v.correct_bias;
+  options.adaptive_rounding = v.adaptive_rounding;
+  options.rounding.seed = cell.seed;
   options.fold_divisor = v.fold_divisor;
   options.range_before_activation = v.range_before_activation;
   options.keep_float_weights = cell.method != Method::kPtq;

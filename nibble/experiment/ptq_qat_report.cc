@@ -172,6 +172,9 @@ std::string explanation(const std::string& study) {
        "Post-training quantization with one mistake of the original at a time (numbers as in the specification), and "
        "with all of them. D1 divides by the variance where it should be the standard deviation: the collapse of the "
        "published batch-norm figures."},
+      {"weights",
+       "Post-training quantization with one scale a kernel and with one a channel, each with cross-layer equalization, "
+       "bias correction, and AdaRound."},
       {"calibration", "Post-training quantization by each rule for the ranges of activations."}};
   const auto found = texts.find(study);
   return found == texts.end() ? "" : found->second;
