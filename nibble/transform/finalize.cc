@@ -29,7 +29,7 @@ const graph::Layer* fusable_batch_norm(const graph::Model& model, const graph::L
   if (consumers.size() != 1) return nullptr;
   const graph::Layer& next = model.layer(consumers.front());
   if (next.class_name != "QBatchNormalization" || graph::is_channels_first(layer)) return nullptr;
-  const int64_t axis = next.get_int("axis");
+  const int64_t axis = next.has("axis") ? next.get_int("axis") : -1;
   return axis == -1 || axis == 3 ? &next : nullptr;  // the channels
 }
 

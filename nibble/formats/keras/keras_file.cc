@@ -106,6 +106,30 @@ void read_weights(graph::Model& model, std::string bytes, const std::string& nam
   read_archive(model, file, archive_paths(model));  // Keras 3's model.weights.h5 on its own
 }
 
+Flavour flavour_of_config(const json& document, std::string version) {
+  if (version.empty() && document.is_object()) version = document.value("keras_version", "");
+  if (!version.empty())
+    return version.starts_with("2.") || version.starts_with("1.") ? Flavour::kKeras2 : Flavour::kKeras3;
+  return document.contains("module") || document.contains("registered_name") ? Flavour::kKeras3 : Flavour::kKeras2;
+}
+
+Flavour flavour_of_bytes(std::string bytes, const fs::path& path) {
+  switch (kind_of(bytes)) {
+    case Kind::kArchive:
+      return Flavour::kKeras3;
+    case Kind::kHdf5: {
+      const Hdf5Reader file(std::move(bytes), path.string());
+      return flavour_of_config(parse_json(file.text("/", "model_config").value_or("{}"), path.string()),
+                               file.text("/", "keras_version").value_or(""));
+    }
+    case Kind::kJson:
+      return flavour_of_config(parse_json(bytes, path.string()), "");
+    case Kind::kUnknown:
+      break;
+  }
+  throw CorruptFile("[flavour_of] {} is neither a .keras archive, nor an HDF5 file, nor a JSON config.", path.string());
+}
+
 // What is wrong with the bytes is said of the file, whatever layer of the library found it.
 template <class Work>
 auto blaming_file(const fs::path& path, Work&& work) {
@@ -166,6 +190,11 @@ void save_model(const graph::Model& model, const fs::path& path, Flavour flavour
 graph::Model load_model(const fs::path& path) {
   std::string bytes = read_file(path, kLargestWeights);
   return blaming_file(path, [&] { return load_any(std::move(bytes), path); });
+}
+
+Flavour flavour_of(const fs::path& path) {
+  std::string bytes = read_file(path, kLargestWeights);
+  return blaming_file(path, [&] { return flavour_of_bytes(std::move(bytes), path); });
 }
 
 void save_weights(const graph::Model& model, const fs::path& path) { write_file(path, write_legacy(model)); }

@@ -34,6 +34,10 @@ void save_model(const graph::Model& model, const std::filesystem::path& path, Fl
 //   throws  IoError, CorruptFile, Unsupported
 graph::Model load_model(const std::filesystem::path& path);
 
+// Whom a model file was written for: by its keras_version where it tells one, else by what only Keras 3 writes.
+//   throws  as load_model()
+Flavour flavour_of(const std::filesystem::path& path);
+
 // Weights only, Keras' legacy HDF5 layout (spec/interop.md section 3).
 void save_weights(const graph::Model& model, const std::filesystem::path& path);
 // Replaces the weights of `model` by those of the file, matched by layer name.

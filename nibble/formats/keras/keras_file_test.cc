@@ -110,6 +110,26 @@ TEST(KerasFiles, FlavourOfKeras2) {
             std::string::npos);
 }
 
+TEST(KerasFiles, TellWhomTheyWereWrittenFor) {
+  for (const char* name : {"whom.h5", "whom.json"}) {
+    for (const Flavour flavour : {Flavour::kKeras2, Flavour::kKeras3}) {
+      save_model(network(), scratch() / name, flavour);
+      EXPECT_EQ(flavour_of(scratch() / name), flavour) << name;
+    }
+  }
+  save_model(network(), scratch() / "whom.keras");
+  EXPECT_EQ(flavour_of(scratch() / "whom.keras"), Flavour::kKeras3);
+  // Without a version: Keras 3 names modules.
+  auto document = nlohmann::json::parse(read_file(scratch() / "whom.json"));
+  document.erase("keras_version");
+  write_file(scratch() / "whom.json", document.dump());
+  EXPECT_EQ(flavour_of(scratch() / "whom.json"), Flavour::kKeras3);
+  write_file(scratch() / "whom.json", R"({"class_name": "Functional", "config": {}})");
+  EXPECT_EQ(flavour_of(scratch() / "whom.json"), Flavour::kKeras2);
+  write_file(scratch() / "whom.json", "neither");
+  EXPECT_THROW(flavour_of(scratch() / "whom.json"), CorruptFile);
+}
+
 TEST(KerasArchive, RoundTripIsExact) {
   const Model model = network();
   save_model(model, scratch() / "a.keras");
