@@ -42,6 +42,8 @@ json to_json(const EpochLog& log) {
               {"accuracy", log.accuracy},
               {"seconds", log.seconds}};
   if (log.val_loss) out["val_loss"] = *log.val_loss;
+  if (log.val_mse) out["val_mse"] = *log.val_mse;
+  if (log.val_mae) out["val_mae"] = *log.val_mae;
   if (log.val_accuracy) out["val_accuracy"] = *log.val_accuracy;
   return out;
 }
@@ -50,6 +52,8 @@ EpochLog epoch_log(const json& in) {
   EpochLog log{in.at("epoch"), in.at("learning_rate"), in.at("loss"),   in.at("accuracy"),
                std::nullopt,   std::nullopt,           in.at("seconds")};
   if (in.contains("val_loss")) log.val_loss = in.at("val_loss").get<double>();
+  if (in.contains("val_mse")) log.val_mse = in.at("val_mse").get<double>();
+  if (in.contains("val_mae")) log.val_mae = in.at("val_mae").get<double>();
   if (in.contains("val_accuracy")) log.val_accuracy = in.at("val_accuracy").get<double>();
   return log;
 }

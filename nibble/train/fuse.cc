@@ -54,6 +54,7 @@ class Fusion {
     const auto take = [&](StepKind kind) {
       if (next < 0 || step(next).kind != kind) return false;
       if (kind == StepKind::kActivation && !step(next).activation.fast) return false;
+      if (kind == StepKind::kBatchNorm && step(next).axis != -1) return false;
       if (last >= 0) absorbed_[static_cast<size_t>(last)] = true;
       last = next;
       next = only_reader(next);

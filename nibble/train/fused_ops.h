@@ -48,6 +48,7 @@ struct PrologueInputs {
   kernels::ActivationSpec activation;
   float dropout_rate = 0.0f;
   RandomKey dropout_key;
+  int64_t first_unit = 0;  // of the batch, where x is a process's share of it (prologue.h)
 };
 
 // Convolution primitives of one layer for the slices of any batch, made when first needed.

@@ -62,7 +62,7 @@ struct ChannelSumsNode : torch::autograd::Node {
 std::shared_ptr<const BoundPrologue> bind_prologue(const PrologueInputs& inputs, int64_t sample_elements) {
   return std::make_shared<const BoundPrologue>(to_floats(inputs.multiplier), to_floats(inputs.offset),
                                                inputs.activation, inputs.dropout_rate, inputs.dropout_key,
-                                               sample_elements);
+                                               sample_elements, inputs.first_unit);
 }
 
 at::Tensor fused_prologue(const Flow& x, const PrologueInputs& inputs) {

@@ -43,8 +43,15 @@ class LayerContext {
   // x through the quantizer or the plain function in `attribute`.
   virtual at::Tensor activate(const at::Tensor& x, std::string_view attribute = "activation", uint32_t draw = 0) = 0;
 
+  // x through the layer's affine quantizer at that point (graph/layer_quantization.h), or x itself where there is none.
+  // weight() and activate() of "activation" do so by themselves.
+  virtual at::Tensor quantize_point(const at::Tensor& x, std::string_view point) = 0;
+
   // x through the plain function that `attribute` of another layer names.
   virtual at::Tensor apply(const at::Tensor& x, const graph::Layer& layer, std::string_view attribute) = 0;
+
+  // False while the statistics of batch normalizations are frozen (quantization_phase.h).
+  virtual bool statistics_move() const = 0;
 
   // Mean and variance that normalization uses in this pass, over all axes of x but the last; they are the stored ones
   // (weights moving_mean and moving_variance) in inference, the batch's otherwise. In training the stored ones move by

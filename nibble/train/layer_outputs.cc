@@ -8,6 +8,7 @@
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/train/trainer.h"
+#include "nibble/transform/batch_norm_folding.h"
 #include "nibble/transform/weight_roles.h"
 
 namespace nibble::train {
@@ -70,14 +71,22 @@ std::string output_text(const graph::Layer& layer, const Tensor& input, const Te
   return fmt::format("{:30} {: 8.4f} {: 8.4f}", layer.name, range.smallest, range.largest) + scales;
 }
 
+// The weights a layer computes with before they are quantized: of a layer with folded batch normalization the folded
+// kernel and bias, as the reference shows them.
+std::vector<graph::Weight> shown_weights(const graph::Layer& layer) {
+  if (!layer.class_name.ends_with("Batchnorm")) return layer.weights;
+  transform::FoldedWeights folded = transform::folded_weights(layer);
+  return {{layer.weights.at(0).name, std::move(folded.kernel)}, {"bias", std::move(folded.bias)}};
+}
+
 std::string weights_text(const graph::Layer& layer) {
   std::string text, scales;
   const bool is_depthwise = layer.class_name.starts_with("QDepthwise");
-  for (size_t i = 0; i < layer.weights.size(); ++i) {
-    Tensor value = layer.weights[i].value;
+  const std::vector<graph::Weight> weights = shown_weights(layer);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    Tensor value = weights[i].value;
     for (const transform::WeightRole& role : transform::weight_roles(layer.class_name)) {
-      const auto quantizer =
-          role.weight == layer.weights[i].name ? transform::effective_quantizer(layer, role) : nullptr;
+      const auto quantizer = role.weight == weights[i].name ? transform::effective_quantizer(layer, role) : nullptr;
       if (quantizer == nullptr) continue;
       quant::Quantized quantized = quantizer->quantize(value);
       value = std::move(quantized.real);

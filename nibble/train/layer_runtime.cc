@@ -5,10 +5,14 @@
 namespace nibble::train {
 
 void LayerRuntime::add_weight(std::string name, at::Tensor value, quant::QuantizerPtr quantizer) {
-  LayerWeight weight{
-      std::move(name), std::move(value), std::move(quantizer), nullptr, static_cast<uint32_t>(weights.size()), {}};
-  if (weight.quantizer != nullptr) weight.fast = std::make_shared<kernels::WeightQuantizer>(weight.quantizer);
+  LayerWeight weight{std::move(name), std::move(value), nullptr, nullptr, static_cast<uint32_t>(weights.size()), {}};
+  weight.set_quantizer(std::move(quantizer));
   weights.push_back(std::move(weight));
+}
+
+void LayerWeight::set_quantizer(quant::QuantizerPtr given) {
+  quantizer = std::move(given);
+  fast = quantizer == nullptr ? nullptr : std::make_shared<kernels::WeightQuantizer>(quantizer);
 }
 
 LayerWeight* LayerRuntime::find(std::string_view name) {

@@ -19,6 +19,9 @@ inline constexpr uint32_t kActivationRole = 7;
 inline constexpr uint32_t kFirstDraw = 64;  // plus the draw of a layer op
 inline constexpr uint32_t kRolesPerLayer = 4096;
 
+// As the layer computes with it; null where the class has no such quantizer, or it is None.
+quant::QuantizerPtr quantizer_of(const graph::Layer& layer, const std::string& attribute);
+
 struct LayerWeight {
   std::string name;
   at::Tensor value;                                // shares memory with the network's Parameter
@@ -26,6 +29,8 @@ struct LayerWeight {
   std::shared_ptr<kernels::WeightQuantizer> fast;  // of `quantizer`
   uint32_t role = 0;                               // tells the random numbers of one layer apart
   at::Tensor mask = {};                            // multiplies what the quantizer gives; undefined: none
+
+  void set_quantizer(quant::QuantizerPtr given);
 };
 
 struct LayerRuntime {

@@ -86,6 +86,24 @@ TEST_P(LayersGolden, QuantizersAsTheLayerUsesThem) {
   }
 }
 
+// What a mean is multiplied by: 1 / area, and its quantized value. Global pools average over the input.
+TEST_P(LayersGolden, FactorsOfMeans) {
+  const json& row = GetParam().data;
+  if (!row.contains("mult_factor")) return;
+  const graph::Layer layer = golden_model(row).layers.back();
+  int64_t area = 1;
+  if (layer.attributes.contains("pool_size")) {
+    for (const int64_t extent : layer.get_ints("pool_size")) area *= extent;
+  } else {
+    area = row.at("x").at("shape")[1].get<int64_t>() * row.at("x").at("shape")[2].get<int64_t>();
+  }
+  const float factor = 1.0f / static_cast<float>(area);
+  EXPECT_EQ(factor, row.at("mult_factor").get<float>());
+  const auto quantizer = layer.get_quantizer("average_quantizer");
+  ASSERT_NE(quantizer, nullptr);
+  EXPECT_EQ(quantizer->quantize(Tensor::scalar(factor)).real[0], row.at("quantized_mult_factor").get<float>());
+}
+
 INSTANTIATE_TEST_SUITE_P(Layers, LayersGolden, ::testing::ValuesIn(rows("layers/layers")),
                          [](const auto& info) { return name_of(info.param); });
 INSTANTIATE_TEST_SUITE_P(Pooling, LayersGolden, ::testing::ValuesIn(rows("layers/pooling")),

@@ -16,8 +16,20 @@ at::Tensor cross_entropy(const at::Tensor& outputs, const at::Tensor& labels, bo
   return at::nll_loss(log_probabilities, labels);
 }
 
+at::Tensor mean_squared_error(const at::Tensor& outputs, const at::Tensor& targets) {
+  return at::mse_loss(outputs, targets);
+}
+
+at::Tensor mean_absolute_error(const at::Tensor& outputs, const at::Tensor& targets) {
+  return at::l1_loss(outputs, targets);
+}
+
 int64_t count_correct(const at::Tensor& outputs, const at::Tensor& labels) {
   return outputs.argmax(1).eq(labels).sum().item<int64_t>();
+}
+
+int64_t count_near(const at::Tensor& outputs, const at::Tensor& labels) {
+  return (outputs.reshape({-1}) - labels).abs().lt(0.5).sum().item<int64_t>();
 }
 
 }  // namespace nibble::train

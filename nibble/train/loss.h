@@ -1,5 +1,5 @@
 // nibble/train/loss.h
-// Cross-entropy and accuracy of one batch.
+// Losses and accuracy of one batch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,7 +13,15 @@ namespace nibble::train {
 //            probabilities  -log(p[label] / sum p) with p clipped to [1e-7, 1 - 1e-7], as Keras does
 at::Tensor cross_entropy(const at::Tensor& outputs, const at::Tensor& labels, bool outputs_are_logits);
 
+//   outputs, targets  any shape, the same
+//   returns  the mean over all elements, scalar, differentiable: (outputs - targets)^2, |outputs - targets|
+at::Tensor mean_squared_error(const at::Tensor& outputs, const at::Tensor& targets);
+at::Tensor mean_absolute_error(const at::Tensor& outputs, const at::Tensor& targets);
+
 // Samples whose largest output is at the label.
 int64_t count_correct(const at::Tensor& outputs, const at::Tensor& labels);
+// Samples of one output each that are nearer to the label than to any other whole number; where labels are 0 and 1,
+// Keras' binary accuracy.
+int64_t count_near(const at::Tensor& outputs, const at::Tensor& labels);
 
 }  // namespace nibble::train

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/channel_order.h"
 #include "nibble/graph/padding.h"
 #include "nibble/train/layer_op.h"
 #include "nibble/train/plan.h"
@@ -18,12 +19,18 @@ graph::Window window_of(const Layer& layer, int64_t in, int64_t kernel, int64_t 
   return graph::window(layer.get_string("padding"), in, kernel, stride, dilation);
 }
 
-void require_channels_last(const Layer& layer) {
-  if (layer.has("data_format") && layer.get_string("data_format") == "channels_first") {
+// Elementwise activations do not ask where the channels are.
+void require_elementwise_activation(const Layer& layer) {
+  for (const char* attribute : {"activation", "depthwise_activation", "pointwise_activation"}) {
+    if (!layer.attributes.contains(attribute)) continue;
+    const std::string function = layer.activation_function(attribute);
+    const auto quantizer = layer.get_quantizer(attribute);
+    const bool is_fitted = quantizer != nullptr && quantizer->str().find("alpha='auto") != std::string::npos;
+    if (function != "softmax" && function != "log_softmax" && !is_fitted) continue;
     throw Unsupported(
-        "[train] layer '{}': data_format 'channels_first' cannot be trained; transpose the model to "
-        "'channels_last'.",
-        layer.name);
+        "[train] layer '{}': with data_format 'channels_first' its {} must work on each value alone; put '{}' into an "
+        "Activation layer of its own.",
+        layer.name, attribute, quantizer != nullptr ? quantizer->str() : function);
   }
 }
 
@@ -56,7 +63,7 @@ Activation relu_of(const Layer& layer) {
   return activation;
 }
 
-// Batch norm and softmax work on the channels.
+// Softmax works on the channels.
 void require_last_axis(const Layer& layer, int rank) {
   const int64_t axis = layer.has("axis") ? layer.get_int("axis") : -1;  // counted with the batch axis
   if (axis != -1 && axis != rank) {
@@ -72,6 +79,7 @@ class Lowering {
     for (size_t i = 0; i < model_.layers.size(); ++i) {
       layer_index_ = static_cast<int>(i);
       add_layer(model_.layers[i]);
+      push_point(model_.layers[i], graph::kOutput);
     }
     for (const std::string& name : model_.outputs) plan_.outputs.push_back(last_step_.at(name));
     return std::move(plan_);
@@ -79,10 +87,13 @@ class Lowering {
 
  private:
   void add_layer(const Layer& layer);
+  void add_channels_first(const Layer& layer);
+  int push_permuted(const Layer& layer, int input, const Shape& shape, bool channels_to_the_end);
   void add_convolution(const Layer& layer, bool depthwise);
   void add_pool(const Layer& layer, StepKind kind);
   void add_pad(const Layer& layer);
   void add_concatenate(const Layer& layer);
+  void add_batch_norm(const Layer& layer);
 
   const Shape& input_shape(const Layer& layer) const { return shapes_.at(layer.inputs.at(0)); }
 
@@ -104,16 +115,32 @@ class Lowering {
 
   // The `activation` attribute of a layer that computes something else first.
   void push_fused_activation(const Layer& layer) {
-    if (layer.activation_function() == "linear") return;
-    Step step = new_step(layer, StepKind::kActivation);
-    step.inputs = {last_step_.at(layer.name)};
-    step.activation = activation_of(layer, "activation");
-    push(layer, std::move(step));
+    push_point(layer, graph::kPreActivation);
+    if (layer.activation_function() != "linear") push_after(layer, activation_of(layer, "activation"));
+    push_point(layer, graph::kPostActivation);
   }
 
   void push_activation(const Layer& layer, Activation activation) {
+    alias(layer);
+    push_point(layer, graph::kPreActivation);
+    push_after(layer, std::move(activation));
+    push_point(layer, graph::kPostActivation);
+  }
+
+  // An activation of what the layer's steps gave so far.
+  void push_after(const Layer& layer, Activation activation) {
     Step step = new_step(layer, StepKind::kActivation);
+    step.inputs = {last_step_.at(layer.name)};
     step.activation = std::move(activation);
+    push(layer, std::move(step));
+  }
+
+  // Affine quantization of the same, if the layer has that point.
+  void push_point(const Layer& layer, std::string_view point) {
+    if (!graph::quantized_point(layer, point)) return;
+    Step step = new_step(layer, StepKind::kFakeQuant);
+    step.inputs = {last_step_.at(layer.name)};
+    step.point = point;
     push(layer, std::move(step));
   }
 
@@ -127,8 +154,37 @@ class Lowering {
   int layer_index_ = 0;
 };
 
+int Lowering::push_permuted(const Layer& layer, int input, const Shape& shape, bool channels_to_the_end) {
+  Step step;
+  step.kind = StepKind::kPermute;
+  step.layer = layer_index_;
+  step.shape = shape;
+  step.inputs = {input};
+  for (int axis = 0; axis <= shape.rank(); ++axis) step.order.push_back(axis);
+  const auto first = step.order.begin() + 1;
+  std::rotate(first, channels_to_the_end ? first + 1 : step.order.end() - 1, step.order.end());
+  push(layer, std::move(step));
+  return last_step_.at(layer.name);
+}
+
+// The layer computes with its channels last, between two permutations.
+void Lowering::add_channels_first(const Layer& layer) {
+  require_elementwise_activation(layer);
+  const Shape in = input_shape(layer), out = shapes_.at(layer.name);
+  Layer last = layer;
+  last.attributes["data_format"] = std::string("channels_last");
+  last.inputs = {layer.name + ", its input"};
+  shapes_[last.inputs[0]] = graph::with_channels_last(in);
+  last_step_[last.inputs[0]] = push_permuted(layer, last_step_.at(layer.inputs.at(0)), shapes_[last.inputs[0]], true);
+  const bool keeps_axes = out.rank() == in.rank();
+  if (keeps_axes) shapes_[layer.name] = graph::with_channels_last(out);
+  add_layer(last);
+  if (!keeps_axes) return;
+  shapes_[layer.name] = out;
+  push_permuted(layer, last_step_.at(layer.name), out, false);
+}
+
 void Lowering::add_convolution(const Layer& layer, bool depthwise) {
-  require_channels_last(layer);
   Step step = new_step(layer, StepKind::kConvolution);
   const Shape& in = input_shape(layer);
   const auto& kernel = layer.get_ints("kernel_size");
@@ -150,7 +206,6 @@ void Lowering::add_convolution(const Layer& layer, bool depthwise) {
 }
 
 void Lowering::add_pool(const Layer& layer, StepKind kind) {
-  require_channels_last(layer);
   Step step = new_step(layer, kind);
   const Shape& in = input_shape(layer);
   const auto& size = layer.get_ints("pool_size");
@@ -162,7 +217,6 @@ void Lowering::add_pool(const Layer& layer, StepKind kind) {
 }
 
 void Lowering::add_pad(const Layer& layer) {
-  require_channels_last(layer);
   Step step = new_step(layer, StepKind::kPad);
   const auto& padding = layer.get_ints("padding");  // top, bottom, left, right
   step.window.pad_top = padding.at(0), step.window.pad_bottom = padding.at(1);
@@ -177,9 +231,18 @@ void Lowering::add_concatenate(const Layer& layer) {
   push(layer, std::move(step));
 }
 
+void Lowering::add_batch_norm(const Layer& layer) {
+  Step step = new_step(layer, StepKind::kBatchNorm);
+  const int rank = step.shape.rank() + 1;
+  const auto axis = static_cast<int>(layer.get_int("axis"));
+  step.axis = (axis < 0 ? axis + rank : axis) == rank - 1 ? -1 : axis;
+  push(layer, std::move(step));
+}
+
 using Add = std::function<void(Lowering&, const Layer&)>;
 
 void Lowering::add_layer(const Layer& layer) {
+  if (graph::is_channels_first(layer) && input_shape(layer).rank() > 1) return add_channels_first(layer);
   const auto plain = [](StepKind kind) { return [kind](Lowering& l, const Layer& x) { l.push_plain(x, kind); }; };
   const Add convolution = [](Lowering& l, const Layer& x) { l.add_convolution(x, false); };
   const Add depthwise = [](Lowering& l, const Layer& x) { l.add_convolution(x, true); };
@@ -187,10 +250,7 @@ void Lowering::add_layer(const Layer& layer) {
     l.push_plain(x, StepKind::kDense);
     l.push_fused_activation(x);
   };
-  const Add batch_norm = [](Lowering& l, const Layer& x) {
-    require_last_axis(x, l.input_shape(x).rank());
-    l.push_plain(x, StepKind::kBatchNorm);
-  };
+  const Add batch_norm = [](Lowering& l, const Layer& x) { l.add_batch_norm(x); };
   const Add softmax = [](Lowering& l, const Layer& x) {
     require_last_axis(x, l.input_shape(x).rank());
     l.push_activation(x, plain_function("softmax"));
@@ -237,7 +297,6 @@ void Lowering::add_layer(const Layer& layer) {
     return;
   }
   if (find_layer_op(layer.class_name) != nullptr) {
-    require_channels_last(layer);
     push_plain(layer, StepKind::kLayer);
     return;
   }

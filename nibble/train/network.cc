@@ -11,81 +11,35 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/layers_recurrent.h"
+#include "nibble/train/affine_points.h"
 #include "nibble/train/layer_op.h"
 #include "nibble/train/layer_runtime.h"
 #include "nibble/train/plain_ops.h"
+#include "nibble/train/process_group.h"
+#include "nibble/train/process_sums.h"
 
 namespace nibble::train {
 namespace {
 
-at::Tensor to_torch(const Tensor& t) {
-  at::Tensor result = at::empty(t.shape().extents(), at::kFloat);
-  std::copy(t.data().begin(), t.data().end(), result.data_ptr<float>());
-  return result;
-}
-
-// What a layer remembers of the batches it saw: no gradient moves it.
-bool is_state(const std::string& weight) {
-  static const std::set<std::string> kNames = {"moving_mean", "moving_variance", "iteration",
-                                               "ema_min",     "ema_max",         "step"};
-  return kNames.contains(weight);
-}
-
-// The layer's attribute of a `kind` ("quantizer", "constraint", ...) for a weight. Of "depthwise_kernel" it is that of
-// "depthwise" in most classes, of itself or of "kernel" in some. A class without one gives the first.
-std::string attribute_of(const graph::Layer& layer, const std::string& weight, const char* kind) {
-  std::vector<std::string> stems = {weight};
-  if (weight == "moving_mean") stems = {"mean"};
-  if (weight == "moving_variance") stems = {"variance"};
-  for (const char* part : {"depthwise", "pointwise", "recurrent"}) {
-    if (weight == std::string(part) + "_kernel") stems = {part, weight, "kernel"};
-  }
-  for (const std::string& stem : stems) {
-    if (layer.attributes.contains(stem + "_" + kind)) return stem + "_" + kind;
-  }
-  return stems[0] + "_" + kind;
-}
-
-// Null where the class has no such quantizer.
-quant::QuantizerPtr quantizer_of(const graph::Layer& layer, const std::string& attribute) {
-  return layer.attributes.contains(attribute) ? graph::effective_quantizer(layer, attribute) : nullptr;
-}
-
-// QConv2D's mask as a tensor that broadcasts over the kernel's channels; undefined where there is none.
-at::Tensor mask_of(const graph::Layer& layer) {
-  const auto* given = std::get_if<graph::OpaqueJson>(&layer.attributes.at("mask"));
-  if (given == nullptr) return {};
-  std::vector<float> values;
-  const auto collect = [&](const auto& self, const nlohmann::json& value) -> void {
-    if (value.is_number()) values.push_back(value.get<float>());
-    if (value.is_array()) {
-      for (const nlohmann::json& item : value) self(self, item);
-    }
-  };
-  const nlohmann::json parsed = nlohmann::json::parse(given->text, nullptr, /*allow_exceptions=*/false);
-  collect(collect, parsed);
-  const auto& kernel = layer.get_ints("kernel_size");
-  const bool has_rows = parsed.is_array() && !parsed.empty() && parsed[0].is_array();
-  if (!has_rows || static_cast<int64_t>(values.size()) != kernel[0] * kernel[1]) {
-    throw InvalidArgument("[train] layer '{}': its mask must be {} lists of {} numbers, as the kernel; it is {:.80}.",
-                          layer.name, kernel[0], kernel[1], given->text);
-  }
-  return at::tensor(values).reshape({kernel[0], kernel[1], 1, 1});
-}
-
-// QKeras clips a quantized weight that has no constraint of its own.
-graph::Constraint constraint_on(const graph::Layer& layer, const std::string& weight,
-                                const quant::QuantizerPtr& quantizer) {
-  const std::string attribute = attribute_of(layer, weight, "constraint");
-  if (layer.has(attribute)) return graph::constraint_of(layer, attribute);
-  return quantizer == nullptr ? graph::Constraint{} : graph::automatic_constraint(*quantizer);
+// Keras' fused batch norm keeps the corrected variance of images, the plain one of vectors. It is fused on axis 1 or 3;
+// QKeras' own never is.
+bool keeps_corrected_variance(const graph::Layer& batch_norm) {
+  return batch_norm.class_name != "QBatchNormalization" && batch_norm.get_int("axis") % 2 != 0;
 }
 
 }  // namespace
 
-Network::Network(graph::Model model, bool fused, uint64_t seed)
-    : model_(std::move(model)), plan_(lower(model_)), fused_(fused), seed_(seed) {
-  if (fused_) plan_ = fuse(plan_);
+Network::Network(graph::Model model, bool fused, uint64_t seed) : model_(std::move(model)), fused_(fused), seed_(seed) {
+  adopt_plan(lower(model_));
+  make_parameters();
+}
+
+Network::~Network() = default;
+
+void Network::adopt_plan(Plan plan) {
+  plan_ = fused_ ? fuse(plan) : std::move(plan);
+  find_input_points(plan_);
+  input_steps_.clear();
   for (const std::string& name : model_.inputs) {
     const int layer = model_.index_of(name);
     const auto found = std::find_if(plan_.steps.begin(), plan_.steps.end(), [&](const Step& step) {
@@ -94,43 +48,12 @@ Network::Network(graph::Model model, bool fused, uint64_t seed)
     assert(found != plan_.steps.end() && "every input of a model is a step of its plan");
     input_steps_.push_back(static_cast<size_t>(found - plan_.steps.begin()));
   }
-  make_parameters();
+  machines_.clear();
   machines_.resize(plan_.steps.size());
   for (size_t i = 0; fused_ && i < plan_.steps.size(); ++i) {
     const Step& step = plan_.steps[i];
     if (step.kind == StepKind::kConvolution) {
       machines_[i] = std::make_unique<ConvolutionMachine>(step.geometry, step.pools);
-    }
-  }
-}
-
-Network::~Network() = default;
-
-void Network::make_parameters() {
-  layers_.resize(model_.layers.size());
-  for (size_t l = 0; l < model_.layers.size(); ++l) {
-    const graph::Layer& layer = model_.layers[l];
-    for (size_t w = 0; w < layer.weights.size(); ++w) {
-      const std::string& name = layer.weights[w].name;
-      // The weight of a layer inside: its quantizer, constraint and regularizer stand there.
-      const std::optional<graph::InnerWeight> inner = graph::inner_weight(layer, name);
-      const graph::Layer& owner = inner ? inner->layer : layer;
-      const std::string& own_name = inner ? inner->name : name;
-      Parameter parameter{static_cast<int>(l),
-                          static_cast<int>(w),
-                          layer.trainable && owner.trainable && !is_state(name),
-                          to_torch(layer.weights[w].value),
-                          {},
-                          {}};
-      parameter.value.set_requires_grad(parameter.trainable);
-      const auto quantizer = quantizer_of(owner, attribute_of(owner, own_name, "quantizer"));
-      if (!is_state(name)) {
-        parameter.constraint = constraint_on(owner, own_name, quantizer);
-        parameter.regularizer = graph::regularizer_of(owner, attribute_of(owner, own_name, "regularizer"));
-      }
-      layers_[l].add_weight(name, parameter.value, quantizer);
-      if (name == "kernel" && layer.attributes.contains("mask")) layers_[l].weights.back().mask = mask_of(layer);
-      parameters_.push_back(std::move(parameter));
     }
   }
 }
@@ -170,6 +93,15 @@ struct Network::Run {
     return options;
   }
 
+  // Of a random layer or activation: each process draws its own.
+  uint32_t own_step() const {
+    if (network.processes_ == nullptr) return step_number;
+    return step_number * static_cast<uint32_t>(network.processes_->size()) +
+           static_cast<uint32_t>(network.processes_->rank());
+  }
+
+  int64_t first_unit() const { return network.first_sample_ / kUnitSamples; }
+
   // The weight as the layer uses it, or undefined if the layer has none of that name.
   at::Tensor weight(int index, std::string_view name) {
     LayerWeight* found = layer(index).find(name);
@@ -179,8 +111,22 @@ struct Network::Run {
       value = quantize(value, found->quantizer, quantize_options(index, found->role),
                        network.fused_ ? found->fast.get() : nullptr);
     }
-    return found->mask.defined() ? value * found->mask : value;
+    if (found->mask.defined()) value = value * found->mask;
+    return quantize_point(index, name, value);
   }
+
+  // x through the layer's affine quantizer at that point, or x itself where there is none.
+  at::Tensor quantize_point(int index, std::string_view name, const at::Tensor& x) {
+    const graph::Layer& description = network.running(index);
+    const auto point = graph::quantized_point(description, name);
+    if (point) require_one_process(description, *point);
+    return point ? train::quantize_point(description, *point, layer(index), x, point_mode(description, *point)) : x;
+  }
+
+  PointMode point_mode(const graph::Layer& description, const graph::QuantizedPoint& point) const;
+  void require_one_process(const graph::Layer& description, const graph::QuantizedPoint& point) const;
+  // The layer's bias as it adds it: on the grid of its accumulators, where it has one.
+  at::Tensor bias(const Step& step, std::string_view kernel);
 
   RandomKey dropout_key(int index) const {
     return {network.seed_, RandomPurpose::kDropout, static_cast<uint32_t>(index), step_number};
@@ -201,10 +147,16 @@ class Network::OpContext : public LayerContext {
  public:
   OpContext(Run& run, const Step& step) : run_(run), step_(step) {}
 
-  const graph::Layer& layer() const override { return run_.network.model_.layers[static_cast<size_t>(step_.layer)]; }
+  const graph::Layer& layer() const override { return run_.network.running(step_.layer); }
   const Shape& output_shape() const override { return step_.shape; }
   Pass pass() const override { return run_.pass; }
   at::Tensor weight(std::string_view name) override { return run_.weight(step_.layer, name); }
+
+  at::Tensor quantize_point(const at::Tensor& x, std::string_view point) override {
+    return run_.quantize_point(step_.layer, point, x);
+  }
+
+  bool statistics_move() const override { return run_.network.phase_.statistics_move; }
 
   at::Tensor stored(std::string_view name) override {
     const LayerWeight* found = run_.layer(step_.layer).find(name);
@@ -222,7 +174,9 @@ class Network::OpContext : public LayerContext {
 
   at::Tensor activate(const at::Tensor& x, std::string_view attribute, uint32_t draw) override {
     if (layer().get_quantizer(attribute) != nullptr) return quantize(x, attribute, draw);
-    return apply(x, layer(), attribute);
+    if (attribute != "activation") return apply(x, layer(), attribute);
+    const at::Tensor y = apply(quantize_point(x, graph::kPreActivation), layer(), attribute);
+    return quantize_point(y, graph::kPostActivation);
   }
 
   at::Tensor apply(const at::Tensor& x, const graph::Layer& layer, std::string_view attribute) override {
@@ -236,7 +190,7 @@ class Network::OpContext : public LayerContext {
   }
 
   RandomKey random_key(RandomPurpose purpose) const override {
-    return {run_.network.seed_, purpose, static_cast<uint32_t>(step_.layer), run_.step_number};
+    return {run_.network.seed_, purpose, static_cast<uint32_t>(step_.layer), run_.own_step()};
   }
 
  private:
@@ -250,18 +204,18 @@ BatchStatistics Network::Run::batch_norm_statistics(int index, const Flow& x) {
   LayerWeight& mean = *runtime.find("moving_mean");
   LayerWeight& variance = *runtime.find("moving_variance");
   // A frozen batch norm runs in the inference phase, as Keras' does.
-  const bool is_frozen = !network.model_.layers[static_cast<size_t>(index)].trainable;
+  const bool is_frozen =
+      !network.model_.layers[static_cast<size_t>(index)].trainable || !network.phase_.statistics_move;
   if (pass == Pass::kInference || is_frozen) return {mean.value.to(at::kDouble), variance.value.to(at::kDouble)};
 
-  const double count = static_cast<double>(x.value.numel()) / static_cast<double>(x.value.size(-1));
+  double count = static_cast<double>(x.value.numel()) / static_cast<double>(x.value.size(-1));
   ChannelSums sums{x.sum, x.sum_of_squares};
   if (!sums.sum.defined()) sums = channel_sums(x.value);
+  if (network.processes_ != nullptr) sums = sum_over(*network.processes_, sums, count);
   const BatchStatistics batch = statistics_of(sums, count);
   const at::NoGradGuard no_gradient;
-  // Keras' fused batch norm keeps the corrected variance of images, the plain one of vectors; QKeras' own is never
-  // fused.
-  const bool is_fused = network.model_.layers[static_cast<size_t>(index)].class_name != "QBatchNormalization";
-  const double correction = is_fused && x.value.dim() == 4 && count > 1 ? count / (count - 1) : 1.0;
+  const bool is_corrected = keeps_corrected_variance(network.model_.layers[static_cast<size_t>(index)]);
+  const double correction = is_corrected && x.value.dim() == 4 && count > 1 ? count / (count - 1) : 1.0;
   if (is_training()) {
     const double momentum = network.model_.layers[static_cast<size_t>(index)].get_float("momentum");
     mean.value.mul_(momentum).add_((batch.mean.detach() * (1 - momentum)).to(at::kFloat));
@@ -273,13 +227,46 @@ BatchStatistics Network::Run::batch_norm_statistics(int index, const Flow& x) {
   return batch;
 }
 
+PointMode Network::Run::point_mode(const graph::Layer& description, const graph::QuantizedPoint& point) const {
+  const bool moves = network.phase_.ranges_move && description.trainable;
+  // Weights that stand in for the trained ones, as their mean does, have ranges of their own.
+  const bool is_measured_anew = pass == Pass::kReestimation && point.is_weight &&
+                                point.quantizer.kind == graph::AffineKind::kLastValue;
+  return {.observes = network.calibrates_ || (moves && (is_training() || is_measured_anew)),
+          .applies = network.phase_.applies};
+}
+
+// Weights are the same everywhere; of activations each process sees its share only.
+void Network::Run::require_one_process(const graph::Layer& description, const graph::QuantizedPoint& point) const {
+  const bool is_alone = network.processes_ == nullptr || network.processes_->size() == 1;
+  if (is_alone || point.is_weight || !point_mode(description, point).observes) return;
+  throw Unsupported(
+      "[train] layer '{}': the range of '{}' follows the batches, which several processes share. Train such a model in "
+      "one process, or freeze the ranges.",
+      description.name, point.name);
+}
+
+at::Tensor Network::Run::bias(const Step& step, std::string_view kernel) {
+  const at::Tensor bias = weight(step.layer, "bias");
+  const graph::Layer& description = network.running(step.layer);
+  const int bits = description.quantization ? description.quantization->bias_bits : 0;
+  if (!bias.defined() || bits == 0 || step.input_point < 0 || !network.phase_.applies) return bias;
+  const Step& source = network.plan_.steps[static_cast<size_t>(step.input_point)];
+  const auto kernel_point = graph::quantized_point(description, kernel);
+  const auto input_steps =
+      point_steps(*graph::quantized_point(network.running(source.layer), source.point), layer(source.layer));
+  const auto kernel_steps = kernel_point ? point_steps(*kernel_point, layer(step.layer)) : std::vector<float>{};
+  if (input_steps.size() != 1 || kernel_steps.empty()) return bias;
+  return bias_on_grid(bias, input_steps[0], kernel_steps, bits);
+}
+
 PrologueInputs Network::Run::prologue_inputs(const Prologue& prologue, const Flow& x) {
   PrologueInputs inputs;
   const int64_t channels = x.value.size(-1);
   if (prologue.batch_norm_layer >= 0) {
     const int index = prologue.batch_norm_layer;
     const BatchStatistics statistics = batch_norm_statistics(index, x);
-    const graph::Layer& description = network.model_.layers[static_cast<size_t>(index)];
+    const graph::Layer& description = network.running(index);
     const auto coefficients = batch_norm_coefficients(layer(index), statistics, description.get_float("epsilon"),
                                                       quantizer_of(description, "inverse_quantizer"),
                                                       [&](uint32_t role) { return quantize_options(index, role); });
@@ -293,6 +280,7 @@ PrologueInputs Network::Run::prologue_inputs(const Prologue& prologue, const Flo
   if (prologue.dropout_layer >= 0 && is_training()) {
     inputs.dropout_rate = static_cast<float>(prologue.dropout_rate);
     inputs.dropout_key = dropout_key(prologue.dropout_layer);
+    inputs.first_unit = first_unit();
   }
   return inputs;
 }
@@ -302,7 +290,7 @@ Flow Network::Run::convolution(size_t index) {
   const graph::Layer& description = network.model_.layers[static_cast<size_t>(step.layer)];
   const bool depthwise = description.find_weight("depthwise_kernel") != nullptr;
   const at::Tensor kernel = weight(step.layer, depthwise ? "depthwise_kernel" : "kernel");
-  const at::Tensor bias = weight(step.layer, "bias");
+  const at::Tensor bias = this->bias(step, depthwise ? "depthwise_kernel" : "kernel");
   const Flow& x = input(step);
   if (!network.fused_) return {plain_convolution(x.value, step.geometry, kernel, bias), {}, {}, nullptr};
   std::optional<PrologueInputs> prologue;
@@ -311,24 +299,29 @@ Flow Network::Run::convolution(size_t index) {
                            step.gives_moments && pass != Pass::kInference, step.gradient_is_pending);
 }
 
-// Plain path only: y = x * multiplier + offset from torch operations.
+// y = x * multiplier + offset from torch operations: the plain path, and another axis than the last.
 at::Tensor Network::Run::batch_norm(const Step& step) {
   const Prologue prologue{step.layer, std::nullopt, -1, 0.0};
-  const PrologueInputs inputs = prologue_inputs(prologue, {input(step).value, {}, {}, nullptr});
-  return input(step).value * inputs.multiplier.to(at::kFloat) + inputs.offset.to(at::kFloat);
+  const at::Tensor x = input(step).value.movedim(step.axis, -1);
+  const PrologueInputs inputs = prologue_inputs(prologue, {x, {}, {}, nullptr});
+  const at::Tensor y = x * inputs.multiplier.to(at::kFloat) + inputs.offset.to(at::kFloat);
+  return y.movedim(-1, step.axis).contiguous();
 }
 
 at::Tensor Network::Run::dense(const Step& step) {
-  const at::Tensor bias = weight(step.layer, "bias");
   const at::Tensor product = at::matmul(input(step).value, weight(step.layer, "kernel"));
+  const at::Tensor bias = this->bias(step, "kernel");
   return bias.defined() ? product + bias : product;
 }
 
 at::Tensor Network::Run::activation(const Step& step) {
   const Activation& activation = step.activation;
   const at::Tensor& x = input(step).value;
-  if (activation.quantizer != nullptr)
-    return quantize(x, activation.quantizer, quantize_options(step.layer, kActivationRole));
+  if (activation.quantizer != nullptr) {
+    quant::QuantizeOptions options = quantize_options(step.layer, kActivationRole);
+    options.random.step = own_step();
+    return quantize(x, activation.quantizer, options);
+  }
   return plain_activation(x, activation, network.model_.layers[static_cast<size_t>(step.layer)].name);
 }
 
@@ -354,8 +347,12 @@ Flow Network::Run::compute(size_t index) {
       return {activation(step), {}, {}, nullptr};
     case StepKind::kDropout:
       if (!is_training()) return {input(step).value, {}, {}, nullptr};
-      return {
-          plain_dropout(input(step).value, static_cast<float>(step.rate), dropout_key(step.layer)), {}, {}, nullptr};
+      return {plain_dropout(input(step).value, static_cast<float>(step.rate), dropout_key(step.layer), first_unit()),
+              {},
+              {},
+              nullptr};
+    case StepKind::kFakeQuant:
+      return {quantize_point(step.layer, step.point, input(step).value), {}, {}, nullptr};
     case StepKind::kLayer:
       return {layer_op(step), {}, {}, nullptr};
     default: {
@@ -364,6 +361,11 @@ Flow Network::Run::compute(size_t index) {
       return {plain_step(step, inputs), {}, {}, nullptr};
     }
   }
+}
+
+void Network::set_share(ProcessGroup* processes, int64_t first_sample) {
+  processes_ = processes;
+  first_sample_ = first_sample;
 }
 
 at::Tensor Network::forward(const at::Tensor& x, Pass pass, uint32_t step, bool logits) {
@@ -447,17 +449,6 @@ void Network::end_reestimation() {
     runtime.find("moving_variance")->value.copy_(collected.variance());
   }
   collected_.clear();
-}
-
-graph::Model Network::model() const {
-  graph::Model result = model_;
-  for (const Parameter& parameter : parameters_) {
-    Tensor& target =
-        result.layers[static_cast<size_t>(parameter.layer)].weights[static_cast<size_t>(parameter.weight)].value;
-    const auto* data = parameter.value.data_ptr<float>();
-    std::copy(data, data + parameter.value.numel(), target.data().begin());
-  }
-  return result;
 }
 
 }  // namespace nibble::train

@@ -6,14 +6,17 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "nibble/graph/constraint.h"
 #include "nibble/graph/model.h"
+#include "nibble/graph/qnoise.h"
 #include "nibble/train/fused_ops.h"
 #include "nibble/train/plan.h"
+#include "nibble/train/quantization_phase.h"
 
 namespace nibble::train {
 
@@ -32,8 +35,11 @@ struct Parameter {
   at::Tensor value;
   graph::Constraint constraint = {};    // what it obeys after each update
   graph::Regularizer regularizer = {};  // what it adds to the loss
+  // Of a learned range: the step or clipping level whose size is the natural unit of its changes. Undefined otherwise.
+  at::Tensor measure = {};
 };
 
+class ProcessGroup;          // process_group.h
 struct LayerRuntime;         // layer_runtime.h
 struct CollectedStatistics;  // likewise
 
@@ -64,6 +70,12 @@ class Network {
   // What the regularizers add to the loss, differentiable; undefined where there are none.
   at::Tensor penalty() const;
 
+  // Until the next call, batches are this process's share of those that all processes compute together: batch norms
+  // see the statistics of the whole batch, dropout draws what it would draw there.
+  //   processes     outlives the passes; null: batches are whole
+  //   first_sample  of the share, a multiple of kUnitSamples
+  void set_share(ProcessGroup* processes, int64_t first_sample);
+
   const std::vector<Parameter>& parameters() const { return parameters_; }
   Shape input_shape(size_t i = 0) const;   // of the model's i-th input, without the batch axis
   Shape output_shape(size_t i = 0) const;  // likewise
@@ -73,19 +85,35 @@ class Network {
   void begin_reestimation();
   void end_reestimation();
 
-  // The model with the parameters' present values.
+  // What following passes do with affine quantization.
+  void set_quantization_phase(const QuantizationPhase& phase) { phase_ = phase; }
+  // True: passes of any kind move the ranges of affine quantization, and find learned ones.
+  void set_calibrating(bool calibrating) { calibrates_ = calibrating; }
+
+  // From now on all quantizers show that much of their quantization, until the next call. In the fast path a
+  // quantizer that is not whole takes its general code.
+  void set_qnoise(const graph::QNoise& noise);
+
+  // The model with the parameters' present values and the present qnoise_factor, each quantizer's use_ste as given.
   graph::Model model() const;
-  const graph::Model& structure() const { return model_; }
+  const graph::Model& structure() const { return model_; }  // as given
 
  private:
   struct Run;  // one forward pass
   class OpContext;
 
+  void adopt_plan(Plan plan);
   void make_parameters();
+  // As it computes now: with the quantizers of set_qnoise(), but without weights.
+  const graph::Layer& running(int layer) const {
+    return (noisy_ ? *noisy_ : model_).layers[static_cast<size_t>(layer)];
+  }
   std::vector<at::Tensor> values(std::span<const at::Tensor> inputs, std::span<const size_t> steps, Pass pass,
                                  uint32_t step);
 
   graph::Model model_;
+  std::optional<graph::QNoise> noise_;  // of set_qnoise()
+  std::optional<graph::Model> noisy_;   // model_ with it
   Plan plan_;
   std::vector<size_t> input_steps_;  // of each of the model's inputs
   bool fused_;
@@ -94,6 +122,10 @@ class Network {
   std::vector<LayerRuntime> layers_;
   std::vector<std::unique_ptr<ConvolutionMachine>> machines_;  // one per step; null where none
   std::map<int, CollectedStatistics> collected_;               // by layer index
+  QuantizationPhase phase_;
+  bool calibrates_ = false;
+  ProcessGroup* processes_ = nullptr;                          // of set_share()
+  int64_t first_sample_ = 0;                                   // likewise
 };
 
 }  // namespace nibble::train

@@ -24,7 +24,8 @@ void Optimizer::begin_step(double learning_rate) {
                              (1.0 - std::pow(options_.beta_1, t)));
 }
 
-void Optimizer::update(size_t parameter, std::span<float> values, std::span<const float> gradient) {
+void Optimizer::update(size_t parameter, std::span<float> values, std::span<const float> gradient, float factor) {
+  const float rate = rate_ * factor;
   const size_t count = values.size();
   const float* g = gradient.data();
   float* w = values.data();
@@ -36,19 +37,19 @@ void Optimizer::update(size_t parameter, std::span<float> values, std::span<cons
     for (size_t i = 0; i < count; ++i) {
       m[i] = b1 * m[i] + (1.0f - b1) * g[i];
       v[i] = b2 * v[i] + (1.0f - b2) * g[i] * g[i];
-      w[i] -= rate_ * m[i] / (std::sqrt(v[i]) + epsilon);
+      w[i] -= rate * m[i] / (std::sqrt(v[i]) + epsilon);
     }
     return;
   }
   if (options_.momentum == 0.0) {
-    for (size_t i = 0; i < count; ++i) w[i] -= rate_ * g[i];
+    for (size_t i = 0; i < count; ++i) w[i] -= rate * g[i];
     return;
   }
   float* velocity = state_.slots[parameter].data();
   const auto momentum = static_cast<float>(options_.momentum);
   for (size_t i = 0; i < count; ++i) {
-    velocity[i] = momentum * velocity[i] - rate_ * g[i];
-    w[i] += options_.nesterov ? momentum * velocity[i] - rate_ * g[i] : velocity[i];
+    velocity[i] = momentum * velocity[i] - rate * g[i];
+    w[i] += options_.nesterov ? momentum * velocity[i] - rate * g[i] : velocity[i];
   }
 }
 

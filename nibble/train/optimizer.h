@@ -22,7 +22,8 @@ class Optimizer {
 
   // One step for all parameters: begin_step(), then update() for each.
   void begin_step(double learning_rate);
-  void update(size_t parameter, std::span<float> values, std::span<const float> gradient);
+  //   factor  of this parameter's learning rate
+  void update(size_t parameter, std::span<float> values, std::span<const float> gradient, float factor = 1.0f);
 
   // Everything that has to be kept to go on later, in order; one vector a parameter and slot.
   struct State {

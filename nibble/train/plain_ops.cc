@@ -80,12 +80,12 @@ at::Tensor plain_convolution(const at::Tensor& x, const ConvolutionGeometry& g, 
       at::convolution(padded, torch_kernel(kernel, g), bias, strides, no_padding, dilation, false, {0, 0}, g.groups));
 }
 
-at::Tensor plain_dropout(const at::Tensor& x, float rate, const RandomKey& key) {
+at::Tensor plain_dropout(const at::Tensor& x, float rate, const RandomKey& key, int64_t first_unit) {
   const at::Tensor ones = at::ones(x.sizes(), at::kFloat);
   at::Tensor mask = at::empty(x.sizes(), at::kFloat);
   const auto channels = static_cast<size_t>(x.size(-1));
   const BoundPrologue dropout(std::vector<float>(channels, 1.0f), std::vector<float>(channels, 0.0f), {}, rate, key,
-                              x.numel() / std::max<int64_t>(1, x.size(0)));
+                              x.numel() / std::max<int64_t>(1, x.size(0)), first_unit);
   dropout.forward(ones.data_ptr<float>(), mask.data_ptr<float>(), nullptr, 0, x.size(0));
   return x * mask;
 }
@@ -138,6 +138,8 @@ at::Tensor plain_step(const Step& step, const std::vector<at::Tensor>& inputs) {
       return x.mean({1, 2}).reshape(batched(x.size(0), step.shape));
     case StepKind::kReshape:
       return x.reshape(batched(x.size(0), step.shape));
+    case StepKind::kPermute:
+      return x.permute(step.order).contiguous();
     case StepKind::kPad:
       return to_nhwc(pad(to_nchw(x), step.window, 0.0));
     case StepKind::kAdd:

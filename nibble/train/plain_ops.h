@@ -18,8 +18,8 @@ namespace nibble::train {
 at::Tensor plain_convolution(const at::Tensor& x, const ConvolutionGeometry& geometry, const at::Tensor& kernel,
                              const at::Tensor& bias);
 
-// The same elements are dropped as by the fused function with this key.
-at::Tensor plain_dropout(const at::Tensor& x, float rate, const RandomKey& key);
+// The same elements are dropped as by the fused function with this key and first unit.
+at::Tensor plain_dropout(const at::Tensor& x, float rate, const RandomKey& key, int64_t first_unit = 0);
 
 //   throws  Unsupported naming layer and function if it is not known
 at::Tensor plain_activation(const at::Tensor& x, const Activation& activation, const std::string& layer);

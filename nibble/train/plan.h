@@ -31,6 +31,7 @@ enum class StepKind {
   kGlobalAveragePool,
   kReshape,  // Flatten too: the shape is the output's
   kPad,      // zeros around height and width
+  kPermute,  // axes in another order
   kAdd,
   kSubtract,
   kMultiply,
@@ -38,7 +39,8 @@ enum class StepKind {
   kMinimum,
   kAverage,
   kConcatenate,
-  kLayer,  // by the op of its class, layer_op.h
+  kFakeQuant,  // a point of affine quantization, affine_points.h
+  kLayer,      // by the op of its class, layer_op.h
 };
 
 // An activation: a plain function by name, or a quantizer.
@@ -81,8 +83,11 @@ struct Step {
 
   Activation activation;  // kActivation
   double rate = 0.0;      // kDropout
+  std::string point = {};    // kFakeQuant: which one of the layer's
+  int input_point = -1;      // kConvolution, kDense: the kFakeQuant step whose codes its input's values are; -1: none
   Window window;          // pools, kPad
-  int axis = -1;          // kConcatenate, counted with the batch axis
+  std::vector<int64_t> order = {};  // kPermute: the axes of the input, the batch's first
+  int axis = -1;                    // kConcatenate, kBatchNorm; counted with the batch axis, -1 is the last
 };
 
 struct Plan {
@@ -96,6 +101,9 @@ Plan lower(const graph::Model& model);
 
 // Joins what belongs together. The result computes the same.
 Plan fuse(const Plan& plan);
+
+// Fills in input_point: between a point and its reader stand steps that move values only.
+void find_input_points(Plan& plan);
 
 // Which steps read each step's value.
 std::vector<std::vector<int>> readers(const Plan& plan);

@@ -7,13 +7,14 @@ namespace nibble::train {
 
 BoundPrologue::BoundPrologue(std::vector<float> multiplier, std::vector<float> offset,
                              const kernels::ActivationSpec& activation, float dropout_rate,
-                             const RandomKey& dropout_key, int64_t sample_elements)
+                             const RandomKey& dropout_key, int64_t sample_elements, int64_t first_unit)
     : multiplier_(std::move(multiplier)),
       offset_(std::move(offset)),
       activation_(activation),
       dropout_rate_(dropout_rate),
       dropout_key_(dropout_key),
-      sample_elements_(sample_elements) {
+      sample_elements_(sample_elements),
+      first_unit_(first_unit) {
   assert(multiplier_.size() == offset_.size() && "one offset for every multiplier");
   assert(sample_elements_ % channels() == 0 && "channels are the last axis");
 }
@@ -38,7 +39,7 @@ void BoundPrologue::forward(const float* x, float* y, uint8_t* mask, int64_t fir
   // Each unit has its own stretch of the random stream, a multiple of 128 elements long.
   const auto stretch = static_cast<uint64_t>((kUnitSamples * sample_elements_ + 127) / 128 * 128);
   for_each_unit(first_sample, samples, [&](int64_t at, int64_t rows, size_t mask_at, int64_t unit) {
-    const kernels::Dropout dropout{dropout_rate_, dropout_key_, static_cast<uint64_t>(unit) * stretch};
+    const kernels::Dropout dropout{dropout_rate_, dropout_key_, static_cast<uint64_t>(first_unit_ + unit) * stretch};
     kernels::affine_activation_forward(x + at, y + at, mask == nullptr ? nullptr : mask + mask_at, rows, channels(),
                                        multiplier_.data(), offset_.data(), activation_, dropout);
   });

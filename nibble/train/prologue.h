@@ -20,8 +20,9 @@ class BoundPrologue {
  public:
   // multiplier, offset   one per channel (the last axis)
   // sample_elements      elements of one sample; a multiple of the number of channels
+  // first_unit           samples before ours in the batch / kUnitSamples: random numbers belong to the batch
   BoundPrologue(std::vector<float> multiplier, std::vector<float> offset, const kernels::ActivationSpec& activation,
-                float dropout_rate, const RandomKey& dropout_key, int64_t sample_elements);
+                float dropout_rate, const RandomKey& dropout_key, int64_t sample_elements, int64_t first_unit = 0);
 
   int64_t channels() const { return static_cast<int64_t>(multiplier_.size()); }
   const std::vector<float>& multiplier() const { return multiplier_; }
@@ -53,6 +54,7 @@ class BoundPrologue {
   float dropout_rate_;
   RandomKey dropout_key_;
   int64_t sample_elements_;
+  int64_t first_unit_;
 };
 
 }  // namespace nibble::train

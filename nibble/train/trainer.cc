@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <zlib.h>
 
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -13,6 +14,8 @@
 #include "nibble/train/checkpoint.h"
 #include "nibble/train/loss.h"
 #include "nibble/train/network.h"
+#include "nibble/train/objective.h"
+#include "nibble/train/process_group.h"
 #include "nibble/train/weight_average.h"
 
 namespace nibble::train {
@@ -39,6 +42,34 @@ void check_averaging(const CompileOptions& options) {
   throw InvalidArgument(
       "[train] averaged weights need re-estimated batch-norm statistics: moving ones belong to the weights of single "
       "steps. Leave one of the two out.");
+}
+
+// One factor a trainable parameter.
+std::vector<float> rate_factors(const Network& network, const std::map<std::string, double>& layers) {
+  const std::vector<graph::Layer>& known = network.structure().layers;
+  for (const auto& [name, factor] : layers) {
+    if (!(factor >= 0) || !std::isfinite(factor)) {
+      throw InvalidArgument("[train] the learning rate of layer '{}' is multiplied by {}; give 0 (frozen) or more.",
+                            name, factor);
+    }
+    if (network.structure().find_layer(name) != nullptr) continue;
+    throw InvalidArgument("[train] a learning rate is given for layer '{}', which model '{}' does not have.", name,
+                          network.structure().name);
+  }
+  std::vector<float> factors;
+  for (const Parameter& parameter : network.parameters()) {
+    if (!parameter.trainable) continue;
+    const auto found = layers.find(known[static_cast<size_t>(parameter.layer)].name);
+    factors.push_back(found == layers.end() ? 1.0f : static_cast<float>(found->second));
+  }
+  return factors;
+}
+
+// Adam moves every number by about the learning rate, whatever its size. A step between codes may be a hundred times
+// smaller than that: its changes are measured by its own size.
+float natural_rate(const CompileOptions& options, const Parameter& parameter) {
+  if (options.optimizer != OptimizerKind::kAdam || !parameter.measure.defined()) return 1.0f;
+  return parameter.measure.detach().abs().mean().item<float>();
 }
 
 void check_batch_size(int64_t batch_size) {
@@ -74,7 +105,9 @@ void Callback::restore(const nlohmann::json&) {}
 struct Trainer::Impl {
   Impl(graph::Model model, const CompileOptions& compile_options)
       : options(compile_options),
+        objective(options.loss, options.target),
         network(with_weights(std::move(model), options.seed), options.fused, options.seed),
+        factors(rate_factors(network, options.layer_learning_rates)),
         average(network.parameters()) {
     std::vector<int64_t> sizes;
     for (const Parameter& parameter : network.parameters()) {
@@ -84,12 +117,17 @@ struct Trainer::Impl {
   }
 
   CompileOptions options;
+  Objective objective;
   Network network;
+  std::vector<float> factors;  // of the learning rate, one a trainable parameter
   WeightAverage average;
   std::unique_ptr<Optimizer> optimizer;
   int64_t step = 0;  // optimizer steps so far
 
   bool averages() const;
+  Share share(int64_t batch) const;
+  bool stops(const FitOptions& fit) const;
+  void sum_gradients();
   void check_data(const data::Samples& samples) const;
   at::Tensor inputs(const data::Samples& samples, std::span<const int64_t> indices) const;
   at::Tensor labels(const data::Samples& samples, std::span<const int64_t> indices) const;
@@ -97,8 +135,10 @@ struct Trainer::Impl {
     double loss = 0;
     int64_t correct = 0;
   };
+  StepResult sum_over_processes(const StepResult& own) const;
   StepResult train_step(const data::Samples& samples, std::span<const int64_t> indices, double learning_rate);
-  bool train_epoch(const data::Samples& samples, const FitOptions& fit, int64_t steps_per_epoch, EpochLog& log);
+  bool train_epoch(Trainer& trainer, const data::Samples& samples, const FitOptions& fit, int64_t steps_per_epoch,
+                   EpochLog& log);
   void reestimate(const data::Samples& samples, int64_t batch_size);
   Evaluation evaluate(const data::Samples& samples, int64_t batch_size);
   std::string fingerprint(const data::Dataset& dataset, const FitOptions& fit) const;
@@ -110,6 +150,41 @@ bool Trainer::Impl::averages() const {
   return averaging == WeightAveraging::kTail;
 }
 
+// Of a batch, what this process computes.
+Share Trainer::Impl::share(int64_t batch) const {
+  if (options.processes == nullptr) return {0, batch};
+  return share_of(batch, options.processes->rank(), options.processes->size(), kUnitSamples);
+}
+
+// One process that is asked to stop stops all.
+bool Trainer::Impl::stops(const FitOptions& fit) const {
+  const bool asked = fit.stop != nullptr && fit.stop->load();
+  if (options.processes == nullptr) return asked;
+  double votes = asked ? 1.0 : 0.0;
+  options.processes->sum(std::span(&votes, 1));
+  return votes > 0;
+}
+
+// The gradients of all processes, in one message.
+void Trainer::Impl::sum_gradients() {
+  std::vector<float> all;
+  const auto each = [&](const auto& visit) {
+    for (const Parameter& parameter : network.parameters()) {
+      if (parameter.value.grad().defined()) visit(parameter.value.grad());
+    }
+  };
+  each([&](const at::Tensor& gradient) {
+    const at::Tensor values = gradient.contiguous();
+    all.insert(all.end(), values.data_ptr<float>(), values.data_ptr<float>() + values.numel());
+  });
+  options.processes->sum(all);
+  const float* next = all.data();
+  each([&](const at::Tensor& gradient) {
+    gradient.copy_(at::from_blob(const_cast<float*>(next), gradient.sizes(), at::kFloat));
+    next += gradient.numel();
+  });
+}
+
 void Trainer::Impl::check_data(const data::Samples& samples) const {
   network.require_single("train");
   const Shape expected = network.input_shape();
@@ -119,18 +194,7 @@ void Trainer::Impl::check_data(const data::Samples& samples) const {
     throw InvalidArgument("[train] model '{}' takes samples of shape {}, but the data have {}.",
                           network.structure().name, expected.str(), samples.shape().str());
   }
-  const Shape output = network.output_shape();
-  if (output.rank() != 1) {
-    throw InvalidArgument(
-        "[train] model '{}' gives {}; a classifier gives one value per class. End it with Flatten or Dense.",
-        network.structure().name, output.str());
-  }
-  for (const int32_t label : samples.labels()) {
-    if (label < 0 || label >= output[0]) {
-      throw InvalidArgument("[train] the data have the label {}, but model '{}' has {} outputs.", label,
-                            network.structure().name, output[0]);
-    }
-  }
+  objective.check(network.structure().name, network.output_shape(), samples);
 }
 
 at::Tensor Trainer::Impl::inputs(const data::Samples& samples, std::span<const int64_t> indices) const {
@@ -148,32 +212,46 @@ at::Tensor Trainer::Impl::labels(const data::Samples& samples, std::span<const i
   return y;
 }
 
+Trainer::Impl::StepResult Trainer::Impl::sum_over_processes(const StepResult& own) const {
+  std::array<double, 2> sums = {own.loss, static_cast<double>(own.correct)};
+  options.processes->sum(sums);
+  return {sums[0], std::llround(sums[1])};
+}
+
 Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples, std::span<const int64_t> indices,
                                                     double learning_rate) {
-  const at::Tensor y = labels(samples, indices);
+  const Share mine = share(std::ssize(indices));
+  const auto own = indices.subspan(static_cast<size_t>(mine.first), static_cast<size_t>(mine.count));
+  const at::Tensor x = inputs(samples, own);
+  const Answers y = objective.answers(labels(samples, own), x, network.output_shape());
+  network.set_share(options.processes.get(), mine.first);
   for (const Parameter& parameter : network.parameters()) parameter.value.mutable_grad().reset();
-  const at::Tensor outputs =
-      network.forward(inputs(samples, indices), Pass::kTraining, static_cast<uint32_t>(step), true);
-  at::Tensor loss = cross_entropy(outputs, y, network.has_softmax());
-  if (const at::Tensor penalty = network.penalty(); penalty.defined()) loss = loss + penalty;
-  const auto value = static_cast<double>(loss.item<float>());
-  if (!std::isfinite(value)) return {value, 0};
+  const at::Tensor outputs = network.forward(x, Pass::kTraining, static_cast<uint32_t>(step), objective.takes_logits());
+  at::Tensor loss = objective.loss(outputs, y, network.has_softmax());
+  loss = loss * (static_cast<double>(mine.count) / static_cast<double>(indices.size()));
+  const at::Tensor penalty = network.penalty();
+  const bool is_first = options.processes == nullptr || options.processes->is_first();
+  if (penalty.defined() && is_first) loss = loss + penalty;
+  StepResult result{loss.item<float>(), objective.count_correct(outputs, y)};
+  if (options.processes != nullptr) result = sum_over_processes(result);
+  if (!std::isfinite(result.loss)) return result;
   loss.backward();
 
   const at::NoGradGuard no_gradient;
+  if (options.processes != nullptr) sum_gradients();
   optimizer->begin_step(learning_rate);
   size_t index = 0;
   for (const Parameter& parameter : network.parameters()) {
     if (!parameter.trainable) continue;
     const size_t slot = index++;
-    if (!parameter.value.grad().defined()) continue;
+    if (!parameter.value.grad().defined() || factors[slot] == 0.0f) continue;
     const at::Tensor gradient = parameter.value.grad().contiguous();
     const std::span<float> values = values_of(parameter.value);
-    optimizer->update(slot, values, values_of(gradient));
+    optimizer->update(slot, values, values_of(gradient), factors[slot] * natural_rate(options, parameter));
     graph::apply_constraint(parameter.constraint, Shape(parameter.value.sizes().vec()), values);
   }
   ++step;
-  return {value, count_correct(outputs, y)};
+  return result;
 }
 
 void Trainer::Impl::reestimate(const data::Samples& samples, int64_t batch_size) {
@@ -186,7 +264,11 @@ void Trainer::Impl::reestimate(const data::Samples& samples, int64_t batch_size)
   for (int64_t b = 0; b < batches; ++b) {
     // Spread evenly over the training set, whatever its order.
     std::vector<int64_t> indices;
-    for (int64_t i = 0; i < batch; ++i) indices.push_back((i * batches + b) * count / (batch * batches));
+    const Share mine = share(batch);
+    for (int64_t i = mine.first; i < mine.first + mine.count; ++i) {
+      indices.push_back((i * batches + b) * count / (batch * batches));
+    }
+    network.set_share(options.processes.get(), mine.first);
     network.forward(inputs(samples, indices), Pass::kReestimation, 0, true);
   }
   network.end_reestimation();
@@ -196,20 +278,34 @@ Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_s
   check_batch_size(batch_size);
   check_data(samples);
   const at::NoGradGuard no_gradient;
-  double loss = 0;
+  double loss = 0, mse = 0, mae = 0;
   int64_t correct = 0;
   std::vector<int64_t> indices;
-  for (int64_t begin = 0; begin < samples.count(); begin += batch_size) {
+  // Whole batches are dealt out to the processes in turn.
+  const int64_t rank = options.processes == nullptr ? 0 : options.processes->rank();
+  const int64_t size = options.processes == nullptr ? 1 : options.processes->size();
+  for (int64_t begin = rank * batch_size; begin < samples.count(); begin += size * batch_size) {
     indices.clear();
     for (int64_t i = begin; i < std::min(begin + batch_size, samples.count()); ++i) indices.push_back(i);
-    const at::Tensor y = labels(samples, indices);
-    const at::Tensor outputs = network.forward(inputs(samples, indices), Pass::kInference, 0, true);
-    loss += cross_entropy(outputs, y, network.has_softmax()).item<double>() * static_cast<double>(indices.size());
-    correct += count_correct(outputs, y);
+    const at::Tensor x = inputs(samples, indices);
+    const Answers y = objective.answers(labels(samples, indices), x, network.output_shape());
+    const at::Tensor outputs = network.forward(x, Pass::kInference, 0, objective.takes_logits());
+    const auto size = static_cast<double>(indices.size());
+    loss += objective.loss(outputs, y, network.has_softmax()).item<double>() * size;
+    if (objective.is_error()) {
+      mse += mean_squared_error(outputs, y.values).item<double>() * size;
+      mae += mean_absolute_error(outputs, y.values).item<double>() * size;
+    }
+    correct += objective.count_correct(outputs, y);
+  }
+  if (options.processes != nullptr) {
+    std::array<double, 4> sums = {loss, static_cast<double>(correct), mse, mae};
+    options.processes->sum(sums);
+    loss = sums[0], correct = std::llround(sums[1]), mse = sums[2], mae = sums[3];
   }
   const auto count = static_cast<double>(std::max<int64_t>(1, samples.count()));
   if (const at::Tensor penalty = network.penalty(); penalty.defined()) loss += count * penalty.item<double>();
-  return {loss / count, static_cast<double>(correct) / count};
+  return {loss / count, static_cast<double>(correct) / count, mse / count, mae / count};
 }
 
 // What the result of a training depends on.
@@ -224,6 +320,9 @@ std::string Trainer::Impl::fingerprint(const data::Dataset& dataset, const FitOp
                                options.epsilon,
                                static_cast<int>(options.batch_norm_statistics),
                                averages(),
+                               static_cast<int>(options.loss),
+                               static_cast<int>(options.target),
+                               options.layer_learning_rates,
                                options.reestimation_batches,
                                options.seed,
                                options.fused,
@@ -314,8 +413,8 @@ class Fit {
 }  // namespace
 
 // One pass over the training set. False if it was stopped before its end.
-bool Trainer::Impl::train_epoch(const data::Samples& samples, const FitOptions& fit, int64_t steps_per_epoch,
-                                EpochLog& log) {
+bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, const FitOptions& fit,
+                                int64_t steps_per_epoch, EpochLog& log) {
   const auto order = data::shuffled_indices(samples.count(), options.seed, log.epoch - 1);
   const int64_t total_steps = steps_per_epoch * fit.epochs;
   const int64_t first_step = steps_per_epoch * (log.epoch - 1);
@@ -327,6 +426,7 @@ bool Trainer::Impl::train_epoch(const data::Samples& samples, const FitOptions& 
     const int64_t first = s * fit.batch_size, size = std::min(fit.batch_size, samples.count() - first);
     const std::span<const int64_t> batch(order.data() + first, static_cast<size_t>(size));
     const double rate = scheduled_rate(options, fit, first_step + s, total_steps);
+    for (Callback* callback : fit.callbacks) callback->on_batch_begin(log.epoch, s + 1, trainer);
     const StepResult result = train_step(samples, batch, rate);
     if (!std::isfinite(result.loss)) {
       throw NonFiniteLoss(fmt::format(
@@ -340,7 +440,7 @@ bool Trainer::Impl::train_epoch(const data::Samples& samples, const FitOptions& 
     log.loss = loss_sum / static_cast<double>(seen);
     log.accuracy = static_cast<double>(correct) / static_cast<double>(seen);
     for (Callback* callback : fit.callbacks) callback->on_batch_end(log.epoch, s + 1, log.loss, log.accuracy);
-    if (fit.stop != nullptr && fit.stop->load()) return false;
+    if (stops(fit)) return false;
   }
   return true;
 }
@@ -363,13 +463,13 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
     impl_->step = state.steps_done;
   }
   for (Callback* callback : options.callbacks) callback->on_train_begin(options.epochs, steps_per_epoch);
-  const auto stopped = [&] { return options.stop != nullptr && options.stop->load(); };
+  const auto stopped = [&] { return impl_->stops(options); };
   while (state.epochs_done < options.epochs && !state.finished && !stopped()) {
     const auto started = std::chrono::steady_clock::now();
     EpochLog log;
     log.epoch = state.epochs_done + 1;
     // An epoch that is not whole leaves the checkpoint of the one before.
-    if (!impl_->train_epoch(dataset.train, options, steps_per_epoch, log)) break;
+    if (!impl_->train_epoch(*this, dataset.train, options, steps_per_epoch, log)) break;
     impl_->average.show();
     impl_->reestimate(dataset.train, options.batch_size);
     if (validates) {
@@ -382,12 +482,17 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
       }
       log.val_loss = evaluation.loss;
       log.val_accuracy = evaluation.accuracy;
+      if (impl_->objective.is_error()) {
+        log.val_mse = evaluation.mse;
+        log.val_mae = evaluation.mae;
+      }
     }
     log.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     state.history.push_back(log);
     ++state.epochs_done;
     state.finished = fit.end_epoch(log);
-    fit.save(state, *impl_->optimizer, impl_->step);
+    const bool writes = impl_->options.processes == nullptr || impl_->options.processes->is_first();
+    if (writes) fit.save(state, *impl_->optimizer, impl_->step);
   }
   for (Callback* callback : options.callbacks) callback->on_train_end();
   return state.history;
@@ -468,6 +573,24 @@ std::vector<Tensor> Trainer::predict(std::span<const Tensor> inputs, int64_t bat
   for (const auto& part : parts) result.push_back(to_tensor(at::cat(part)));
   return result;
 }
+
+void Trainer::set_quantization_phase(const QuantizationPhase& phase) { impl_->network.set_quantization_phase(phase); }
+
+void Trainer::calibrate(const data::Samples& samples, int64_t batch_size, int64_t batches) {
+  check_batch_size(batch_size);
+  impl_->check_data(samples);
+  const at::NoGradGuard no_gradient;
+  impl_->network.set_calibrating(true);
+  for (int64_t b = 0; b < batches && b * batch_size < samples.count(); ++b) {
+    std::vector<int64_t> indices;
+    for (int64_t i = b * batch_size; i < std::min((b + 1) * batch_size, samples.count()); ++i) indices.push_back(i);
+    impl_->network.forward(impl_->inputs(samples, indices), Pass::kInference, 0, true);
+  }
+  impl_->network.set_calibrating(false);
+  impl_->average.forget_trained();
+}
+
+void Trainer::set_qnoise(const graph::QNoise& noise) { impl_->network.set_qnoise(noise); }
 
 graph::Model Trainer::model() const { return impl_->network.model(); }
 

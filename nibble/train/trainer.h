@@ -1,13 +1,14 @@
 // nibble/train/trainer.h
 // Trains a graph::Model on a data set. Torch stays behind this header.
 //
-// The loss is categorical cross-entropy. Labels are class numbers, so Keras' categorical (one-hot) and sparse forms
-// are the same here.
+// The loss is categorical cross-entropy, or a mean squared or absolute error. Labels are class numbers, so Keras'
+// categorical (one-hot) and sparse forms are the same here.
 #pragma once
 
 #include <atomic>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -18,8 +19,12 @@
 #include "nibble/core/error.h"
 #include "nibble/data/dataset.h"
 #include "nibble/graph/model.h"
+#include "nibble/graph/qnoise.h"
+#include "nibble/train/quantization_phase.h"
 
 namespace nibble::train {
+
+class ProcessGroup;  // process_group.h
 
 enum class OptimizerKind { kAdam, kSgd };
 enum class ScheduleKind { kConstant, kCosine };
@@ -32,6 +37,11 @@ enum class BatchNormStatistics { kReestimated, kMoving };
 // those of the last step, Keras' way.
 enum class WeightAveraging { kTail, kNone };
 
+enum class LossKind { kCrossEntropy, kMeanSquaredError, kMeanAbsoluteError };
+// What errors compare the outputs with. kLabel: the label itself where the model has one output, else 1 at the label
+// and 0 elsewhere. kInput: the sample, as in an autoencoder.
+enum class Target { kLabel, kInput };
+
 struct CompileOptions {
   OptimizerKind optimizer = OptimizerKind::kAdam;
   double learning_rate = 1e-3;
@@ -42,12 +52,20 @@ struct CompileOptions {
   // Nothing: kTail where the batch-norm statistics are re-estimated, kNone with moving ones, since
   // those belong to the weights of each step.
   std::optional<WeightAveraging> weight_averaging = std::nullopt;
+  LossKind loss = LossKind::kCrossEntropy;
+  Target target = Target::kLabel;  // kInput: not with cross-entropy
+  // Layer -> factor of the learning rate of its weights; 0: they stay as they are. Layers not named: 1.
+  std::map<std::string, double> layer_learning_rates = {};
   int reestimation_batches = 8;  // training batches (at the training batch size) per re-estimation
   uint64_t seed = 0;
   int threads = 1;
   // False: every layer runs as plain torch operations; the reference that the fused path is
   // tested against.
   bool fused = true;
+  // If given, each process calls fit() and evaluate() with the same arguments and computes its share of every batch.
+  // All end with the same weights: those of one process, up to the order of sums (random layers other than Dropout, and
+  // stochastic activations, draw other numbers). Only the first writes the checkpoint.
+  std::shared_ptr<ProcessGroup> processes = nullptr;
 };
 
 struct EpochLog {
@@ -56,6 +74,7 @@ struct EpochLog {
   double loss = 0, accuracy = 0;  // training, averaged over the epoch
   std::optional<double> val_loss, val_accuracy;
   double seconds = 0;
+  std::optional<double> val_mse = {}, val_mae = {};  // where the loss is an error
 };
 using History = std::vector<EpochLog>;
 
@@ -64,6 +83,8 @@ class Callback {
  public:
   virtual ~Callback() = default;
   virtual void on_train_begin(int epochs, int64_t steps_per_epoch) {}
+  // Epochs and their steps count from 1, as below.
+  virtual void on_batch_begin(int epoch, int64_t step, class Trainer& trainer) {}
   virtual void on_batch_end(int epoch, int64_t step, double loss, double accuracy) {}
   // Returns true to stop after this epoch.
   virtual bool on_epoch_end(const EpochLog& log, class Trainer& trainer) { return false; }
@@ -81,7 +102,7 @@ struct FitOptions {
   ScheduleKind schedule = ScheduleKind::kConstant;  // kCosine: to 0 at the last epoch
   // If given, the learning rate of each step instead of `schedule`: step counts from 0 over the whole training.
   std::function<double(int64_t step, int64_t total_steps)> learning_rate = {};
-  std::vector<Callback*> callbacks;  // not owned; called in order
+  std::vector<Callback*> callbacks = {};  // not owned; called in order
   // An epoch is floor(samples / batch_size) steps, as the tutorial's 29: the last, smaller batch of each shuffle is
   // left out, since its noisier step would be the one just before the evaluation. True: it is a step, as in Keras.
   bool keep_remainder = false;
@@ -89,12 +110,14 @@ struct FitOptions {
   const std::atomic<bool>* stop = nullptr;  // checked after each step; true ends the fit cleanly
   // Written after every epoch (atomically) if given; fit() goes on from it if it exists and
   // `resume` is set, to the same bytes as an undisturbed run.
-  std::filesystem::path checkpoint;
+  std::filesystem::path checkpoint = {};
   bool resume = false;
 };
 
 struct Evaluation {
-  double loss = 0, accuracy = 0;
+  double loss = 0;
+  double accuracy = 0;      // 0 where the target is the input
+  double mse = 0, mae = 0;  // where the loss is an error
 };
 
 // The loss became NaN or infinite; the message says in which epoch and step.
@@ -106,7 +129,7 @@ class NonFiniteLoss : public Error {
 class Trainer {
  public:
   // Weights that are missing are initialised from options.seed.
-  //   throws  Unsupported naming the layer that cannot be trained
+  //   throws  Unsupported naming the layer that cannot be trained; InvalidArgument for options that do not fit
   Trainer(graph::Model model, const CompileOptions& options);
   ~Trainer();
   Trainer(Trainer&&) noexcept;
@@ -125,7 +148,18 @@ class Trainer {
   //   throws  InvalidArgument if the tensors do not fit the inputs
   std::vector<Tensor> predict(std::span<const Tensor> inputs, int64_t batch_size = 1024);
 
-  // The model with its present weights.
+  // From now on all quantizers show that much of their quantization, in training, evaluation and prediction
+  // (qnoise_scheduler.h). The fast path computes with them too, at the speed of their general code.
+  void set_qnoise(const graph::QNoise& noise);
+
+  // What affine quantization does from now on, in training, evaluation and prediction (quantization_schedule.h).
+  void set_quantization_phase(const QuantizationPhase& phase);
+
+  // Moves the ranges of affine quantization over some batches, in order, and finds learned ones, without training.
+  //   throws  InvalidArgument if data and model do not fit
+  void calibrate(const data::Samples& samples, int64_t batch_size, int64_t batches);
+
+  // The model with its present weights, and the present qnoise_factor where set_qnoise() was called.
   graph::Model model() const;
 
   // All weights in model order, flat; for callbacks that go back to earlier ones.

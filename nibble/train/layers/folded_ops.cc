@@ -47,6 +47,7 @@ Moments moving(LayerContext& context) {
 
 // True while the statistics follow the batches. Counts the call.
 bool statistics_move(LayerContext& context) {
+  if (!context.statistics_move()) return false;
   if (context.pass() == Pass::kReestimation) return true;
   if (!context.updates_state()) return false;
   const at::NoGradGuard no_gradient;
@@ -86,7 +87,8 @@ at::Tensor folded(LayerContext& context, const at::Tensor& x, const char* kernel
   const at::Tensor inverse = factor(context, folds_batch ? used.variance : stored.variance);
   const at::Tensor folded_kernel = (kernel.reshape({-1, inverse.size(0)}) * inverse).reshape(kernel.sizes());
 
-  at::Tensor y = linear(layer, x, context.quantize(folded_kernel, quantizer));
+  // Affine quantization of the kernel is that of the folded one too.
+  at::Tensor y = linear(layer, x, context.quantize_point(context.quantize(folded_kernel, quantizer), kernel_name));
   if (moves && !folds_batch) {
     const double epsilon = layer.get_float("epsilon");
     y = y * (at::sqrt(stored.variance + epsilon) * at::rsqrt(batch.variance + epsilon));

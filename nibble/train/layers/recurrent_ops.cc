@@ -38,6 +38,9 @@ class InnerContext : public LayerContext {
   at::Tensor apply(const at::Tensor& x, const graph::Layer& layer, std::string_view attribute) override {
     return outer_.apply(x, layer, attribute);
   }
+  // Affine quantization is of whole layers, not of what stands inside one.
+  at::Tensor quantize_point(const at::Tensor& x, std::string_view) override { return x; }
+  bool statistics_move() const override { return outer_.statistics_move(); }
   BatchStatistics batch_statistics(const at::Tensor& x) override { return outer_.batch_statistics(x); }
   RandomKey random_key(RandomPurpose purpose) const override {
     RandomKey key = outer_.random_key(purpose);

@@ -1,0 +1,205 @@
+#include "nibble/train/affine_points.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "nibble/core/error.h"
+#include "nibble/graph/layer_schema.h"
+#include "nibble/kernels/affine_quantizers.h"
+#include "nibble/quant/affine/calibration.h"
+#include "nibble/train/affine_ops.h"
+
+namespace nibble::train {
+namespace {
+
+using graph::AffineKind;
+using graph::AffineQuantizer;
+using graph::QuantizedPoint;
+
+// Starts of learned parameters are found on so many values at most: of larger tensors, on every k-th.
+constexpr int64_t kStartSamples = 65536;
+constexpr double kPactPercentile = 99.9;
+constexpr float kSmallestStep = 1e-8f;
+
+std::span<const float> values_of(const at::Tensor& t) { return {t.data_ptr<float>(), static_cast<size_t>(t.numel())}; }
+
+at::Tensor variable(LayerRuntime& runtime, const QuantizedPoint& point, const char* suffix) {
+  return runtime.find(point.name + "_" + suffix)->value;
+}
+
+std::vector<affine::Range> stored_ranges(const QuantizedPoint& point, LayerRuntime& runtime) {
+  if (point.quantizer.kind == AffineKind::kFixed) return {point.quantizer.fixed};
+  const at::Tensor min = variable(runtime, point, "min"), max = variable(runtime, point, "max");
+  std::vector<affine::Range> ranges;
+  for (int64_t c = 0; c < min.numel(); ++c) ranges.push_back({min.data_ptr<float>()[c], max.data_ptr<float>()[c]});
+  return ranges;
+}
+
+void store(std::span<const affine::Range> ranges, const QuantizedPoint& point, LayerRuntime& runtime) {
+  at::Tensor min = variable(runtime, point, "min"), max = variable(runtime, point, "max");
+  for (size_t c = 0; c < ranges.size(); ++c) {
+    min.data_ptr<float>()[c] = ranges[c].min;
+    max.data_ptr<float>()[c] = ranges[c].max;
+  }
+}
+
+affine::RangeTracker tracker_of(const QuantizedPoint& point, LayerRuntime& runtime) {
+  const std::vector<affine::Range> ranges = stored_ranges(point, runtime);
+  affine::RangeTracker tracker(graph::tracker_config(point.quantizer), static_cast<int64_t>(ranges.size()));
+  // One that stands at its start has seen nothing: an average then may begin with the first batch.
+  if (!std::equal(ranges.begin(), ranges.end(), tracker.ranges().begin())) tracker.restore(ranges);
+  return tracker;
+}
+
+// A range for the whole tensor needs its two ends only, which the kernel finds faster.
+void observe(affine::RangeTracker& tracker, const at::Tensor& x, const affine::ChannelLayout& layout) {
+  if (layout.channels > 1) return tracker.observe(values_of(x), layout);
+  const kernels::Extremes ends = kernels::extremes(x.data_ptr<float>(), static_cast<size_t>(x.numel()));
+  if (!ends.is_finite) return tracker.observe(values_of(x), layout);  // names the element
+  const std::array<float, 2> both = {ends.min, ends.max};
+  tracker.observe(both, {1, 1, 2});
+}
+
+at::Tensor tracked(const QuantizedPoint& point, LayerRuntime& runtime, const at::Tensor& x,
+                   const affine::ChannelLayout& layout, PointMode mode) {
+  affine::RangeTracker tracker = tracker_of(point, runtime);
+  if (mode.observes && point.quantizer.kind != AffineKind::kFixed) {
+    observe(tracker, x.detach().contiguous(), layout);
+    store(tracker.ranges(), point, runtime);
+  }
+  return mode.applies ? affine_fake_quant(x, layout, tracker.nudged(), tracker.step_rule()) : x;
+}
+
+affine::StepLimits limits_of(const AffineQuantizer& q) {
+  return affine::step_limits(q.num_bits, q.symmetric, q.narrow_range);
+}
+
+// The values of each channel, thinned where there are many.
+std::vector<std::vector<float>> samples(const at::Tensor& x, const affine::ChannelLayout& layout) {
+  std::vector<std::vector<float>> channels(static_cast<size_t>(layout.channels));
+  const float* values = x.data_ptr<float>();
+  const int64_t stride = layout.channels > 1 ? 1 : std::max<int64_t>(1, x.numel() / kStartSamples);
+  for (int64_t i = 0; i < x.numel(); i += stride) {
+    channels[static_cast<size_t>(layout.channel(i))].push_back(values[i]);
+  }
+  return channels;
+}
+
+struct StepAndOffset {
+  float step = 1.0f, offset = 0.0f;
+};
+
+StepAndOffset first_step(const QuantizedPoint& point, std::span<const float> x) {
+  const AffineQuantizer& q = point.quantizer;
+  const affine::StepLimits limits = limits_of(q);
+  if (q.kind == AffineKind::kLsq) return {affine::initial_step(x, limits.qp), 0.0f};
+  if (point.is_weight) return {affine::initial_step_of_weights(x, q.num_bits), 0.0f};
+  const auto [low, high] = std::minmax_element(x.begin(), x.end());
+  const affine::Range range = affine::mse_range(x, {std::min(*low, 0.0f), std::max(*high, 0.0f)}, q.num_bits);
+  const float step = std::max((range.max - range.min) / static_cast<float>(limits.qn + limits.qp), kSmallestStep);
+  return {step, range.min + static_cast<float>(limits.qn) * step};
+}
+
+bool is_found(const at::Tensor& parameter) {
+  const auto values = values_of(parameter);
+  return std::any_of(values.begin(), values.end(), [](float v) { return v != 0.0f; });
+}
+
+void find_start(const QuantizedPoint& point, LayerRuntime& runtime, const at::Tensor& x,
+                const affine::ChannelLayout& layout) {
+  const auto channels = samples(x, layout);
+  if (point.quantizer.kind == AffineKind::kPact) {
+    const float reach = affine::percentile_range(channels[0], kPactPercentile).max;
+    variable(runtime, point, "alpha").fill_(reach > 0.0f ? reach : 1.0f);
+    return;
+  }
+  at::Tensor step = variable(runtime, point, "step");
+  const LayerWeight* offset = runtime.find(point.name + "_offset");
+  for (size_t c = 0; c < channels.size(); ++c) {
+    const StepAndOffset start = first_step(point, channels[c]);
+    step.data_ptr<float>()[c] = start.step;
+    if (offset != nullptr) offset->value.data_ptr<float>()[c] = start.offset;
+  }
+}
+
+at::Tensor learned(const graph::Layer& layer, const QuantizedPoint& point, LayerRuntime& runtime, const at::Tensor& x,
+                   const affine::ChannelLayout& layout, PointMode mode) {
+  if (!mode.applies) return x;
+  const AffineQuantizer& q = point.quantizer;
+  at::Tensor parameter = variable(runtime, point, q.kind == AffineKind::kPact ? "alpha" : "step");
+  {
+    const at::NoGradGuard no_gradient;
+    if (!is_found(parameter)) {
+      if (!mode.observes) {
+        throw InvalidArgument(
+            "[train] {}: the {} of '{}' was not found yet. Train or calibrate the quantized model before it is used.",
+            graph::described(layer), q.kind == AffineKind::kPact ? "clipping level" : "step", point.name);
+      }
+      find_start(point, runtime, x.detach().contiguous(), layout);
+    }
+    parameter.clamp_min_(kSmallestStep);  // an optimizer knows no bounds
+  }
+  if (q.kind == AffineKind::kPact) return pact_quant(x, parameter, q.num_bits);
+  const LayerWeight* offset = runtime.find(point.name + "_offset");
+  const affine::StepLimits limits = limits_of(q);
+  const int64_t shared = x.numel() / (point.is_weight ? 1 : x.size(0)) / layout.channels;
+  return learned_step_quant(x, layout, parameter, offset == nullptr ? at::Tensor() : offset->value,
+                            {limits, affine::learned_step_gradient_scale(std::max<int64_t>(1, shared), limits.qp)});
+}
+
+}  // namespace
+
+at::Tensor quantize_point(const graph::Layer& layer, const QuantizedPoint& point, LayerRuntime& runtime,
+                          const at::Tensor& x, PointMode mode) {
+  const AffineQuantizer& q = point.quantizer;
+  if (x.numel() == 0) return x;
+  const affine::ChannelLayout layout = graph::point_layout(layer, point, Shape(x.sizes().vec()));
+  if (graph::is_learned(q.kind)) return learned(layer, point, runtime, x, layout, mode);
+  if (q.kind == AffineKind::kDorefa) {
+    if (!mode.applies) return x;
+    return point.is_weight ? dorefa_quant_weights(x, q.num_bits) : dorefa_quant_activations(x, q.num_bits);
+  }
+  try {
+    return tracked(point, runtime, x, layout, mode);
+  } catch (const InvalidArgument& error) {
+    throw InvalidArgument("[train] {}, '{}': {}", graph::described(layer), point.name, error.what());
+  }
+}
+
+std::vector<float> point_steps(const QuantizedPoint& point, LayerRuntime& runtime) {
+  const AffineQuantizer& q = point.quantizer;
+  const auto levels = static_cast<float>((int32_t{1} << q.num_bits) - 1);
+  std::vector<float> steps;
+  if (graph::is_tracker(q.kind)) {
+    for (const affine::NudgedRange& range : tracker_of(point, runtime).nudged()) {
+      // A channel of zeros has no step; any will do for a bias.
+      steps.push_back(range.is_zero ? 1.0f : range.scale);
+    }
+  } else if (q.kind == AffineKind::kPact) {
+    steps.push_back(variable(runtime, point, "alpha").data_ptr<float>()[0] / levels);
+  } else if (q.kind == AffineKind::kDorefa) {
+    if (q.num_bits > 1) steps.push_back(1.0f / levels);
+  } else {
+    const at::Tensor step = variable(runtime, point, "step");
+    steps.assign(step.data_ptr<float>(), step.data_ptr<float>() + step.numel());
+  }
+  const bool is_grid = std::all_of(steps.begin(), steps.end(), [](float step) { return step > 0.0f; });
+  return is_grid ? steps : std::vector<float>{};
+}
+
+at::Tensor bias_on_grid(const at::Tensor& bias, float input_step, std::span<const float> weight_steps, int bit_width) {
+  const at::Tensor values = bias.detach().contiguous();
+  const affine::BiasCodes codes = affine::quantize_bias(values_of(values), input_step, weight_steps, bit_width);
+  at::Tensor rounded = at::empty_like(values);
+  for (size_t c = 0; c < codes.codes.size(); ++c) {
+    const float step = weight_steps[weight_steps.size() == 1 ? 0 : c];
+    rounded.data_ptr<float>()[c] = static_cast<float>(static_cast<double>(codes.codes[c]) *
+                                                      (static_cast<double>(input_step) * static_cast<double>(step)));
+  }
+  return straight_through(bias, rounded);
+}
+
+}  // namespace nibble::train

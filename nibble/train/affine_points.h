@@ -1,0 +1,35 @@
+// nibble/train/affine_points.h
+// The points of a layer that are quantized affinely (graph/layer_quantization.h), as a network computes them: their
+// variables are the layer's weights.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <vector>
+
+#include "nibble/graph/layer_quantization.h"
+#include "nibble/train/layer_runtime.h"
+
+namespace nibble::train {
+
+struct PointMode {
+  bool observes = false;  // ranges move by x before they are used; learned parameters that were never found are
+  bool applies = true;    // false: x comes back as it is
+};
+
+//   x       a weight, or an activation with the batch axis
+//   throws  InvalidArgument naming the layer if x holds NaN or infinity while it is watched, or learned parameters were
+//           never found
+at::Tensor quantize_point(const graph::Layer& layer, const graph::QuantizedPoint& point, LayerRuntime& runtime,
+                          const at::Tensor& x, PointMode mode);
+
+// Real steps between neighbouring codes, one or one a channel; empty where there is no such grid.
+std::vector<float> point_steps(const graph::QuantizedPoint& point, LayerRuntime& runtime);
+
+// The bias rounded to its accumulator's grid, input_step * weight_steps[c], saturated to so many bits; its gradient
+// passes.
+//   weight_steps  one, or one per element of the bias
+at::Tensor bias_on_grid(const at::Tensor& bias, float input_step, std::span<const float> weight_steps, int bit_width);
+
+}  // namespace nibble::train

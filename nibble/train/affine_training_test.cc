@@ -1,0 +1,241 @@
+// Quantization-aware training the TFMOT way, as a user sees it.
+#include <gtest/gtest.h>
+
+#include "nibble/core/error.h"
+#include "nibble/formats/keras/keras_file.h"
+#include "nibble/graph/builder.h"
+#include "nibble/train/quantization_schedule.h"
+#include "nibble/train/trainer.h"
+#include "nibble/transform/qat/quantize_apply.h"
+
+namespace nibble::train {
+namespace {
+
+using graph::AffineKind;
+using graph::Model;
+using namespace graph::build;
+
+// Three kinds of stripes with noise.
+data::Samples stripes(int64_t count, uint32_t stream_number) {
+  RandomStream stream({5, RandomPurpose::kTest, stream_number, 0});
+  std::vector<float> values;
+  std::vector<int32_t> labels;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto label = static_cast<int32_t>(stream.below(3));
+    const auto shift = static_cast<int>(stream.below(2));
+    for (int y = 0; y < 8; ++y) {
+      for (int x = 0; x < 8; ++x) {
+        const int phase = label == 0 ? x : (label == 1 ? y : x + y);
+        values.push_back(static_cast<float>((phase + shift) / 2 % 2) + 0.5f * stream.uniform());
+      }
+    }
+    labels.push_back(label);
+  }
+  return data::Samples(Shape{8, 8, 1}, std::move(values), std::move(labels));
+}
+
+data::Dataset stripes_data() {
+  data::Dataset dataset;
+  dataset.name = "stripes";
+  dataset.num_classes = 3;
+  dataset.train = stripes(600, 1);
+  dataset.test = stripes(200, 2);
+  return dataset;
+}
+
+Model float_network(int64_t filters = 8) {
+  const Node in = Input({.shape = {8, 8, 1}, .name = "in"});
+  Node x = Conv2D({.filters = filters, .kernel_size = {3, 3}, .name = "conv"})(in);
+  x = ReLU({.name = "relu"})(BatchNormalization({.name = "norm"})(x));
+  x = Flatten({.name = "flat"})(MaxPooling2D({.name = "pool"})(x));
+  Model model = build_model({in}, {Dense({.units = 3, .activation = "softmax", .name = "dense"})(x)}, "small");
+  graph::initialize_weights(model, 1);
+  return model;
+}
+
+CompileOptions options() { return {.learning_rate = 0.01, .seed = 3}; }
+
+FitOptions epochs(int count, std::vector<Callback*> callbacks = {}) {
+  FitOptions result;
+  result.epochs = count;
+  result.batch_size = 50;
+  result.callbacks = std::move(callbacks);
+  return result;
+}
+
+const Model& trained() {
+  static const Model model = [] {
+    Trainer trainer(float_network(), options());
+    trainer.fit(stripes_data(), epochs(6));
+    return trainer.model();
+  }();
+  return model;
+}
+
+qat::Scheme scheme(const std::string& quantizer, int bits = 4) {
+  qat::Scheme result = qat::scheme_named("int" + std::to_string(bits));
+  qat::set_quantizer(result, quantizer);
+  return result;
+}
+
+class EachQuantizer : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(EachQuantizer, LearnsWithFourBits) {
+  Trainer trainer(qat::quantize_model(trained(), scheme(GetParam())), options());
+  const History history = trainer.fit(stripes_data(), epochs(4));
+  EXPECT_GT(*history.back().val_accuracy, 0.95);
+  const Model model = trainer.model();
+  graph::require_calibrated(model, "test");
+
+  // What was saved predicts the same.
+  const auto path = ::testing::TempDir() + "/affine_" + GetParam() + ".keras";
+  formats::keras::save_model(model, path);
+  const Model read = formats::keras::load_model(path);
+  ASSERT_EQ(read.layers.size(), model.layers.size());
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    EXPECT_EQ(read.layers[i].weights, model.layers[i].weights) << model.layers[i].name;
+    EXPECT_EQ(read.layers[i].quantization, model.layers[i].quantization) << model.layers[i].name;
+  }
+  Trainer again(read, {});
+  EXPECT_EQ(again.evaluate(stripes(200, 2)).accuracy, *history.back().val_accuracy);
+}
+
+INSTANTIATE_TEST_SUITE_P(Rows, EachQuantizer,
+                         ::testing::Values("moving_average", "last_value", "all_values", "lsq", "lsq_plus", "pact",
+                                           "dorefa"),
+                         [](const auto& row) { return row.param; });
+
+TEST(AffineTraining, LearnedStepsTakeBothOptimizers) {
+  CompileOptions sgd = options();
+  sgd.optimizer = OptimizerKind::kSgd;
+  sgd.momentum = 0.9;
+  for (const CompileOptions& each : {options(), sgd}) {
+    const Model start = qat::quantize_model(trained(), scheme("lsq", 2));
+    Trainer trainer(start, each);
+    const History history = trainer.fit(stripes_data(), epochs(6));
+    EXPECT_GT(*history.back().val_accuracy, 0.9);
+    const Model model = trainer.model();
+    for (const float step : model.layer("conv").find_weight("kernel_step")->value.data()) {
+      EXPECT_GT(step, 1e-4f);
+      EXPECT_LT(step, 10.0f);
+    }
+  }
+}
+
+// Seed 2: with TFMOT, kernel_min and kernel_max were scalars whatever per_axis said.
+TEST(AffineTraining, AllValuesPerAxisHasARangeForEachOf32Filters) {
+  double accuracy[2];
+  for (const bool per_axis : {false, true}) {
+    qat::Scheme four = scheme("all_values");
+    four.per_axis = per_axis;
+    Trainer trainer(qat::quantize_model(float_network(32), four), options());
+    accuracy[per_axis] = *trainer.fit(stripes_data(), epochs(5)).back().val_accuracy;
+    const Model model = trainer.model();
+    const graph::Layer& conv = model.layer("conv");
+    const auto ranges = graph::stored_ranges(conv, "kernel");
+    ASSERT_EQ(ranges.size(), per_axis ? 32u : 1u);
+    EXPECT_EQ(conv.find_weight("kernel_min")->value.shape(), per_axis ? Shape{32} : Shape{});
+    const Tensor& kernel = conv.find_weight("kernel")->value;
+    for (int64_t i = 0; i < kernel.size(); ++i) {
+      const affine::Range range = ranges[per_axis ? static_cast<size_t>(i % 32) : 0];
+      EXPECT_LE(range.min, kernel[i]);
+      EXPECT_GE(range.max, kernel[i]);
+    }
+  }
+  EXPECT_GE(accuracy[1], accuracy[0] - 0.01);
+}
+
+class EachBatchNorm : public ::testing::TestWithParam<qat::BatchNormMode> {};
+
+TEST_P(EachBatchNorm, Learns) {
+  qat::Scheme four = scheme("moving_average");
+  four.batch_norm = GetParam();
+  const Model start = qat::quantize_model(trained(), four);
+  Trainer trainer(start, options());
+  const History history = trainer.fit(stripes_data(), epochs(4));
+  EXPECT_GT(*history.back().val_accuracy, 0.95);
+  const Model model = trainer.model();
+  EXPECT_NE(model.layer("conv").find_weight("kernel_max")->value, start.layer("conv").find_weight("kernel_max")->value);
+}
+
+INSTANTIATE_TEST_SUITE_P(Rows, EachBatchNorm,
+                         ::testing::Values(qat::BatchNormMode::kFloat, qat::BatchNormMode::kFold,
+                                           qat::BatchNormMode::kFoldBatch, qat::BatchNormMode::kFoldRunning));
+
+TEST(QuantizationSchedule, SaysWhatHoldsWhen) {
+  const QuantizationSchedule schedule{.begin = 1.5, .freeze_ranges = 3.0, .freeze_batch_norm = 2.0};
+  EXPECT_EQ(phase_at(schedule, 0.0), (QuantizationPhase{.applies = false}));
+  EXPECT_EQ(phase_at(schedule, 1.5), (QuantizationPhase{}));
+  EXPECT_EQ(phase_at(schedule, 2.0), (QuantizationPhase{.statistics_move = false}));
+  EXPECT_EQ(phase_at(schedule, 3.0), (QuantizationPhase{.ranges_move = false, .statistics_move = false}));
+  EXPECT_EQ(phase_at({}, 0.0), (QuantizationPhase{}));
+}
+
+TEST(QuantizationSchedule, Refuses) {
+  EXPECT_THROW(quantization_schedule({.begin = -1.0}), InvalidArgument);
+  EXPECT_THROW(quantization_schedule({.begin = 2.0, .freeze_ranges = 1.0}), InvalidArgument);
+  const auto late = quantization_schedule({.begin = 3.0});
+  Trainer trainer(qat::quantize_model(float_network()), options());
+  EXPECT_THROW(trainer.fit(stripes_data(), epochs(3, {late.get()})), InvalidArgument);
+}
+
+std::vector<float> values_of(const Model& model, const char* layer, const char* name) {
+  const auto data = model.layer(layer).find_weight(name)->value.data();
+  return {data.begin(), data.end()};
+}
+
+TEST(QuantizationSchedule, BeforeItBeginsTheNetworkIsFloat) {
+  const auto schedule = quantization_schedule({.begin = 1.0});
+  Trainer quantized(qat::quantize_model(float_network(), scheme("moving_average")), options());
+  struct Watch : Callback {
+    std::vector<std::vector<float>> first;
+    bool on_epoch_end(const EpochLog&, Trainer& trainer) override {
+      if (first.empty()) first = {values_of(trainer.model(), "conv", "kernel")};
+      return false;
+    }
+    std::string name() const override { return "watch"; }
+  } watch;
+  quantized.fit(stripes_data(), epochs(2, {schedule.get(), &watch}));
+  Trainer in_float(float_network(), options());
+  in_float.fit(stripes_data(), epochs(1));
+  EXPECT_EQ(watch.first[0], values_of(in_float.model(), "conv", "kernel"));
+  in_float = Trainer(float_network(), options());
+  in_float.fit(stripes_data(), epochs(2));
+  EXPECT_NE(values_of(quantized.model(), "conv", "kernel"), values_of(in_float.model(), "conv", "kernel"));
+}
+
+TEST(QuantizationSchedule, WhatIsFrozenStays) {
+  const auto schedule = quantization_schedule({.freeze_ranges = 1.0, .freeze_batch_norm = 1.0});
+  CompileOptions moving = options();
+  moving.batch_norm_statistics = BatchNormStatistics::kMoving;
+  struct Watch : Callback {
+    Model first;
+    bool on_epoch_end(const EpochLog& log, Trainer& trainer) override {
+      if (log.epoch == 1) first = trainer.model();
+      return false;
+    }
+    std::string name() const override { return "watch"; }
+  } watch;
+  Trainer trainer(qat::quantize_model(float_network(), scheme("moving_average")), moving);
+  trainer.fit(stripes_data(), epochs(3, {schedule.get(), &watch}));
+  const Model last = trainer.model();
+  EXPECT_EQ(values_of(last, "norm", "moving_mean"), values_of(watch.first, "norm", "moving_mean"));
+  EXPECT_EQ(values_of(last, "relu", "output_max"), values_of(watch.first, "relu", "output_max"));
+  EXPECT_EQ(values_of(last, "conv", "kernel_max"), values_of(watch.first, "conv", "kernel_max"));
+  EXPECT_NE(values_of(last, "conv", "kernel"), values_of(watch.first, "conv", "kernel"));
+}
+
+TEST(Calibration, FindsRangesWithoutTraining) {
+  const Model start = qat::quantize_model(trained(), scheme("moving_average", 8));
+  Trainer trainer(start, options());
+  trainer.calibrate(stripes(600, 1), 50, 4);
+  const Model model = trainer.model();
+  graph::require_calibrated(model, "test");
+  EXPECT_EQ(values_of(model, "conv", "kernel"), values_of(start, "conv", "kernel"));
+  EXPECT_EQ(values_of(model, "norm", "moving_mean"), values_of(start, "norm", "moving_mean"));
+  Trainer in_float(trained(), options());
+  EXPECT_NEAR(trainer.evaluate(stripes(200, 2)).accuracy, in_float.evaluate(stripes(200, 2)).accuracy, 0.02);
+}
+
+}  // namespace
+}  // namespace nibble::train

@@ -1,0 +1,138 @@
+// Several processes (threads here, each with its own group) train what one process trains.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <thread>
+
+#include "nibble/data/synthetic_digits.h"
+#include "nibble/graph/builder.h"
+#include "nibble/models/builtin.h"
+#include "nibble/train/process_group.h"
+#include "nibble/train/trainer.h"
+
+namespace nibble::train {
+namespace {
+
+using namespace graph::build;
+
+graph::Model small_network() {
+  const auto in = Input({.shape = {28, 28, 1}, .name = "input"});
+  auto x = QConv2D({.filters = 8,
+                    .kernel_size = {3, 3},
+                    .strides = {2, 2},
+                    .kernel_quantizer = "quantized_bits(4,0,1,alpha='auto_po2')",
+                    .bias_quantizer = "quantized_bits(4,0,1)",
+                    .more = {{"kernel_regularizer", "l2"}}})(in);
+  x = BatchNormalization({})(x);
+  x = QActivation({.activation = "quantized_relu(4,2)"})(x);
+  x = Dropout({.rate = 0.25})(x);
+  x = QConv2D({.filters = 8, .kernel_size = {3, 3}, .kernel_quantizer = "quantized_bits(4,0,1)"})(x);
+  x = BatchNormalization({})(x);
+  x = QActivation({.activation = "quantized_relu(4,2)"})(x);
+  x = Activation({.activation = "softmax"})(Dense({.units = 10})(Flatten({})(x)));
+  return build_model({in}, {x}, "small");
+}
+
+struct Outcome {
+  std::vector<double> losses;
+  Evaluation evaluation;
+  std::vector<std::vector<float>> weights;
+};
+
+// Keeps the loss of each step.
+class Losses : public Callback {
+ public:
+  std::vector<double> values;
+  void on_batch_end(int, int64_t, double loss, double) override { values.push_back(loss); }
+};
+
+Outcome train(const data::Dataset& dataset, bool fused, std::shared_ptr<ProcessGroup> processes,
+              const std::filesystem::path& checkpoint = {}, bool resume = false, int epochs = 2) {
+  Trainer trainer(small_network(), {.learning_rate = 0.01, .seed = 3, .fused = fused, .processes = processes});
+  Losses losses;
+  FitOptions fit;
+  fit.epochs = epochs;
+  fit.batch_size = 100;  // no whole number of units for each of two or three
+  fit.callbacks = {&losses};
+  fit.checkpoint = checkpoint;
+  fit.resume = resume;
+  trainer.fit(dataset, fit);
+  return {losses.values, trainer.evaluate(dataset.test, 64), trainer.weights()};
+}
+
+// What each of `size` processes ends with.
+template <class Work>
+std::vector<Outcome> in_processes(int size, uint16_t port, const Work& work) {
+  std::vector<Outcome> outcomes(static_cast<size_t>(size));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < size; ++rank) {
+    threads.emplace_back([&, rank] {
+      const ProcessPlace place{rank, size, "127.0.0.1", port};
+      outcomes[static_cast<size_t>(rank)] = work(std::make_shared<ProcessGroup>(place, std::chrono::seconds(60)));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return outcomes;
+}
+
+data::Dataset digits() { return data::synthetic_digits({.train_count = 600, .test_count = 200}); }
+
+class DataParallel : public testing::TestWithParam<bool> {};
+
+TEST_P(DataParallel, TrainsWhatOneProcessTrains) {
+  const bool fused = GetParam();
+  const data::Dataset dataset = digits();
+  const Outcome alone = train(dataset, fused, nullptr);
+  const auto together =
+      in_processes(2, fused ? 29741 : 29742, [&](const auto& processes) { return train(dataset, fused, processes); });
+  ASSERT_EQ(alone.losses.size(), together[0].losses.size());
+  for (size_t i = 0; i < alone.losses.size(); ++i) {
+    EXPECT_NEAR(together[0].losses[i] / alone.losses[i], 1.0, 1e-4) << "step " << i;
+  }
+  EXPECT_NEAR(together[0].evaluation.loss / alone.evaluation.loss, 1.0, 1e-3);
+  // All processes hold the same bits.
+  EXPECT_EQ(together[0].weights, together[1].weights);
+  EXPECT_EQ(together[0].evaluation.loss, together[1].evaluation.loss);
+  EXPECT_EQ(together[0].losses, together[1].losses);
+}
+
+TEST_P(DataParallel, GoesOnFromItsCheckpoint) {
+  const bool fused = GetParam();
+  const data::Dataset dataset = digits();
+  const auto undisturbed =
+      in_processes(2, fused ? 29743 : 29744, [&](const auto& processes) { return train(dataset, fused, processes); });
+  const auto file = std::filesystem::temp_directory_path() / (fused ? "data_parallel_fused" : "data_parallel_plain");
+  in_processes(2, fused ? 29745 : 29746,
+               [&](const auto& processes) { return train(dataset, fused, processes, file, false, 1); });
+  const auto resumed = in_processes(
+      2, fused ? 29747 : 29748, [&](const auto& processes) { return train(dataset, fused, processes, file, true, 2); });
+  std::filesystem::remove(file);
+  EXPECT_EQ(resumed[1].weights, undisturbed[1].weights);
+}
+
+INSTANTIATE_TEST_SUITE_P(Paths, DataParallel, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Fused" : "Plain"; });
+
+TEST(DataParallelErrors, ABatchTooSmallForTheProcessesIsASentence) {
+  const data::Dataset dataset = digits();
+  in_processes(2, 29749, [&](const auto& processes) {
+    Trainer trainer(small_network(), {.processes = processes});
+    FitOptions fit;
+    fit.batch_size = 8;
+    EXPECT_THROW(trainer.fit(dataset, fit), InvalidArgument);
+    return Outcome{};
+  });
+}
+
+TEST(DataParallelErrors, AProcessThatEndsIsASentenceForTheOthers) {
+  const data::Dataset dataset = digits();
+  in_processes(2, 29750, [&](const auto& processes) {
+    if (!processes->is_first()) return Outcome{};
+    EXPECT_THROW(train(dataset, true, processes), ProcessLost);
+    return Outcome{};
+  });
+}
+
+}  // namespace
+}  // namespace nibble::train

@@ -1,0 +1,177 @@
+#include "nibble/train/process_group.h"
+
+#include <ATen/ATen.h>
+
+// Debian's torch is built with Gloo, but its headers show it only to those who ask.
+#ifndef USE_C10D_GLOO
+#define USE_C10D_GLOO
+#endif
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+namespace nibble::train {
+namespace {
+
+// The variables in which a launcher tells rank and size.
+struct Launcher {
+  const char* rank;
+  const char* size;
+};
+constexpr Launcher kLaunchers[] = {{"RANK", "WORLD_SIZE"},
+                                   {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
+                                   {"PMI_RANK", "PMI_SIZE"},
+                                   {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"}};
+
+std::optional<int> number(const Environment& environment, const std::string& name, int lowest, int highest) {
+  const auto text = environment(name);
+  if (!text) return std::nullopt;
+  int value = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (error == std::errc() && end == text->data() + text->size() && value >= lowest && value <= highest) return value;
+  throw InvalidArgument("[data-parallel] the variable {} is '{}'; it must be a whole number from {} to {}.", name,
+                        *text, lowest, highest);
+}
+
+// Jobs side by side on one host must not meet: the port comes from the job's name where the launcher gives one.
+uint16_t port_of_job(const Environment& environment) {
+  constexpr uint32_t kFirst = 20000, kCount = 12000;
+  for (const char* name : {"PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "SLURM_JOB_ID", "PMI_JOBID"}) {
+    const auto text = environment(name);
+    if (!text) continue;
+    uint32_t hash = 2166136261u;  // FNV-1a
+    for (const char c : *text + "/" + environment("SLURM_STEP_ID").value_or("")) {
+      hash = (hash ^ static_cast<uint8_t>(c)) * 16777619u;
+    }
+    return static_cast<uint16_t>(kFirst + hash % kCount);
+  }
+  return ProcessPlace{}.port;
+}
+
+bool all_on_this_host(const Environment& environment, int size) {
+  if (number(environment, "OMPI_COMM_WORLD_LOCAL_SIZE", 1, 1 << 20) == size) return true;
+  if (number(environment, "MPI_LOCALNRANKS", 1, 1 << 20) == size) return true;
+  return number(environment, "SLURM_STEP_NUM_NODES", 1, 1 << 20) == 1;
+}
+
+}  // namespace
+
+Environment process_environment() {
+  return [](const std::string& name) -> std::optional<std::string> {
+    const char* value = std::getenv(name.c_str());
+    return value == nullptr || *value == '\0' ? std::nullopt : std::optional<std::string>(value);
+  };
+}
+
+std::optional<ProcessPlace> place_of_process(const Environment& environment) {
+  for (const Launcher& launcher : kLaunchers) {
+    const auto size = number(environment, launcher.size, 1, 1 << 20);
+    if (!size || *size == 1) continue;
+    const auto rank = number(environment, launcher.rank, 0, *size - 1);
+    if (!rank) {
+      throw InvalidArgument("[data-parallel] {} is {}, but {} is not set; start nibble by torchrun, mpirun or srun.",
+                            launcher.size, *size, launcher.rank);
+    }
+    ProcessPlace place{*rank, *size, {}, 0};
+    const auto address = environment("MASTER_ADDR");
+    if (!address && !all_on_this_host(environment, *size)) {
+      throw InvalidArgument(
+          "[data-parallel] {} processes on several hosts need the variable MASTER_ADDR: the name of the host of "
+          "process "
+          "0.",
+          *size);
+    }
+    place.address = address.value_or("127.0.0.1");
+    const auto port = number(environment, "MASTER_PORT", 1, 65535);
+    place.port = port ? static_cast<uint16_t>(*port) : port_of_job(environment);
+    return place;
+  }
+  return std::nullopt;
+}
+
+struct ProcessGroup::Impl {
+  c10::intrusive_ptr<c10d::Store> store;
+  c10::intrusive_ptr<c10d::ProcessGroupGloo> group;
+
+  void sum(at::Tensor values) {
+    std::vector<at::Tensor> tensors = {std::move(values)};
+    group->allreduce(tensors, c10d::AllreduceOptions())->wait();
+  }
+};
+
+ProcessGroup::ProcessGroup(const ProcessPlace& place, std::chrono::seconds timeout)
+    : place_(place), timeout_(timeout), impl_(std::make_unique<Impl>()) {
+  if (place.size < 1 || place.rank < 0 || place.rank >= place.size) {
+    throw InvalidArgument("[data-parallel] there is no process {} of {}.", place.rank, place.size);
+  }
+  try {
+    c10d::TCPStoreOptions store;
+    store.port = place.port;
+    store.isServer = is_first();
+    store.numWorkers = static_cast<size_t>(place.size);
+    store.timeout = timeout;
+    impl_->store = c10::make_intrusive<c10d::TCPStore>(place.address, store);
+    auto options = c10d::ProcessGroupGloo::Options::create(timeout);
+    const bool is_local = place.address == "127.0.0.1" || place.address == "localhost";
+    options->devices = {is_local ? c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1")
+                                 : c10d::ProcessGroupGloo::createDefaultDevice()};
+    options->threads = 2;
+    impl_->group = c10::make_intrusive<c10d::ProcessGroupGloo>(impl_->store, place.rank, place.size, options);
+  } catch (const std::exception& error) {
+    throw ProcessLost(fmt::format(
+        "[data-parallel] process {} of {} could not join the others by {}:{} within {} s. Are all of them started, and "
+        "is the port free? MASTER_ADDR and MASTER_PORT choose another. ({})",
+        place.rank, place.size, place.address, place.port, timeout.count(), error.what()));
+  }
+}
+
+ProcessGroup::~ProcessGroup() = default;
+
+namespace {
+
+// The first line: torch adds where in its source it happened.
+std::string first_line(const char* text) {
+  const std::string_view view(text);
+  return std::string(view.substr(0, view.find('\n')));
+}
+
+template <class Call>
+void or_lost(const ProcessPlace& place, std::chrono::seconds timeout, const Call& call) {
+  try {
+    call();
+  } catch (const std::exception& error) {
+    throw ProcessLost(fmt::format(
+        "[data-parallel] process {} of {}: another process ended, or did not answer for {} s. Start the job again "
+        "with --resume: it goes on after the last finished epoch. ({})",
+        place.rank, place.size, timeout.count(), first_line(error.what())));
+  }
+}
+
+}  // namespace
+
+void ProcessGroup::sum(std::span<double> values) {
+  or_lost(place_, timeout_,
+          [&] { impl_->sum(at::from_blob(values.data(), {static_cast<int64_t>(values.size())}, at::kDouble)); });
+}
+
+void ProcessGroup::sum(std::span<float> values) {
+  or_lost(place_, timeout_,
+          [&] { impl_->sum(at::from_blob(values.data(), {static_cast<int64_t>(values.size())}, at::kFloat)); });
+}
+
+Share share_of(int64_t batch, int rank, int size, int64_t unit) {
+  const int64_t units = (batch + unit - 1) / unit;
+  if (units < size) {
+    throw InvalidArgument(
+        "[data-parallel] a batch of {} samples is too small for {} processes: each takes at least {}. Give a batch "
+        "size "
+        "of {} or more, or start fewer processes.",
+        batch, size, unit, size * unit);
+  }
+  const int64_t first = units * rank / size * unit, end = std::min(batch, units * (rank + 1) / size * unit);
+  return {first, end - first};
+}
+
+}  // namespace nibble::train

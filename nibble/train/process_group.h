@@ -1,0 +1,80 @@
+// nibble/train/process_group.h
+// The processes that train one network together, each with its share of every batch (data-parallel training).
+//
+// They are started by torchrun, mpirun or srun, and find each other by the variables that these set. Sums go through
+// torch.distributed's C++ library (c10d over Gloo, TCP). All processes must make the same calls in the same order.
+// Torch stays behind this header.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "nibble/core/error.h"
+
+namespace nibble::train {
+
+// Which process this is, and where the first one listens.
+struct ProcessPlace {
+  int rank = 0, size = 1;
+  std::string address = "127.0.0.1";
+  uint16_t port = 29500;
+  bool operator==(const ProcessPlace&) const = default;
+};
+
+// Reads a variable of the environment; nothing where it is not set.
+using Environment = std::function<std::optional<std::string>(const std::string& name)>;
+Environment process_environment();
+
+// The place that a launcher gave to this process; nothing where it was started alone, or as the only one.
+//   torchrun  RANK, WORLD_SIZE;  mpirun  OMPI_COMM_WORLD_RANK/_SIZE or PMI_RANK/_SIZE;  srun  SLURM_PROCID,
+//   SLURM_STEP_NUM_TASKS.  MASTER_ADDR and MASTER_PORT say where the first process listens; without them it is this
+//   host, if all processes run on it, and a port made from the name of the job.
+//   throws  InvalidArgument naming the variable with a value that cannot be, or the missing MASTER_ADDR
+std::optional<ProcessPlace> place_of_process(const Environment& environment);
+
+// Another process of the group ended, or did not answer in time.
+class ProcessLost : public Error {
+ public:
+  using Error::Error;
+};
+
+class ProcessGroup {
+ public:
+  // Waits until all processes have joined.
+  //   timeout  of this and of every later call
+  //   throws   ProcessLost if one does not come; InvalidArgument for a rank outside 0 .. size-1
+  ProcessGroup(const ProcessPlace& place, std::chrono::seconds timeout);
+  ~ProcessGroup();
+
+  int rank() const { return place_.rank; }
+  int size() const { return place_.size; }
+  bool is_first() const { return place_.rank == 0; }
+
+  // The sum over all processes, in place; the same bits in each of them.
+  //   throws  ProcessLost
+  void sum(std::span<double> values);
+  void sum(std::span<float> values);
+
+ private:
+  struct Impl;
+  ProcessPlace place_;
+  std::chrono::seconds timeout_;
+  std::unique_ptr<Impl> impl_;
+};
+
+// The samples first .. first+count-1 of a batch that a process computes.
+struct Share {
+  int64_t first = 0, count = 0;
+  bool operator==(const Share&) const = default;
+};
+
+// Shares are even but for units of `unit` samples, which stay whole: random numbers are drawn by the unit.
+//   throws  InvalidArgument if a process would have nothing to do
+Share share_of(int64_t batch, int rank, int size, int64_t unit);
+
+}  // namespace nibble::train
