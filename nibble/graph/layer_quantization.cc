@@ -146,6 +146,23 @@ affine::AffineParams params_of_step(const AffineQuantizer& q, float step, float 
           .narrow_range = q.symmetric && q.narrow_range};
 }
 
+// What a kind does not look at is not written to files either: quantizers that do the same are equal.
+void clear_unused(AffineQuantizer& q) {
+  const AffineQuantizer defaults;
+  if (q.is_none()) q = defaults;
+  if (q.kind != AffineKind::kFixed) q.fixed = defaults.fixed;
+  if (q.kind == AffineKind::kMovingAverage) return;
+  q.ema_decay = defaults.ema_decay;
+  q.average_start = defaults.average_start;
+}
+
+void clear_unused(LayerQuantization& quantization) {
+  for (WeightQuantizer& weight : quantization.weights) clear_unused(weight.quantizer);
+  for (AffineQuantizer* q : {&quantization.pre_activation, &quantization.post_activation, &quantization.output}) {
+    clear_unused(*q);
+  }
+}
+
 // The variable of a point whose quantizer is the same in both; null otherwise.
 const Weight* kept_variable(const Layer& before, const Layer& after, const std::string& variable) {
   for (const QuantizedPoint& point : quantized_points(after)) {
@@ -248,6 +265,7 @@ void set_quantization(Model& model, std::string_view name, std::optional<LayerQu
   const std::vector<WeightSpec> own = schema.weights ? schema.weights(layer, inputs) : std::vector<WeightSpec>{};
   Layer changed = layer;  // all or nothing
   changed.quantization = std::move(quantization);
+  if (changed.quantization) clear_unused(*changed.quantization);
   const std::vector<WeightSpec> variables = quantization_variables(changed, own, shapes.at(layer.name));
   const bool is_built = own.empty() || changed.weights.size() >= own.size();
   if (is_built) {

@@ -186,6 +186,14 @@ TEST(LayerQuantization, ConfigRoundTripIsExact) {
             R"("symmetric":true}})");
 }
 
+TEST(LayerQuantization, WhatAKindDoesNotUseIsForgotten) {
+  Model model = small();
+  set_quantization(model, "relu",
+                   LayerQuantization{.pre_activation = {.num_bits = 3},
+                                     .output = {.kind = kLast, .fixed = {0, 1}, .ema_decay = 0.5}});
+  EXPECT_EQ(model.layer("relu").quantization, LayerQuantization{.output = {.kind = kLast}});
+}
+
 TEST(LayerQuantization, ConfigRefuses) {
   const std::vector<std::pair<const char*, const char*>> rows = {
       {R"(3)", "must be an object"},
