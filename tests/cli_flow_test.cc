@@ -12,6 +12,7 @@
 #include "cli_workplace.h"
 #include "nibble/core/philox.h"
 #include "nibble/data/npy.h"
+#include "nibble/formats/keras/keras_file.h"
 
 namespace nibble::testing {
 namespace {
@@ -55,6 +56,34 @@ TEST(CliFlow, TrainQuantizeTrainFinalizeInspectPredict) {
   }
   ASSERT_EQ(place.run("predict final.keras --input x.npy --output y.npy").code, 0);
   EXPECT_EQ(data::read_npy(place.dir() / "y.npy").shape(), (Shape{3, 10}));
+}
+
+TEST(CliFlow, ConvertWritesForWhomItWasRead) {
+  const Workplace& place = Workplace::get();
+  ASSERT_EQ(place.run(train_line("to_convert", "--epochs 1")).code, 0);
+  const auto keras_of = [&](const std::string& line) {
+    const CliResult converted = place.run("convert " + line + " --json");
+    EXPECT_EQ(converted.code, 0) << converted.err;
+    return json::parse(converted.out).at("keras").get<int>();
+  };
+  EXPECT_EQ(keras_of("to_convert old.h5 --keras 2"), 2);
+  EXPECT_EQ(keras_of("old.h5 older.json"), 2);
+  EXPECT_EQ(keras_of("older.json new.keras"), 3);
+  EXPECT_EQ(keras_of("new.keras newer.h5"), 3);
+}
+
+// The model says how much of its quantization it was trained with: all of it only where the ramp has ended.
+TEST(CliFlow, QuantizationComesInGradually) {
+  const Workplace& place = Workplace::get();
+  const auto kernel_of = [&](const std::string& output, const std::string& finish) {
+    const CliResult trained = place.run(train_line(
+        output, "--epochs 3 --quantize four_bits.json --qnoise-start 0 --qnoise-exponent 1 --qnoise-finish " + finish));
+    EXPECT_EQ(trained.code, 0) << trained.err;
+    return formats::keras::load_model(place.dir() / output / "model.keras").layer("conv").get_quantizer(
+        "kernel_quantizer");
+  };
+  EXPECT_EQ(*kernel_of("ramp_ended", "2"), *quant::get_quantizer("quantized_bits(4,0,1,alpha='auto_po2')"));
+  EXPECT_EQ(*kernel_of("ramp_on", "4"), *quant::get_quantizer("quantized_bits(4,0,1,alpha='auto_po2',qnoise_factor=0.5)"));
 }
 
 double figure(const CliResult& result, const char* key) {

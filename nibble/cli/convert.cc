@@ -13,9 +13,19 @@ namespace {
 struct ConvertOptions {
   ModelArgument model;
   std::filesystem::path output;
-  int keras = 3;
+  int keras = 0;  // 0: not given
   bool json = false;
 };
+
+using formats::keras::Flavour;
+
+// As it was asked for, else as the model was read; an archive is Keras 3's.
+Flavour flavour_of(const ConvertOptions& o, formats::keras::FileKind kind) {
+  if (o.keras != 0) return o.keras == 2 ? Flavour::kKeras2 : Flavour::kKeras3;
+  const auto file = model_file(o.model);
+  if (!file || kind == formats::keras::FileKind::kArchive) return Flavour::kKeras3;
+  return formats::keras::flavour_of(*file);
+}
 
 int run(const ConvertOptions& o, Streams& streams) {
   std::vector<std::string> written = {o.output.string()};
@@ -31,12 +41,16 @@ int run(const ConvertOptions& o, Streams& streams) {
     throw UsageError("{}", error.what());
   }
   const graph::Model model = load_with_weights(o.model);
-  using formats::keras::Flavour;
-  formats::keras::save_model(model, o.output, o.keras == 2 ? Flavour::kKeras2 : Flavour::kKeras3);
+  const Flavour flavour = flavour_of(o, formats::keras::kind_by_name(o.output));
+  formats::keras::save_model(model, o.output, flavour);
   int64_t parameters = 0;
   for (const graph::LayerSummary& row : graph::summarize(model)) parameters += row.parameters;
   if (o.json) {
-    print_json({{"files", written}, {"layers", model.layers.size()}, {"parameters", parameters}}, streams.out);
+    print_json({{"files", written},
+                {"keras", flavour == Flavour::kKeras2 ? 2 : 3},
+                {"layers", model.layers.size()},
+                {"parameters", parameters}},
+               streams.out);
   } else {
     streams.out << fmt::format("{} layers, {} parameters\n", model.layers.size(), parameters);
   }
@@ -53,10 +67,12 @@ Run declare_convert(CLI::App& app) {
       ->required()
       ->type_name("OUT");
   add_weights(app, o->model);
-  app.add_option("--keras", o->keras, "Write for Keras 3 and qkerasV3, or for Keras 2 and QKeras")
-      ->capture_default_str()
-      ->check(CLI::IsMember({2, 3}));
-  app.add_flag("--json", o->json, "Print {\"files\", \"layers\", \"parameters\"}");
+  app.add_option("--keras", o->keras,
+                 "Write for Keras 3 and qkerasV3, or for Keras 2 and QKeras. Default: whom MODEL was written for; a "
+                 ".keras is always for Keras 3")
+      ->type_name("3|2")
+      ->check(CLI::IsMember({2, 3}).description(""));
+  app.add_flag("--json", o->json, "Print {\"files\", \"keras\", \"layers\", \"parameters\"}");
   return [o](Streams& streams) { return run(*o, streams); };
 }
 

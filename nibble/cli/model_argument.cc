@@ -15,13 +15,17 @@ namespace fs = std::filesystem;
 
 bool looks_like_path(const std::string& text) { return text.find_first_of("/\\.") != std::string::npos; }
 
+std::optional<fs::path> file_of(const std::string& text) {
+  std::error_code ignored;
+  const fs::path path = text;
+  if (fs::is_directory(path, ignored) && fs::exists(path / "model.keras", ignored)) return path / "model.keras";
+  return fs::is_regular_file(path, ignored) ? std::optional(path) : std::nullopt;
+}
+
 graph::Model load_architecture(const std::string& text) {
   std::error_code ignored;
   const fs::path path = text;
-  if (fs::is_directory(path, ignored) && fs::exists(path / "model.keras", ignored)) {
-    return formats::keras::load_model(path / "model.keras");
-  }
-  if (fs::is_regular_file(path, ignored)) return formats::keras::load_model(path);
+  if (const auto file = file_of(text)) return formats::keras::load_model(*file);
   const auto names = models::builtin_names();
   if (std::find(names.begin(), names.end(), text) != names.end()) return models::make_builtin(text);
   if (looks_like_path(text)) {
@@ -40,6 +44,8 @@ void add_model(CLI::App& app, ModelArgument& argument) {
 void add_weights(CLI::App& app, ModelArgument& argument) {
   app.add_option("--weights", argument.weights, "Take the weights from this .h5 or .keras file")->type_name("FILE");
 }
+
+std::optional<fs::path> model_file(const ModelArgument& argument) { return file_of(argument.model); }
 
 bool has_weights(const graph::Model& model) {
   for (const graph::Layer& layer : model.layers) {

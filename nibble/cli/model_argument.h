@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "nibble/graph/model.h"
@@ -30,6 +31,9 @@ graph::Model load(const ModelArgument& argument);
 // The same, and every layer has its weights.
 //   throws  also UsageError if they are missing, saying how to get some
 graph::Model load_with_weights(const ModelArgument& argument);
+
+// The file that MODEL names; nothing for a built-in network or what does not exist.
+std::optional<std::filesystem::path> model_file(const ModelArgument& argument);
 
 bool has_weights(const graph::Model& model);
 
