@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli_workplace.h"
+#include "nibble/formats/keras/keras_file.h"
+#include "nibble/graph/layer_quantization.h"
 
 namespace nibble::testing {
 namespace {
@@ -49,6 +51,20 @@ TEST(PtqFlow, EveryOptionTogether) {
   ASSERT_EQ(result.code, 0) << result.err;
   EXPECT_THAT(result.out, AllOf(HasSubstr("worst"), HasSubstr("batch norms folded into: conv"),
                                 HasSubstr("equalized 1 pairs"), HasSubstr("in float")));
+}
+
+TEST(PtqFlow, WhatWasNeverCalibratedIsRefused) {
+  const Workplace& place = Workplace::get();
+  graph::Model model = formats::keras::load_model(place.dir() / "tiny.keras");
+  graph::set_quantization(model, "act",
+                          graph::LayerQuantization{.output = {.kind = graph::AffineKind::kMovingAverage}});
+  formats::keras::save_model(model, place.dir() / "uncalibrated.keras");
+  for (const char* line : {"ptq uncalibrated.keras --data cifar10", "evaluate uncalibrated.keras --data cifar10",
+                           "predict uncalibrated.keras --input x.npy --output never.npy"}) {
+    const CliResult result = place.run(line);
+    EXPECT_EQ(result.code, 1) << line;
+    EXPECT_THAT(result.err, AllOf(HasSubstr("'act'"), HasSubstr("Calibrate or train"))) << line;
+  }
 }
 
 struct Row {

@@ -22,6 +22,7 @@ struct EvaluateOptions {
 
 int run(const EvaluateOptions& o, Streams& streams) {
   const graph::Model model = load_with_weights(o.model);
+  graph::require_calibrated(model, "evaluate");
   const data::Dataset dataset = load(o.data, streams);
   train::Trainer trainer(model, {.threads = o.threads});
   const train::Evaluation result = trainer.evaluate(dataset.test, o.batch_size);

@@ -19,6 +19,7 @@ struct PredictOptions {
 
 int run(const PredictOptions& o, Streams& streams) {
   const graph::Model model = load_with_weights(o.model);
+  graph::require_calibrated(model, "predict");
   const Tensor x = data::read_npy(o.input);
   if (x.shape().rank() < 1) {
     throw InvalidArgument("'{}' holds a single number; expected an array whose first axis counts the samples.",
