@@ -51,6 +51,7 @@ TEST(StudyPareto, GivesTheFrontAndItsHypervolume) {
   EXPECT_EQ(result.at("front")[1].at("number"), 1);
   // Against (0.7, 20): 0.2 * 10 above, and the strip of 0.1 from 5 to 10 that only the second has.
   EXPECT_NEAR(result.at("hypervolume").get<double>(), 2.5, 1e-12);
+  EXPECT_NEAR(result.at("history").back().at("hypervolume").get<double>(), 2.5, 1e-12);
   const Outcome table =
       study({"pareto", folder, "--maximise", "accuracy", "--minimise", "cost", "--reference", "0.8", "10"});
   ASSERT_EQ(table.code, 0) << table.err;

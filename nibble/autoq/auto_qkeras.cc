@@ -3,21 +3,20 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "nibble/autoq/budget.h"
+#include "nibble/autoq/guided_start.h"
+#include "nibble/autoq/sampler.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/autoq/study_watch.h"
 #include "nibble/autoq/training_runner.h"
 #include "nibble/autoq/worker_pool.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
-#include "nibble/search/bayesian_sampler.h"
-#include "nibble/search/nsga2_sampler.h"
-#include "nibble/search/random_sampler.h"
 #include "nibble/search/study_lock.h"
 #include "nibble/search/study_url.h"
-#include "nibble/search/tpe_sampler.h"
 #include "nibble/search/worker.h"
 #include "nibble/search/worker_id.h"
 
@@ -36,21 +35,31 @@ struct Preparation {
   search::SearchSpace space;
   double reference_cost = 0;
   std::string notice;
+  std::optional<Sensitivity> sensitivity = {};  // of a guided start
+  std::vector<search::Assignment> guided = {};  // what it found
 };
 
-Preparation prepare(const RunConfig& config) {
+// Measures what the first trials of a new study follow from.
+void guide(const RunConfig& config, const graph::Model& model, const data::Dataset& dataset, Preparation& result) {
+  result.sensitivity = measure_sensitivity(config, model, dataset, result.space);
+  result.guided = guided_trials(config, model, load_reference_model(config, model), result.space, *result.sensitivity);
+}
+
+Preparation prepare(const RunConfig& config, bool is_new) {
   Preparation result;
   const graph::Model model = load_search_model(config);
-  result.space = build_space(model, config);
+  result.space = full_space(model, load_reference_model(config, model), config);
   if (result.space.empty()) {
     throw InvalidArgument(
         "[run_config] there is nothing to search: no layer of '{}' matches a key of limit and layer_indexes. Give e.g. "
         "\"limit\": {{\"Dense\": [8, 8, 4], \"Conv2D\": [4, 8, 4], \"Activation\": [4]}}.",
         config.model);
   }
-  if (!config.budget.is_empty()) BudgetMeter(config, model).check_reachable(result.space);
+  check_first_trials(config, result.space);
+  if (config.budget.bounds_costs()) BudgetMeter(config, model).check_reachable(result.space);
   data::Dataset dataset = load_search_data(config);
   result.notice = dataset.notice;
+  if (is_new && config.guided_start) guide(config, model, dataset, result);
   const TrainingRunner trial_run(config, model, std::move(dataset));
   result.reference_cost = CostMeter(config.goal, load_reference_model(config, model), config.compat).reference();
   return result;
@@ -75,6 +84,16 @@ search::Storage make_study(const std::string& url, const std::string& text, cons
                                        .space = search::to_json(preparation.space),
                                        .seed = config.seed,
                                        .max_trials = config.max_trials});
+}
+
+// The text with what a guided start found among the first trials: so it is computed once, and every worker knows it.
+std::string with_guided_trials(const std::string& text, const std::vector<search::Assignment>& guided) {
+  if (guided.empty()) return text;
+  Json config = Json::parse(text, nullptr, true, /*ignore_comments=*/true);
+  Json& first = config["first_trials"];
+  if (!first.is_array()) first = Json::array();
+  for (const search::Assignment& values : guided) first.push_back(values);
+  return config.dump(2);
 }
 
 // The run_config to go on with: the study's own, which `given` may only change in what leaves trials alone.
@@ -193,10 +212,15 @@ OpenStudy start_study(const std::string& text, const fs::path& directory, const 
         "[autoq] there already is a study in '{}'. Go on with it by --resume, or choose another --output.",
         place_of(directory, url));
   }
-  study.preparation = prepare(study.config);
+  study.preparation = prepare(study.config, /*is_new=*/true);
+  study.text = with_guided_trials(text, study.preparation.guided);
   make_directories(directory);
   study.lock = std::make_unique<search::StudyLock>(directory);
-  study.storage = make_study(url, text, study.config, study.preparation);
+  if (study.preparation.sensitivity) {
+    write_file(directory / "sensitivity.json",
+               to_json(*study.preparation.sensitivity, study.preparation.space).dump(2) + "\n");
+  }
+  study.storage = make_study(url, study.text, study.config, study.preparation);
   return study;
 }
 
@@ -214,7 +238,7 @@ OpenStudy resume_study(const std::string& given, const fs::path& directory, cons
   check_version(info);
   study.text = resumed_config(info, given, place_of(directory, url));
   study.config = parse_run_config(study.text);
-  study.preparation = prepare(study.config);
+  study.preparation = prepare(study.config, /*is_new=*/false);
   if (info.space != search::to_json(study.preparation.space)) {
     throw InvalidArgument(
         "[autoq] '{}' was made by {} and searches another space than this program would. Go on with that version, or "
@@ -226,6 +250,25 @@ OpenStudy resume_study(const std::string& given, const fs::path& directory, cons
   if (study.config.max_trials != info.max_trials) study.storage->set_max_trials(study.config.max_trials);
   study.storage->release_dead(search::is_alive);
   return study;
+}
+
+std::string missed_floor(const RunConfig& config, const SearchResult& result) {
+  if (!config.budget.accuracy || !result.best) return "";
+  const double accuracy = result.best->metrics.at("accuracy");
+  if (accuracy >= *config.budget.accuracy) return "";
+  return fmt::format(
+      "no trial reached the budget's accuracy of {:g}; the nearest, trial {}, has {:.4f}. Give more epochs or trials, "
+      "or a "
+      "lower floor.",
+      *config.budget.accuracy, result.best->number, accuracy);
+}
+
+// Those that mode hyperband kept for rounds that did not come.
+void remove_checkpoints(const fs::path& directory, const std::vector<search::Trial>& trials) {
+  std::error_code ignored;
+  for (const search::Trial& trial : trials) {
+    fs::remove(directory / search::trial_directory(trial.number) / kCheckpointFile, ignored);
+  }
 }
 
 }  // namespace
@@ -244,21 +287,12 @@ SearchResult run_search(const std::string& run_config, const SearchOptions& opti
     options.observer->on_start(study.text, study.storage->trials(), study.config.max_trials, workers,
                                study.preparation.reference_cost);
   }
-  return Launcher(options, *study.storage, workers).run();
-}
-
-std::unique_ptr<search::Sampler> make_sampler(Mode mode, uint64_t seed) {
-  switch (mode) {
-    case Mode::kBayesian:
-      return std::make_unique<search::BayesianSampler>(seed);
-    case Mode::kTpe:
-      return std::make_unique<search::TpeSampler>(seed);
-    case Mode::kNsga2:
-      return std::make_unique<search::Nsga2Sampler>(seed);
-    case Mode::kRandom:
-      break;
+  SearchResult result = Launcher(options, *study.storage, workers).run();
+  if (result.is_over) {
+    remove_checkpoints(options.directory, result.trials);
+    result.missed_floor = missed_floor(study.config, result);
   }
-  return std::make_unique<search::RandomSampler>(seed);
+  return result;
 }
 
 namespace {
@@ -279,10 +313,9 @@ int run_worker(const std::string& study_url, const WorkerProcessOptions& options
   check_version(info);
   const RunConfig config = parse_run_config(info.run_config);
   const graph::Model model = load_search_model(config);
-  const search::SearchSpace space = build_space(model, config);
+  const search::SearchSpace space = full_space(model, load_reference_model(config, model), config);
   TrainingRunner runner(config, model, load_search_data(config));
-  const std::unique_ptr<search::Sampler> sampler =
-      within_budget(make_sampler(config.mode, info.seed), config, model, info.seed);
+  const std::unique_ptr<search::Sampler> sampler = make_sampler(config, model, info.seed);
   return search::run_trials(storage, space, *sampler, runner,
                             {.id = "", .directory = directory_of(study_url, options), .stop = options.stop});
 }

@@ -10,6 +10,7 @@
 //   trials/NNNN/model.keras    weights of each trial's best epoch
 //   best/model.keras           those of the best trial
 //   logs/worker-K.log          what worker K said
+//   sensitivity.json           what a guided start measured
 // Trials run in worker processes, one thread each. Results do not depend on their number, nor on what was
 // killed on the way.
 #pragma once
@@ -19,13 +20,11 @@
 #include <atomic>
 #include <filesystem>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "nibble/autoq/run_config.h"
-#include "nibble/search/sampler.h"
 #include "nibble/search/study.h"
 
 namespace nibble::autoq {
@@ -66,6 +65,8 @@ struct SearchResult {
   bool is_over = false;               // false: stopped before the end
   bool is_exhausted = false;          // over with fewer trials than max_trials: there are no more
   std::filesystem::path best_model;   // directory/best/model.keras; empty without best
+  // A sentence if the search is over and no trial reached the budget's accuracy; else empty.
+  std::string missed_floor = {};
 };
 
 // Runs the search that run_config describes (its JSON text); with options.resume, the text may be empty.
@@ -82,9 +83,6 @@ struct WorkerProcessOptions {
   std::filesystem::path directory = {};  // of the trials' files; empty: beside the study's file
   const std::atomic<bool>* stop = nullptr;
 };
-
-// What chooses the trials. NSGA-II looks at the metrics accuracy and cost, the others at the score.
-std::unique_ptr<search::Sampler> make_sampler(Mode mode, uint64_t seed);
 
 // Body of a worker process: runs trials of the study until it is over. Any number may do so, on this and
 // other machines. Where their directories are one (a network file system), a trial goes on from the checkpoint of

@@ -13,6 +13,7 @@
 
 #include "nibble/autoq/block_scheduler.h"
 #include "nibble/autoq/search_space.h"
+#include "nibble/autoq/small_search.h"
 #include "nibble/autoq/training_runner.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
@@ -28,64 +29,6 @@ namespace nibble::autoq {
 namespace {
 namespace fs = std::filesystem;
 
-// input -> conv 5x5/4 -> relu -> flatten -> dense -> softmax: 2,000 multiplications
-fs::path small_model_file() {
-  static const fs::path path = [] {
-    graph::Model model;
-    const auto add = [&](std::string class_name, std::string name, std::map<std::string, graph::Attribute> attributes) {
-      graph::Layer layer = graph::make_layer(std::move(class_name), std::move(name), std::move(attributes));
-      if (!model.layers.empty()) layer.inputs = {model.layers.back().name};
-      model.layers.push_back(std::move(layer));
-    };
-    add("InputLayer", "input", {{"shape", std::vector<int64_t>{28, 28, 1}}});
-    add("Conv2D", "conv",
-        {{"filters", int64_t{2}},
-         {"kernel_size", std::vector<int64_t>{5, 5}},
-         {"strides", std::vector<int64_t>{5, 5}}});
-    add("BatchNormalization", "bn", {});
-    add("Activation", "act", {{"activation", std::string("relu")}});
-    add("Flatten", "flatten", {});
-    add("Dense", "dense", {{"units", int64_t{10}}});
-    add("Activation", "softmax", {{"activation", std::string("softmax")}});
-    model.inputs = {"input"};
-    model.outputs = {"softmax"};
-    graph::initialize_weights(model, 1);
-    const fs::path file = testing::scratch_dir("autoq_model") / "small.keras";
-    formats::keras::save_model(model, file);
-    return file;
-  }();
-  return path;
-}
-
-std::string idx_file(std::vector<uint32_t> extents, const std::string& bytes) {
-  std::string file = {0, 0, 8, static_cast<char>(extents.size())};
-  for (const uint32_t extent : extents) {
-    for (const int shift : {24, 16, 8, 0}) file.push_back(static_cast<char>(extent >> shift));
-  }
-  return file + bytes;
-}
-
-// Noise with one bright row per class, as the files of MNIST in $NIBBLE_DATA_DIR, where workers look too.
-void make_data() {
-  const fs::path root = testing::scratch_dir("autoq_data");
-  make_directories(root / "mnist");
-  RandomStream random({.seed = 3});
-  for (const auto& [name, count] : std::map<std::string, uint32_t>{{"train", 3000}, {"t10k", 500}}) {
-    std::string images, labels;
-    for (uint32_t i = 0; i < count; ++i) {
-      const uint32_t label = random.below(10);
-      labels.push_back(static_cast<char>(label));
-      for (uint32_t pixel = 0; pixel < 28 * 28; ++pixel) {
-        const bool bright = pixel / 28 == 2 * label + 4;
-        images.push_back(static_cast<char>(random.below(160) + (bright ? 80 : 0)));
-      }
-    }
-    write_file(root / "mnist" / (name + "-images-idx3-ubyte"), idx_file({count, 28, 28}, images));
-    write_file(root / "mnist" / (name + "-labels-idx1-ubyte"), idx_file({count}, labels));
-  }
-  setenv("NIBBLE_DATA_DIR", root.c_str(), 1);
-}
-
 std::string config_text(const std::string& more = "") {
   return fmt::format(R"j({{"model": "{}", "data": "mnist", "epochs": 3, "batch_size": 100,
     "learning_rate": 0.01, "seed": 7, "max_trials": 4, "early_stopping": false,
@@ -93,34 +36,6 @@ std::string config_text(const std::string& more = "") {
     "limit": {{"Conv2D": [4, 8, 4], "Dense": [4, 8, 4], "Activation": [4], "BatchNormalization": []}},
     "tune_filters": "layer", "tune_filters_exceptions": "^dense"{}}})j",
                      small_model_file().string(), more);
-}
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  const size_t at = text.find(from);
-  EXPECT_NE(at, std::string::npos) << from;
-  return text.replace(at, from.size(), to);
-}
-
-// All that must not depend on the number of workers or on what was killed.
-struct Outcome {
-  std::vector<search::Assignment> values;
-  std::vector<std::optional<double>> scores;
-  std::vector<search::Metrics> metrics;
-  std::vector<std::string> models;  // bytes
-  int best = -1;
-  bool operator==(const Outcome&) const = default;
-};
-
-Outcome outcome_of(const SearchResult& result, const fs::path& directory) {
-  Outcome outcome;
-  for (const search::Trial& trial : result.trials) {
-    outcome.values.push_back(trial.values);
-    outcome.scores.push_back(trial.score);
-    outcome.metrics.push_back(trial.metrics);
-    outcome.models.push_back(trial.artifact.empty() ? "" : read_file(directory / trial.artifact));
-  }
-  if (result.best) outcome.best = result.best->number;
-  return outcome;
 }
 
 const Outcome& undisturbed() {
@@ -423,23 +338,7 @@ INSTANTIATE_TEST_SUITE_P(
          "has no weights"}}),
     [](const auto& info) { return info.param.name; });
 
-std::atomic<bool> terminated = false;
-
 }  // namespace
 }  // namespace nibble::autoq
 
-int main(int argc, char** argv) {
-  if (argc == 4 && std::string(argv[1]) == "worker") {
-    signal(SIGTERM, [](int) { nibble::autoq::terminated = true; });
-    try {
-      nibble::autoq::run_worker(argv[3], {.stop = &nibble::autoq::terminated});
-      return 0;
-    } catch (const std::exception& error) {
-      fprintf(stderr, "%s\n", error.what());
-      return 1;
-    }
-  }
-  ::testing::InitGoogleTest(&argc, argv);
-  nibble::autoq::make_data();
-  return RUN_ALL_TESTS();
-}
+int main(int argc, char** argv) { return nibble::autoq::run_as_worker_or_tests(argc, argv); }

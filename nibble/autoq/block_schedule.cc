@@ -89,7 +89,7 @@ class Planner {
       const std::string& key = match->entry->key;
       if (!match->by_pattern) {
         // The bare name, a pattern too, would catch conv_10 for conv_1.
-        limit[compat_ ? layer->name : "^" + escaped(layer->name) + "$"] = effective_.at(key);
+        limit[compat_ ? layer->name : exact_pattern(layer->name)] = effective_.at(key);
         continue;
       }
       const auto same = [&](const auto& group) { return group.first == key; };
@@ -140,6 +140,8 @@ class Planner {
 };
 
 }  // namespace
+
+std::string exact_pattern(const std::string& name) { return "^" + escaped(name) + "$"; }
 
 BlockSchedule schedule_blocks(const graph::Model& model, const RunConfig& config) {
   if (config.blocks.empty()) {

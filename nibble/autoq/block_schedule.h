@@ -36,6 +36,9 @@ struct BlockSchedule {
 //           where AutoQKeras quantizes it in the first of them) a layer in two blocks
 BlockSchedule schedule_blocks(const graph::Model& model, const RunConfig& config);
 
+// A pattern that matches a layer of this name and nothing else.
+std::string exact_pattern(const std::string& name);
+
 // The text that AutoQKerasScheduler prints for debug=True: each block's cost, trials, layers and limit.
 std::string describe(const BlockSchedule& schedule);
 

@@ -1,5 +1,7 @@
 #include "nibble/autoq/block_scheduler.h"
 
+#include <algorithm>
+
 #include "nibble/autoq/training_runner.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
@@ -82,21 +84,50 @@ SearchResult search_block(const std::string& text, const SearchOptions& options,
   return run_search(of_block.resume ? "" : text, of_block);
 }
 
+// Of the layers that blocks after k quantize.
+Json later_limit(const BlockSchedule& schedule, int k) {
+  Json limit = Json::object();
+  for (size_t i = static_cast<size_t>(k) + 1; i < schedule.blocks.size(); ++i) limit.update(schedule.blocks[i].limit);
+  return limit;
+}
+
+// Layers of blocks before k learn slower, where block_learning_rates says so; what the file says of a layer comes
+// first.
+Json done_block_rates(const RunConfig& config, const BlockSchedule& schedule, int k) {
+  Json rates = Json::object();
+  for (const auto& [pattern, factor] : config.layer_learning_rates) rates.emplace(pattern, factor);
+  if (config.block_learning_rates.empty()) return rates;
+  for (int i = 0; i < k; ++i) {
+    const Block& done = schedule.blocks[static_cast<size_t>(i)];
+    // Factors stand in the order of `blocks`, which schedule_block may have changed.
+    const auto listed = std::find(config.blocks.begin(), config.blocks.end(), done.pattern);
+    const auto place = static_cast<size_t>(listed - config.blocks.begin());
+    const auto& factors = config.block_learning_rates;
+    const double factor = factors.size() == 1 ? factors[0] : factors[place];
+    for (const std::string& layer : done.layers) rates.emplace(exact_pattern(layer), factor);
+  }
+  return rates;
+}
+
 }  // namespace
 
-std::string block_config(const std::string& run_config, const Block& block, int k, const fs::path& start) {
+std::string block_config(const std::string& run_config, const BlockSchedule& schedule, int k, const fs::path& start) {
   const RunConfig parsed = parse_run_config(run_config);
+  const Block& block = schedule.blocks[static_cast<size_t>(k)];
   Json config = Json::parse(run_config, nullptr, true, /*ignore_comments=*/true);
-  for (const char* key : {"blocks", "schedule_block", "output_dir"}) config.erase(key);
+  for (const char* key : {"blocks", "schedule_block", "output_dir", "block_learning_rates"}) config.erase(key);
   config["limit"] = block.limit;
-  config["max_trials"] = block.trials;
+  // Hyperband's rounds are a number of trials themselves.
+  if (parsed.mode != Mode::kHyperband || config.contains("max_trials")) config["max_trials"] = block.trials;
+  if (parsed.budget.bounds_costs()) config["later_limit"] = later_limit(schedule, k);
+  if (const Json rates = done_block_rates(parsed, schedule, k); !rates.empty()) config["layer_learning_rates"] = rates;
   if (k == 0) return config.dump(2);
   config["model"] = fs::absolute(start).string();
   config["reference_model"] = models::is_builtin(parsed.model) ? parsed.model : fs::absolute(parsed.model).string();
   // A built-in network names its data by its own name.
   if (parsed.data.empty() && models::is_builtin(parsed.model)) config["data"] = parsed.model;
   // transfer_weights wants all shapes to agree, and they do where no filters are tuned; this takes what agrees.
-  config["transfer_weights"] = false;
+  if (!parsed.inherit_from_nearest) config["transfer_weights"] = false;
   config["inherit_weights"] = true;
   return config.dump(2);
 }
@@ -126,7 +157,7 @@ ScheduleResult run_schedule(const std::string& run_config, const SearchOptions& 
     if (blocks != nullptr) blocks->on_block(k, count, block);
     const fs::path directory = options.directory / std::to_string(k);
     result.last =
-        search_block(block_config(text, block, k, model_of_block(options.directory, k - 1)), options, k);
+        search_block(block_config(text, result.schedule, k, model_of_block(options.directory, k - 1)), options, k);
     if (!result.last.is_over) return result;
     if (result.last.best_model.empty()) {
       throw Error(fmt::format(

@@ -44,6 +44,7 @@ SearchOptions options_of_block(const SearchOptions& options, int k);
 
 // The configuration of block k's search, as JSON text.
 //   start   network that it starts from: the text's own model for the first block
-std::string block_config(const std::string& run_config, const Block& block, int k, const std::filesystem::path& start);
+std::string block_config(const std::string& run_config, const BlockSchedule& schedule, int k,
+                         const std::filesystem::path& start);
 
 }  // namespace nibble::autoq

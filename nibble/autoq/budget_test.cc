@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "nibble/autoq/block_schedule.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/core/error.h"
 #include "nibble/models/builtin.h"
@@ -40,6 +41,42 @@ TEST(Budget, EveryProposalKeepsIt) {
     trials.push_back({.number = k, .values = *values});
   }
   EXPECT_GT(outside, 0);  // else nothing was tested
+}
+
+// The peak of an int8 network is known; half of it needs narrower activations or fewer filters.
+TEST(Budget, RamIsBounded) {
+  const graph::Model model = models::make_builtin("mnist");
+  const RunConfig free = config_of(R"({"ram_kib": 1000000})");
+  const search::SearchSpace space = build_space(model, free);
+  const auto first = *search::RandomSampler(1).propose(space, {});
+  const double used = BudgetMeter(free, model).use_of(build_trial(model, free, first)).ram_kib;
+  EXPECT_GT(used, 0);
+  const RunConfig config = config_of(fmt::format(R"({{"ram_kib": {}}})", 0.6 * used));
+  const BudgetMeter meter(config, model);
+  EXPECT_NE(meter.complaint(build_trial(model, config, first)).find("ram_kib"), std::string::npos);
+  const auto repaired = within_budget(std::make_unique<search::RandomSampler>(1), config, model, 1)->propose(space, {});
+  ASSERT_TRUE(repaired.has_value());
+  EXPECT_EQ(meter.complaint(build_trial(model, config, *repaired)), "");
+  EXPECT_LE(meter.use_of(build_trial(model, config, *repaired)).ram_kib, 0.6 * used);
+}
+
+// A trial of the first block is measured with the cheapest choices in the others.
+TEST(Budget, ByBlocksCountsTheCheapestOfWhatComesLater) {
+  const graph::Model model = models::make_builtin("mnist");
+  RunConfig config = config_of(R"({"energy_nj": 60})");
+  const RunConfig whole = config;
+  config.blocks = {"^conv2d_0$", "^(?!conv2d_0$)"};  // one layer, and all others
+  const BlockSchedule schedule = schedule_blocks(model, config);
+  config.limit = Limit(schedule.blocks[0].limit);
+  config.later_limit = Limit(schedule.blocks[1].limit);
+  const BudgetMeter meter(config, model);
+  const search::SearchSpace space = build_space(model, config);
+  EXPECT_NO_THROW(meter.check_reachable(space));
+  // Alone, with everything else at 8 bits and full width, the first layer could never bring it within the budget.
+  RunConfig alone = config;
+  alone.later_limit = {};
+  EXPECT_THROW(BudgetMeter(alone, model).check_reachable(space), InvalidArgument);
+  EXPECT_NO_THROW(BudgetMeter(whole, model).check_reachable(build_space(model, whole)));
 }
 
 TEST(Budget, AnImpossibleOneSaysTheCheapestReachableCost) {

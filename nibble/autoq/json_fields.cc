@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <regex>
 
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
@@ -12,6 +13,14 @@ std::string excerpt(const Json& value) {
   std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
   if (text.size() > 60) text = text.substr(0, 57) + "...";
   return text;
+}
+
+void check_pattern(const std::string& where, const std::string& pattern) {
+  try {
+    std::regex(pattern, std::regex::ECMAScript);
+  } catch (const std::regex_error& error) {
+    throw InvalidArgument("{} holds '{}', which is no valid regular expression ({}).", where, pattern, error.what());
+  }
 }
 
 JsonFields::JsonFields(const Json& object, std::string where, std::vector<std::string> known)

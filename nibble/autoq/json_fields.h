@@ -42,6 +42,9 @@ class JsonFields {
   std::string where_;
 };
 
+//   throws  InvalidArgument, beginning with `where`, if `pattern` is no regular expression
+void check_pattern(const std::string& where, const std::string& pattern);
+
 // A value as it stands in the file, cut to a length fit for a message.
 std::string excerpt(const Json& value);
 

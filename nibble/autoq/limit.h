@@ -53,6 +53,7 @@ class Limit {
   std::optional<Match> find(std::string_view layer_name, std::string_view class_name) const;
 
   const LimitEntry* entry(std::string_view key) const;  // null if absent
+  bool is_empty() const { return entries_.empty(); }
 
   // As JSON, entries of classes completed from "default": AutoQKeras' effective limit.
   Json to_json() const;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "nibble/autoq/strategy_config.h"
+#include "nibble/autoq/training_config.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 
@@ -16,11 +18,12 @@ const std::vector<std::string>& known_keys() {
       "output_dir", "goal", "quantization_config", "learning_rate_optimizer", "transfer_weights", "mode", "seed",
       "limit", "tune_filters", "tune_filters_exceptions", "distribution_strategy", "layer_indexes", "max_trials",
       "activation_bits", "head_name", "metrics", "custom_objects", "overwrite", "executions_per_trial", "blocks",
-      "schedule_block", "hyperband_iterations", "factor", "max_epochs", "score_metric",
+      "schedule_block", "hyperband_iterations", "factor", "max_epochs", "score_metric", "frozen_layers",
       // ours
       "model", "budget", "reference_model", "inherit_weights", "data", "preprocessing", "holdout", "epochs",
       "batch_size", "optimizer", "learning_rate", "momentum", "schedule", "batch_norm_statistics", "weight_averaging",
-      "early_stopping", "workers", "compat"};
+      "early_stopping", "workers", "compat", "pruner", "first_trials", "guided_start", "later_limit",
+      "layer_learning_rates", "block_learning_rates", "loss", "target"};
   return keys;
 }
 
@@ -33,27 +36,12 @@ void refuse_unsupported(const JsonFields& fields) {
     const Json* given = fields.find(key);
     return given == nullptr || *given == value;
   };
-  const std::string mode = fields.choice("mode", "random", {"random", "bayesian", "tpe", "nsga2", "hyperband"});
-  if (mode == "hyperband") refuse("mode", "Available: \"random\", \"bayesian\", \"tpe\", \"nsga2\".");
-  if (fields.boolean("learning_rate_optimizer", false)) {
-    refuse("learning_rate_optimizer", "Set it to false and give learning_rate; schedule \"cosine\" is available.");
-  }
-  for (const char* key : {"hyperband_iterations", "factor", "max_epochs"}) {
-    if (fields.find(key) != nullptr)
-      refuse(key, "It belongs to mode \"hyperband\"; remove it and use mode \"random\".");
-  }
   if (fields.find("distribution_strategy") != nullptr) {
     refuse("distribution_strategy",
            "Set it to null; trials run side by side in worker processes instead (key workers).");
   }
-  if (fields.find("head_name") != nullptr)
-    refuse("head_name", "Only models with one output can be searched; remove it.");
   if (!is("custom_objects", Json::object())) refuse("custom_objects", "Remove it or leave it empty.");
   if (!is("executions_per_trial", 1)) refuse("executions_per_trial", "Each trial is trained once; remove it.");
-  if (!is("score_metric", "val_score")) refuse("score_metric", "Trials are ranked by val_score; remove it.");
-  for (const std::string& metric : fields.texts("metrics", {})) {
-    if (metric != "acc" && metric != "accuracy") refuse("metrics", "The score's metric is [\"acc\"].");
-  }
   fields.boolean("overwrite", true);  // a study is never overwritten: the launcher refuses or resumes
 }
 
@@ -83,18 +71,6 @@ LayerIndexes parse_layer_indexes(const JsonFields& fields) {
   return indexes;
 }
 
-std::optional<int> parse_early_stopping(const JsonFields& fields, int epochs) {
-  const int fallback = std::min(20, epochs / 5);
-  const Json* value = fields.find("early_stopping");
-  if (value == nullptr) return fallback;
-  if (value->is_boolean()) return value->get<bool>() ? std::optional<int>(fallback) : std::nullopt;
-  if (value->is_object()) {
-    const JsonFields inner(*value, "early_stopping", {"patience"});
-    return static_cast<int>(inner.integer("patience", fallback, 0, 1'000'000));
-  }
-  return static_cast<int>(fields.integer("early_stopping", fallback, 0, 1'000'000));
-}
-
 std::optional<std::regex> parse_exceptions(const JsonFields& fields) {
   if (fields.find("tune_filters_exceptions") == nullptr) return std::nullopt;
   const std::string text = fields.text("tune_filters_exceptions", "");
@@ -106,26 +82,21 @@ std::optional<std::regex> parse_exceptions(const JsonFields& fields) {
   }
 }
 
-void parse_budget(const JsonFields& fields, RunConfig& config) {
-  const Json* given = fields.find("budget");
+void parse_block_rates(const JsonFields& fields, RunConfig& config) {
+  const Json* given = fields.find("block_learning_rates");
   if (given == nullptr) return;
-  const JsonFields inner(*given, "budget", {"energy_nj", "weight_kib", "ram_kib", "accuracy"});
-  for (const char* key : {"ram_kib", "accuracy"}) {
-    if (inner.find(key) == nullptr) continue;
-    throw Unsupported("{} is {}, which is not available yet. Available: energy_nj, weight_kib.", inner.path(key),
-                      excerpt(*inner.find(key)));
-  }
-  if (inner.find("energy_nj") != nullptr) config.budget.energy_nj = inner.positive("energy_nj", 0, 1e15);
-  if (inner.find("weight_kib") != nullptr) config.budget.weight_kib = inner.positive("weight_kib", 0, 1e15);
-  if (config.budget.energy_nj && config.goal.kind != GoalKind::kEnergy) {
-    throw InvalidArgument("{} needs a goal of type \"energy\", whose settings say how energy is counted; add one.",
-                          inner.path("energy_nj"));
-  }
-  if (!config.budget.is_empty() && !config.blocks.empty()) {
-    throw InvalidArgument(
-        "{} cannot be kept by a search by blocks, whose first networks are quantized in part only; remove budget or "
-        "blocks.",
-        fields.path("budget"));
+  const Json list = given->is_array() ? *given : Json::array({*given});
+  for (const Json& item : list) {
+    const double factor = item.is_number() ? item.get<double>() : -1;
+    const bool fits = factor >= 0 && factor <= 1e6;
+    if (!fits || (list.size() != 1 && list.size() != config.blocks.size())) {
+      throw InvalidArgument(
+          "{} is {}; it must be a factor of the learning rate from 0 (a block that is done stays as it is), or a list "
+          "of "
+          "one for each of the {} blocks.",
+          fields.path("block_learning_rates"), excerpt(*given), config.blocks.size());
+    }
+    config.block_learning_rates.push_back(factor);
   }
 }
 
@@ -139,14 +110,8 @@ void parse_blocks(const JsonFields& fields, RunConfig& config) {
         "it.",
         fields.path("schedule_block"), order);
   }
-  for (const std::string& pattern : config.blocks) {
-    try {
-      std::regex(pattern, std::regex::ECMAScript);
-    } catch (const std::regex_error& error) {
-      throw InvalidArgument("{} holds '{}', which is no valid regular expression ({}).", fields.path("blocks"), pattern,
-                            error.what());
-    }
-  }
+  for (const std::string& pattern : config.blocks) check_pattern(fields.path("blocks"), pattern);
+  parse_block_rates(fields, config);
 }
 
 void parse_search(const JsonFields& fields, RunConfig& config) {
@@ -163,56 +128,20 @@ void parse_search(const JsonFields& fields, RunConfig& config) {
   config.tune_filters_exceptions = parse_exceptions(fields);
   config.layer_indexes = parse_layer_indexes(fields);
   config.activation_bits = static_cast<int>(fields.integer("activation_bits", config.activation_bits, 1, 32));
-  config.transfer_weights = fields.boolean("transfer_weights", false);
+  const Json* transfer = fields.find("transfer_weights");
+  config.inherit_from_nearest = transfer != nullptr && *transfer == "nearest";
+  if (!config.inherit_from_nearest) config.transfer_weights = fields.boolean("transfer_weights", false);
   if (config.transfer_weights && config.tune_filters != TuneFilters::kNone) {
     throw InvalidArgument(
-        "{} is true, but with tune_filters '{}' shapes differ from trial to trial; set one of them off.",
+        "{} is true, but with tune_filters '{}' shapes differ from trial to trial; set one of them off, or take "
+        "\"nearest\", which takes what agrees.",
         fields.path("transfer_weights"), tune);
   }
-  const std::string mode = fields.text("mode", "random");
-  config.mode = mode == "bayesian" ? Mode::kBayesian
-                : mode == "tpe"    ? Mode::kTpe
-                : mode == "nsga2"  ? Mode::kNsga2
-                                   : Mode::kRandom;
   parse_blocks(fields, config);
-  parse_budget(fields, config);
   config.seed = static_cast<uint64_t>(fields.integer("seed", 0, 0, INT64_MAX));
-  config.max_trials = static_cast<int>(fields.integer("max_trials", config.max_trials, 1, 1'000'000));
   const std::string compat = fields.choice("compat", "none", {"none", "qkeras", "qkeras-2020"});
   if (compat == "none") config.limit.check_lengths();
   config.compat = compat == "qkeras" ? Compat::kQkeras : compat == "qkeras-2020" ? Compat::kQkeras2020 : Compat::kNone;
-}
-
-void parse_training(const JsonFields& fields, RunConfig& config) {
-  config.model = fields.text("model", config.model);
-  config.reference_model = fields.text("reference_model", "");
-  config.inherit_weights = fields.boolean("inherit_weights", false);
-  config.data = fields.text("data", "");
-  config.preprocessing = fields.choice("preprocessing", config.preprocessing, {"tutorial", "unit", "none"});
-  config.holdout = fields.text("holdout", "");
-  config.epochs = static_cast<int>(fields.integer("epochs", config.epochs, 1, 1'000'000));
-  config.batch_size = fields.integer("batch_size", config.batch_size, 1, 10'000'000);
-  config.optimizer = fields.choice("optimizer", config.optimizer, {"adam", "sgd"});
-  config.learning_rate = fields.positive("learning_rate", config.learning_rate, 3e38);
-  config.momentum = fields.number("momentum", 0, 0, 1);
-  if (config.momentum != 0 && config.optimizer != "sgd") {
-    throw InvalidArgument("{} is {}, which means nothing to \"{}\"; remove it, or set optimizer to \"sgd\".",
-                          fields.path("momentum"), config.momentum, config.optimizer);
-  }
-  config.schedule = fields.choice("schedule", config.schedule, {"constant", "cosine"});
-  config.batch_norm_statistics =
-      fields.choice("batch_norm_statistics", config.batch_norm_statistics, {"reestimated", "moving"});
-  if (fields.find("weight_averaging") != nullptr) {
-    config.weight_averaging = fields.choice("weight_averaging", "", {"tail", "none"});
-    if (config.weight_averaging == "tail" && config.batch_norm_statistics == "moving") {
-      throw InvalidArgument(
-          "{} is \"tail\", which needs re-estimated batch-norm statistics; remove it, or set "
-          "batch_norm_statistics to \"reestimated\".",
-          fields.path("weight_averaging"));
-    }
-  }
-  config.early_stopping = parse_early_stopping(fields, config.epochs);
-  config.workers = static_cast<int>(fields.integer("workers", 0, 0, 4096));
 }
 
 Json parse_json(std::string_view text) {
@@ -255,6 +184,7 @@ RunConfig parse_run_config(std::string_view json_text) {
   RunConfig config;
   parse_search(fields, config);
   parse_training(fields, config);
+  parse_strategy(fields, config);
   return config;
 }
 
@@ -265,6 +195,8 @@ bool same_search(std::string_view json_a, std::string_view json_b) {
   for (Json* config : {&a, &b}) {
     if (!config->is_object()) continue;
     for (const char* key : {"max_trials", "workers", "output_dir"}) config->erase(key);
+    // Found once, when the study was made.
+    if (config->contains("guided_start")) config->erase("first_trials");
   }
   return a == b;
 }

@@ -14,18 +14,21 @@
 #include <regex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "nibble/autoq/goal.h"
 #include "nibble/autoq/limit.h"
 #include "nibble/autoq/quantization_config.h"
+#include "nibble/search/hyperband_sampler.h"
+#include "nibble/search/pruner.h"
 
 namespace nibble::autoq {
 
 enum class TuneFilters { kNone, kLayer, kBlock };
 
-// How trials are chosen: search/{random,bayesian,tpe,nsga2}_sampler.h.
-enum class Mode { kRandom, kBayesian, kTpe, kNsga2 };
+// How trials are chosen: search/{random,bayesian,tpe,nsga2,hyperband}_sampler.h.
+enum class Mode { kRandom, kBayesian, kTpe, kNsga2, kHyperband };
 
 // Order of blocks: as listed, or the costliest first.
 enum class ScheduleBlock { kSequential, kCost };
@@ -53,9 +56,22 @@ struct LayerIndexes {
 struct Budget {
   std::optional<double> energy_nj;   // with an energy goal only
   std::optional<double> weight_kib;  // of all weights
-  bool is_empty() const { return !energy_nj && !weight_kib; }
+  std::optional<double> ram_kib;     // of activations at the worst moment
+  // Floor; known after training only, so it ranks trials (score.h) where the others forbid them.
+  std::optional<double> accuracy;
+  bool bounds_costs() const { return energy_nj || weight_kib || ram_kib; }
   bool operator==(const Budget&) const = default;
 };
+
+// Sensitivity of each choice, measured once, and a knapsack over them give the first trials; see guided_start.h.
+struct GuidedStart {
+  int trials = 8;     // at most
+  int samples = 512;  // training samples that the loss is measured on
+  bool operator==(const GuidedStart&) const = default;
+};
+
+// What an epoch is judged by; see score.h.
+enum class Metric { kAccuracy, kLoss, kMse, kMae };
 
 struct RunConfig {
   // ---- the tutorial's keys ----
@@ -72,10 +88,23 @@ struct RunConfig {
   uint64_t seed = 0;
   int max_trials = 10;
   Mode mode = Mode::kRandom;
+  search::HyperbandOptions hyperband;  // max_epochs is `epochs`
+  // Ends trials that do worse than others did.
+  std::optional<search::SuccessiveHalvingOptions> pruner;
   Budget budget;
+  std::vector<search::Assignment> first_trials;  // tried before what the sampler proposes
+  std::optional<GuidedStart> guided_start;
+  Metric metric = Metric::kAccuracy;
+  // True: the score is the metric alone, without the saving (score_metric "val_loss", ...).
+  bool score_is_metric = false;
+  // The learning rate is a choice too: 5 values from learning_rate * (1 + min(total factor, 0)) to 1.1 times it.
+  bool learning_rate_optimizer = false;
+  std::string head_name;  // output that is trained and scored; empty: the model has one
   // Patterns of layers' names: quantized one block after the other (block_schedule.h). Empty: all at once.
   std::vector<std::string> blocks;
   ScheduleBlock schedule_block = ScheduleBlock::kSequential;
+  // Factor of the learning rate in a block that is done, one for all or one each in the order of `blocks`.
+  std::vector<double> block_learning_rates;
 
   // ---- ours ----
   std::string model = "mnist";  // a built-in name or a file
@@ -84,6 +113,10 @@ struct RunConfig {
   std::string reference_model;
   // Trials start from the weights of `model`, layer by layer, where all shapes agree.
   bool inherit_weights = false;
+  // Likewise from those of the nearest completed trial (transfer_weights "nearest"; search/nearest_sampler.h).
+  bool inherit_from_nearest = false;
+  // Of layers that are quantized later; a budget is to be kept with their cheapest choices.
+  Limit later_limit;
   std::string data;  // name of a data set; empty: the model's own
   std::string preprocessing = "tutorial";
   std::string holdout;  // split to evaluate on instead of the test set
@@ -91,6 +124,11 @@ struct RunConfig {
   int64_t batch_size = 32;
   std::string optimizer = "adam";  // "adam", "sgd"
   double learning_rate = 1e-3;
+  // Pattern of layers' names -> factor of their learning rate; the first that matches counts. 0 (frozen_layers): the
+  // weights stay as they are.
+  std::vector<std::pair<std::string, double>> layer_learning_rates;
+  std::string loss = "crossentropy";  // "mse", "mae"
+  std::string target = "label";       // "input": an autoencoder
   double momentum = 0.0;
   std::string schedule = "constant";                  // "constant", "cosine"
   std::string batch_norm_statistics = "reestimated";  // "reestimated", "moving"
@@ -112,7 +150,8 @@ RunConfig parse_run_config(std::string_view json_text);
 // The same from a file. throws IoError too
 RunConfig load_run_config(const std::filesystem::path& path);
 
-// True if two configurations describe the same trials: all is equal but max_trials, workers and output_dir.
+// True if two configurations describe the same trials: all is equal but max_trials, workers and output_dir, and
+// first_trials where a guided start finds them.
 bool same_search(std::string_view json_a, std::string_view json_b);
 
 }  // namespace nibble::autoq

@@ -31,6 +31,19 @@ TEST(RunConfig, TheTutorialsFileIsRead) {
   EXPECT_FALSE(selected[23]);
 }
 
+TEST(RunConfig, FilesOfBudgetsAreRead) {
+  const RunConfig budget = load_run_config(kExamples / "autoqkeras_mnist_budget.json");
+  EXPECT_EQ(budget.budget, (Budget{.energy_nj = 11, .weight_kib = 16, .ram_kib = 32, .accuracy = {}}));
+  EXPECT_EQ(budget.mode, Mode::kTpe);
+  ASSERT_TRUE(budget.pruner.has_value());
+  EXPECT_EQ(budget.pruner->min_steps, 2);
+  const RunConfig floor = load_run_config(kExamples / "autoqkeras_mnist_floor.json");
+  EXPECT_FALSE(floor.budget.bounds_costs());
+  EXPECT_EQ(floor.budget.accuracy, 0.985);
+  EXPECT_EQ(floor.hyperband.max_epochs, 27);
+  EXPECT_EQ(floor.max_trials, search::hyperband_trials(floor.hyperband));
+}
+
 TEST(RunConfig, DefaultsAreAutoQKeras) {
   const RunConfig config = parse_run_config("{}");
   EXPECT_EQ(config.goal.kind, GoalKind::kBits);
@@ -41,6 +54,42 @@ TEST(RunConfig, DefaultsAreAutoQKeras) {
   EXPECT_EQ(config.early_stopping, 2);
   EXPECT_FALSE(config.tune_filters_exceptions.has_value());
   EXPECT_EQ(config.quantization_config, default_quantization_config());
+}
+
+TEST(RunConfig, HyperbandCountsItsTrials) {
+  const RunConfig config = parse_run_config(R"({"mode": "hyperband", "epochs": 9})");
+  EXPECT_EQ(config.mode, Mode::kHyperband);
+  EXPECT_EQ(config.hyperband.max_epochs, 9);
+  EXPECT_EQ(config.epochs, 9);
+  EXPECT_EQ(config.max_trials, 23);
+  EXPECT_FALSE(config.early_stopping.has_value());
+  EXPECT_EQ(parse_run_config(R"({"mode": "hyperband"})").epochs, 100);
+  EXPECT_EQ(parse_run_config(R"({"mode": "hyperband", "max_epochs": 4, "factor": 2, "max_trials": 5})").max_trials, 5);
+}
+
+struct MetricCase {
+  const char* json;
+  Metric metric;
+  bool alone;
+};
+TEST(RunConfig, WhatTrialsAreJudgedBy) {
+  const MetricCase rows[] = {
+      {"{}", Metric::kAccuracy, false},
+      {R"({"metrics": ["acc"], "score_metric": "val_score"})", Metric::kAccuracy, false},
+      {R"({"metrics": ["loss"]})", Metric::kLoss, false},
+      {R"({"loss": "mse"})", Metric::kMse, false},
+      {R"({"loss": "mean_absolute_error", "target": "input"})", Metric::kMae, false},
+      {R"({"loss": "mse", "metrics": ["mae", "acc"]})", Metric::kMae, false},
+      {R"({"loss": "mse", "score_metric": "val_mse"})", Metric::kMse, true},
+      {R"({"score_metric": "val_loss"})", Metric::kLoss, true},
+      {R"({"head_name": "b", "loss": "mse", "metrics": {"a": "acc", "b": ["mae"]}})", Metric::kMae, false},
+      {R"({"loss": "mse", "metrics": {"a": "acc", "b": "mae"}})", Metric::kAccuracy, false},
+      {R"({"head_name": "b", "score_metric": "val_b_score"})", Metric::kAccuracy, false}};
+  for (const MetricCase& row : rows) {
+    const RunConfig config = parse_run_config(row.json);
+    EXPECT_EQ(config.metric, row.metric) << row.json;
+    EXPECT_EQ(config.score_is_metric, row.alone) << row.json;
+  }
 }
 
 struct IndexCase {
@@ -131,7 +180,40 @@ const std::vector<BadCase> kBad = {
     {"BudgetOfNothing", R"({"goal": {"type": "energy"}, "budget": {"energy_nj": 0}})", {"energy_nj is 0", "above 0"}},
     {"BudgetWithoutEnergy", R"({"budget": {"energy_nj": 11}})", {"budget.energy_nj", "goal of type"}},
     {"BudgetKey", R"({"budget": {"energy": 11}})", {"budget", "energy_nj"}},
-    {"BudgetWithBlocks", R"({"budget": {"weight_kib": 1}, "blocks": ["a"]})", {"budget", "blocks"}},
+    {"BudgetOfNoRam", R"({"budget": {"ram_kib": -1}})", {"budget.ram_kib is -1", "above 0"}},
+    {"FloorAboveOne", R"({"budget": {"accuracy": 98.5}})", {"budget.accuracy is 98.5", "to 1"}},
+    {"FloorOfAnError",
+     R"({"budget": {"accuracy": 0.9}, "metrics": ["mse"], "loss": "mse"})",
+     {"budget.accuracy", "val_score"}},
+    {"UnknownMode", R"({"mode": "grid"})", {"mode is 'grid'", "hyperband"}},
+    {"HyperbandKeyElsewhere", R"({"mode": "tpe", "max_epochs": 10})", {"max_epochs", "hyperband"}},
+    {"HyperbandTwoEpochs",
+     R"({"mode": "hyperband", "epochs": 9, "max_epochs": 10})",
+     {"max_epochs is 10 and epochs 9"}},
+    {"HyperbandFactor", R"({"mode": "hyperband", "factor": 1})", {"factor is 1", "from 2"}},
+    {"HyperbandStops", R"({"mode": "hyperband", "early_stopping": 3})", {"early_stopping is 3", "rounds"}},
+    {"HyperbandPruned", R"({"mode": "hyperband", "pruner": "successive_halving"})", {"pruner", "remove one of them"}},
+    {"UnknownPruner", R"({"pruner": "median"})", {"pruner is 'median'", "successive_halving"}},
+    {"PrunerKey", R"({"pruner": {"steps": 3}})", {"pruner.steps", "min_epochs"}},
+    {"FirstTrialsNoList", R"({"first_trials": {"a": "b"}})", {"first_trials is {", "a list"}},
+    {"FirstTrialsNumber", R"({"first_trials": [{"a": 4}]})", {"first_trials is [{", "study best"}},
+    {"FirstTrialsWithBlocks", R"({"first_trials": [{}], "blocks": ["a"]})", {"first_trials", "blocks"}},
+    {"GuidedStartKey", R"({"guided_start": {"count": 3}})", {"guided_start.count", "trials"}},
+    {"UnknownMetric", R"({"metrics": ["f1"]})", {"metrics holds \"f1\"", "mse"}},
+    {"MetricOfAnotherLoss", R"({"metrics": ["mse"]})", {"metrics", "loss is \"crossentropy\""}},
+    {"UnknownScore", R"({"score_metric": "val_f1"})", {"score_metric is 'val_f1'", "val_loss"}},
+    {"AccuracyOfAnAutoencoder",
+     R"({"loss": "mse", "target": "input", "metrics": ["acc"]})",
+     {"metrics", "autoencoder"}},
+    {"EntropyOfInputs", R"({"target": "input"})", {"target", "\"mse\""}},
+    {"UnknownLoss", R"({"loss": "hinge"})", {"loss is 'hinge'", "mse"}},
+    {"LayerRates", R"({"layer_learning_rates": ["a"]})", {"layer_learning_rates is [", "an object"}},
+    {"LayerRateBelowZero", R"({"layer_learning_rates": {"a": -1}})", {"layer_learning_rates['a'] is -1"}},
+    {"FrozenPattern", R"({"frozen_layers": ["("]})", {"frozen_layers holds '('"}},
+    {"BlockRates",
+     R"({"blocks": ["a", "b", "c"], "block_learning_rates": [1, 2]})",
+     {"block_learning_rates", "3 blocks"}},
+    {"TransferWhat", R"({"transfer_weights": "all"})", {"transfer_weights is \"all\""}},
     {"BlockPattern", R"({"blocks": ["("]})", {"blocks holds '('", "regular expression"}},
     {"BlockOrder", R"({"blocks": ["a"], "schedule_block": "size"})", {"schedule_block", "sequential, cost"}},
     {"OrderWithoutBlocks", R"({"schedule_block": "cost"})", {"schedule_block", "no blocks"}},
@@ -139,11 +221,8 @@ const std::vector<BadCase> kBad = {
 };
 
 const std::vector<BadCase> kNotYet = {
-    {"Hyperband", R"({"mode": "hyperband", "max_epochs": 10})", {"not available yet", "\"tpe\""}},
-    {"LearningRateOptimizer", R"({"learning_rate_optimizer": true})", {"learning_rate_optimizer", "cosine"}},
-    {"BudgetOfRam", R"({"budget": {"ram_kib": 32}})", {"ram_kib", "not available yet"}},
     {"Strategy", R"({"distribution_strategy": "mirrored"})", {"distribution_strategy", "workers"}},
-    {"OtherMetrics", R"({"metrics": ["mse"]})", {"metrics", "acc"}},
+    {"Executions", R"({"executions_per_trial": 3})", {"executions_per_trial", "once"}},
 };
 
 template <class Kind>
@@ -196,6 +275,9 @@ TEST(SameSearch, LooksAtAllThatChangesTrials) {
   EXPECT_TRUE(same_search(R"({"seed": 1, "max_trials": 3})", R"({"seed": 1, "max_trials": 30, "workers": 2})"));
   EXPECT_TRUE(same_search(R"({"seed": 1})", "{\n// a comment\n\"seed\": 1}"));
   EXPECT_FALSE(same_search(R"({"seed": 1})", R"({"seed": 2})"));
+  // What a guided start found belongs to the study, what a person gave to the search.
+  EXPECT_TRUE(same_search(R"({"guided_start": true, "first_trials": [{"a": "b"}]})", R"({"guided_start": true})"));
+  EXPECT_FALSE(same_search(R"({"first_trials": [{"a": "b"}]})", "{}"));
 }
 
 }  // namespace

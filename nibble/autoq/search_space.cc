@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "nibble/autoq/choice.h"
+#include "nibble/autoq/cost_meter.h"
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
+#include "nibble/search/annotation.h"
 #include "nibble/transform/model_quantize.h"
 
 namespace nibble::autoq {
@@ -18,6 +21,8 @@ using nlohmann::json;
 bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
+
+bool is_of_filters(const std::string& parameter) { return parameter.starts_with("network_filters"); }
 
 bool has_tunable_filters(std::string_view class_name) {
   return is_one_of(class_name, {"Dense", "Conv1D", "Conv2D", "Conv2DTranspose", "SeparableConv1D", "SeparableConv2D"});
@@ -177,8 +182,10 @@ void scale_filters(graph::Layer& layer, double multiplier, bool compat) {
   layer.attributes[attribute] = scaled(layer.get_int(attribute), multiplier);
 }
 
-// Gives each layer of `trial` the weights of the layer of that name in `source` where all shapes agree.
-void inherit_weights(const graph::Model& source, const std::map<std::string, Shape>& shapes, graph::Model& trial) {
+}  // namespace
+
+void inherit_weights(const graph::Model& source, graph::Model& trial) {
+  const std::map<std::string, Shape> shapes = graph::infer_shapes(trial);
   for (graph::Layer& layer : trial.layers) {
     const auto from = std::find_if(source.layers.begin(), source.layers.end(),
                                    [&](const graph::Layer& candidate) { return candidate.name == layer.name; });
@@ -191,15 +198,47 @@ void inherit_weights(const graph::Model& source, const std::map<std::string, Sha
   }
 }
 
+namespace {
+
 // Nothing but what the values name may be left out: a typing error would search something else.
 void check_values(const search::SearchSpace& space, const search::Assignment& values) {
   std::vector<std::string> names;
   for (const search::Parameter& parameter : space) names.push_back(parameter.name);
   for (const auto& [name, value] : values) {
+    if (search::is_annotation(name) || name == kLearningRate) continue;
     if (std::find(names.begin(), names.end(), name) == names.end()) {
       throw InvalidArgument("[trial] there is no hyperparameter '{}'. {}", name, suggest(name, names));
     }
   }
+}
+
+// The first candidate of everything, and filters as they are: where AutoQKeras starts.
+search::Assignment first_choices(const search::SearchSpace& space) {
+  search::Assignment values;
+  for (const search::Parameter& parameter : space) {
+    values[parameter.name] = is_of_filters(parameter.name) ? "1.0" : parameter.candidates.front();
+  }
+  return values;
+}
+
+// Entries of which something was chosen. A layer is converted by the quantizer of its kernel, so where that was not
+// chosen one stands in, to be taken out again.
+json chosen_entries(const json& quantizers) {
+  constexpr const char* kStandIn = "quantized_bits(16,0,1,alpha=1.0)";
+  json chosen = json::object();
+  const auto is_chosen = [](const json& value) { return value.is_string() && value != ""; };
+  for (const auto& [layer, entry] : quantizers.items()) {
+    if (is_chosen(entry)) chosen[layer] = entry;
+    if (!entry.is_object() || !std::any_of(entry.begin(), entry.end(), is_chosen)) continue;
+    for (const auto& [key, value] : entry.items()) {
+      if (is_chosen(value)) {
+        chosen[layer][key] = value;
+      } else if (key == "kernel_quantizer" || key == "depthwise_quantizer") {
+        chosen[layer][key] = kStandIn;
+      }
+    }
+  }
+  return chosen;
 }
 
 }  // namespace
@@ -214,6 +253,56 @@ search::SearchSpace build_space(const graph::Model& model, const RunConfig& conf
   };
   Walk(model, config, record).run();
   return space;
+}
+
+search::SearchSpace full_space(const graph::Model& model, const graph::Model& reference_model,
+                               const RunConfig& config) {
+  constexpr int kRates = 5;
+  search::SearchSpace space = build_space(model, config);
+  if (!config.learning_rate_optimizer || space.empty()) return space;
+  const CostMeter meter(config.goal, reference_model, config.compat);
+  const double factor = meter.measure(build_trial(model, config, first_choices(space))).total_factor;
+  const double lowest = config.learning_rate * (1.0 + std::min(factor, 0.0)), highest = 1.1 * config.learning_rate;
+  search::Parameter rates{.name = kLearningRate, .candidates = {}};
+  for (int i = 0; i < kRates; ++i) {
+    rates.candidates.push_back(fmt::format("{:.6g}", lowest + (highest - lowest) * i / (kRates - 1)));
+  }
+  space.push_back(std::move(rates));
+  return space;
+}
+
+std::optional<double> chosen_learning_rate(const search::Assignment& values) {
+  const auto found = values.find(kLearningRate);
+  if (found == values.end()) return std::nullopt;
+  char* end = nullptr;
+  const double rate = std::strtod(found->second.c_str(), &end);
+  if (rate > 0 && std::isfinite(rate) && *end == 0) return rate;
+  throw CorruptFile("[trial] the learning rate is '{}'; it must be a number above 0.", found->second);
+}
+
+std::optional<graph::Model> build_single(const graph::Model& model, const RunConfig& config,
+                                         const std::string& parameter, const std::string& candidate) {
+  if (parameter == kLearningRate || is_of_filters(parameter)) return std::nullopt;
+  const auto choose_one = [&](const std::string& name, const std::vector<std::string>&) -> std::string {
+    if (name == parameter) return candidate;
+    return is_of_filters(name) ? "1.0" : "";
+  };
+  const json all = Walk(model, config, choose_one).run().quantizers;
+  const json entries = chosen_entries(all);
+  graph::Model single =
+      transform::model_quantize(model, entries, {.activation_bits = config.activation_bits, .transfer_weights = true});
+  for (const auto& [name, entry] : entries.items()) {
+    if (!entry.is_object()) continue;
+    graph::Layer& layer = single.layer(name);
+    for (const auto& [key, value] : all.at(name).items()) {
+      if (value == "" && layer.attributes.contains(key)) layer.attributes[key] = graph::None{};
+    }
+    const graph::Layer& before = model.layer(name);
+    if (!entry.contains("activation_quantizer") && before.attributes.contains("activation")) {
+      layer.attributes["activation"] = before.attributes.at("activation");
+    }
+  }
+  return single;
 }
 
 TrialPlan plan_trial(const graph::Model& model, const RunConfig& config, const search::Assignment& values) {
@@ -244,8 +333,8 @@ graph::Model build_trial(const graph::Model& model, const RunConfig& config, con
       {.activation_bits = config.activation_bits,
        .transfer_weights = config.transfer_weights,
        .compat = compat ? transform::Compatibility::kQkeras : transform::Compatibility::kNibble});
-  const std::map<std::string, Shape> shapes = graph::infer_shapes(trial);  // a Reshape or an Add may no longer fit
-  if (config.inherit_weights) inherit_weights(model, shapes, trial);
+  graph::infer_shapes(trial);  // throws: a Reshape or an Add may no longer fit
+  if (config.inherit_weights) inherit_weights(model, trial);
   return trial;
 }
 

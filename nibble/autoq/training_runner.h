@@ -1,18 +1,24 @@
 // nibble/autoq/training_runner.h
 // The objective of a search: quantize, train, score.
 //
-//   score = max over epochs of val_accuracy * (1 + delta)      delta: cost_meter.h
+//   score = max over epochs of score_of(metric)      score.h
 #pragma once
 
+#include <optional>
+
+#include "nibble/autoq/budget.h"
 #include "nibble/autoq/cost_meter.h"
 #include "nibble/autoq/run_config.h"
 #include "nibble/data/dataset.h"
 #include "nibble/search/worker.h"
+#include "nibble/train/trainer.h"
 
 namespace nibble::autoq {
 
 // File in a trial's directory with the weights of its best epoch.
 inline constexpr const char* kModelFile = "model.keras";
+// Its training as it stood after the last epoch; gone once the study has the result.
+inline constexpr const char* kCheckpointFile = "checkpoint";
 
 // Trains trials on one data set. A trial's seed is derive_seed(config.seed, kTrial, number), so its result depends on
 // nothing else. After each epoch a checkpoint is written; a later attempt goes on from it, to the
@@ -24,20 +30,26 @@ class TrainingRunner final : public search::TrialRunner {
   TrainingRunner(RunConfig config, graph::Model model, data::Dataset dataset);
 
   // Reported steps are epochs: score, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds.
-  // Metrics of the trial: accuracy (val_accuracy of the best epoch), best_epoch, epochs, cost, delta, total_factor,
-  // and energy_nj or bits.
+  // Metrics of the trial: accuracy (val_accuracy of the best epoch) and what else it is judged by, best_epoch, epochs,
+  // cost, delta, total_factor, energy_nj or bits, what a budget bounds, and pruned (1: it was ended) with a pruner.
   search::TrialResult run(const search::TrialContext& context) override;
 
  private:
+  std::vector<std::string> leftovers(const search::TrialContext& context) const;
+
   RunConfig config_;
   graph::Model model_;
   data::Dataset dataset_;
   CostMeter meter_;
+  std::optional<BudgetMeter> budget_;
 };
+
+train::LossKind loss_kind(const RunConfig& config);
 
 // ---- what a run_config names ----
 
-// A built-in network or a model file. throws as load_model(); InvalidArgument for a name that is neither
+// A built-in network or a model file, of several outputs config.head_name's part. throws as load_model();
+// InvalidArgument for a name that is neither
 graph::Model load_search_model(const RunConfig& config);
 // The network that costs are compared with: config.reference_model, or `model` where none is named. throws alike
 graph::Model load_reference_model(const RunConfig& config, const graph::Model& model);

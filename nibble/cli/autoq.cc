@@ -224,6 +224,7 @@ int run(AutoqOptions o, Streams& streams) {
            "last finished epoch.\n";
     return kInterrupted;
   }
+  if (!result.missed_floor.empty()) streams.err << "note: " << result.missed_floor << "\n";
   if (result.is_exhausted) {
     streams.err << fmt::format("note: the search ended after {} trials: every combination was tried.\n",
                                result.trials.size());

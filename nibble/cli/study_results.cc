@@ -67,6 +67,31 @@ double value_of(const search::Losses& losses, const std::vector<search::Objectiv
   return objectives[i].maximise ? -losses[i] : losses[i];
 }
 
+json history_json(const std::vector<search::HypervolumeStep>& history) {
+  json rows = json::array();
+  for (const search::HypervolumeStep& step : history) {
+    rows.push_back({{"trials", step.trials},
+                    {"number", step.number},
+                    {"finished_ms", step.finished_ms},
+                    {"hypervolume", step.hypervolume}});
+  }
+  return rows;
+}
+
+// "; 50 % of it after 3 trials, 90 % after 12, 99 % after 31"
+std::string growth_of(const std::vector<search::HypervolumeStep>& history) {
+  std::string text;
+  for (const int percent : {50, 90, 99}) {
+    for (const search::HypervolumeStep& step : history) {
+      if (step.hypervolume < percent / 100.0 * history.back().hypervolume) continue;
+      text += fmt::format("{} {} % {}after {}{}", text.empty() ? ";" : ",", percent, text.empty() ? "of it " : "",
+                          step.trials, text.empty() ? " trials" : "");
+      break;
+    }
+  }
+  return text;
+}
+
 // As RFC 4180 wants it.
 std::string csv_cell(const std::string& text) {
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
@@ -156,14 +181,16 @@ int run_pareto(const ParetoOptions& o, Streams& streams) {
     }
     rows.push_back(row);
   }
+  const auto history = search::hypervolume_history(trials, objectives, reference);
   json point = json::array();
   for (size_t i = 0; i < objectives.size(); ++i) point.push_back(value_of(reference, objectives, i));
   if (o.json) {
-    print_json({{"front", rows}, {"hypervolume", volume}, {"reference", point}}, streams.out);
+    print_json({{"front", rows}, {"hypervolume", volume}, {"reference", point}, {"history", history_json(history)}},
+               streams.out);
     return kOk;
   }
   print(table, streams.out);
-  streams.out << fmt::format("\nhypervolume {:.6g} against {}\n", volume, point.dump());
+  streams.out << fmt::format("\nhypervolume {:.6g} against {}{}\n", volume, point.dump(), growth_of(history));
   return kOk;
 }
 

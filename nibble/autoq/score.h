@@ -1,0 +1,25 @@
+// How an epoch of a trial is scored. A trial's score is that of its best epoch, and the highest wins.
+//
+//   val_score of a metric to be high   accuracy * (1 + delta)         delta: cost_meter.h
+//   val_score of one to be low         -error / (1 + delta)           a delta of 0.5 forgives an error 1.5 times as
+//   high val_accuracy, val_loss, ...        the metric alone, less than 0 where it is to be low with a floor of
+//   accuracy           accuracy / floor - 1           below it: less than any trial above
+//     and other bounds                 accuracy * (1 + delta)         above it
+//     and no other bound               reference / (reference + cost) above it: the cheaper, the higher
+#pragma once
+
+#include <string_view>
+
+#include "nibble/autoq/cost_meter.h"
+#include "nibble/autoq/run_config.h"
+
+namespace nibble::autoq {
+
+std::string_view to_string(Metric metric);  // "accuracy", "loss", "mse", "mae"
+bool is_maximised(Metric metric);
+
+//   value      the metric of the epoch
+//   reference  CostMeter::reference()
+double score_of(const RunConfig& config, double value, const TrialCost& cost, double reference);
+
+}  // namespace nibble::autoq

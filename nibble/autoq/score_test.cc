@@ -1,0 +1,40 @@
+#include "nibble/autoq/score.h"
+
+#include <gtest/gtest.h>
+
+namespace nibble::autoq {
+namespace {
+
+struct Row {
+  const char* json;
+  double value, cost, delta;
+  double score;
+};
+// The reference costs 100.
+const Row kRows[] = {
+    {"{}", 0.9, 50, 0.08, 0.972},
+    {"{}", 0.9, 200, -0.08, 0.828},
+    {R"({"score_metric": "val_accuracy"})", 0.9, 50, 0.08, 0.9},
+    {R"({"score_metric": "val_loss"})", 0.3, 50, 0.08, -0.3},
+    {R"({"loss": "mse"})", 0.3, 50, 0.5, -0.2},
+    {R"({"loss": "mse"})", 0.3, 200, -0.5, -0.6},
+    {R"({"loss": "mse"})", 0.3, 1e9, -3, -30},  // no sign turns
+    {R"({"loss": "mse", "score_metric": "mse"})", 0.3, 50, 0.5, -0.3},
+    {R"({"budget": {"accuracy": 0.8}})", 0.6, 50, 0.5, -0.25},
+    {R"({"budget": {"accuracy": 0.8}})", 0.8, 25, 0.5, 0.8},
+    {R"({"budget": {"accuracy": 0.8}})", 0.99, 25, 0.5, 0.8},  // the cost alone counts
+    {R"({"budget": {"accuracy": 0.8}})", 0.9, 300, -0.5, 0.25},
+    {R"({"budget": {"accuracy": 0.8, "weight_kib": 4}})", 0.9, 50, 0.08, 0.972},
+    {R"({"budget": {"accuracy": 0.8, "weight_kib": 4}})", 0.4, 50, 0.08, -0.5},
+    {R"({"budget": {"accuracy": 0.8, "weight_kib": 4}})", 0.9, 1e9, -3, 0},
+};
+
+TEST(Score, FollowsTheTable) {
+  for (const Row& row : kRows) {
+    const TrialCost cost{.cost = row.cost, .delta = row.delta};
+    EXPECT_NEAR(score_of(parse_run_config(row.json), row.value, cost, 100), row.score, 1e-12) << row.json;
+  }
+}
+
+}  // namespace
+}  // namespace nibble::autoq

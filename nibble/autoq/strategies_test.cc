@@ -1,0 +1,239 @@
+// Whole searches by strategies beside plain sampling: hyperband, a pruner, a guided start, floors, blocks within a
+// budget, autoencoders. Real training in worker processes, on a small network and small data.
+// The program is its own worker: `strategies_test worker --study DIR/study.db`.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "nibble/autoq/auto_qkeras.h"
+#include "nibble/autoq/block_scheduler.h"
+#include "nibble/autoq/search_space.h"
+#include "nibble/autoq/small_search.h"
+#include "nibble/autoq/training_runner.h"
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+#include "nibble/formats/keras/keras_file.h"
+#include "nibble/search/annotation.h"
+#include "nibble/search/storage.h"
+#include "support/golden.h"
+
+namespace nibble::autoq {
+namespace {
+namespace fs = std::filesystem;
+using search::annotated_number;
+
+double metric(const search::Trial& trial, const char* name) { return trial.metrics.at(name); }
+
+std::string hyperband_text() {
+  return small_config(R"("mode": "hyperband", "max_epochs": 4, "factor": 2, "schedule": "cosine")");
+}
+
+// 15 trials in 6 rounds, the later ones from checkpoints.
+TEST(Hyperband, TrialsDoNotDependOnTheNumberOfWorkers) {
+  const fs::path root = testing::scratch_dir("strategies_hyperband");
+  const SearchResult one = run_search(hyperband_text(), {.directory = root / "one", .workers = 1});
+  const SearchResult three = run_search(hyperband_text(), {.directory = root / "three", .workers = 3});
+  ASSERT_TRUE(one.is_over && three.is_over);
+  ASSERT_EQ(one.trials.size(), 15u);
+  EXPECT_EQ(outcome_of(one, root / "one"), outcome_of(three, root / "three"));
+  int promoted = 0;
+  for (const search::Trial& trial : one.trials) {
+    ASSERT_EQ(trial.state, search::TrialState::kCompleted) << trial.reason;
+    EXPECT_EQ(metric(trial, "epochs"), *annotated_number(trial.values, search::kEpochs));
+    EXPECT_FALSE(fs::exists(root / "one" / search::trial_directory(trial.number) / "checkpoint"));
+    const auto from = annotated_number(trial.values, search::kResumes);
+    const auto steps = search::Storage::open(root / "one/study.db").steps(trial.number);
+    EXPECT_EQ(steps.front().step, from ? metric(one.trials[static_cast<size_t>(*from)], "epochs") + 1 : 1);
+    promoted += from.has_value();
+  }
+  EXPECT_EQ(promoted, 5);
+}
+
+// What another machine without the checkpoint would do.
+TEST(Hyperband, WithoutTheCheckpointATrialStartsAnewToTheSameBytes) {
+  const fs::path directory = testing::scratch_dir("strategies_anew");
+  const SearchResult whole = run_search(hyperband_text(), {.directory = directory / "out", .workers = 2});
+  const search::Trial& last = whole.trials.back();
+  const RunConfig config = parse_run_config(hyperband_text());
+  TrainingRunner runner(config, load_search_model(config), load_search_data(config));
+  const std::atomic<bool> stop = false;
+  const search::Storage::Claim claim{.number = last.number, .attempt = 1, .values = last.values, .steps = {}};
+  make_directories(directory / "alone");
+  const search::TrialResult result =
+      runner.run({.claim = claim, .directory = directory / "alone", .stop = stop, .report = [](const search::Step&) {
+                    return true;
+                  }});
+  EXPECT_EQ(result.score, *last.score);
+  EXPECT_TRUE(read_file(directory / "alone/model.keras") == read_file(directory / "out" / last.artifact));
+}
+
+TEST(Pruner, EndsTrialsThatDoWorse) {
+  const std::string text = small_config(
+      R"("epochs": 4, "early_stopping": false, "max_trials": 8, "pruner": {"min_epochs": 1, "factor": 2})");
+  const SearchResult result =
+      run_search(text, {.directory = testing::scratch_dir("strategies_pruner") / "out", .workers = 1});
+  int pruned = 0;
+  for (const search::Trial& trial : result.trials) {
+    ASSERT_EQ(trial.state, search::TrialState::kCompleted) << trial.reason;
+    if (metric(trial, "pruned") == 0) {
+      EXPECT_EQ(metric(trial, "epochs"), 4);
+      continue;
+    }
+    ++pruned;
+    EXPECT_LT(metric(trial, "epochs"), 4);
+    EXPECT_LE(*trial.score, *result.best->score);
+  }
+  EXPECT_GT(pruned, 0);
+  EXPECT_EQ(metric(*result.best, "pruned"), 0);
+}
+
+TEST(Floor, WithNothingElseTheCheapestAboveItWins) {
+  const std::string text = small_config(R"("epochs": 1, "max_trials": 6, "budget": {"accuracy": 0.05})");
+  const SearchResult result =
+      run_search(text, {.directory = testing::scratch_dir("strategies_floor") / "out", .workers = 2});
+  double cheapest = HUGE_VAL;
+  for (const search::Trial& trial : result.trials) {
+    if (metric(trial, "accuracy") >= 0.05) cheapest = std::min(cheapest, metric(trial, "cost"));
+  }
+  EXPECT_EQ(metric(*result.best, "cost"), cheapest);
+  const std::string high = small_config(R"("epochs": 1, "max_trials": 3, "budget": {"accuracy": 1.0})");
+  const SearchResult none =
+      run_search(high, {.directory = testing::scratch_dir("strategies_high") / "out", .workers = 1});
+  EXPECT_LT(*none.best->score, 0);  // nothing reached it; the nearest is the best
+  EXPECT_NE(none.missed_floor.find("no trial reached the budget's accuracy of 1;"), std::string::npos);
+  EXPECT_EQ(result.missed_floor, "");
+  for (const search::Trial& trial : none.trials) EXPECT_LE(metric(trial, "accuracy"), metric(*none.best, "accuracy"));
+}
+
+TEST(GuidedStart, MeasuresOnceAndTriesWhatItFoundFirst) {
+  const fs::path directory = testing::scratch_dir("strategies_guided") / "out";
+  const std::string text =
+      small_config(R"("epochs": 1, "max_trials": 4, "guided_start": {"trials": 3, "samples": 300})");
+  const SearchResult result = run_search(text, {.directory = directory, .workers = 1});
+  const Json sensitivity = Json::parse(read_file(directory / "sensitivity.json"));
+  EXPECT_GT(sensitivity.at("float_loss").get<double>(), 0);
+  const Json& kernel = sensitivity.at("parameters").at("conv_kernel_quantizer");
+  EXPECT_GT(kernel.size(), 1u);
+  const RunConfig kept = parse_run_config(search::Storage::open(directory / "study.db").info().run_config);
+  ASSERT_GE(kept.first_trials.size(), 2u);
+  ASSERT_LE(kept.first_trials.size(), 3u);
+  for (size_t i = 0; i < kept.first_trials.size(); ++i) EXPECT_EQ(result.trials[i].values, kept.first_trials[i]);
+  // From dear to cheap.
+  EXPECT_GT(metric(result.trials[0], "cost"), metric(result.trials[kept.first_trials.size() - 1], "cost"));
+  fs::remove(directory / "sensitivity.json");
+  const SearchResult more = run_search(replaced(text, R"("max_trials": 4)", R"("max_trials": 5)"),
+                                       {.directory = directory, .resume = true, .workers = 1});
+  EXPECT_EQ(more.trials.size(), 5u);
+  EXPECT_FALSE(fs::exists(directory / "sensitivity.json"));
+}
+
+TEST(NearestWeights, AreThoseOfAnEarlierTrial) {
+  const SearchResult result =
+      run_search(small_config(R"("epochs": 1, "max_trials": 3, "transfer_weights": "nearest")"),
+                 {.directory = testing::scratch_dir("strategies_nearest") / "out", .workers = 1});
+  ASSERT_EQ(result.trials.size(), 3u);
+  EXPECT_FALSE(result.trials[0].values.contains(search::kWeightsFrom));
+  EXPECT_EQ(annotated_number(result.trials[1].values, search::kWeightsFrom), 0);
+  for (const search::Trial& trial : result.trials)
+    EXPECT_EQ(trial.state, search::TrialState::kCompleted) << trial.reason;
+}
+
+TEST(LearningRate, IsAChoiceOfTheTrial) {
+  const fs::path directory = testing::scratch_dir("strategies_rate") / "out";
+  const SearchResult result =
+      run_search(small_config(R"("epochs": 1, "max_trials": 4, "learning_rate_optimizer": true)"),
+                 {.directory = directory, .workers = 2});
+  for (const search::Trial& trial : result.trials) {
+    const auto steps = search::Storage::open(directory / "study.db").steps(trial.number);
+    EXPECT_NEAR(steps.front().metrics.at("learning_rate"), *chosen_learning_rate(trial.values), 1e-9);
+  }
+}
+
+// The budget lies between the cheapest network and what one block alone could save.
+TEST(Blocks, KeepABudgetOfTheWholeNetwork) {
+  const std::string open = small_config(
+      R"("epochs": 1, "max_trials": 4, "blocks": ["^conv$", "^(bn|act)$", "^dense$"], "block_learning_rates": 0.1)");
+  const RunConfig whole = parse_run_config(small_config(R"("max_trials": 4)"));
+  const graph::Model model = load_search_model(whole);
+  const search::SearchSpace space = build_space(model, whole);
+  const BudgetMeter meter(whole, model);
+  const auto cost = [&](const search::Assignment& values) {
+    return meter.use_of(build_trial(model, whole, values)).energy_nj;
+  };
+  search::Assignment last;
+  for (const search::Parameter& parameter : space) last[parameter.name] = parameter.candidates.back();
+  search::Assignment cheap = last;
+  for (const search::Parameter& parameter : space) {
+    for (const std::string& candidate : parameter.candidates) {
+      search::Assignment other = cheap;
+      other[parameter.name] = candidate;
+      if (cost(other) < cost(cheap)) cheap = other;
+    }
+  }
+  const double bound = 0.7 * cost(cheap) + 0.3 * cost(last);
+  const std::string text =
+      replaced(open, "\"epochs\": 1", fmt::format(R"("epochs": 1, "budget": {{"energy_nj": {}}})", bound));
+  const fs::path directory = testing::scratch_dir("strategies_blocks") / "out";
+  const ScheduleResult result = run_schedule(text, {.directory = directory, .workers = 2});
+  ASSERT_TRUE(result.is_over);
+  for (const search::Trial& trial : result.last.trials) {
+    ASSERT_EQ(trial.state, search::TrialState::kCompleted) << trial.reason;
+    EXPECT_LE(metric(trial, "energy_nj"), bound);
+  }
+  const Json second = Json::parse(block_config(text, result.schedule, 1, directory / "model_block_0.keras"));
+  EXPECT_EQ(second.at("later_limit"), result.schedule.blocks[2].limit);
+  EXPECT_EQ(second.at("layer_learning_rates"), Json::parse(R"({"^conv$": 0.1})"));
+  EXPECT_FALSE(second.contains("block_learning_rates"));
+  const std::string impossible = replaced(open, "\"epochs\": 1", R"("epochs": 1, "budget": {"energy_nj": 1e-6})");
+  try {
+    run_schedule(impossible, {.directory = testing::scratch_dir("strategies_never") / "out"});
+    ADD_FAILURE() << "no error";
+  } catch (const InvalidArgument& error) {
+    EXPECT_NE(std::string(error.what()).find("cheapest network found has energy_nj"), std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(Autoencoder, IsJudgedByItsError) {
+  const fs::path file = testing::scratch_dir("strategies_autoencoder_model") / "model.keras";
+  formats::keras::save_model(autoencoder(), file);
+  std::string text = small_config(R"("epochs": 2, "max_trials": 3, "loss": "mse", "target": "input", "mode": "tpe")");
+  text = replaced(text, small_model_file().string(), file.string());
+  text = replaced(text, R"("Conv2D": [4, 8, 4], )", "");
+  text = replaced(text, R"(, "BatchNormalization": [])", "");
+  const SearchResult result =
+      run_search(text, {.directory = testing::scratch_dir("strategies_autoencoder") / "out", .workers = 1});
+  ASSERT_EQ(result.trials.size(), 3u);
+  for (const search::Trial& trial : result.trials) {
+    ASSERT_EQ(trial.state, search::TrialState::kCompleted) << trial.reason;
+    EXPECT_FALSE(trial.metrics.contains("accuracy"));
+    EXPECT_NEAR(*trial.score, -metric(trial, "mse") / (1 + metric(trial, "delta")), 1e-12);
+    EXPECT_LE(*trial.score, *result.best->score);
+  }
+}
+
+// Two heads on one trunk: the other one's layers are neither trained nor counted.
+TEST(Head, OneOutputOfSeveralIsSearched) {
+  const fs::path file = testing::scratch_dir("strategies_heads_model") / "model.keras";
+  formats::keras::save_model(two_heads(), file);
+  std::string text = small_config(R"("epochs": 1, "max_trials": 2, "head_name": "softmax")");
+  text = replaced(text, small_model_file().string(), file.string());
+  const graph::Model model = load_search_model(parse_run_config(text));
+  EXPECT_EQ(model.outputs, std::vector<std::string>{"softmax"});
+  EXPECT_EQ(model.find_layer("other"), nullptr);
+  const SearchResult result =
+      run_search(text, {.directory = testing::scratch_dir("strategies_heads") / "out", .workers = 1});
+  for (const search::Trial& trial : result.trials)
+    EXPECT_EQ(trial.state, search::TrialState::kCompleted) << trial.reason;
+  EXPECT_THROW(
+      load_search_model(parse_run_config(replaced(text, "\"head_name\": \"softmax\"", "\"head_name\": \"dense\""))),
+      InvalidArgument);
+}
+
+}  // namespace
+}  // namespace nibble::autoq
+
+int main(int argc, char** argv) { return nibble::autoq::run_as_worker_or_tests(argc, argv); }

@@ -1,0 +1,189 @@
+#include "nibble/autoq/strategy_config.h"
+
+#include <algorithm>
+
+#include "nibble/core/error.h"
+
+namespace nibble::autoq {
+namespace {
+
+constexpr int kMost = 1'000'000;
+
+// "val_mse" and "mse" are one metric: what is judged always is the validation's.
+std::optional<Metric> metric_of(std::string name) {
+  if (name.starts_with("val_")) name = name.substr(4);
+  if (name == "acc" || name == "accuracy") return Metric::kAccuracy;
+  if (name == "loss") return Metric::kLoss;
+  if (name == "mse" || name == "mean_squared_error") return Metric::kMse;
+  if (name == "mae" || name == "mean_absolute_error") return Metric::kMae;
+  return std::nullopt;
+}
+
+// The list, or of an object head -> metric or list the entry of head_name, else the first.
+std::vector<std::string> metric_names(const JsonFields& fields, const RunConfig& config) {
+  const Json* given = fields.find("metrics");
+  if (given == nullptr || given->empty()) return {config.loss == "crossentropy" ? "acc" : config.loss};
+  if (given->is_object()) {
+    const bool has_head = !config.head_name.empty() && given->contains(config.head_name);
+    given = has_head ? &given->at(config.head_name) : &*given->begin();
+  }
+  const Json list = given->is_array() ? *given : Json::array({*given});
+  std::vector<std::string> names;
+  for (const Json& item : list) {
+    if (!item.is_string() || !metric_of(item.get<std::string>())) {
+      throw InvalidArgument("{} holds {}; known are \"acc\", \"loss\", \"mse\" and \"mae\".", fields.path("metrics"),
+                            excerpt(item));
+    }
+    names.push_back(item.get<std::string>());
+  }
+  if (names.empty()) throw InvalidArgument("{} names no metric; give e.g. [\"acc\"].", fields.path("metrics"));
+  return names;
+}
+
+void parse_metric(const JsonFields& fields, RunConfig& config) {
+  config.metric = *metric_of(metric_names(fields, config)[0]);
+  const std::string score = fields.text("score_metric", "val_score");
+  if (score != "val_score" && score != fmt::format("val_{}_score", config.head_name)) {
+    const auto metric = metric_of(score);
+    if (!metric) {
+      throw InvalidArgument(
+          "{} is '{}'; it must be \"val_score\" or one of \"val_accuracy\", \"val_loss\", \"val_mse\", "
+          "\"val_mae\".",
+          fields.path("score_metric"), score);
+    }
+    config.metric = *metric;
+    config.score_is_metric = true;
+  }
+  const bool is_error = config.metric == Metric::kMse || config.metric == Metric::kMae;
+  if (is_error && config.loss == "crossentropy") {
+    throw InvalidArgument(
+        "{} asks for a squared or absolute error, but loss is \"crossentropy\"; set loss to \"mse\" or "
+        "\"mae\".",
+        fields.path(config.score_is_metric ? "score_metric" : "metrics"));
+  }
+  if (config.metric == Metric::kAccuracy && config.target == "input") {
+    throw InvalidArgument("{}: an autoencoder has no accuracy; take \"mse\", \"mae\" or \"loss\".",
+                          fields.path(config.score_is_metric ? "score_metric" : "metrics"));
+  }
+}
+
+void parse_budget(const JsonFields& fields, RunConfig& config) {
+  if (const Json* later = fields.find("later_limit")) config.later_limit = Limit(*later);
+  const Json* given = fields.find("budget");
+  if (given == nullptr) return;
+  const JsonFields inner(*given, "budget", {"energy_nj", "weight_kib", "ram_kib", "accuracy"});
+  const auto bound = [&](std::string_view key) -> std::optional<double> {
+    if (inner.find(key) == nullptr) return std::nullopt;
+    return inner.positive(key, 0, 1e15);
+  };
+  config.budget.energy_nj = bound("energy_nj");
+  config.budget.weight_kib = bound("weight_kib");
+  config.budget.ram_kib = bound("ram_kib");
+  if (inner.find("accuracy") != nullptr) config.budget.accuracy = inner.number("accuracy", 0, 1e-6, 1);
+  if (config.budget.energy_nj && config.goal.kind != GoalKind::kEnergy) {
+    throw InvalidArgument("{} needs a goal of type \"energy\", whose settings say how energy is counted; add one.",
+                          inner.path("energy_nj"));
+  }
+  if (config.budget.accuracy && (config.metric != Metric::kAccuracy || config.score_is_metric)) {
+    throw InvalidArgument(
+        "{} is a floor for trials that are judged by val_score of \"acc\"; remove it, or metrics and "
+        "score_metric.",
+        inner.path("accuracy"));
+  }
+}
+
+void parse_hyperband(const JsonFields& fields, RunConfig& config) {
+  for (const char* key : {"max_epochs", "factor", "hyperband_iterations"}) {
+    if (config.mode == Mode::kHyperband || fields.find(key) == nullptr) continue;
+    throw InvalidArgument("{} belongs to mode \"hyperband\"; set mode to it, or remove the key.", fields.path(key));
+  }
+  if (config.mode != Mode::kHyperband) return;
+  // Without either, KerasTuner's 100.
+  const int fallback = fields.find("epochs") == nullptr ? config.hyperband.max_epochs : config.epochs;
+  config.hyperband.max_epochs = static_cast<int>(fields.integer("max_epochs", fallback, 1, kMost));
+  if (fields.find("epochs") != nullptr && config.epochs != config.hyperband.max_epochs) {
+    throw InvalidArgument(
+        "{} is {} and epochs {}; in mode \"hyperband\" rounds train up to max_epochs. Give one of them.",
+        fields.path("max_epochs"), config.hyperband.max_epochs, config.epochs);
+  }
+  config.hyperband.factor = static_cast<int>(fields.integer("factor", config.hyperband.factor, 2, 1000));
+  config.hyperband.iterations =
+      static_cast<int>(fields.integer("hyperband_iterations", config.hyperband.iterations, 1, 1000));
+  config.epochs = config.hyperband.max_epochs;
+  const Json* stopping = fields.find("early_stopping");
+  if (stopping != nullptr && *stopping != false) {
+    throw InvalidArgument("{} is {}, but in mode \"hyperband\" rounds end trials; set it to false.",
+                          fields.path("early_stopping"), excerpt(*stopping));
+  }
+  config.early_stopping.reset();
+  if (fields.find("max_trials") == nullptr) config.max_trials = search::hyperband_trials(config.hyperband);
+}
+
+void parse_pruner(const JsonFields& fields, RunConfig& config) {
+  const Json* given = fields.find("pruner");
+  if (given == nullptr || *given == false || *given == "none") return;
+  search::SuccessiveHalvingOptions options;
+  if (given->is_object()) {
+    const JsonFields inner(*given, "pruner", {"type", "min_epochs", "factor"});
+    inner.choice("type", "successive_halving", {"successive_halving"});
+    options.min_steps = static_cast<int>(inner.integer("min_epochs", options.min_steps, 1, kMost));
+    options.factor = static_cast<int>(inner.integer("factor", options.factor, 2, 1000));
+  } else {
+    fields.choice("pruner", "none", {"none", "successive_halving"});
+  }
+  if (config.mode == Mode::kHyperband) {
+    throw InvalidArgument("{} is given, but mode \"hyperband\" ends trials by its own rounds; remove one of them.",
+                          fields.path("pruner"));
+  }
+  config.pruner = options;
+}
+
+void parse_first_trials(const JsonFields& fields, RunConfig& config) {
+  if (const Json* given = fields.find("first_trials")) {
+    const auto is_assignment = [](const Json& item) {
+      return item.is_object() &&
+             std::all_of(item.begin(), item.end(), [](const Json& value) { return value.is_string(); });
+    };
+    if (!given->is_array() || !std::all_of(given->begin(), given->end(), is_assignment)) {
+      throw InvalidArgument(
+          "{} is {}; it must be a list of objects hyperparameter -> choice, as 'nibble study best --json' "
+          "prints under quantizers.",
+          fields.path("first_trials"), excerpt(*given));
+    }
+    for (const Json& item : *given) config.first_trials.push_back(item.get<search::Assignment>());
+    if (!config.blocks.empty()) {
+      throw InvalidArgument("{} is given beside blocks, each of which searches a space of its own; remove one of them.",
+                            fields.path("first_trials"));
+    }
+  }
+  const Json* guided = fields.find("guided_start");
+  if (guided == nullptr || *guided == false) return;
+  GuidedStart start;
+  if (*guided != true) {
+    const JsonFields inner(*guided, "guided_start", {"trials", "samples"});
+    start.trials = static_cast<int>(inner.integer("trials", start.trials, 1, 1000));
+    start.samples = static_cast<int>(inner.integer("samples", start.samples, 1, 10'000'000));
+  }
+  config.guided_start = start;
+}
+
+}  // namespace
+
+void parse_strategy(const JsonFields& fields, RunConfig& config) {
+  const std::string mode = fields.choice("mode", "random", {"random", "bayesian", "tpe", "nsga2", "hyperband"});
+  config.mode = mode == "bayesian"    ? Mode::kBayesian
+                : mode == "tpe"       ? Mode::kTpe
+                : mode == "nsga2"     ? Mode::kNsga2
+                : mode == "hyperband" ? Mode::kHyperband
+                                      : Mode::kRandom;
+  config.max_trials = static_cast<int>(fields.integer("max_trials", config.max_trials, 1, kMost));
+  // What the nearest trial cannot give comes from the model, where that has weights.
+  if (config.inherit_from_nearest) config.inherit_weights = true;
+  parse_metric(fields, config);
+  parse_budget(fields, config);
+  parse_hyperband(fields, config);
+  parse_pruner(fields, config);
+  parse_first_trials(fields, config);
+}
+
+}  // namespace nibble::autoq

@@ -1,0 +1,11 @@
+// The keys of a run_config that say how a trial is trained. Private to autoq/.
+#pragma once
+
+#include "nibble/autoq/run_config.h"
+
+namespace nibble::autoq {
+
+// throws  as parse_run_config
+void parse_training(const JsonFields& fields, RunConfig& config);
+
+}  // namespace nibble::autoq
