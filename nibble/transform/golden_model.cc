@@ -1,5 +1,7 @@
 #include "nibble/transform/golden_model.h"
 
+#include <map>
+
 #include "nibble/transform/weight_roles.h"
 #include "support/golden.h"
 
@@ -30,6 +32,13 @@ std::map<std::string, graph::Attribute> attributes_of(const json& layer, const s
 }
 
 }  // namespace
+
+std::string activation_of(const json& row) {
+  static const std::map<std::string, std::string> kByNote = {{"depthwise, po2 chain", "quantized_po2(4)"},
+                                                             {"separable + pooling", "ternary"}};
+  const auto found = kByNote.find(row.at("note").get<std::string>());
+  return found == kByNote.end() ? "no QActivation" : found->second;
+}
 
 graph::Model model_of(const json& row, const std::string& activation) {
   graph::Model model;

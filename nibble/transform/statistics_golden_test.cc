@@ -47,8 +47,9 @@ TEST(StatisticsGolden, OperationType) {
   each_row("operation_type", rows("operation_type"), [](const json& row) {
     const NumberMode w = number_mode(quantizer_or_null(row.at("weight_quantizer")));
     const NumberMode x = number_mode(quantizer_or_null(row.at("input_quantizer")));
-    const json found = {operation_type(w.kind, x.kind), {w.kind, x.kind}, {w.bits, x.bits}};
-    return compare("operation", found, {row.at("operation"), row.at("modes"), row.at("bits")});
+    const json found = {
+        operation_type(w.kind, x.kind), {w.kind, x.kind}, {w.bits, x.bits}, {w.is_signed ? 1 : 0, x.is_signed ? 1 : 0}};
+    return compare("operation", found, {row.at("operation"), row.at("modes"), row.at("bits"), row.at("signs")});
   });
 }
 
@@ -80,15 +81,34 @@ std::string settled(const std::string& text) {
   return result;
 }
 
-std::string check(const json& row, const std::string& activation) {
-  const graph::Model model = model_of(row, activation);
-  const auto operations = extract_model_operations(model);
-  if (row.contains("operations_error")) {
-    // FIX: quantizers that the reference does not know are told by their format.
-    return operations.empty() ? "no operations" : "";
-  }
+json to_json(const std::vector<LayerOperation>& operations) {
   json found = json::object();
   for (const LayerOperation& operation : operations) found[operation.layer] = to_json(operation);
+  return found;
+}
+
+// The row with fixed point of the same width in the place of quantizers that the reference does not know.
+json known_to_the_reference(const json& row) {
+  std::string text = row.dump();
+  for (const auto& [unknown, known] : {std::pair("quantized_linear(4,0,1", "quantized_bits(4,0,1"),
+                                       std::pair("quantized_sigmoid(4)", "quantized_relu(4)")}) {
+    for (size_t at = 0; (at = text.find(unknown, at)) != std::string::npos;) {
+      text.replace(at, std::string_view(unknown).size(), known);
+    }
+  }
+  return json::parse(text);
+}
+
+std::string check(const json& row) {
+  const graph::Model model = model_of(row, activation_of(row));
+  const auto operations = extract_model_operations(model);
+  const json found = to_json(operations);
+  if (row.contains("operations_error")) {
+    // FIX: quantizers that the reference does not know are told by their format.
+    const json known = known_to_the_reference(row);
+    if (known == row) return "the row has no quantizer that is unknown to the reference";
+    return compare("operations", found, to_json(extract_model_operations(model_of(known, activation_of(row)))));
+  }
   if (found != row.at("operations")) return compare("operations", found, row.at("operations"));
   const ModelSparsity sparsity = model_sparsity(model);
   if (std::abs(sparsity.total - row.at("sparsity").at("total").get<double>()) > 1e-9) return "sparsity";
@@ -97,17 +117,7 @@ std::string check(const json& row, const std::string& activation) {
   return text == expected ? "" : "text:\n" + text + "instead of\n" + expected;
 }
 
-TEST(StatisticsGolden, ModelStatistics) {
-  each_row("model_statistics", rows("model_statistics"), [](const json& row) {
-    std::string wrong, first;
-    for (const char* activation : kActivations) {
-      wrong = check(row, activation);
-      if (wrong.empty()) return wrong;
-      if (first.empty()) first = wrong;
-    }
-    return first;
-  });
-}
+TEST(StatisticsGolden, ModelStatistics) { each_row("model_statistics", rows("model_statistics"), check); }
 
 }  // namespace
 }  // namespace nibble::transform
