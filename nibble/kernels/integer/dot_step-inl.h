@@ -43,7 +43,16 @@ template <Terms kTerms>
 struct Operand {
   V32 all;
   static HWY_INLINE Operand Codes(V32 v) { return {v}; }
-  static HWY_INLINE Operand Weights(V32 v) { return {v}; }
+  static HWY_INLINE Operand Weights(const int32_t* weights) { return {hn::Load(D32(), weights)}; }
+};
+
+template <>
+struct Operand<Terms::kTernaryBits> {
+  V32 all, is_set;
+  static HWY_INLINE Operand Codes(V32 v) { return {v, v}; }
+  static HWY_INLINE Operand Weights(const int32_t* weights) {
+    return {hn::Load(D32(), weights), hn::Load(D32(), weights + kPanel)};
+  }
 };
 
 #if HWY_TARGET != HWY_AVX3_DL && NIBBLE_HAS_WORD_PAIRS
@@ -57,10 +66,10 @@ struct Operand<Terms::kBytes> {
     const V32 mask = hn::Set(d, 0x00FF00FF);
     return {hn::And(v, mask), hn::And(hn::ShiftRight<8>(v), mask)};
   }
-  static HWY_INLINE Operand Weights(V32 v) {
+  static HWY_INLINE Operand Weights(const int32_t* weights) {
     const D32 d;
     const hn::Repartition<int16_t, D32> d16;
-    const auto words = hn::BitCast(d16, v);
+    const auto words = hn::BitCast(d16, hn::Load(d, weights));
     return {hn::BitCast(d, hn::ShiftRight<8>(hn::ShiftLeft<8>(words))), hn::BitCast(d, hn::ShiftRight<8>(words))};
   }
 };
@@ -73,13 +82,26 @@ struct Operand<Terms::kBytes> {
     return {{hn::And(v, mask), hn::And(hn::ShiftRight<8>(v), mask), hn::And(hn::ShiftRight<16>(v), mask),
              hn::And(hn::ShiftRight<24>(v), mask)}};
   }
-  static HWY_INLINE Operand Weights(V32 v) {
+  static HWY_INLINE Operand Weights(const int32_t* weights) {
+    const V32 v = hn::Load(D32(), weights);
     return {{hn::ShiftRight<24>(hn::ShiftLeft<24>(v)), hn::ShiftRight<24>(hn::ShiftLeft<16>(v)),
              hn::ShiftRight<24>(hn::ShiftLeft<8>(v)), hn::ShiftRight<24>(v)}};
   }
 };
 #endif
 
+HWY_INLINE V32 CountBits(V32 v) {
+#if HWY_TARGET == HWY_AVX3_DL
+  V32 count = v;
+  asm("vpopcntd %1, %0" : "=v"(count.raw) : "v"(v.raw));
+  return count;
+#else
+  const hn::RebindToUnsigned<D32> du;
+  return hn::BitCast(D32(), hn::PopulationCount(hn::BitCast(du, v)));
+#endif
+}
+
+// For bits: the number of products that are -1.
 template <Terms kTerms>
 HWY_INLINE V32 Dot(V32 sum, const Operand<kTerms>& codes, const Operand<kTerms>& weights) {
   if constexpr (kTerms == Terms::kBytes) {
@@ -92,6 +114,10 @@ HWY_INLINE V32 Dot(V32 sum, const Operand<kTerms>& codes, const Operand<kTerms>&
     for (int i = 0; i < 4; ++i) sum = hn::Add(sum, hn::Mul(codes.bytes[i], weights.bytes[i]));
     return sum;
 #endif
+  } else if constexpr (kTerms == Terms::kBits) {
+    return hn::Add(sum, CountBits(hn::Xor(codes.all, weights.all)));
+  } else if constexpr (kTerms == Terms::kTernaryBits) {
+    return hn::Add(sum, CountBits(hn::And(hn::Xor(codes.all, weights.all), weights.is_set)));
   } else if constexpr (kTerms == Terms::kWords) {
     return AddWordProducts(sum, codes.all, weights.all);
   } else {

@@ -11,6 +11,7 @@
 #include "nibble/kernels/integer/integer_sums.h"
 #include "nibble/kernels/integer/pools.h"
 #include "nibble/kernels/integer/scaled_sums.h"
+#include "nibble/kernels/integer/sign_bits.h"
 
 namespace nibble::kernels {
 namespace {
@@ -104,35 +105,39 @@ const SumsCase kSums[] = {{1, 1, 1, 1, 1},   {3, 9, 16, 21, 1},   {3, 3, 17, 14,
 
 struct SumsProblem {
   AlignedVector<uint8_t> input;
-  std::vector<int32_t> weights, offsets, pixels, places;
+  std::vector<int32_t> weights, offsets, pixels, places, bias_offsets;
   AlignedVector<int32_t> packed, bias;
   IntegerSums sums;
 
   SumsProblem(Terms terms, const SumsCase& row) {
-    const int64_t size = 4 / terms_in_a_step(terms), per_step = terms_in_a_step(terms);
-    const int64_t row_steps = (row.row_terms + per_step - 1) / per_step;
-    const CodeType type =
-        terms == Terms::kBytes ? CodeType::kUint8 : (terms == Terms::kWords ? CodeType::kInt16 : CodeType::kInt32);
-    const int64_t sample = row.pixels * 3 + row.rows * (row.row_terms + 5);
-    input = random_codes(type, sample * row.samples, 1);
-    const int32_t largest = terms == Terms::kBytes ? 127 : 32767;
-    weights = random_integers(row.rows * row.row_terms * row.channels, -largest - 1, largest, 2);
+    const int64_t per_step = terms_in_a_step(terms), row_steps = (row.row_terms + per_step - 1) / per_step;
+    const int64_t row_bytes = row_steps * 4 + 20, sample = row.pixels * 12 + row.rows * row_bytes;
+    input = random_codes(CodeType::kUint8, sample * row.samples, 1);
+    weights = random_integers(row.rows * row.row_terms * row.channels, lowest(terms), highest(terms), 2);
+    if (terms == Terms::kBits) {
+      for (int32_t& weight : weights) weight = weight < 0 ? -1 : 1;
+    }
     packed = pack_weights(terms, weights, row.rows, row.row_terms, row.channels);
-    const auto some = random_integers((row.channels + 15) / 16 * 16, -1000, 1000, 3);
+    const auto some = random_integers((row.channels + 15) / 16 * 32, -1000, 1000, 3);
     bias.assign(some.begin(), some.end());
     for (int64_t y = 0; y < row.rows; ++y) {
-      for (int64_t k = 0; k < row_steps; ++k)
-        offsets.push_back(static_cast<int32_t>((y * (row.row_terms + 5) + k * per_step) * size));
+      for (int64_t k = 0; k < row_steps; ++k) offsets.push_back(static_cast<int32_t>(y * row_bytes + k * 4));
     }
     for (int64_t p = 0; p < row.pixels; ++p) {
-      pixels.push_back(static_cast<int32_t>(p * 3 * size));
+      pixels.push_back(static_cast<int32_t>(p * 12));
       places.push_back(static_cast<int32_t>(p * (row.channels + 2)));
+      bias_offsets.push_back(p % 3 == 1 ? static_cast<int32_t>((row.channels + 15) / 16 * 16) : 0);
     }
-    sums.terms = terms, sums.steps = row.rows * row_steps, sums.step_offsets = offsets.data(),
-    sums.weights = packed.data();
-    sums.bias = bias.data(), sums.channels = row.channels, sums.pixel_offsets = pixels, sums.result_offsets = places;
-    sums.sample_stride = sample * size, sums.result_stride = row.pixels * (row.channels + 2);
+    sums.terms = terms, sums.steps = row.rows * row_steps, sums.step_offsets = offsets.data();
+    sums.weights = packed.data(), sums.bias = bias.data(), sums.channels = row.channels;
+    sums.pixel_offsets = pixels, sums.result_offsets = places;
+    sums.sample_stride = sample, sums.result_stride = row.pixels * (row.channels + 2);
   }
+
+  static int32_t highest(Terms terms) {
+    return terms == Terms::kBytes ? 127 : (terms == Terms::kWords || terms == Terms::kInts ? 32767 : 1);
+  }
+  static int32_t lowest(Terms terms) { return highest(terms) == 1 ? -1 : -highest(terms) - 1; }
 };
 
 std::string text(Terms terms, const SumsCase& row) {
@@ -150,8 +155,13 @@ void expect_scalar_results(const SumsProblem& problem, const SumsCase& row, cons
 }
 
 TEST_P(IntegerKernels, SumsAreTheScalarOnes) {
-  for (const Terms terms : {Terms::kBytes, Terms::kWords, Terms::kInts}) {
-    for (const SumsCase& row : kSums) expect_scalar_results(SumsProblem(terms, row), row, text(terms, row));
+  for (const Terms terms : {Terms::kBytes, Terms::kWords, Terms::kInts, Terms::kBits, Terms::kTernaryBits}) {
+    for (const SumsCase& row : kSums) {
+      SumsProblem problem(terms, row);
+      expect_scalar_results(problem, row, text(terms, row));
+      problem.sums.bias_offsets = problem.bias_offsets;
+      expect_scalar_results(problem, row, text(terms, row) + ", biases by pixel");
+    }
   }
 }
 
@@ -195,13 +205,50 @@ TEST(IntegerSums, ScalarSumsArePlainSumsOfProducts) {
         int32_t sum = problem.bias[static_cast<size_t>(c)];
         for (int64_t y = 0; y < 3; ++y) {
           for (int64_t t = 0; t < 10; ++t) {
-            const auto x = static_cast<size_t>(s * problem.sums.sample_stride + p * 3 + y * 15 + t);
+            const auto x = static_cast<size_t>(s * problem.sums.sample_stride + p * 12 + y * 32 + t);
             sum += problem.input[x] * problem.weights[static_cast<size_t>((y * 10 + t) * 20 + c)];
           }
         }
         EXPECT_EQ(found[static_cast<size_t>(s) * stride + static_cast<size_t>(p * 22 + c)], sum)
             << s << " " << p << " " << c;
       }
+    }
+  }
+}
+
+// A bit of 1 is 1 and one of 0 is -1; the number of weights that are not 0 is the caller's to add.
+TEST(IntegerSums, BitsAreSigns) {
+  for (const Terms terms : {Terms::kBits, Terms::kTernaryBits}) {
+    const SumsCase row{2, 64, 20, 3, 1};
+    const SumsProblem problem(terms, row);
+    std::vector<int32_t> found(static_cast<size_t>(problem.sums.result_stride), 0);
+    scalar::integer_sums(problem.sums, problem.input.data(), 1, found.data());
+    for (int64_t p = 0; p < 3; ++p) {
+      for (int64_t c = 0; c < 20; ++c) {
+        int32_t sum = problem.bias[static_cast<size_t>(c)];
+        for (int64_t term = 0; term < 128; ++term) {
+          const int32_t weight = problem.weights[static_cast<size_t>(term * 20 + c)];
+          const uint8_t byte = problem.input[static_cast<size_t>(p * 12 + term / 64 * 28 + term % 64 / 8)];
+          const int32_t x = (byte >> (term % 8) & 1) != 0 ? 1 : -1;
+          sum += weight * x - (weight != 0 ? 1 : 0);
+        }
+        EXPECT_EQ(found[static_cast<size_t>(p * 22 + c)], sum) << p << " " << c;
+      }
+    }
+  }
+}
+
+TEST_P(IntegerKernels, SignBitsAreTheScalarOnes) {
+  for (const int64_t channels : {1, 31, 32, 33, 64, 100}) {
+    const PixelLayout codes{1, 40 * channels, 8 * channels, channels};
+    const int64_t count = sign_words(channels);
+    const auto x = random_codes(CodeType::kUint8, 90 * channels, 12);
+    for (const uint8_t zero_point : {uint8_t{0}, uint8_t{1}, uint8_t{128}, uint8_t{255}}) {
+      const SignBits s{3, 4, channels, zero_point, codes, {2, 40 * count, 9 * count, count}};
+      std::vector<uint32_t> found(static_cast<size_t>(90 * count + 2), 7), expected(found);
+      sign_bits(s, x.data(), 2, found.data());
+      scalar::sign_bits(s, x.data(), 2, expected.data());
+      EXPECT_EQ(found, expected) << channels << " channels above " << int{zero_point};
     }
   }
 }

@@ -1,6 +1,7 @@
 #include "nibble/kernels/integer/integer_sums.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #undef HWY_TARGET_INCLUDE
@@ -20,6 +21,7 @@ constexpr int kMostRows = 16;  // pixels of a tile
 struct TilePixels {
   const uint8_t* codes[kMostRows];
   int64_t results[kMostRows];  // elements, of the pixel's channel 0
+  const int32_t* bias[kMostRows];
 
   // Pixels `first`... of all samples' pixels, counted through.
   TilePixels(const IntegerSums& s, const uint8_t* input, int64_t first, int count) {
@@ -28,10 +30,13 @@ struct TilePixels {
     for (int i = 0; i < count; ++i) {
       codes[i] = input + sample * s.sample_stride + s.pixel_offsets[static_cast<size_t>(pixel)];
       results[i] = sample * s.result_stride + s.result_offsets[static_cast<size_t>(pixel)];
+      bias[i] = s.bias + (s.bias_offsets.empty() ? 0 : s.bias_offsets[static_cast<size_t>(pixel)]);
       if (++pixel == pixels) pixel = 0, ++sample;
     }
   }
 };
+
+constexpr bool counts_bits(Terms terms) { return terms == Terms::kBits || terms == Terms::kTernaryBits; }
 
 }  // namespace nibble::kernels
 #endif
@@ -45,24 +50,27 @@ constexpr int kPanelVectors = static_cast<int>(kPanel / hn::MaxLanes(D32()));
 // compiler keeps the arrays in registers; g++ 12 does where every index is a constant.
 template <Terms kTerms, int kRows, int kVectors>
 HWY_INLINE void SumTile(const IntegerSums& s, const TilePixels& pixels, const int32_t* HWY_RESTRICT weights,
-                        const int32_t* HWY_RESTRICT bias, int32_t* HWY_RESTRICT tile) {
+                        int64_t channel, int32_t* HWY_RESTRICT tile) {
   const D32 d;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D32()));
-  const size_t panel = static_cast<size_t>(s.steps) * kPanel;
+  constexpr size_t kStep = kPanel * (kTerms == Terms::kTernaryBits ? 2 : 1);
+  const size_t panel = static_cast<size_t>(s.steps) * kStep;
   V32 sums[kRows][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = hn::LoadU(d, bias + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) {
+      sums[r][v] = counts_bits(kTerms) ? hn::Zero(d) : hn::LoadU(d, pixels.bias[r] + channel + v * kLanes);
+    }
   }
-  for (int64_t k = 0; k < s.steps; ++k, weights += kPanel) {
+  for (int64_t k = 0; k < s.steps; ++k, weights += kStep) {
     const int64_t offset = s.step_offsets[k];
     Operand<kTerms> w[kVectors];
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
       const size_t place =
           static_cast<size_t>(v / kPanelVectors) * panel + static_cast<size_t>(v % kPanelVectors * kLanes);
-      w[v] = Operand<kTerms>::Weights(hn::Load(d, weights + place));
+      w[v] = Operand<kTerms>::Weights(weights + place);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
@@ -76,7 +84,13 @@ HWY_INLINE void SumTile(const IntegerSums& s, const TilePixels& pixels, const in
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) hn::Store(sums[r][v], d, tile + (r * kVectors + v) * kLanes);
+    for (int v = 0; v < kVectors; ++v) {
+      V32 sum = sums[r][v];
+      if constexpr (counts_bits(kTerms)) {
+        sum = hn::Sub(hn::LoadU(d, pixels.bias[r] + channel + v * kLanes), hn::Add(sum, sum));
+      }
+      hn::Store(sum, d, tile + (r * kVectors + v) * kLanes);
+    }
   }
 }
 
@@ -100,8 +114,8 @@ template <Terms kTerms, int kPanels, int kRows>
 void Tile(const IntegerSums& s, const uint8_t* input, int64_t pixel, int64_t channel, void* results) {
   HWY_ALIGN int32_t tile[kRows * kPanels * kPanel];
   const TilePixels pixels(s, input, pixel, kRows);
-  const int32_t* weights = s.weights + static_cast<size_t>(channel * s.steps);
-  SumTile<kTerms, kRows, kPanels * kPanelVectors>(s, pixels, weights, s.bias + channel, tile);
+  const int32_t* weights = s.weights + static_cast<size_t>(channel * s.steps * weight_ints(kTerms));
+  SumTile<kTerms, kRows, kPanels * kPanelVectors>(s, pixels, weights, channel, tile);
   StoreTile(s, pixels, kRows, kPanels, channel, tile, results);
 }
 
@@ -167,6 +181,11 @@ void Sums(const IntegerSums& s, const uint8_t* input, int64_t samples, void* res
     case Terms::kInts:
       SumAll<Terms::kInts>(s, input, samples, results);
       return;
+    case Terms::kBits:
+      SumAll<Terms::kBits>(s, input, samples, results);
+      return;
+    case Terms::kTernaryBits:
+      SumAll<Terms::kTernaryBits>(s, input, samples, results);
   }
 }
 
@@ -185,25 +204,33 @@ void integer_sums(const IntegerSums& sums, const void* input, int64_t samples, v
 namespace scalar {
 namespace {
 
-uint32_t dot(Terms terms, const uint8_t* codes, const uint8_t* weights) {
+uint32_t int_at(const void* bytes) {
+  uint32_t value = 0;
+  std::memcpy(&value, bytes, sizeof(value));
+  return value;
+}
+
+uint32_t dot(Terms terms, const uint8_t* codes, const int32_t* weights) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(weights);
+  const uint32_t a = int_at(codes), b = int_at(weights);
   uint32_t sum = 0;
-  int16_t word = 0, weight = 0;
   switch (terms) {
     case Terms::kBytes:
-      for (int i = 0; i < 4; ++i) sum += static_cast<uint32_t>(codes[i] * static_cast<int8_t>(weights[i]));
+      for (int i = 0; i < 4; ++i) sum += static_cast<uint32_t>(codes[i] * static_cast<int8_t>(bytes[i]));
       return sum;
     case Terms::kWords:
-      for (int i = 0; i < 4; i += 2) {
-        std::memcpy(&word, codes + i, sizeof(word)), std::memcpy(&weight, weights + i, sizeof(weight));
-        sum += static_cast<uint32_t>(word * weight);
+      for (int shift = 0; shift < 32; shift += 16) {
+        sum += static_cast<uint32_t>(static_cast<int16_t>(a >> shift) * static_cast<int16_t>(b >> shift));
       }
       return sum;
     case Terms::kInts:
+      return a * b;
+    case Terms::kBits:
+      return 0u - 2u * static_cast<uint32_t>(std::popcount(a ^ b));
+    case Terms::kTernaryBits:
       break;
   }
-  uint32_t a = 0, b = 0;
-  std::memcpy(&a, codes, sizeof(a)), std::memcpy(&b, weights, sizeof(b));
-  return a * b;
+  return 0u - 2u * static_cast<uint32_t>(std::popcount((a ^ b) & int_at(weights + kPanel)));
 }
 
 }  // namespace
@@ -213,10 +240,10 @@ void integer_sums(const IntegerSums& s, const void* input, int64_t samples, void
   for (int64_t p = 0; p < samples * pixels; ++p) {
     const TilePixels pixel(s, static_cast<const uint8_t*>(input), p, 1);
     for (int64_t c = 0; c < s.channels; ++c) {
-      auto sum = static_cast<uint32_t>(s.bias[c]);
+      auto sum = static_cast<uint32_t>(pixel.bias[0][c]);
       for (int64_t k = 0; k < s.steps; ++k) {
-        const int64_t place = ((c / kPanel) * s.steps + k) * kPanel + c % kPanel;
-        sum += dot(s.terms, pixel.codes[0] + s.step_offsets[k], reinterpret_cast<const uint8_t*>(s.weights + place));
+        const int64_t place = ((c / kPanel) * s.steps + k) * weight_ints(s.terms) * kPanel + c % kPanel;
+        sum += dot(s.terms, pixel.codes[0] + s.step_offsets[k], s.weights + place);
       }
       const int32_t code = requantize(s.requantization, static_cast<int32_t>(sum), s.first_channel + c);
       store_code(code, results, s.format, pixel.results[0] + s.first_channel + c);

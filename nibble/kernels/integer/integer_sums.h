@@ -7,6 +7,9 @@
 // Sums are computed modulo 2^32: right wherever the sum itself fits 32 bits (program/accumulator_proof.h), whatever
 // the order of the terms. Nothing saturates on the way.
 //
+// Codes of one bit stand for -1 and 1; of w and x in {-1, 1} the product is -1 where their bits differ, so that a sum
+// of 32 products is 32 - 2 * popcount(w xor x). Weights of 0 are masked out.
+//
 // The layout knows no windows. A pixel is the place where its window begins; a step is an offset from there and covers
 // four bytes: 4 codes of 8 bits, 2 of 16 or 1 of 32. A window's row of codes lies side by side in a channels-last
 // image, so a step may well cover codes of two taps. Steps that reach beyond the row meet weights of 0.
@@ -23,11 +26,15 @@ namespace nibble::kernels {
 
 // What the four bytes of a step are; codes and weights have the same number of bits.
 enum class Terms {
-  kBytes,  // unsigned codes (with their zero_point in them, see `bias`), signed weights
-  kWords,  // signed
-  kInts,   // signed
+  kBytes,        // unsigned codes (with their zero_point in them, see `bias`), signed weights
+  kWords,        // signed
+  kInts,         // signed
+  kBits,         // 32 of each: 1 for 1, 0 for -1
+  kTernaryBits,  // the same codes; weights are 32 bits and 32 that are 0 where the weight is 0
 };
-inline int64_t terms_in_a_step(Terms terms) { return terms == Terms::kBytes ? 4 : (terms == Terms::kWords ? 2 : 1); }
+int64_t terms_in_a_step(Terms terms);
+// Four bytes each: what a channel's weights of a step take.
+inline int64_t weight_ints(Terms terms) { return terms == Terms::kTernaryBits ? 2 : 1; }
 
 // Channels are worked on in panels of this many.
 inline constexpr int64_t kPanel = 16;
@@ -36,8 +43,9 @@ struct IntegerSums {
   Terms terms = Terms::kBytes;
   int64_t steps = 0;
   const int32_t* step_offsets = nullptr;  // [steps]: bytes from the pixel
-  const int32_t* weights = nullptr;       // [panels][steps][kPanel] of four bytes, 64-byte aligned
-  // [panels * kPanel]; for kBytes without zero_point * (the channel's sum of weights), modulo 2^32
+  const int32_t* weights = nullptr;       // [panels][steps][weight_ints][kPanel] of four bytes, 64-byte aligned
+  // [panels * kPanel]; for kBytes without zero_point * (the channel's sum of weights), for bits with the number of
+  // weights that are not 0; modulo 2^32
   const int32_t* bias = nullptr;
   int64_t channels = 0;       // of the result, computed here ...
   int64_t first_channel = 0;  // ... beginning at this one of `requantization` and of the result's pixel
@@ -46,8 +54,10 @@ struct IntegerSums {
 
   std::span<const int32_t> pixel_offsets;   // of a sample: bytes
   std::span<const int32_t> result_offsets;  // of a sample: elements, of the pixel's channel 0
-  int64_t sample_stride = 0;                // bytes
-  int64_t result_stride = 0;                // elements
+  // Of a sample's pixels: where in `bias` theirs begins; empty: 0. For bits, whose border cannot be 0.
+  std::span<const int32_t> bias_offsets;
+  int64_t sample_stride = 0;  // bytes
+  int64_t result_stride = 0;  // elements
 };
 
 // Reads up to kReadAhead bytes beyond what the steps cover.
@@ -58,7 +68,7 @@ void integer_sums(const IntegerSums& sums, const void* input, int64_t samples, v
 }
 
 // Weights [rows][row_terms][channels] (row by row of a window) in the order of IntegerSums::weights; a row is filled up
-// with zeros to whole steps. Values fit the terms' bits.
+// with zeros to whole steps. Values fit the terms' bits; -1 and 1 for kBits, 0 too for kTernaryBits.
 AlignedVector<int32_t> pack_weights(Terms terms, std::span<const int32_t> weights, int64_t rows, int64_t row_terms,
                                     int64_t channels);
 

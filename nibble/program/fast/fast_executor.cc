@@ -40,6 +40,7 @@ class FastExecutor::Plan {
         after_(program.operations.size(), -1),
         is_inside_(program.operations.size(), 0),
         has_step_(program.operations.size(), 0),
+        step_of_(program.operations.size(), 0),
         memory_(program.operations.size()) {
     for (size_t i = 0; i < program.operations.size(); ++i) {
       for (const int input : program.operations[i].inputs) readers_[static_cast<size_t>(input)].push_back(i);
@@ -88,6 +89,19 @@ class FastExecutor::Plan {
     for (const TensorMemory& memory : between_) bytes += memory.layout.sample_bytes();
     return bytes;
   }
+  // A value is needed from the step that writes it to the last one that reads it or a reshape of it.
+  int64_t peak_activation_bytes() const {
+    std::vector<int64_t> bytes(steps_.size(), 0);
+    for (size_t i = 0; i < memory_.size(); ++i) {
+      if (!owns_memory(i)) continue;
+      for (size_t s = step_of(i); s <= last_use(i); ++s) bytes[s] += memory_[i].layout.sample_bytes();
+    }
+    for (size_t k = 0; k < between_.size(); ++k) {
+      const size_t step = step_of(pooled_[k]);  // the pool's; the sums come right before it
+      for (const size_t s : {step - 1, step}) bytes[s] += between_[k].layout.sample_bytes();
+    }
+    return bytes.empty() ? 0 : *std::max_element(bytes.begin(), bytes.end());
+  }
   int64_t prepared_bytes() const {
     int64_t bytes = 0;
     for (const StepPtr& step : steps_) bytes += step->prepared_bytes();
@@ -135,8 +149,34 @@ class FastExecutor::Plan {
   }
 
   bool is_pooled(size_t i) const { return std::find(pooled_.begin(), pooled_.end(), i) != pooled_.end(); }
+  // The step that an operation is part of; of a reshape that moves nothing, the one that wrote the bytes.
+  size_t step_of(size_t i) const {
+    if (is_alias(i)) return step_of(input_of(i));
+    if (is_inside_[i] == 0) return step_of_[i];
+    const auto host = std::find(after_.begin(), after_.end(), static_cast<int>(i));
+    if (host != after_.end()) return step_of_[static_cast<size_t>(host - after_.begin())];
+    return step_of(readers_[i][0]);  // a factor before an addition, a pool before a comparison
+  }
+  size_t last_use(size_t i) const {
+    size_t last = step_of(i);
+    if (static_cast<int>(i) == program_.output) last = steps_.size() - 1;
+    for (const size_t reader : readers_[i])
+      last = std::max(last, is_alias(reader) ? last_use(reader) : step_of(reader));
+    return last;
+  }
   // Whose value a step leaves behind.
   size_t value_of(size_t i) const { return after_[i] < 0 ? i : static_cast<size_t>(after_[i]); }
+
+  // Every integer is -1 or 1.
+  bool is_sign(size_t i) const {
+    const Operation& op = operation(i);
+    if (const auto* compare = std::get_if<Compare>(&op.action)) {
+      return std::all_of(compare->values.begin(), compare->values.end(), [](int32_t v) { return v == -1 || v == 1; });
+    }
+    const bool moves = is<Reshape>(op) || is<MaxPool>(op) || is<Concatenate>(op);
+    return moves && std::all_of(op.inputs.begin(), op.inputs.end(),
+                                [&](int input) { return is_sign(static_cast<size_t>(input)); });
+  }
 
   void lay_out() {
     for (size_t i = 0; i < program_.operations.size(); ++i) {
@@ -198,6 +238,7 @@ class FastExecutor::Plan {
       step = reference_step(program_, operation(i), std::move(ins), memory_[i]);
     }
     steps_.push_back(std::move(step));
+    step_of_[i] = steps_.size() - 1;
   }
 
   // A merged operation that the kernels do not take: each part for itself.
@@ -245,7 +286,9 @@ class FastExecutor::Plan {
       between_.push_back(whole);
       out = &between_.back();
     }
-    StepPtr step = depthwise_step(operation(i), in, *out, requantization_after(i));
+    StepPtr step;
+    if (is_sign(input_of(i))) step = binary_step(operation(i), in, *out, requantization_after(i));
+    if (step == nullptr) step = depthwise_step(operation(i), in, *out, requantization_after(i));
     if (step == nullptr) step = sums_step(operation(i), in, *out, requantization_after(i));
     if (!is_pooled(i) || step == nullptr) return step;
     steps_.push_back(std::move(step));
@@ -288,6 +331,7 @@ class FastExecutor::Plan {
   std::vector<int> after_;          // the comparison in an operation's step; -1: none
   std::vector<uint8_t> is_inside_;  // it is part of another operation's step
   std::vector<uint8_t> has_step_;
+  std::vector<size_t> step_of_;
   std::vector<size_t> pooled_;        // sums whose step has a pool in it
   std::vector<TensorMemory> memory_;  // of each operation's value
   std::deque<TensorMemory> between_;  // values inside steps
@@ -305,6 +349,7 @@ void FastExecutor::run(std::span<const float> x, int64_t count, std::span<float>
 std::vector<int32_t> FastExecutor::result(int operation) const { return plan_->result(operation); }
 std::vector<std::string> FastExecutor::steps() const { return plan_->steps(); }
 int64_t FastExecutor::activation_bytes() const { return plan_->activation_bytes(); }
+int64_t FastExecutor::peak_activation_bytes() const { return plan_->peak_activation_bytes(); }
 int64_t FastExecutor::prepared_bytes() const { return plan_->prepared_bytes(); }
 
 }  // namespace nibble::program

@@ -34,8 +34,10 @@ class FastExecutor final : public Runner {
 
   // What runs, in order: "conv2d_1: sums of bytes, linear". For people and tests.
   std::vector<std::string> steps() const;
-  // Memory of a sample's values, all of them at once, and of everything prepared.
+  // Memory of a sample's values: of all, which are held; of those that are needed at one time, at most. And of
+  // everything prepared.
   int64_t activation_bytes() const;
+  int64_t peak_activation_bytes() const;
   int64_t prepared_bytes() const;
 
  private:

@@ -220,6 +220,20 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"Pooled", {20, 20, 2}, pooled}, Case{"Moved", {8, 8, 2}, moved}),
     [](const auto& row) { return row.param.name; });
 
+// Two hidden layers of -1 and 1, the second with a border; weights of -1 and 1, or 0 too.
+Node signs(const Node& in, const std::string& weights) {
+  Node x = act(conv(in, 40, weights, {.padding = "same"}), "binary(alpha=1)");
+  x = act(BatchNormalization()(conv(x, 70, weights, {.strides = {2, 2}, .padding = "same"})), "binary(alpha=1)");
+  x = act(conv(MaxPooling2D()(x), 33, weights, {.kernel_size = {2, 2}}), "binary(alpha=1)");
+  return dense(Flatten()(x), 10, weights);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Signs, Networks,
+    testing::Values(Case{"BinaryWeights", {12, 14, 3}, [](const Node& in) { return signs(in, "binary(alpha=1)"); }},
+                    Case{"TernaryWeights", {12, 14, 3}, [](const Node& in) { return signs(in, "ternary(alpha=1)"); }}),
+    [](const auto& row) { return row.param.name; });
+
 std::vector<std::string> steps_of(const Case& row) {
   const Node in = Input({.shape = row.shape, .name = "input"});
   return FastExecutor(program_of(in, row.network(in))).steps();
@@ -229,6 +243,13 @@ TEST(FastExecutor, BatchNormAndActivationAreOneMultiplication) {
   const auto steps =
       steps_of({"", {9, 10, 3}, [](const Node& in) { return classifier(in, kWeights4, "quantized_relu(4,2)"); }});
   EXPECT_THAT(steps, testing::Contains(testing::HasSubstr("sums of bytes, linear")));
+}
+
+TEST(FastExecutor, SignsAreCountedAsBits) {
+  const auto binary = steps_of({"", {12, 14, 3}, [](const Node& in) { return signs(in, "binary(alpha=1)"); }});
+  EXPECT_THAT(binary, testing::Contains(testing::HasSubstr(": sums of bits, few comparisons")).Times(2));
+  const auto ternary = steps_of({"", {12, 14, 3}, [](const Node& in) { return signs(in, "ternary(alpha=1)"); }});
+  EXPECT_THAT(ternary, testing::Contains(testing::HasSubstr(": sums of ternary bits, few comparisons")).Times(2));
 }
 
 TEST(FastExecutor, APoolBeforeTheBatchNormSeesBytes) {

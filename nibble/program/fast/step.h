@@ -43,6 +43,9 @@ StepPtr sums_step(const Operation& operation, const TensorMemory& in, const Tens
                   RequantizationPlan requantization);
 StepPtr depthwise_step(const Operation& operation, const TensorMemory& in, const TensorMemory& out,
                        RequantizationPlan requantization);
+// Every integer of `in` is -1 or 1.
+StepPtr binary_step(const Operation& operation, const TensorMemory& in, const TensorMemory& out,
+                    RequantizationPlan requantization);
 StepPtr pool_step(const Operation& operation, const TensorMemory& in, const TensorMemory& out,
                   RequantizationPlan requantization);
 // Compare, Scale and Add: the sum of the tensors, each times a whole factor that fits 32 bits.
