@@ -15,6 +15,6 @@ export default defineConfig({
     modulePreload: false,
     reportCompressedSize: false,
     chunkSizeWarningLimit: 1000,
-    rollupOptions: { input: "report.html" },
+    rollupOptions: { input: process.env.NIBBLE_PAGE ?? "report.html" },
   },
 });

@@ -78,6 +78,7 @@ Run declare_autoq(CLI::App& app);
 Run declare_worker(CLI::App& app);
 Run declare_study(CLI::App& app);
 Run declare_experiment(CLI::App& app);
+Run declare_dashboard(CLI::App& app);
 Run declare_report(CLI::App& app);
 Run declare_data(CLI::App& app);
 Run declare_models(CLI::App& app);

@@ -84,6 +84,10 @@ constexpr std::array kCommands = {
             "  nibble study trials search1 --sort score\n"
             "  nibble study best search1 --json\n",
             declare_study},
+    Command{"dashboard", "Show a search in a browser while it runs.",
+            "  nibble dashboard search1\n"
+            "  nibble dashboard \"postgresql://ann@db.example/nets?study=mnist_11nj\" --port 0\n",
+            declare_dashboard},
     Command{"report", "Write the HTML report of a search or a training.",
             "  nibble report search1\n"
             "  nibble report run1\n"

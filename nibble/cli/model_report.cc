@@ -65,8 +65,9 @@ void add_histograms(report::ReportData& data, const graph::Model& model) {
 
 }  // namespace
 
-void add_model(report::ReportData& data, const graph::Model& model, const graph::Model& original,
-               const cost::EnergyEstimate& reference, const cost::EnergyEstimate& own) {
+std::vector<report::LayerRow> layer_rows(const graph::Model& model, const graph::Model& original,
+                                         const cost::EnergyEstimate& reference, const cost::EnergyEstimate& own) {
+  std::vector<report::LayerRow> rows;
   const auto before = energy_by_layer(reference);
   const auto after = energy_by_layer(own);
   for (const graph::Layer& layer : model.layers) {
@@ -74,8 +75,14 @@ void add_model(report::ReportData& data, const graph::Model& model, const graph:
     report::LayerRow row = layer_row(layer, original);
     row.reference_energy_nj = find(before, layer.name);
     row.energy_nj = find(after, layer.name);
-    data.layers.push_back(std::move(row));
+    rows.push_back(std::move(row));
   }
+  return rows;
+}
+
+void add_model(report::ReportData& data, const graph::Model& model, const graph::Model& original,
+               const cost::EnergyEstimate& reference, const cost::EnergyEstimate& own) {
+  data.layers = layer_rows(model, original, reference, own);
   data.model.weight_bits = cost::count_bits(model).parameters;
   add_histograms(data, model);
 }

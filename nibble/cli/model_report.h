@@ -17,6 +17,10 @@ constexpr double kPicoPerNano = 1000.0;
 void add_model(report::ReportData& data, const graph::Model& model, const graph::Model& original,
                const cost::EnergyEstimate& reference, const cost::EnergyEstimate& own);
 
+// The rows of all layers but inputs.
+std::vector<report::LayerRow> layer_rows(const graph::Model& model, const graph::Model& original,
+                                         const cost::EnergyEstimate& reference, const cost::EnergyEstimate& own);
+
 int64_t count_parameters(const graph::Model& model);
 
 }  // namespace nibble::cli

@@ -44,38 +44,8 @@ cost::Compat cost_compat(autoq::Compat compat) {
   }
 }
 
-// Where the goal is bits, energies are those of 'nibble energy'.
-cost::EnergyQuery query_of(const RunConfig& config, bool for_reference) {
-  if (config.goal.kind == autoq::GoalKind::kEnergy) {
-    return autoq::energy_query(config.goal, config.compat, for_reference);
-  }
-  return cost::energy_query(for_reference ? cost::Reference::kInt8 : cost::Reference::kNone,
-                            cost_compat(config.compat));
-}
-
 std::string reference_name(const RunConfig& config) {
   return config.goal.kind == autoq::GoalKind::kEnergy ? config.goal.energy.reference_internal : "int8";
-}
-
-std::vector<report::Reference> references_of(const RunConfig& config, const cost::EnergyEstimate& first,
-                                             const graph::Model& model) {
-  std::vector<report::Reference> result = {{.name = reference_name(config),
-                                            .energy_nj = static_cast<double>(first.total_pj) / kPicoPerNano,
-                                            .accuracy = {}}};
-  if (reference_name(config) != "fp32") {
-    const auto fp32 = cost::estimate(model, cost::energy_query(cost::Reference::kFp32, cost_compat(config.compat)));
-    result.push_back({.name = "fp32", .energy_nj = static_cast<double>(fp32.total_pj) / kPicoPerNano, .accuracy = {}});
-  }
-  return result;
-}
-
-std::string goal_sentence(const RunConfig& config) {
-  const auto& factor = config.goal.factor;
-  return fmt::format(
-      "score = validation accuracy * (1 + delta); delta grows by {:g} % (falls by {:g} %) for every factor {:g} of {} "
-      "below "
-      "(above) the {} reference.",
-      factor.delta_p, factor.delta_n, factor.rate, autoq::to_string(config.goal.kind), reference_name(config));
 }
 
 // Bits of the weights of a trial's network, which need not be trained for that.
@@ -166,6 +136,40 @@ std::vector<std::string> read_notices(const fs::path& directory) {
 }
 
 }  // namespace
+
+cost::EnergyQuery query_of(const RunConfig& config, bool for_reference) {
+  if (config.goal.kind == autoq::GoalKind::kEnergy) {
+    return autoq::energy_query(config.goal, config.compat, for_reference);
+  }
+  return cost::energy_query(for_reference ? cost::Reference::kInt8 : cost::Reference::kNone,
+                            cost_compat(config.compat));
+}
+
+static std::vector<report::Reference> references_of(const RunConfig& config, const cost::EnergyEstimate& first,
+                                                    const graph::Model& model) {
+  std::vector<report::Reference> result = {{.name = reference_name(config),
+                                            .energy_nj = static_cast<double>(first.total_pj) / kPicoPerNano,
+                                            .accuracy = {}}};
+  if (reference_name(config) != "fp32") {
+    const auto fp32 = cost::estimate(model, cost::energy_query(cost::Reference::kFp32, cost_compat(config.compat)));
+    result.push_back({.name = "fp32", .energy_nj = static_cast<double>(fp32.total_pj) / kPicoPerNano, .accuracy = {}});
+  }
+  return result;
+}
+
+std::vector<report::Reference> references_of(const RunConfig& config) {
+  const graph::Model model = autoq::load_search_model(config);
+  return references_of(config, cost::estimate(model, query_of(config, true)), model);
+}
+
+std::string goal_sentence(const RunConfig& config) {
+  const auto& factor = config.goal.factor;
+  return fmt::format(
+      "score = validation accuracy * (1 + delta); delta grows by {:g} % (falls by {:g} %) for every factor {:g} of {} "
+      "below "
+      "(above) the {} reference.",
+      factor.delta_p, factor.delta_n, factor.rate, autoq::to_string(config.goal.kind), reference_name(config));
+}
 
 report::ReportData search_report(const search::Storage& storage, const fs::path& best_model,
                                  const std::vector<std::string>& notices) {

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "nibble/autoq/run_config.h"
+#include "nibble/cost/energy.h"
 #include "nibble/report/report.h"
 #include "nibble/search/storage.h"
 
@@ -16,6 +18,16 @@ namespace nibble::cli {
 //   notices     sentences about the data, e.g. that synthetic digits stood in
 report::ReportData search_report(const search::Storage& storage, const std::filesystem::path& best_model,
                                  const std::vector<std::string>& notices = {});
+
+// How a search's networks are measured, or its reference is. Where the goal is bits, energies are those of 'nibble
+// energy'.
+cost::EnergyQuery query_of(const autoq::RunConfig& config, bool for_reference);
+
+// The network before quantization, as the goal's reference and in float.
+std::vector<report::Reference> references_of(const autoq::RunConfig& config);
+
+// What the score means.
+std::string goal_sentence(const autoq::RunConfig& config);
 
 // Keeps what was said about the data in DIR/notices.txt. throws IoError
 void keep_notices(const std::filesystem::path& directory, const std::vector<std::string>& notices);

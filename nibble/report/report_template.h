@@ -1,5 +1,5 @@
 // nibble/report/report_template.h
-// The page without data, embedded when nibble is built (embed_template.cmake).
+// The page without data, embedded when nibble is built (embed_page.cmake).
 #pragma once
 
 #include <string_view>

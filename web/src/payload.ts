@@ -3,7 +3,7 @@
 
 export const SCHEMA = 1;
 
-type Known<T> = T | null | undefined;
+export type Known<T> = T | null | undefined;
 
 export interface Pair {
   name: string;

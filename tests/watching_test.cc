@@ -1,8 +1,12 @@
-// --tensorboard of training and search, with the real program.
+// --tensorboard of training and search, and the dashboard of a search, with the real program.
 #include <gtest/gtest.h>
+#include <httplib.h>
+#include <signal.h>
 
+#include <chrono>
 #include <cmath>
 #include <map>
+#include <thread>
 
 #include "search_workplace.h"
 #include "support/event_reader.h"
@@ -86,6 +90,39 @@ TEST_F(Tensorboard, ASearchHasARunATrialAndOneOfTheStudy) {
                 1e-3);
   }
   EXPECT_NEAR(runs["study"]["best_score"].back().second, best, 1e-6);
+}
+
+TEST(NibbleDashboard, ServesAStudyWithTheLayersOfItsTrialsUntilItIsStopped) {
+  SearchWorkplace& workplace = SearchWorkplace::get();
+  const std::string out = (workplace.dir() / "shown").string();
+  ChildProcess search = workplace.start(
+      {"autoq", workplace.run_config({{"max_trials", 1}, {"epochs", 1}}).string(), "--workers", "1", "--output", out});
+  ASSERT_EQ(search.wait(600), 0) << search.err();
+  ChildProcess dashboard = workplace.start({"dashboard", out, "--port", "0"});
+  while (dashboard.is_running() && dashboard.out().find('\n') == std::string::npos) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  const std::string url = dashboard.out();
+  ASSERT_TRUE(url.starts_with("http://127.0.0.1:")) << dashboard.err();
+  httplib::Client client("127.0.0.1", std::stoi(url.substr(url.rfind(':') + 1)));
+  const auto study = client.Get("/api/study");
+  ASSERT_TRUE(study);
+  EXPECT_EQ(json::parse(study->body).at("facts").at("references")[0].at("name"), "int8");
+  const auto trial = client.Get("/api/trials/0");
+  ASSERT_TRUE(trial);
+  const json details = json::parse(trial->body);
+  EXPECT_EQ(details.at("layers_trouble"), "");
+  double sum_nj = 0;
+  for (const json& layer : details.at("layers")) sum_nj += layer.value("energy_nj", 0.0);
+  EXPECT_NEAR(sum_nj, details.at("metrics").at("energy_nj").get<double>(), 0.01);  // the sum is cut to picojoules
+  dashboard.signal(SIGTERM);
+  EXPECT_EQ(dashboard.wait(), 0);
+}
+
+TEST(NibbleDashboard, AnAbsentStudyIsSaid) {
+  ChildProcess absent = SearchWorkplace::get().start({"dashboard", "/absent/study.db"});
+  EXPECT_EQ(absent.wait(), 1);
+  EXPECT_NE(absent.err().find("no study at '/absent/study.db'"), std::string::npos) << absent.err();
 }
 
 }  // namespace

@@ -1,0 +1,243 @@
+// The dashboard with ten thousand trials in a headless browser: what it shows, and how fast it answers.
+//
+// Times are real ones: the page is played by a script in it, which writes what it measured to the console. They are
+// limited for a core that the page has for itself. How much slower this machine is just now, because others use it, is
+// measured beside them: by how much a short loop takes longer than when it was not interrupted. Limits grow in that
+// proportion.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "nibble/core/atomic_file.h"
+#include "nibble/core/error.h"
+#include "nibble/report/dashboard.h"
+#include "nibble/report/dashboard_page.h"
+#include "nibble/report/sample_study.h"
+#include "nibble/search/random_sampler.h"
+#include "nibble/search/storage.h"
+#include "support/golden.h"
+
+namespace nibble::report {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using std::chrono::milliseconds;
+
+std::string browser() {
+  const char* given = std::getenv("NIBBLE_CHROMIUM");
+  return given != nullptr ? given : NIBBLE_CHROMIUM;
+}
+
+// A headless browser on one page, ended with this object.
+class Browser {
+ public:
+  Browser(const std::string& url, const fs::path& folder) : log_(folder / "log") {
+    std::vector<std::string> words = {browser(),
+                                      "--headless",
+                                      "--no-sandbox",
+                                      "--disable-gpu",
+                                      "--disable-quic",
+                                      "--no-first-run",
+                                      "--disable-dev-shm-usage",
+                                      "--disable-background-networking",
+                                      "--disable-component-update",
+                                      "--disable-sync",
+                                      "--window-size=1400,1700",
+                                      "--enable-logging=stderr",
+                                      "--user-data-dir=" + (folder / "profile").string()};
+    words.emplace_back("--remote-debugging-port=0");  // else it would end when the page is loaded
+    words.push_back(url);
+    std::vector<char*> argv;
+    for (std::string& word : words) argv.push_back(word.data());
+    argv.push_back(nullptr);
+    const std::string log = log_.string();
+    pid_ = fork();
+    if (pid_ == 0) {
+      setpgid(0, 0);
+      if (freopen(log.c_str(), "w", stderr) == nullptr || freopen("/dev/null", "w", stdout) == nullptr) _exit(126);
+      execv(argv[0], argv.data());
+      _exit(127);
+    }
+  }
+  ~Browser() {
+    kill(-pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+
+  // The object that the page wrote to its console after this word.
+  json told(const std::string& word, std::chrono::seconds patience = std::chrono::seconds(120)) const {
+    const auto give_up = std::chrono::steady_clock::now() + patience;
+    while (std::chrono::steady_clock::now() < give_up) {
+      if (fs::exists(log_)) {
+        const std::string text = read_file(log_);
+        const size_t begin = text.find("\"" + word + " {"), end = text.find("\", source", begin);
+        if (begin != std::string::npos && end != std::string::npos) {
+          std::string object = text.substr(begin + word.size() + 2, end - begin - word.size() - 2);
+          std::replace(object.begin(), object.end(), '\'', '"');  // the log holds a line in double quotes
+          return json::parse(object);
+        }
+      }
+      std::this_thread::sleep_for(milliseconds(50));
+    }
+    ADD_FAILURE() << "the page did not say " << word << ":\n" << read_file(log_);
+    return json::object();
+  }
+
+ private:
+  fs::path log_;
+  pid_t pid_ = -1;
+};
+
+// Plays a reader and says how long each act took until the page was drawn again.
+constexpr const char* kReader = R"(
+  const drawn = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
+  const until = async (condition) => { while (!condition()) await new Promise((done) => setTimeout(done, 10)); };
+  const find = (selector) => document.querySelector(selector);
+  const loops = [];
+  const loop = () => {
+    const begin = performance.now();
+    let sum = 0;
+    for (let i = 0; i < 2e6; ++i) sum += Math.sqrt(i);
+    loops.push(performance.now() - begin + 1e-9 * (sum % 2));
+  };
+  const timed = async (act) => {
+    await new Promise((done) => setTimeout(done, 300));  // nothing else is under way
+    for (let i = 0; i < 20; ++i) loop();
+    const begin = performance.now();
+    act();
+    await drawn();
+    return Math.round(performance.now() - begin);
+  };
+  await until(() => document.documentElement.dataset.state === 'ready');
+  await drawn();
+  const facts = { ready: Math.round(performance.getEntriesByName('ready')[0].startTime) };
+  facts.paint = Math.round(performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1);
+  const head = (text) => [...document.querySelectorAll('#trials .sort')].find((node) => node.textContent === text);
+  const rows = () => [...document.querySelectorAll('.virtual tbody tr:not(.space)')];
+  const numbers = () => rows().slice(0, 3).map((row) => row.querySelector('th').textContent).join(' ');
+  facts.first_rows = numbers();
+  facts.rows_in_page = rows().length;
+  facts.headline = find('.headline').textContent;
+  facts.sort = await timed(() => head('Score').click());
+  facts.best_row = rows()[0].querySelector('th').textContent;
+  facts.scroll = await timed(() => { find('.virtual').scrollTop = 150000; });
+  await drawn();
+  facts.scrolled_to = Number(find('.virtual tbody tr.space').style.height.replace('px', ''));
+  facts.pick = await timed(() => rows()[20].querySelector('.pick').click());
+  const picked = rows()[20].querySelector('th').textContent;
+  await until(() => find('.details .layers'));
+  facts.picked = find('.details h3').textContent.trim() === `Trial ${picked}`;
+  facts.layers = document.querySelectorAll('.details .layers tbody tr').length;
+  const chart = find('#tradeoff .canvas');
+  const box = chart.getBoundingClientRect();
+  const [x, y] = [Math.round(box.left + box.width / 2), Math.round(box.top + 120)];  // as a mouse says it
+  facts.hover = await timed(() => {
+    for (let i = 0; i < 20; ++i) {
+      chart.dispatchEvent(new PointerEvent('pointermove', { clientX: x + i, clientY: y }));
+    }
+  });
+  facts.tip = find('#tradeoff .float strong')?.textContent ?? '';
+  facts.click = await timed(() =>
+    chart.dispatchEvent(new MouseEvent('click', { clientX: x + 19, clientY: y })));
+  facts.clicked = find('.details h3').textContent.trim();
+  facts.ring = !find('#tradeoff .ring').hidden;
+  facts.filter = await timed(() => { const list = find('#state'); list.value = 'failed'; list.dispatchEvent(new Event('change')); });
+  facts.failed = find('#trials .toolbar .quiet').textContent;
+  facts.lines = await timed(() => { const list = find('#shown'); list.value = '500'; list.dispatchEvent(new Event('change')); });
+  const tasks = [];
+  new PerformanceObserver((list) => { for (const entry of list.getEntries()) tasks.push(Math.round(entry.duration)); }).observe({ type: 'longtask' });
+  const before = find('.headline').textContent;
+  console.log('WAITING {}');
+  await until(() => find('.headline').textContent !== before);
+  await new Promise((done) => setTimeout(done, 2500));
+  facts.live = find('.headline').textContent;
+  facts.longest_task = Math.max(0, ...tasks);
+  for (let i = 0; i < 20; ++i) loop();
+  facts.slowness = loops.reduce((a, b) => a + b) / loops.length / Math.min(...loops);
+  console.log('MEASURED ' + JSON.stringify(facts).replaceAll('"', "'"));
+)";
+
+class DashboardPage : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (browser().empty() || !fs::exists(browser())) {
+      GTEST_SKIP() << "Chromium was not found; install it (Debian: apt-get install chromium) or name it in "
+                      "NIBBLE_CHROMIUM to test the page.";
+    }
+  }
+  static DashboardOptions options_of(const std::string& study) {
+    DashboardOptions options{.study = study, .cost = "energy_nj", .cost_name = "Energy (nJ)", .layers = sample_layers};
+    options.facts.title = "AutoQKeras search on mnist";
+    options.facts.goal = "The score is accuracy, raised by 8 % of itself for every halving of the energy.";
+    options.facts.references.push_back({.name = "int8", .energy_nj = 574.175});
+    return options;
+  }
+};
+
+std::string page_with(const std::string& script) {
+  std::string page(dashboard_page());
+  page.insert(page.rfind("</body>"), "<script type=\"module\">" + script + "</script>");
+  return page;
+}
+
+TEST_F(DashboardPage, TenThousandTrialsStaySmooth) {
+  const fs::path folder = testing::scratch_dir("dashboard_page");
+  const std::string url = make_sample_study(folder, 10000);
+  DashboardOptions options = options_of(url);
+  options.page = page_with(kReader);
+  const Dashboard dashboard(options);
+  const Browser page(dashboard.url(), folder);
+  page.told("WAITING");
+  search::Storage storage = search::Storage::open(url, {.max_deaths = 1000});
+  for (int i = 0; i < 3; ++i) {
+    const auto claim = storage.claim("w", sample_space(), search::RandomSampler(1));
+    storage.complete(*claim, 0.5, {{"accuracy", 0.9}, {"energy_nj", 50.0}}, "");
+  }
+  const json facts = page.told("MEASURED");
+  std::cout << facts.dump(2) << "\n";
+  const double slowness = facts.at("slowness");
+  for (const char* moment : {"paint", "ready"}) EXPECT_LT(facts.at(moment), 1000 * slowness) << moment;
+  for (const char* act : {"sort", "scroll", "pick", "hover", "click", "filter", "lines"})
+    EXPECT_LT(facts.at(act), 100 * slowness) << act;
+  EXPECT_LT(facts.at("longest_task"), 100 * slowness) << "while three trials came in";
+  EXPECT_EQ(facts.at("first_rows"), "9999 9998 9997");
+  EXPECT_LT(facts.at("rows_in_page"), 60);
+  EXPECT_GT(facts.at("scrolled_to"), 140000);
+  EXPECT_EQ(facts.at("picked"), true);
+  EXPECT_EQ(facts.at("layers"), 5);
+  EXPECT_EQ(facts.at("ring"), true);
+  EXPECT_EQ(facts.at("clicked"), facts.at("tip"));
+  EXPECT_TRUE(facts.at("failed").get<std::string>().starts_with("48 of 10,000")) << facts.at("failed");
+  EXPECT_NE(facts.at("live"), facts.at("headline"));
+}
+
+TEST_F(DashboardPage, AnEmptyStudyIsShownAndGoesOn) {
+  const fs::path folder = testing::scratch_dir("dashboard_empty");
+  const std::string url = make_sample_study(folder, 0);
+  DashboardOptions options = options_of(url);
+  options.page = page_with(R"(
+    const until = async (condition) => { while (!condition()) await new Promise((done) => setTimeout(done, 10)); };
+    await until(() => document.documentElement.dataset.state === 'ready');
+    console.log('WAITING {}');
+    await until(() => document.querySelector('.details h3')?.textContent.trim().startsWith('Trial 0'));
+    console.log('SEEN {}');)");
+  const Dashboard dashboard(options);
+  const Browser page(dashboard.url(), folder);
+  page.told("WAITING");
+  search::Storage storage = search::Storage::open(url);
+  const auto claim = storage.claim("w", sample_space(), search::RandomSampler(1));
+  storage.complete(*claim, 0.5, {{"accuracy", 0.9}, {"energy_nj", 50.0}}, "");
+  page.told("SEEN");
+}
+
+}  // namespace
+}  // namespace nibble::report

@@ -1,0 +1,176 @@
+// Parallel coordinates: one axis a choice, one line a trial. The best trials only, since ten thousand lines say nothing.
+// The best and the selected one are drawn above the others, as lines of their own, so that a selection is shown at once.
+import { element } from "../dom";
+import { energy, fixed, isKnown, percent } from "../format";
+import type { Selection } from "../selection";
+import type { Theme } from "../theme";
+import { LiveChart } from "./live_chart";
+import type { LiveOption } from "./live_chart";
+import { COMPLETED } from "./protocol";
+import type { Study } from "./protocol";
+import { shortChoice } from "./store";
+import type { Row, TrialStore } from "./store";
+
+const AXIS_WIDTH = 96; // pixels that a label needs
+const HEIGHT = 330;
+const MARGIN = { left: 44, right: 56, top: 44, bottom: 22 };
+export const SHOWN = [50, 200, 500] as const;
+
+/** The trials with the highest scores, the best last, so that it is drawn above the others. */
+export function topTrials(rows: readonly Row[], count: number): Row[] {
+  return rows
+    .filter((row) => row.state === COMPLETED && row.score !== undefined)
+    .sort((a, b) => (b.score as number) - (a.score as number) || a.number - b.number)
+    .slice(0, count)
+    .reverse();
+}
+
+/** One axis. Values are places from 0 at its foot to 1 at its head. */
+interface Axis {
+  name: string;
+  candidates?: string[];
+  text?: (value: number) => string;
+  value: (row: Row) => number | string | undefined;
+  low: number;
+  high: number;
+}
+
+/** Where a row crosses an axis, from 0 to 1; nothing where it has no value. A category has the middle of its band. */
+export function crossing(axis: Axis, row: Row): number | undefined {
+  const value = axis.value(row);
+  if (axis.candidates) {
+    const index = axis.candidates.indexOf(value as string);
+    return index < 0 ? undefined : (index + 0.5) / axis.candidates.length;
+  }
+  return isKnown(value as number) ? ((value as number) - axis.low) / (axis.high - axis.low) : undefined;
+}
+
+export class Parallel {
+  readonly node: HTMLElement;
+  private readonly chart: LiveChart;
+  private shown: number = SHOWN[1];
+  private axes: Axis[] = [];
+
+  constructor(
+    private readonly study: Study,
+    private readonly store: TrialStore,
+    private readonly selection: Selection,
+  ) {
+    this.chart = new LiveChart({
+      label: () => `Parallel coordinates of the ${this.shown} best trials.`,
+      height: HEIGHT,
+      build: (theme) => this.option(theme),
+      above: (width) => this.lines(width),
+    });
+    this.chart.node.style.minWidth = `${(this.choices().length + 3) * AXIS_WIDTH}px`;
+    const picker = element("select", { id: "shown" });
+    for (const count of SHOWN) picker.append(element("option", { value: count, selected: count === this.shown }, `best ${count}`));
+    picker.addEventListener("change", () => {
+      this.shown = Number(picker.value);
+      this.draw();
+    });
+    this.node = element(
+      "div",
+      {},
+      element("label", { class: "picker", for: "shown" }, "Trials shown: ", picker),
+      element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Parallel coordinates" }, this.chart.node),
+    );
+    selection.follow(() => this.chart.overlay());
+  }
+
+  draw(): void {
+    this.chart.draw();
+  }
+
+  // A choice of one is no choice.
+  private choices(): Axis[] {
+    return this.study.parameters.flatMap(({ name, candidates }, index) =>
+      candidates.length < 2
+        ? []
+        : [
+            {
+              name: name.replace(/_quantizer$/, "").replace(/^network_filters_?/, "filters "),
+              candidates,
+              value: (row: Row) => candidates[row.choices[index] ?? -1],
+              low: 0,
+              high: candidates.length,
+            },
+          ],
+    );
+  }
+
+  // What came out, each axis from the lowest to the highest value of the lines shown.
+  private results(rows: readonly Row[]): Axis[] {
+    const { store, study } = this;
+    const results = [
+      { name: "accuracy (%)", text: (value: number) => percent(value, 1), value: (row: Row) => store.metric(row, "accuracy") },
+      { name: study.cost_name || "cost", text: energy, value: (row: Row) => store.metric(row, study.cost) },
+      { name: "score", text: (value: number) => fixed(value, 3), value: (row: Row) => row.score },
+    ];
+    return results.map((result) => {
+      const values = rows.map(result.value).filter(isKnown);
+      const low = values.reduce((a, b) => Math.min(a, b), Infinity);
+      const high = values.reduce((a, b) => Math.max(a, b), -Infinity);
+      return { ...result, low: values.length > 0 ? low : 0, high: high > low ? high : (values.length > 0 ? low : 0) + 1 };
+    });
+  }
+
+  private option(theme: Theme): LiveOption {
+    const top = topTrials(this.store.rows, this.shown);
+    this.axes = [...this.choices(), ...this.results(top)];
+    // Above the lines, on a ground of its own.
+    const label = { color: theme.muted, fontSize: 11, backgroundColor: theme.paper, padding: [1, 3] };
+    return {
+      parallel: MARGIN,
+      parallelAxis: this.axes.map((axis, dim) => ({
+        dim,
+        z: 10,
+        name: axis.name,
+        nameLocation: "end" as const,
+        nameGap: 14,
+        nameTextStyle: { color: theme.ink, fontSize: 11, width: AXIS_WIDTH - 8, overflow: "truncate" as const },
+        axisLine: { lineStyle: { color: theme.rule } },
+        axisTick: { show: false },
+        ...(axis.candidates
+          ? { type: "category" as const, data: axis.candidates, axisLabel: { ...label, formatter: shortChoice, width: AXIS_WIDTH - 14, overflow: "truncate" as const } }
+          : { type: "value" as const, min: axis.low, max: axis.high, splitNumber: 4, axisLabel: { ...label, formatter: axis.text as (value: number) => string } }),
+      })),
+      series: [
+        {
+          type: "parallel",
+          silent: true,
+          progressive: 200, // lines a frame: the page stays alive meanwhile
+          lineStyle: { color: theme.after, width: 1, opacity: top.length > 300 ? 0.12 : 0.25 },
+          data: top.map((row) => this.axes.map((axis) => axis.value(row) ?? "-")),
+        },
+      ],
+    };
+  }
+
+  private lines(width: number): SVGElement {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    svg.setAttribute("class", "above");
+    svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    const selected = this.selection.current === undefined ? undefined : this.store.rows[this.selection.current];
+    for (const [row, name] of [[this.store.best, "best"], [selected, "selected"]] as const) {
+      if (row === undefined || row.state !== COMPLETED) continue;
+      const line = document.createElementNS(svg.namespaceURI, "polyline");
+      line.setAttribute("class", name);
+      line.setAttribute("points", this.path(row, width));
+      svg.append(line);
+    }
+    return svg as SVGElement;
+  }
+
+  private path(row: Row, width: number): string {
+    const [across, up] = [width - MARGIN.left - MARGIN.right, HEIGHT - MARGIN.top - MARGIN.bottom];
+    const step = across / Math.max(1, this.axes.length - 1);
+    return this.axes
+      .flatMap((axis, index) => {
+        const place = crossing(axis, row);
+        // A selected trial may lie outside of the lines shown.
+        return place === undefined ? [] : [`${MARGIN.left + index * step},${MARGIN.top + up * (1 - Math.min(1, Math.max(0, place)))}`];
+      })
+      .join(" ");
+  }
+}
