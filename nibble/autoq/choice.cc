@@ -140,7 +140,7 @@ std::optional<std::string> QuantizerChoices::choose(const graph::Layer& layer, F
 }
 
 std::string QuantizerChoices::choose_filters(const std::string& name) {
-  return choose_(name, {std::begin(kFilterMultipliers), std::end(kFilterMultipliers)});
+  return choose_(name, config_.filter_multipliers);
 }
 
 }  // namespace nibble::autoq

@@ -63,6 +63,15 @@ void check_weights(const RunConfig& config, const graph::Model& model) {
       config.model, config.model);
 }
 
+// 1.0, and below it what may be chosen, from the widest on.
+std::vector<std::string> narrowing(std::vector<std::string> multipliers) {
+  std::erase_if(multipliers, [](const std::string& text) { return std::stod(text) >= 1.0; });
+  std::sort(multipliers.begin(), multipliers.end(),
+            [](const std::string& a, const std::string& b) { return std::stod(a) > std::stod(b); });
+  multipliers.insert(multipliers.begin(), "1.0");
+  return multipliers;
+}
+
 bool is_of_filters(const std::string& parameter) { return parameter.starts_with("network_filters"); }
 
 // Costs of whole networks and knapsacks around them.
@@ -82,7 +91,7 @@ class Planner {
   std::vector<search::Assignment> run() {
     std::vector<search::Assignment> trials;
     std::set<Point> seen;
-    for (const char* multiplier : {"1.0", "0.75", "0.5"}) {
+    for (const std::string& multiplier : narrowing(config_.filter_multipliers)) {
       const Point best = least_sensitive(multiplier);
       const double dearest = cost(best), cheapest = cost(solve(best, 0.0));
       const double most = config_.budget.energy_nj ? std::min(dearest, 1000.0 * *config_.budget.energy_nj) : dearest;

@@ -22,8 +22,8 @@ const std::vector<std::string>& known_keys() {
       // ours
       "model", "budget", "reference_model", "inherit_weights", "data", "preprocessing", "holdout", "epochs",
       "batch_size", "optimizer", "learning_rate", "momentum", "schedule", "batch_norm_statistics", "weight_averaging",
-      "early_stopping", "workers", "compat", "pruner", "first_trials", "guided_start", "later_limit",
-      "layer_learning_rates", "block_learning_rates", "loss", "target"};
+      "early_stopping", "workers", "compat", "filter_multipliers", "pruner", "first_trials", "guided_start",
+      "later_limit", "layer_learning_rates", "block_learning_rates", "loss", "target"};
   return keys;
 }
 
@@ -82,6 +82,26 @@ std::optional<std::regex> parse_exceptions(const JsonFields& fields) {
   }
 }
 
+void parse_multipliers(const JsonFields& fields, RunConfig& config) {
+  const Json* given = fields.find("filter_multipliers");
+  if (given == nullptr) return;
+  config.filter_multipliers.clear();
+  for (const Json& item : given->is_array() ? *given : Json::array()) {
+    const double multiplier = item.is_number() ? item.get<double>() : 0;
+    if (!(multiplier > 0 && multiplier <= 100)) {
+      throw InvalidArgument("{} holds {}; multipliers are numbers above 0, at most 100.",
+                            fields.path("filter_multipliers"), excerpt(item));
+    }
+    std::string text = fmt::format("{:.6g}", multiplier);
+    if (text.find_first_of(".e") == std::string::npos) text += ".0";
+    config.filter_multipliers.push_back(text);
+  }
+  if (config.filter_multipliers.empty()) {
+    throw InvalidArgument("{} is {}; it must be a list such as [0.5, 0.625, 0.75, 0.875, 1.0].",
+                          fields.path("filter_multipliers"), excerpt(*given));
+  }
+}
+
 void parse_block_rates(const JsonFields& fields, RunConfig& config) {
   const Json* given = fields.find("block_learning_rates");
   if (given == nullptr) return;
@@ -125,6 +145,7 @@ void parse_search(const JsonFields& fields, RunConfig& config) {
   config.tune_filters = tune == "layer"   ? TuneFilters::kLayer
                         : tune == "block" ? TuneFilters::kBlock
                                           : TuneFilters::kNone;
+  parse_multipliers(fields, config);
   config.tune_filters_exceptions = parse_exceptions(fields);
   config.layer_indexes = parse_layer_indexes(fields);
   config.activation_bits = static_cast<int>(fields.integer("activation_bits", config.activation_bits, 1, 32));

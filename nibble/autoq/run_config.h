@@ -80,6 +80,8 @@ struct RunConfig {
   QuantizationConfig quantization_config = default_quantization_config();
   Limit limit;
   TuneFilters tune_filters = TuneFilters::kNone;
+  // What numbers of filters are multiplied by, as text ("0.5").
+  std::vector<std::string> filter_multipliers = {"0.5", "0.75", "1.0", "1.5", "2.0"};
   // Layers whose filters are not tuned: found anywhere in the name. Absent: none.
   std::optional<std::regex> tune_filters_exceptions;
   LayerIndexes layer_indexes;

@@ -185,6 +185,8 @@ const std::vector<BadCase> kBad = {
     {"FloorOfAnError",
      R"({"budget": {"accuracy": 0.9}, "metrics": ["mse"], "loss": "mse"})",
      {"budget.accuracy", "val_score"}},
+    {"Multipliers", R"({"filter_multipliers": [0.5, 0]})", {"filter_multipliers holds 0", "above 0"}},
+    {"NoMultipliers", R"({"filter_multipliers": []})", {"filter_multipliers is []", "0.625"}},
     {"UnknownMode", R"({"mode": "grid"})", {"mode is 'grid'", "hyperband"}},
     {"HyperbandKeyElsewhere", R"({"mode": "tpe", "max_epochs": 10})", {"max_epochs", "hyperband"}},
     {"HyperbandTwoEpochs",

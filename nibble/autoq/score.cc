@@ -1,5 +1,7 @@
 #include "nibble/autoq/score.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace nibble::autoq {
@@ -32,6 +34,17 @@ std::string_view to_string(Metric metric) {
 }
 
 bool is_maximised(Metric metric) { return metric == Metric::kAccuracy; }
+
+std::string score_formula(const RunConfig& config) {
+  const std::string value = fmt::format("validation {}", to_string(config.metric));
+  if (config.score_is_metric) return is_maximised(config.metric) ? value : "-" + value;
+  if (!is_maximised(config.metric)) return fmt::format("-{} / (1 + delta)", value);
+  if (!config.budget.accuracy) return value + " * (1 + delta)";
+  const double floor = *config.budget.accuracy;
+  return fmt::format("{} from an accuracy of {:g} on, accuracy / {:g} - 1 below",
+                     config.budget.bounds_costs() ? value + " * (1 + delta)" : "reference / (reference + cost)", floor,
+                     floor);
+}
 
 double score_of(const RunConfig& config, double value, const TrialCost& cost, double reference) {
   if (config.score_is_metric) return is_maximised(config.metric) ? value : -value;

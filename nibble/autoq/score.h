@@ -8,6 +8,7 @@
 //     and no other bound               reference / (reference + cost) above it: the cheaper, the higher
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "nibble/autoq/cost_meter.h"
@@ -21,5 +22,8 @@ bool is_maximised(Metric metric);
 //   value      the metric of the epoch
 //   reference  CostMeter::reference()
 double score_of(const RunConfig& config, double value, const TrialCost& cost, double reference);
+
+// The formula in use, for people: "validation accuracy * (1 + delta)".
+std::string score_formula(const RunConfig& config);
 
 }  // namespace nibble::autoq

@@ -36,5 +36,17 @@ TEST(Score, FollowsTheTable) {
   }
 }
 
+TEST(Score, IsToldAsAFormula) {
+  const std::pair<const char*, const char*> rows[] = {
+      {"{}", "validation accuracy * (1 + delta)"},
+      {R"({"score_metric": "val_loss"})", "-validation loss"},
+      {R"({"loss": "mae"})", "-validation mae / (1 + delta)"},
+      {R"({"budget": {"accuracy": 0.8}})",
+       "reference / (reference + cost) from an accuracy of 0.8 on, accuracy / 0.8 - 1 below"},
+      {R"({"budget": {"accuracy": 0.8, "ram_kib": 4}})",
+       "validation accuracy * (1 + delta) from an accuracy of 0.8 on, accuracy / 0.8 - 1 below"}};
+  for (const auto& [json, formula] : rows) EXPECT_EQ(score_formula(parse_run_config(json)), formula);
+}
+
 }  // namespace
 }  // namespace nibble::autoq

@@ -8,6 +8,7 @@
 
 #include "nibble/autoq/choice.h"
 #include "nibble/autoq/cost_meter.h"
+#include "nibble/autoq/filter_groups.h"
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
 #include "nibble/search/annotation.h"
@@ -41,6 +42,7 @@ class Walk {
   TrialPlan run() {
     plan_.quantizers = json::object();
     choose_kernels();
+    find_groups();
     if (config_.tune_filters == TuneFilters::kBlock && some_filters_are_tuned_) {
       network_filters_ = std::stod(choices_.choose_filters("network_filters"));
     }
@@ -71,10 +73,20 @@ class Walk {
       if (is_separable_class(layer.class_name)) {
         kernels.pointwise = last_pointwise_ = choices_.choose(layer, Field::kPointwiseKernel);
       }
-      const bool counts = is_one_of(layer.class_name, {"Dense", "Conv1D", "Conv2D", "Conv2DTranspose"}) ||
-                          (!compat_ && has_tunable_filters(layer.class_name));
+      const bool counts = is_one_of(layer.class_name, {"Dense", "Conv1D", "Conv2D", "Conv2DTranspose"});
       if (counts && !config_.is_excepted_from_filter_tuning(layer.name)) some_filters_are_tuned_ = true;
     }
+  }
+
+  // The reference scales every layer by itself, which two branches that are added do not survive.
+  void find_groups() {
+    if (compat_ || config_.tune_filters == TuneFilters::kNone) return;
+    groups_ = filter_groups(model_, [&](const graph::Layer& layer) {
+      return has_tunable_filters(layer.class_name) && kernels_.contains(layer.name) &&
+             selected_[static_cast<size_t>(model_.index_of(layer.name))] &&
+             !config_.is_excepted_from_filter_tuning(layer.name);
+    });
+    some_filters_are_tuned_ = !groups_.empty();
   }
 
   void visit(const graph::Layer& layer) {
@@ -112,9 +124,12 @@ class Walk {
         config_.is_excepted_from_filter_tuning(layer.name)) {
       return;
     }
+    const auto group = groups_.find(layer.name);
+    if (!compat_ && group == groups_.end()) return;
+    const std::string& name = compat_ ? layer.name : group->second;
     plan_.filters[layer.name] = config_.tune_filters == TuneFilters::kBlock
                                     ? network_filters_
-                                    : std::stod(choices_.choose_filters("network_filters_" + layer.name));
+                                    : std::stod(choices_.choose_filters("network_filters_" + name));
   }
 
   // A quantizer that already stands there stays.
@@ -158,6 +173,7 @@ class Walk {
   QuantizerChoices choices_;
   TrialPlan plan_;
   std::map<std::string, Kernels> kernels_;
+  std::map<std::string, std::string> groups_;  // filter_groups()
   std::optional<std::string> last_recurrent_, last_pointwise_;
   bool some_filters_are_tuned_ = false;
   double network_filters_ = 1.0;
@@ -216,7 +232,9 @@ void check_values(const search::SearchSpace& space, const search::Assignment& va
 search::Assignment first_choices(const search::SearchSpace& space) {
   search::Assignment values;
   for (const search::Parameter& parameter : space) {
-    values[parameter.name] = is_of_filters(parameter.name) ? "1.0" : parameter.candidates.front();
+    const auto& candidates = parameter.candidates;
+    const bool has_one = is_of_filters(parameter.name) && std::count(candidates.begin(), candidates.end(), "1.0") > 0;
+    values[parameter.name] = has_one ? "1.0" : candidates.front();
   }
   return values;
 }

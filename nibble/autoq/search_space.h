@@ -18,16 +18,14 @@
 
 namespace nibble::autoq {
 
-// Filter multipliers that are tried where filters are tuned.
-inline constexpr const char* kFilterMultipliers[] = {"0.5", "0.75", "1.0", "1.5", "2.0"};
-
 // The learning rate's name among the hyperparameters.
 inline constexpr const char* kLearningRate = "learning_rate";
 
 // Hyperparameters in the order in which AutoQKeras makes them.
 //   <layer>_kernel_quantizer, <layer>_bias_quantizer, <layer>_activation_quantizer, ...;
 //   <pattern>_<field>_quantizer for a choice that all layers of a pattern share;
-//   network_filters (block) or network_filters_<layer> (layer)
+//   network_filters (block) or network_filters_<layer> (layer); but for compat one for all layers whose channels are
+//   added to one another, named after the first of them
 //   throws  InvalidArgument naming layer, key and field where the limit leaves no candidate, or a key of the limit
 //           that fits no layer (not for compat)
 search::SearchSpace build_space(const graph::Model& model, const RunConfig& config);

@@ -97,6 +97,66 @@ TEST(SearchSpace, APatternKeepsLinearAndKernelApart) {
             (Names{"^(lin|head)$_kernel_quantizer", "^(lin|head)$_linear_quantizer", "^(lin|head)$_bias_quantizer"}));
 }
 
+graph::Layer fed_by(graph::Layer layer, std::vector<std::string> inputs) {
+  layer.inputs = std::move(inputs);
+  return layer;
+}
+
+// in -> stem -> a -> b; add(stem, bn(b)); c beside it; d(pooled sum), added to the input's own 1x1 branch; head
+graph::Model residual_model() {
+  const auto conv = [](const char* name, int64_t filters) {
+    return graph::make_layer(
+        "Conv2D", name,
+        {{"filters", filters}, {"kernel_size", std::vector<int64_t>{3, 3}}, {"padding", std::string("same")}});
+  };
+  graph::Model model;
+  model.layers = {graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{8, 8, 3}}}),
+                  fed_by(conv("stem", 8), {"in"}),
+                  fed_by(conv("a", 6), {"stem"}),
+                  fed_by(conv("b", 8), {"a"}),
+                  fed_by(graph::make_layer("BatchNormalization", "bn"), {"b"}),
+                  fed_by(graph::make_layer("Add", "add"), {"stem", "bn"}),
+                  fed_by(conv("c", 3), {"add"}),
+                  fed_by(graph::make_layer("Add", "add_input"), {"c", "in"}),
+                  fed_by(conv("d", 4), {"add_input"}),
+                  fed_by(graph::make_layer("Flatten", "flatten"), {"d"}),
+                  fed_by(graph::make_layer("Dense", "head", {{"units", int64_t{5}}}), {"flatten"})};
+  model.inputs = {"in"};
+  model.outputs = {"head"};
+  return model;
+}
+
+// stem and b are added, so they are one choice; c is added to the input and head is the output, so they stay.
+TEST(SearchSpace, FiltersOfBranchesThatAreAddedAreOneChoice) {
+  const std::string keys = R"("limit": {"Conv2D": [8, 8, 8], "Dense": [8, 8, 8]}, "tune_filters": ")";
+  const RunConfig config = config_with(keys + R"(layer", "filter_multipliers": [0.5, 1, 1.25])");
+  const search::SearchSpace space = build_space(residual_model(), config);
+  Names filters;
+  for (const search::Parameter& parameter : space) {
+    if (!parameter.name.starts_with("network_filters")) continue;
+    filters.push_back(parameter.name);
+    EXPECT_EQ(parameter.candidates, (Names{"0.5", "1.0", "1.25"}));
+  }
+  EXPECT_EQ(filters, (Names{"network_filters_stem", "network_filters_a", "network_filters_d"}));
+  search::Assignment values = first_of(space);
+  values["network_filters_a"] = "1.25";
+  const graph::Model trial = build_trial(residual_model(), config, values);
+  const std::map<std::string, int64_t> wanted = {{"stem", 4}, {"a", 7}, {"b", 4}, {"c", 3}, {"d", 2}};
+  for (const auto& [layer, count] : wanted) EXPECT_EQ(trial.layer(layer).get_int("filters"), count) << layer;
+  EXPECT_EQ(trial.layer("head").get_int("units"), 5);
+
+  const RunConfig block = config_with(keys + "block\"");
+  search::Assignment halves = first_of(build_space(residual_model(), block));
+  halves["network_filters"] = "0.5";
+  EXPECT_NO_THROW(build_trial(residual_model(), block, halves));
+  // The reference gives each a choice of its own, which do not fit together.
+  const RunConfig compat = config_with(keys + R"(layer", "compat": "qkeras")");
+  search::Assignment apart = first_of(build_space(residual_model(), compat));
+  EXPECT_TRUE(apart.contains("network_filters_b"));
+  apart["network_filters_b"] = "2.0";
+  EXPECT_THROW(build_trial(residual_model(), compat, apart), InvalidArgument);
+}
+
 TEST(SearchSpace, FilterTuningScalesWithAtLeastOneFilter) {
   const RunConfig config = config_with(R"("limit": {"Conv2D": [8, 8, 8], "Dense": [8, 8, 8]}, "tune_filters": "block",
                      "tune_filters_exceptions": "^head")");

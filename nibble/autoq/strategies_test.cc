@@ -108,6 +108,34 @@ TEST(Floor, WithNothingElseTheCheapestAboveItWins) {
   for (const search::Trial& trial : none.trials) EXPECT_LE(metric(trial, "accuracy"), metric(*none.best, "accuracy"));
 }
 
+// Whoever proposed it: the worker looks again.
+TEST(Budget, WhatExceedsItIsNotTrained) {
+  for (const char* bound : {"energy_nj", "weight_kib", "ram_kib"}) {
+    const RunConfig config =
+        parse_run_config(small_config(fmt::format(R"("epochs": 1, "budget": {{"{}": 1e-3}})", bound)));
+    const graph::Model model = load_search_model(config);
+    TrainingRunner runner(config, model, load_search_data(config));
+    search::Assignment values;
+    for (const search::Parameter& parameter : build_space(model, config)) {
+      values[parameter.name] = parameter.candidates.front();
+    }
+    const std::atomic<bool> stop = false;
+    const search::Storage::Claim claim{.number = 0, .attempt = 1, .values = values, .steps = {}};
+    const fs::path directory = testing::scratch_dir("strategies_beyond");
+    try {
+      runner.run({.claim = claim, .directory = directory, .stop = stop, .report = [](const search::Step&) -> bool {
+                    ADD_FAILURE() << "an epoch was trained";
+                    return true;
+                  }});
+      ADD_FAILURE() << bound << ": no error";
+    } catch (const InvalidArgument& error) {
+      EXPECT_NE(std::string(error.what()).find(fmt::format("exceeds the budget: {}", bound)), std::string::npos)
+          << error.what();
+    }
+    EXPECT_TRUE(fs::is_empty(directory));
+  }
+}
+
 TEST(GuidedStart, MeasuresOnceAndTriesWhatItFoundFirst) {
   const fs::path directory = testing::scratch_dir("strategies_guided") / "out";
   const std::string text =

@@ -20,7 +20,11 @@ std::string counted(int count, const char* thing) {
 }
 
 std::string describe(const search::Trial& trial) {
-  std::string text = fmt::format("score {:.4f}  acc {}", trial.score.value_or(0), metric(trial, "accuracy", "{:.4f}"));
+  std::string text = fmt::format("score {:.4f}", trial.score.value_or(0));
+  if (trial.metrics.contains("accuracy")) text += "  acc " + metric(trial, "accuracy", "{:.4f}");
+  for (const char* name : {"loss", "mse", "mae"}) {
+    if (trial.metrics.contains(name)) text += fmt::format("  {} {}", name, metric(trial, name, "{:.4g}"));
+  }
   if (trial.metrics.contains("energy_nj")) text += "  " + metric(trial, "energy_nj", "{:.2f}") + " nJ";
   if (trial.metrics.contains("bits")) text += "  " + metric(trial, "bits", "{:.0f}") + " bits";
   return text;
