@@ -99,7 +99,8 @@ TEST_F(StudyOnServer, ASearchGivesWhatItGivesInAFile) {
 
   const Outcome list = run({"study", "list", server_->url("x"), "--json"});
   bool is_listed = false;
-  for (const json& study : json::parse(list.out).at("studies")) {
+  const json listed = json::parse(list.out);
+  for (const json& study : listed.at("studies")) {
     is_listed |= study.at("file").get<std::string>().ends_with("study=search") && study.at("completed") == 3;
   }
   EXPECT_TRUE(is_listed) << list.out;

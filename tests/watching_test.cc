@@ -75,7 +75,8 @@ TEST_F(Tensorboard, ASearchHasARunATrialAndOneOfTheStudy) {
   Runs runs = runs_in(events);
   ASSERT_EQ(runs.size(), 3u);
   double best = -HUGE_VAL;
-  for (const json& trial : json::parse(listing.out()).at("trials")) {
+  const json listed = json::parse(listing.out());
+  for (const json& trial : listed.at("trials")) {
     const int number = trial.at("number");
     auto& epochs = runs["trial_000" + std::to_string(number)];
     EXPECT_EQ(steps_of(epochs["val_accuracy"]), (std::vector<int>{1, 2}));
