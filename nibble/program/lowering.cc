@@ -7,6 +7,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/channel_order.h"
+#include "nibble/program/affine_grid.h"
 #include "nibble/program/lowering_rules.h"
 
 namespace nibble::program {
@@ -83,6 +84,8 @@ namespace {
 
 using Rule = std::function<void(Lowering&, const Layer&)>;
 
+[[noreturn]] void refuse(const Layer& layer);
+
 const std::map<std::string, Rule, std::less<>>& rules() {
   const auto sum = [](bool depthwise, bool dense) {
     return [depthwise, dense](Lowering& l, const Layer& x) { l.add_accumulate(x, depthwise, dense); };
@@ -90,8 +93,18 @@ const std::map<std::string, Rule, std::less<>>& rules() {
   const auto call = [](void (Lowering::*add)(const Layer&)) {
     return [add](Lowering& l, const Layer& x) { (l.*add)(x); };
   };
+  // Of a plain class, where affine quantization gives its weights integers.
+  const auto affine_sum = [sum](bool depthwise, bool dense) {
+    return [=](Lowering& l, const Layer& x) {
+      if (!graph::quantized_point(x, depthwise ? "depthwise_kernel" : "kernel")) refuse(x);
+      sum(depthwise, dense)(l, x);
+    };
+  };
   static const std::map<std::string, Rule, std::less<>> kRules = {
       {"InputLayer", call(&Lowering::add_input)},
+      {"Conv2D", affine_sum(false, false)},
+      {"DepthwiseConv2D", affine_sum(true, false)},
+      {"Dense", affine_sum(false, true)},
       {"QConv2D", sum(false, false)},
       {"QDepthwiseConv2D", sum(true, false)},
       {"QDense", sum(false, true)},
@@ -131,7 +144,7 @@ const std::map<std::string, Rule, std::less<>>& rules() {
   if (rules().contains(quantized)) {
     throw Unsupported(
         "[compile] layer '{}' is a {}, whose weights are real numbers; a {} has integers. 'nibble quantize' "
-        "turns one into the other.",
+        "turns one into the other; 'nibble qat' and 'nibble ptq' give it affine codes.",
         layer.name, layer.class_name, quantized);
   }
   throw Unsupported("[compile] layer '{}' is a {}, which has no integer form here. Known: {}.", layer.name,
@@ -150,6 +163,7 @@ Program Lowering::run() {
     const auto rule = rules().find(layer.class_name);
     if (rule == rules().end()) refuse(layer);
     rule->second(*this, layer);
+    apply_point(layer, graph::kOutput);
   }
   const Signal& last = signals_.at(model_.outputs[0]);
   if (last.operation < 0) throw Unsupported("[compile] model '{}' computes nothing.", model_.name);
@@ -160,6 +174,8 @@ Program Lowering::run() {
 
 Program lower(const graph::Model& model, const LoweringOptions& options) {
   graph::require_channels_last(model, "compile");
+  graph::require_calibrated(model, "compile");
+  register_affine_grids();
   return Lowering(model, options).run();
 }
 
@@ -168,7 +184,8 @@ quant::QuantizerPtr input_quantizer(const Program& program, const graph::Model& 
     const auto* action = std::get_if<QuantizeInput>(&operation.action);
     if (action == nullptr) continue;
     const graph::Layer* layer = model.find_layer(operation.layer);
-    return layer != nullptr && layer->class_name == "InputLayer" ? action->quantizer : nullptr;
+    const bool is_added = layer != nullptr && layer->class_name == "InputLayer" && !layer->quantization;
+    return is_added ? action->quantizer : nullptr;
   }
   return nullptr;
 }

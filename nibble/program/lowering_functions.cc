@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "nibble/core/error.h"
+#include "nibble/program/affine_grid.h"
 #include "nibble/program/lowering_rules.h"
 #include "nibble/program/threshold_search.h"
 
@@ -19,7 +20,8 @@ void Lowering::add_batch_norm(const Layer& layer) {
   signals_[layer.name] = std::move(signal);
 }
 
-void Lowering::apply_quantizer(const Layer& layer, Signal signal, const quant::QuantizerPtr& quantizer) {
+void Lowering::apply_quantizer(const Layer& layer, Signal signal, const quant::QuantizerPtr& quantizer,
+                               bool is_layer_output) {
   if (signal.operation < 0) {
     signals_[layer.name] = {quantize_input(quantizer, layer.name, true), {}};
     return;
@@ -36,8 +38,24 @@ void Lowering::apply_quantizer(const Layer& layer, Signal signal, const quant::Q
   }
   Thresholds found = find_thresholds(search);
   Value result{in.shape, {found.scale}, std::move(found.intervals)};
-  const int operation = push({layer.name, {signal.operation}, std::move(found.compare), std::move(result), true});
+  const int operation =
+      push({layer.name, {signal.operation}, std::move(found.compare), std::move(result), is_layer_output});
   signals_[layer.name] = {operation, {}};
+}
+
+void Lowering::apply_point(const Layer& layer, std::string_view name) {
+  const auto point = graph::quantized_point(layer, name);
+  if (!point) return;
+  // The layer's value is what its last point gives, unless a function comes after it.
+  const bool is_last = graph::quantized_points(layer).back().name == name;
+  const bool ends_here = name != graph::kPreActivation || layer.activation_function() == "linear";
+  apply_quantizer(layer, signals_.at(layer.name), grid_of(layer, *point), is_last && ends_here);
+}
+
+Signal Lowering::begin_activation(const Layer& layer) {
+  add_alias(layer);
+  apply_point(layer, graph::kPreActivation);
+  return signals_.at(layer.name);
 }
 
 void Lowering::apply_function(const Layer& layer, Signal signal, const std::string& name) {
@@ -46,7 +64,8 @@ void Lowering::apply_function(const Layer& layer, Signal signal, const std::stri
     return;
   }
   if (name == "softmax") {
-    add_softmax(layer);
+    signals_[layer.name] = std::move(signal);
+    end_in_softmax(layer);
     return;
   }
   if (name != "relu" && name != "relu6") {
@@ -61,31 +80,28 @@ void Lowering::apply_function(const Layer& layer, Signal signal, const std::stri
 }
 
 void Lowering::add_activation(const Layer& layer) {
-  const Signal signal = signals_.at(layer.inputs.at(0));
+  const Signal signal = begin_activation(layer);
   if (const auto quantizer = layer.get_quantizer("activation")) {
     apply_quantizer(layer, signal, quantizer);
   } else {
     apply_function(layer, signal, layer.activation_function());
   }
+  apply_point(layer, graph::kPostActivation);
 }
 
 void Lowering::apply_fused_activation(const Layer& layer) {
-  if (layer.activation_function() == "linear") return;
+  apply_point(layer, graph::kPreActivation);
   const Signal signal = signals_.at(layer.name);
   if (const auto quantizer = layer.get_quantizer("activation")) {
     apply_quantizer(layer, signal, quantizer);
-  } else if (layer.activation_function() == "softmax") {
-    if (model_.outputs.at(0) != layer.name) {
-      throw Unsupported("[compile] layer '{}': softmax is known at the end of the network only.", layer.name);
-    }
-    program_.softmax = true;
   } else {
     apply_function(layer, signal, layer.activation_function());
   }
+  apply_point(layer, graph::kPostActivation);
 }
 
 void Lowering::add_rectifier(const Layer& layer) {
-  Signal signal = signals_.at(layer.inputs.at(0));
+  Signal signal = begin_activation(layer);
   if (signal.operation < 0) signal.operation = integers(layer, 0, false);
   Rectify stage;
   if (layer.has("negative_slope")) stage.slope = static_cast<float>(layer.get_float("negative_slope"));
@@ -98,14 +114,19 @@ void Lowering::add_rectifier(const Layer& layer) {
   }
   signal.pending.push(stage);
   signals_[layer.name] = std::move(signal);
+  apply_point(layer, graph::kPostActivation);
 }
 
 void Lowering::add_softmax(const Layer& layer) {
+  begin_activation(layer);
+  end_in_softmax(layer);
+}
+
+void Lowering::end_in_softmax(const Layer& layer) {
   if (model_.outputs.at(0) != layer.name) {
     throw Unsupported("[compile] layer '{}': softmax is known at the end of the network only.", layer.name);
   }
   program_.softmax = true;
-  add_alias(layer);
 }
 
 }  // namespace nibble::program

@@ -10,6 +10,9 @@ namespace nibble::program {
 
 namespace {
 
+// Its value is what the layer gives, unless an affine quantizer comes after it.
+bool is_value(const Layer& layer) { return !graph::quantized_point(layer, graph::kOutput); }
+
 Window pool_window(const Layer& layer, const Shape& in) {
   const auto& size = layer.get_ints("pool_size");
   const auto& strides = layer.has("strides") ? layer.get_ints("strides") : size;
@@ -30,7 +33,8 @@ void Lowering::add_max_pool(const Layer& layer) {
   for (int64_t c = 0; c < in.channels(); ++c) action.takes_minimum.push_back(signal.pending.direction(c) < 0 ? 1 : 0);
   Value result{shapes_.at(layer.name), in.scale, in.intervals};
   const int input = signal.operation;
-  signal.operation = push({layer.name, {input}, std::move(action), std::move(result), signal.pending.is_identity()});
+  signal.operation = push(
+      {layer.name, {input}, std::move(action), std::move(result), signal.pending.is_identity() && is_value(layer)});
   signals_[layer.name] = std::move(signal);
 }
 
@@ -102,7 +106,7 @@ void Lowering::add_add(const Layer& layer) {
     }
     if (whole != 1) input = push({layer.name, {input}, Scale{{whole}}, std::move(scaled)});
   }
-  signals_[layer.name] = {push({layer.name, inputs, Add{}, std::move(result), true}), {}};
+  signals_[layer.name] = {push({layer.name, inputs, Add{}, std::move(result), is_value(layer)}), {}};
 }
 
 void Lowering::add_concatenate(const Layer& layer) {
@@ -122,7 +126,7 @@ void Lowering::add_concatenate(const Layer& layer) {
     }
   }
   if (std::equal(result.scale.begin() + 1, result.scale.end(), result.scale.begin())) result.scale.resize(1);
-  signals_[layer.name] = {push({layer.name, inputs, Concatenate{}, std::move(result), true}), {}};
+  signals_[layer.name] = {push({layer.name, inputs, Concatenate{}, std::move(result), is_value(layer)}), {}};
 }
 
 void Lowering::add_pad(const Layer& layer) {
@@ -133,7 +137,7 @@ void Lowering::add_pad(const Layer& layer) {
     interval = {std::min<int64_t>(interval.low, 0), std::max<int64_t>(interval.high, 0)};
   }
   const Pad action{edges.at(0), edges.at(1), edges.at(2), edges.at(3)};
-  signals_[layer.name] = {push({layer.name, {input}, action, std::move(result), true}), {}};
+  signals_[layer.name] = {push({layer.name, {input}, action, std::move(result), is_value(layer)}), {}};
 }
 
 // Channels change place: one scale and one interval for all, unless the last axis stays.
@@ -147,7 +151,7 @@ void Lowering::add_reshape(const Layer& layer) {
   }
   const Value& in = value_of(input);
   Value result{shapes_.at(layer.name), in.scale, keeps_channels ? in.intervals : std::vector<Interval>{in.hull()}};
-  const bool is_layer_output = signal.pending.is_identity();
+  const bool is_layer_output = signal.pending.is_identity() && is_value(layer);
   signal.operation = push({layer.name, {input}, Reshape{}, std::move(result), is_layer_output});
   signals_[layer.name] = std::move(signal);
 }

@@ -53,7 +53,13 @@ class Lowering {
   // The integers that a layer reads; all channels of one scale if `one_scale`.
   int integers(const Layer& layer, size_t input, bool one_scale);
   int with_one_scale(const Layer& layer, int operation);
-  void apply_quantizer(const Layer& layer, Signal signal, const quant::QuantizerPtr& quantizer);
+  void apply_quantizer(const Layer& layer, Signal signal, const quant::QuantizerPtr& quantizer,
+                       bool is_layer_output = true);
+  // The layer's affine quantizer at that point, if it has one, on what the layer has given so far.
+  void apply_point(const Layer& layer, std::string_view point);
+  // An activation layer begins with its input's values.
+  Signal begin_activation(const Layer& layer);
+  void end_in_softmax(const Layer& layer);
   void apply_function(const Layer& layer, Signal signal, const std::string& name);
   void apply_fused_activation(const Layer& layer);
   void push_accumulate(const Layer& layer, Accumulate action, const IntegerWeights& weights,

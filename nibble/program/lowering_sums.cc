@@ -5,6 +5,7 @@
 #include "nibble/core/error.h"
 #include "nibble/graph/padding.h"
 #include "nibble/program/accumulator_proof.h"
+#include "nibble/program/affine_grid.h"
 #include "nibble/program/lowering_rules.h"
 #include "nibble/transform/batch_norm_folding.h"
 
@@ -38,7 +39,7 @@ void Lowering::push_accumulate(const Layer& layer, Accumulate action, const Inte
   action.weights = weights.values;
   action.weight_bits = weights.bits;
   Signal signal;
-  if (!bias.empty()) {
+  if (!bias.empty() && action.bias.empty()) {
     action.bias = on_grid(bias, result.scale);
     if (action.bias.empty()) signal.pending.push(Offset{bias});
   }
@@ -51,7 +52,10 @@ void Lowering::push_accumulate(const Layer& layer, Accumulate action, const Inte
         "the values that enter it.",
         layer.name, layer.class_name, action.accumulator_bits());
   }
-  const bool is_layer_output = signal.pending.is_identity() && layer.activation_function() == "linear";
+  const bool has_points = graph::quantized_point(layer, graph::kPreActivation) ||
+                          graph::quantized_point(layer, graph::kPostActivation) ||
+                          graph::quantized_point(layer, graph::kOutput);
+  const bool is_layer_output = signal.pending.is_identity() && layer.activation_function() == "linear" && !has_points;
   signal.operation = push({layer.name, {input}, std::move(action), std::move(result), is_layer_output});
   signals_[layer.name] = std::move(signal);
   apply_fused_activation(layer);
@@ -111,7 +115,16 @@ void Lowering::add_accumulate(const Layer& layer, bool depthwise, bool dense) {
   const std::string_view weight = depthwise ? "depthwise_kernel" : "kernel";
   const std::string_view attribute = depthwise ? "depthwise_quantizer" : "kernel_quantizer";
   const Layer source = layer.class_name.ends_with("Batchnorm") ? with_folded_weights(layer) : layer;
-  const IntegerWeights weights = integer_weights(source, weight, attribute, action.out_channels);
+  const auto point = graph::quantized_point(layer, weight);
+  if (point && layer.class_name.ends_with("Batchnorm")) {
+    throw Unsupported(
+        "[compile] layer '{}' ({}) trains with its batch norm merged in each step; compile the plain layer that it "
+        "becomes, as 'nibble qat' saves it.",
+        layer.name, layer.class_name);
+  }
+  const IntegerWeights weights = point ? integer_weights(source, *point, action.out_channels)
+                                       : integer_weights(source, weight, attribute, action.out_channels);
+  if (point) action.bias = bias_codes(source, value_of(input).scale[0], weights.scale);
   push_accumulate(layer, std::move(action), weights, bias_values(source), input);
 }
 

@@ -7,6 +7,7 @@
 
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
+#include "nibble/program/affine_grid.h"
 
 namespace nibble::program {
 namespace {
@@ -247,6 +248,7 @@ void save_program(const Program& program, const std::filesystem::path& path) {
 }
 
 Program load_program(const std::filesystem::path& path) {
+  register_affine_grids();
   const std::string bytes = read_file(path);
   const std::string_view view = bytes;
   if (view.size() < kMagic.size() + kSumBytes ||

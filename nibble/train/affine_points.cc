@@ -184,10 +184,20 @@ std::vector<float> point_steps(const QuantizedPoint& point, LayerRuntime& runtim
     if (q.num_bits > 1) steps.push_back(1.0f / levels);
   } else {
     const at::Tensor step = variable(runtime, point, "step");
+    // Values that are offset are no multiples of the step.
+    const LayerWeight* offset = runtime.find(point.name + "_offset");
+    if (offset != nullptr && is_found(offset->value)) return {};
     steps.assign(step.data_ptr<float>(), step.data_ptr<float>() + step.numel());
   }
   const bool is_grid = std::all_of(steps.begin(), steps.end(), [](float step) { return step > 0.0f; });
   return is_grid ? steps : std::vector<float>{};
+}
+
+std::vector<double> bias_codes(const at::Tensor& bias, float input_step, std::span<const float> weight_steps,
+                               int bit_width) {
+  const at::Tensor values = bias.detach().contiguous();
+  const affine::BiasCodes codes = affine::quantize_bias(values_of(values), input_step, weight_steps, bit_width);
+  return {codes.codes.begin(), codes.codes.end()};
 }
 
 at::Tensor bias_on_grid(const at::Tensor& bias, float input_step, std::span<const float> weight_steps, int bit_width) {

@@ -27,6 +27,11 @@ at::Tensor quantize_point(const graph::Layer& layer, const graph::QuantizedPoint
 // Real steps between neighbouring codes, one or one a channel; empty where there is no such grid.
 std::vector<float> point_steps(const graph::QuantizedPoint& point, LayerRuntime& runtime);
 
+// The bias in units of its accumulator, input_step * weight_steps[c], saturated to so many bits.
+//   weight_steps  one, or one per element of the bias
+std::vector<double> bias_codes(const at::Tensor& bias, float input_step, std::span<const float> weight_steps,
+                               int bit_width);
+
 // The bias rounded to its accumulator's grid, input_step * weight_steps[c], saturated to so many bits; its gradient
 // passes.
 //   weight_steps  one, or one per element of the bias

@@ -1,8 +1,13 @@
-// find_input_points(): which codes a convolution or Dense reads.
+// find_input_points(): which codes a convolution, Dense or average reads.
 #include "nibble/train/plan.h"
 
 namespace nibble::train {
 namespace {
+
+bool sums_values(const Step& step) {
+  return step.kind == StepKind::kConvolution || step.kind == StepKind::kDense || step.kind == StepKind::kAveragePool ||
+         step.kind == StepKind::kGlobalAveragePool;
+}
 
 bool only_drops(const Prologue& prologue) { return prologue.batch_norm_layer < 0 && !prologue.activation; }
 
@@ -26,7 +31,7 @@ bool moves_values(const Step& step) {
 
 void find_input_points(Plan& plan) {
   for (Step& step : plan.steps) {
-    if (step.kind != StepKind::kConvolution && step.kind != StepKind::kDense) continue;
+    if (!sums_values(step)) continue;
     if (step.prologue && !only_drops(*step.prologue)) continue;
     int at = step.inputs[0];
     while (moves_values(plan.steps[static_cast<size_t>(at)])) at = plan.steps[static_cast<size_t>(at)].inputs[0];

@@ -12,6 +12,7 @@
 #include "nibble/core/error.h"
 #include "nibble/graph/layers_recurrent.h"
 #include "nibble/train/affine_points.h"
+#include "nibble/train/exact_sums.h"
 #include "nibble/train/layer_op.h"
 #include "nibble/train/layer_runtime.h"
 #include "nibble/train/plain_ops.h"
@@ -125,8 +126,14 @@ struct Network::Run {
 
   PointMode point_mode(const graph::Layer& description, const graph::QuantizedPoint& point) const;
   void require_one_process(const graph::Layer& description, const graph::QuantizedPoint& point) const;
+  // Steps between the codes of the step's input, if they are one for all; 0: its values are no codes.
+  float input_codes(const Step& step);
+  // Steps between the codes of a kernel; empty: its values are no codes.
+  std::vector<float> kernel_codes(int index, std::string_view kernel);
   // The layer's bias as it adds it: on the grid of its accumulators, where it has one.
   at::Tensor bias(const Step& step, std::string_view kernel);
+  // In inference, where input and kernel are codes.
+  std::optional<SumGrid> sum_grid(const Step& step, std::string_view kernel);
 
   RandomKey dropout_key(int index) const {
     return {network.seed_, RandomPurpose::kDropout, static_cast<uint32_t>(index), step_number};
@@ -246,18 +253,40 @@ void Network::Run::require_one_process(const graph::Layer& description, const gr
       description.name, point.name);
 }
 
+float Network::Run::input_codes(const Step& step) {
+  if (step.input_point < 0 || !network.phase_.applies) return 0.0f;
+  const Step& source = network.plan_.steps[static_cast<size_t>(step.input_point)];
+  const auto steps =
+      point_steps(*graph::quantized_point(network.running(source.layer), source.point), layer(source.layer));
+  return steps.size() == 1 ? steps[0] : 0.0f;
+}
+
+std::vector<float> Network::Run::kernel_codes(int index, std::string_view kernel) {
+  const auto point = graph::quantized_point(network.running(index), kernel);
+  return point && network.phase_.applies ? point_steps(*point, layer(index)) : std::vector<float>{};
+}
+
 at::Tensor Network::Run::bias(const Step& step, std::string_view kernel) {
   const at::Tensor bias = weight(step.layer, "bias");
   const graph::Layer& description = network.running(step.layer);
   const int bits = description.quantization ? description.quantization->bias_bits : 0;
-  if (!bias.defined() || bits == 0 || step.input_point < 0 || !network.phase_.applies) return bias;
-  const Step& source = network.plan_.steps[static_cast<size_t>(step.input_point)];
-  const auto kernel_point = graph::quantized_point(description, kernel);
-  const auto input_steps =
-      point_steps(*graph::quantized_point(network.running(source.layer), source.point), layer(source.layer));
-  const auto kernel_steps = kernel_point ? point_steps(*kernel_point, layer(step.layer)) : std::vector<float>{};
-  if (input_steps.size() != 1 || kernel_steps.empty()) return bias;
-  return bias_on_grid(bias, input_steps[0], kernel_steps, bits);
+  if (!bias.defined() || bits == 0) return bias;
+  const float input_step = input_codes(step);
+  const std::vector<float> kernel_steps = kernel_codes(step.layer, kernel);
+  return input_step == 0.0f || kernel_steps.empty() ? bias : bias_on_grid(bias, input_step, kernel_steps, bits);
+}
+
+std::optional<SumGrid> Network::Run::sum_grid(const Step& step, std::string_view kernel) {
+  if (pass != Pass::kInference || at::GradMode::is_enabled()) return std::nullopt;
+  SumGrid grid{input_codes(step), kernel_codes(step.layer, kernel), {}, weight(step.layer, "bias")};
+  if (grid.input_step == 0.0f || grid.weight_steps.empty()) return std::nullopt;
+  const graph::Layer& description = network.running(step.layer);
+  const int bits = description.quantization->bias_bits;
+  if (grid.bias.defined() && bits != 0) {
+    grid.bias_codes = bias_codes(grid.bias, grid.input_step, grid.weight_steps, bits);
+    grid.bias = at::Tensor();
+  }
+  return grid;
 }
 
 PrologueInputs Network::Run::prologue_inputs(const Prologue& prologue, const Flow& x) {
@@ -290,8 +319,12 @@ Flow Network::Run::convolution(size_t index) {
   const graph::Layer& description = network.model_.layers[static_cast<size_t>(step.layer)];
   const bool depthwise = description.find_weight("depthwise_kernel") != nullptr;
   const at::Tensor kernel = weight(step.layer, depthwise ? "depthwise_kernel" : "kernel");
-  const at::Tensor bias = this->bias(step, depthwise ? "depthwise_kernel" : "kernel");
   const Flow& x = input(step);
+  if (const auto grid = sum_grid(step, depthwise ? "depthwise_kernel" : "kernel")) {
+    const at::Tensor y = exact_convolution(x.value, step.geometry, kernel, *grid);
+    return {step.pools ? max_pool_2x2(y) : y, {}, {}, nullptr};
+  }
+  const at::Tensor bias = this->bias(step, depthwise ? "depthwise_kernel" : "kernel");
   if (!network.fused_) return {plain_convolution(x.value, step.geometry, kernel, bias), {}, {}, nullptr};
   std::optional<PrologueInputs> prologue;
   if (step.prologue) prologue = prologue_inputs(*step.prologue, x);
@@ -309,7 +342,9 @@ at::Tensor Network::Run::batch_norm(const Step& step) {
 }
 
 at::Tensor Network::Run::dense(const Step& step) {
-  const at::Tensor product = at::matmul(input(step).value, weight(step.layer, "kernel"));
+  const at::Tensor kernel = weight(step.layer, "kernel");
+  if (const auto grid = sum_grid(step, "kernel")) return exact_dense(input(step).value, kernel, *grid);
+  const at::Tensor product = at::matmul(input(step).value, kernel);
   const at::Tensor bias = this->bias(step, "kernel");
   return bias.defined() ? product + bias : product;
 }
@@ -356,6 +391,10 @@ Flow Network::Run::compute(size_t index) {
     case StepKind::kLayer:
       return {layer_op(step), {}, {}, nullptr};
     default: {
+      const bool is_exact = pass == Pass::kInference && !at::GradMode::is_enabled() && has_exact_average(step);
+      if (const float codes = is_exact ? input_codes(step) : 0.0f; codes != 0.0f) {
+        return {exact_average(input(step).value, step, codes), {}, {}, nullptr};
+      }
       std::vector<at::Tensor> inputs;
       for (int i : step.inputs) inputs.push_back(flows[static_cast<size_t>(i)].value);
       return {plain_step(step, inputs), {}, {}, nullptr};

@@ -47,6 +47,11 @@ graph::Model quantize_apply(const AnnotatedModel& annotated, const Scheme& schem
 
 graph::Model quantize_model(const graph::Model& model, const Scheme& scheme = {});
 
+// Layers that BatchNormMode::kFoldBatch and kFoldRunning made, as the plain ones that they are after training: Conv2D
+// and DepthwiseConv2D with the folded kernel and bias, their quantizers and ranges. Other layers are copied.
+//   throws  InvalidArgument if such a layer lacks a weight
+graph::Model unfold_batch_norms(const graph::Model& model);
+
 // Marks the layers that a document says, by name or else by class:
 //   {"conv2d": {"weights": [{"weight": "kernel", "quantizer": {"class_name": "LSQQuantizer", "config": {...}}}]},
 //    "Dense": {"config": "my_config"},      one of the scope's

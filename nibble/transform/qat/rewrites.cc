@@ -4,6 +4,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/layer_schema.h"
+#include "nibble/transform/batch_norm_folding.h"
 #include "nibble/transform/folded_model.h"
 #include "nibble/transform/ptq/fold_batch_norms.h"
 
@@ -125,7 +126,41 @@ Layer merged_layer(const Layer& layer, const Layer& batch_norm, BatchNormMode mo
   return merged;
 }
 
+constexpr std::string_view kFoldedSuffix = "Batchnorm";
+
+Layer unfolded(const Layer& layer) {
+  const std::string class_name = layer.class_name.substr(1, layer.class_name.size() - 1 - kFoldedSuffix.size());
+  auto attributes = shared_attributes(layer, class_name.c_str());
+  attributes.insert_or_assign("use_bias", true);
+  Layer plain = graph::make_layer(class_name, layer.name, std::move(attributes));
+  plain.inputs = layer.inputs;
+  plain.trainable = layer.trainable;
+  plain.quantization = layer.quantization;
+  transform::FoldedWeights folded = transform::folded_weights(layer);
+  const bool is_depthwise = layer.find_weight("depthwise_kernel") != nullptr;
+  plain.weights = {{is_depthwise ? "depthwise_kernel" : "kernel", std::move(folded.kernel)},
+                   {"bias", std::move(folded.bias)}};
+  // The variables of the quantizers come last.
+  for (const graph::QuantizedPoint& point : graph::quantized_points(layer)) {
+    for (const graph::Weight& weight : layer.weights) {
+      if (weight.name.starts_with(point.name + "_") && plain.find_weight(weight.name) == nullptr) {
+        plain.weights.push_back(weight);
+      }
+    }
+  }
+  return plain;
+}
+
 }  // namespace
+
+graph::Model unfold_batch_norms(const graph::Model& model) {
+  graph::Model result = model;
+  for (Layer& layer : result.layers) {
+    if (layer.quantization && layer.class_name.ends_with(kFoldedSuffix)) layer = unfolded(layer);
+  }
+  graph::validate(result);
+  return result;
+}
 
 std::set<std::string> expand_separable(AnnotatedModel& annotated) {
   std::set<std::string> squeezes;

@@ -1,0 +1,30 @@
+// nibble/program/affine_grid.h
+// Affine quantizers (graph/layer_quantization.h) with the ranges that were found, as quantizers of a fixed grid: what
+// inputs are coded by and thresholds are searched for. A program's integers are code - zero_point.
+//
+//   affine_range(min, max, bits, narrow_range, divides)   fake quantization over the range
+//   affine_step(step, lowest, highest)                    round(clip(x / step, lowest, highest)) * step
+#pragma once
+
+#include "nibble/graph/model.h"
+#include "nibble/program/integer_weights.h"
+
+namespace nibble::program {
+
+// Of an activation point.
+//   throws  Unsupported naming layer and point where real values are no integers times one scale: per axis, PACT,
+//           DoReFa, and LSQ+ with an offset
+quant::QuantizerPtr grid_of(const graph::Layer& layer, const graph::QuantizedPoint& point);
+
+// Of a weight point.
+//   channels  of the output; the channel of the output runs fastest
+//   throws    Unsupported where a channel has several scales, and for DoReFa
+IntegerWeights integer_weights(const graph::Layer& layer, const graph::QuantizedPoint& point, int64_t channels);
+
+// The layer's bias in units of its accumulators; empty where it stays a real number.
+std::vector<int64_t> bias_codes(const graph::Layer& layer, float input_scale, const PerChannel& weight_scales);
+
+// Makes get_quantizer() read the two texts above; program files hold them.
+void register_affine_grids();
+
+}  // namespace nibble::program

@@ -1,0 +1,42 @@
+// nibble/train/exact_sums.h
+// Sums of affine values as the integer program (nibble/program) has them: the codes are summed as whole numbers, and
+// the sum becomes a real number once.
+//
+//   y = (sum of x / input_step * w / weight_step[c] + bias code) * (weight_step[c] * input_step) + bias
+//
+// Sums of the real numbers themselves are rounded on the way, and near a tie of the next quantizer that is a code.
+// For the inference phase: nothing here is differentiable.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <vector>
+
+#include "nibble/train/plan.h"
+
+namespace nibble::train {
+
+struct SumGrid {
+  float input_step = 1.0f;
+  std::vector<float> weight_steps;  // one, or one a channel of the output
+  std::vector<double> bias_codes;   // whole numbers, one a channel; empty: none
+  at::Tensor bias;                  // added afterwards, [out]; undefined: none
+};
+
+//   x       real values on their grid, [N, H, W, C]; kernel likewise, Keras' layout
+at::Tensor exact_convolution(const at::Tensor& x, const ConvolutionGeometry& geometry, const at::Tensor& kernel,
+                             const SumGrid& grid);
+
+//   x       [..., in];  kernel [in, out]
+at::Tensor exact_dense(const at::Tensor& x, const at::Tensor& kernel, const SumGrid& grid);
+
+// An average pool whose windows lie within the image, or the global one: (sum of codes * step) / cells.
+at::Tensor exact_average(const at::Tensor& x, const Step& step, float input_step);
+
+// True for a pool that exact_average() knows.
+bool has_exact_average(const Step& step);
+
+at::Tensor max_pool_2x2(const at::Tensor& x);
+
+}  // namespace nibble::train

@@ -1,0 +1,172 @@
+// Affine networks (nibble qat, nibble ptq) as integer programs: every layer's codes are the network's.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+
+#include "nibble/core/error.h"
+#include "nibble/graph/builder.h"
+#include "nibble/program/lowering.h"
+#include "nibble/program/program_file.h"
+#include "nibble/program/verification.h"
+#include "nibble/train/trainer.h"
+#include "nibble/transform/qat/quantize_apply.h"
+
+namespace nibble {
+namespace {
+
+using namespace graph::build;
+
+Node image() { return Input({.shape = {10, 10, 3}, .name = "input"}); }
+
+Node conv(const Node& x, int filters, const std::string& name, const std::string& activation = "linear") {
+  return Conv2D({.filters = filters, .kernel_size = {3, 3}, .padding = "same", .activation = activation, .name = name})(
+      x);
+}
+
+Node classifier(const Node& x, const std::string& activation = "softmax") {
+  return Dense({.units = 5, .activation = activation, .name = "dense"})(Flatten({.name = "flatten"})(x));
+}
+
+graph::Model plain() {
+  const Node in = image();
+  Node x = MaxPooling2D({.name = "pool"})(conv(in, 8, "conv0", "relu"));
+  x = DepthwiseConv2D({.kernel_size = {3, 3}, .depth_multiplier = 2, .activation = "relu6", .name = "depthwise"})(x);
+  return build_model({in}, {classifier(x)}, "plain");
+}
+
+graph::Model batch_norms() {
+  const Node in = image();
+  Node x = ReLU({.name = "relu0"})(BatchNormalization({.name = "bn0"})(conv(in, 8, "conv0")));
+  x = ReLU({.name = "relu1"})(BatchNormalization({.name = "bn1"})(conv(x, 6, "conv1")));
+  return build_model({in}, {classifier(x, "linear")}, "batch_norms");
+}
+
+graph::Model averages() {
+  const Node in = image();
+  Node x = layer("LeakyReLU", "leaky", {{"negative_slope", 0.25}})(conv(in, 8, "conv0"));
+  x = layer("AveragePooling2D", "mean", {{"pool_size", std::vector<int64_t>{2, 2}}})(x);
+  x = GlobalAveragePooling2D({.name = "global"})(conv(x, 6, "conv1", "relu"));
+  return build_model({in}, {Dense({.units = 5, .activation = "softmax", .name = "dense"})(x)}, "averages");
+}
+
+graph::Model branches() {
+  const Node in = image();
+  const Node both = Concatenate({.name = "both"})({conv(in, 4, "a", "relu"), conv(in, 3, "b")});
+  return build_model({in}, {classifier(Dropout({.rate = 0.5, .name = "dropout"})(both))}, "branches");
+}
+
+Tensor samples(int64_t count, uint32_t number) {
+  Tensor x(Shape{count, 10, 10, 3});
+  RandomStream random({12, RandomPurpose::kTest, number, 0});
+  for (float& value : x.data()) value = 2 * random.uniform() - 1;
+  return x;
+}
+
+// Statistics and biases at random, ranges from some batches.
+graph::Model calibrated(graph::Model model, const qat::Scheme& scheme) {
+  graph::initialize_weights(model, 11);
+  for (graph::Layer& layer : model.layers) {
+    RandomStream random({11, RandomPurpose::kTest, static_cast<uint32_t>(layer.name.size()), 0});
+    for (graph::Weight& weight : layer.weights) {
+      for (float& value : weight.value.data()) {
+        if (weight.name == "moving_variance") value = 0.2f + random.uniform();
+        if (weight.name == "gamma" || weight.name == "beta" || weight.name == "bias") value = 2 * random.uniform() - 1;
+      }
+    }
+  }
+  train::Trainer trainer(qat::quantize_model(model, scheme), {});
+  const Tensor x = samples(64, 1);
+  const std::vector<float> values(x.data().begin(), x.data().end());
+  trainer.calibrate(data::Samples(Shape{10, 10, 3}, values, std::vector<int32_t>(64, 0)), 32, 2);
+  return trainer.model();
+}
+
+struct Case {
+  std::string name;
+  std::function<graph::Model()> build;
+  std::string scheme, quantizer;
+  bool per_axis = true;
+  qat::BatchNormMode batch_norm = qat::BatchNormMode::kFloat;
+};
+
+class AffineProgram : public testing::TestWithParam<Case> {};
+
+TEST_P(AffineProgram, HasTheNetworksCodes) {
+  const Case& c = GetParam();
+  qat::Scheme scheme = qat::scheme_named(c.scheme);
+  qat::set_quantizer(scheme, c.quantizer);
+  scheme.per_axis = c.per_axis;
+  scheme.batch_norm = c.batch_norm;
+  const graph::Model trained = calibrated(c.build(), scheme);
+  const graph::Model model = qat::unfold_batch_norms(trained);
+  const Tensor x = samples(200, 2);
+  const Tensor before = train::Trainer(trained, {}).predict(x), after = train::Trainer(model, {}).predict(x);
+  int64_t moved = 0;
+  for (int64_t i = 0; i < after.size(); ++i) moved += std::abs(after[i] - before[i]) > 0.1f ? 1 : 0;
+  EXPECT_LE(moved, after.size() / 20) << "unfolding changes a bias by half a step of its grid at most";
+  const auto path = std::filesystem::path(testing::TempDir()) / ("affine_" + c.name + ".nbl");
+  program::save_program(program::lower(model), path);
+  const program::Program program = program::load_program(path);
+  EXPECT_EQ(program::input_quantizer(program, model), nullptr) << "the model has its own";
+
+  program::Verifier verifier(program);
+  std::map<std::string, train::Trainer> networks;
+  networks.emplace("", train::Trainer(model, {}));
+  for (const std::string& layer : verifier.layers()) {
+    graph::Model part = model;
+    part.outputs = {layer};
+    networks.emplace(layer, train::Trainer(std::move(part), {}));
+  }
+  verifier.add(x, [&](const std::string& layer, const Tensor& batch) { return networks.at(layer).predict(batch); });
+  EXPECT_GE(verifier.result().layers.size(), 2u);
+  for (const program::LayerComparison& layer : verifier.result().layers) {
+    EXPECT_EQ(layer.differing, 0) << layer.layer << " of " << layer.values << ", first at "
+                                  << (layer.first ? layer.first->element : -1) << ": "
+                                  << (layer.first ? layer.first->expected : 0) << " in the network, "
+                                  << (layer.first ? layer.first->found : 0) << " in the program";
+  }
+  EXPECT_EQ(verifier.result().same_class, verifier.result().samples);
+}
+
+INSTANTIATE_TEST_SUITE_P(Networks, AffineProgram,
+                         testing::Values(Case{"Eight", plain, "int8", "moving_average"},
+                                         Case{"Four", plain, "int4", "moving_average"},
+                                         Case{"FourPerTensor", plain, "int4", "all_values", false},
+                                         Case{"FourLsq", plain, "int4", "lsq"}, Case{"TwoLsq", plain, "int2", "lsq"},
+                                         Case{"Tfmot", batch_norms, "tfmot8", "moving_average"},
+                                         Case{"EightBatchNorms", batch_norms, "int8", "moving_average"},
+                                         Case{"FourBatchNorms", batch_norms, "int4", "lsq"},
+                                         Case{"FourFoldedBatchNorms", batch_norms, "int4", "moving_average", true,
+                                              qat::BatchNormMode::kFoldRunning},
+                                         Case{"EightAverages", averages, "int8", "moving_average"},
+                                         Case{"FourAverages", averages, "int4", "last_value"},
+                                         Case{"EightBranches", branches, "int8", "moving_average"}),
+                         [](const auto& row) { return row.param.name; });
+
+template <class Kind>
+std::string message(const graph::Model& model) {
+  try {
+    program::lower(model);
+  } catch (const Kind& error) {
+    return error.what();
+  }
+  return "(was lowered)";
+}
+
+TEST(AffineProgram, Refuses) {
+  graph::Model model = plain();
+  graph::initialize_weights(model, 1);
+  EXPECT_NE(message<Unsupported>(model).find("'nibble qat'"), std::string::npos) << message<Unsupported>(model);
+  const graph::Model fresh = qat::quantize_model(model);
+  EXPECT_NE(message<InvalidArgument>(fresh).find("still the one it started with"), std::string::npos);
+  for (const char* quantizer : {"pact", "dorefa"}) {
+    qat::Scheme scheme;
+    qat::set_quantizer(scheme, quantizer);
+    const std::string text = message<Unsupported>(calibrated(plain(), scheme));
+    EXPECT_NE(text.find("LSQ"), std::string::npos) << text;
+  }
+}
+
+}  // namespace
+}  // namespace nibble
