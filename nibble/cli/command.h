@@ -67,6 +67,7 @@ Run declare_quantize(CLI::App& app);
 Run declare_finalize(CLI::App& app);
 Run declare_inspect(CLI::App& app);
 Run declare_ptq(CLI::App& app);
+Run declare_qat(CLI::App& app);
 Run declare_qstats(CLI::App& app);
 Run declare_debug(CLI::App& app);
 Run declare_plot_quantizer(CLI::App& app);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "nibble/cli/affine_table.h"
 #include "nibble/cli/command.h"
 #include "nibble/cli/model_argument.h"
 #include "nibble/cli/table.h"
@@ -57,9 +58,12 @@ void print_histogram(const transform::WeightInspection& weight, std::ostream& ou
 }
 
 int run(const InspectOptions& o, Streams& streams) {
-  const transform::Inspection result = transform::inspect(load_with_weights(o.model));
+  const graph::Model model = load_with_weights(o.model);
+  const transform::Inspection result = transform::inspect(model);
   if (o.json) {
-    print_json(transform::to_json(result), streams.out);
+    nlohmann::json document = transform::to_json(result);
+    document["affine"] = affine_points_json(model);
+    print_json(document, streams.out);
     return kOk;
   }
   Table table{.headers = {"layer", "weight", "shape", "quantizer", "stored", "bits", "codes", "distinct", "scale",
@@ -67,6 +71,7 @@ int run(const InspectOptions& o, Streams& streams) {
               .rows = {}};
   for (const auto& weight : result.weights) table.rows.push_back(row_of(weight));
   print(table, streams.out);
+  print_affine_points(model, streams.out);
   if (o.histogram) {
     for (const auto& weight : result.weights) print_histogram(weight, streams.out);
   }

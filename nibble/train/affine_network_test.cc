@@ -272,6 +272,26 @@ TEST(AffineNetwork, BiasLiesOnTheGridOfItsAccumulators) {
   EXPECT_NE(by_hand.layer("dense").find_weight("bias")->value, model.layer("dense").find_weight("bias")->value);
 }
 
+// What the inference phase sums as codes is what the training phase sums as real numbers.
+TEST(AffineNetwork, SumsOfCodesAreTheSumsOfReals) {
+  for (const auto& [weights, activations] : {std::pair(AffineKind::kLastValue, AffineKind::kMovingAverage),
+                                             {AffineKind::kLsq, AffineKind::kLsq},
+                                             {AffineKind::kLsqPlus, AffineKind::kLsqPlus},
+                                             {AffineKind::kDorefa, AffineKind::kDorefa},
+                                             {AffineKind::kLastValue, AffineKind::kPact}}) {
+    // Swish gives values below 0, and LSQ+ an offset.
+    Network network(everything(weights, activations, "swish"), true, 1);
+    const at::Tensor x = batch(16, 1);
+    loss_of(network, x);
+    network.set_quantization_phase({.ranges_move = false});
+    const at::NoGradGuard no_gradient;
+    const at::Tensor trained = network.forward(x, Pass::kTraining, 0, false);
+    const at::Tensor deployed = network.forward(x, Pass::kInference, 0, false);
+    const at::Tensor differ = (trained - deployed).abs() > 1e-4f * trained.abs().max();
+    EXPECT_LE(differ.sum().item<int64_t>(), 2) << "a tie or two may fall to the other side";
+  }
+}
+
 TEST(AffineNetwork, DataThatIsNoNumberIsRefused) {
   Network network(everything(AffineKind::kLastValue, AffineKind::kMovingAverage), true, 1);
   at::Tensor x = batch(4, 1);

@@ -1,0 +1,93 @@
+#include "nibble/cli/affine_table.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "nibble/cli/table.h"
+#include "nibble/core/error.h"
+
+namespace nibble::cli {
+namespace {
+
+struct PointRow {
+  std::string layer, point, quantizer;
+  int bits = 0;
+  bool is_calibrated = false;
+  std::vector<float> scales;
+  std::vector<int32_t> zero_points;  // empty where real 0 has no code of its own
+};
+
+bool is_calibrated(const graph::Layer& layer, const graph::QuantizedPoint& point) {
+  graph::Layer alone = layer;
+  alone.quantization = graph::LayerQuantization{};
+  if (point.is_weight) {
+    alone.quantization->weights = {{point.name, point.quantizer}};
+  } else if (point.name == graph::kPreActivation) {
+    alone.quantization->pre_activation = point.quantizer;
+  } else if (point.name == graph::kPostActivation) {
+    alone.quantization->post_activation = point.quantizer;
+  } else {
+    alone.quantization->output = point.quantizer;
+  }
+  return graph::uncalibrated_point(alone).empty();
+}
+
+std::vector<PointRow> rows_of(const graph::Model& model) {
+  std::vector<PointRow> rows;
+  for (const graph::Layer& layer : model.layers) {
+    for (const graph::QuantizedPoint& point : graph::quantized_points(layer)) {
+      PointRow row{
+          layer.name, point.name, to_string(point.quantizer), point.quantizer.num_bits, is_calibrated(layer, point),
+          {},         {}};
+      try {
+        if (row.is_calibrated) {
+          for (const affine::AffineParams& params : graph::point_params(layer, point.name)) {
+            row.scales.push_back(params.scale);
+            row.zero_points.push_back(params.zero_point);
+          }
+        }
+      } catch (const Unsupported&) {
+        // Its levels are no codes with a scale and a zero point.
+      }
+      rows.push_back(std::move(row));
+    }
+  }
+  return rows;
+}
+
+std::string zero_points_text(const std::vector<int32_t>& zero_points) {
+  if (zero_points.empty()) return "";
+  const auto [low, high] = std::minmax_element(zero_points.begin(), zero_points.end());
+  return *low == *high ? std::to_string(*low) : fmt::format("{} .. {}", *low, *high);
+}
+
+}  // namespace
+
+bool print_affine_points(const graph::Model& model, std::ostream& out) {
+  const std::vector<PointRow> rows = rows_of(model);
+  if (rows.empty()) return false;
+  Table table{.headers = {"layer", "point", "affine quantizer", "bits", "scale", "zero point", "range"}, .rows = {}};
+  for (const PointRow& row : rows) {
+    table.rows.push_back({row.layer, row.point, row.quantizer, std::to_string(row.bits),
+                          row.scales.empty() ? "" : format_scales(row.scales), zero_points_text(row.zero_points),
+                          row.is_calibrated ? "found" : "not yet"});
+  }
+  print(table, out);
+  return true;
+}
+
+nlohmann::json affine_points_json(const graph::Model& model) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const PointRow& row : rows_of(model)) {
+    list.push_back({{"layer", row.layer},
+                    {"point", row.point},
+                    {"quantizer", row.quantizer},
+                    {"bits", row.bits},
+                    {"calibrated", row.is_calibrated},
+                    {"scale", row.scales},
+                    {"zero_point", row.zero_points}});
+  }
+  return list;
+}
+
+}  // namespace nibble::cli

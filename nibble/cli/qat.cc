@@ -1,0 +1,245 @@
+// nibble qat: trains a model with affine fake quantization, the TFMOT way.
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "nibble/cli/affine_table.h"
+#include "nibble/cli/choices.h"
+#include "nibble/cli/command.h"
+#include "nibble/cli/data_options.h"
+#include "nibble/cli/json_file.h"
+#include "nibble/cli/limits.h"
+#include "nibble/cli/model_argument.h"
+#include "nibble/cli/progress.h"
+#include "nibble/cli/stop_signal.h"
+#include "nibble/cli/table.h"
+#include "nibble/cli/training_report.h"
+#include "nibble/core/atomic_file.h"
+#include "nibble/formats/keras/keras_file.h"
+#include "nibble/train/callbacks.h"
+#include "nibble/train/quantization_schedule.h"
+#include "nibble/transform/qat/quantize_apply.h"
+
+namespace nibble::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct QatOptions {
+  ModelArgument model;
+  DataOptions data;
+  fs::path output;
+  std::string scheme = "int8", quantizer, batch_norm;
+  int epochs = 3, edge_bits = -1, bias_bits = -1, threads = 1;
+  int64_t batch_size = 128;
+  double learning_rate = 0.01, momentum = 0.9;
+  double begin = 0.0, freeze_ranges = -1.0, freeze_batch_norm = -1.0;
+  std::string optimizer = "sgd", schedule = "cosine", statistics = "reestimated";
+  uint64_t seed = 0;
+  bool resume = false, json = false;
+};
+
+void declare_quantization(CLI::App& app, QatOptions& o) {
+  app.add_option(
+         "--scheme", o.scheme,
+         "int8, int4 (int2 to int16): weights and activations of so many bits; tfmot8, ...: placed as by TFMOT; "
+         "or a file {\"scheme\": {...}, \"layers\": {...}}")
+      ->type_name("SCHEME")
+      ->capture_default_str();
+  app.add_option("--quantizer", o.quantizer,
+                 "moving_average, last_value, all_values, lsq, lsq_plus, pact or dorefa. Default: the scheme's")
+      ->type_name("NAME");
+  app.add_option("--batch-norm", o.batch_norm,
+                 "float: behind quantized kernels; fold: into the weights before training; fold_running, fold_batch: "
+                 "in each step. Default: fold where the model has weights, else float")
+      ->type_name("MODE");
+  app.add_option("--edge-weight-bits", o.edge_bits, "Of the first and the last layer's weights")->check(between(2, 16));
+  app.add_option("--bias-bits", o.bias_bits, "2 to 32, on the accumulator's grid; 0: float. Default: the scheme's")
+      ->check(between(0, 32));
+  app.add_option("--begin", o.begin, "Train in float for so many epochs first; 0.5 is half an epoch")
+      ->check(between(0.0, 1e6))
+      ->type_name("EPOCHS")
+      ->capture_default_str();
+  app.add_option("--freeze-ranges", o.freeze_ranges, "Ranges stay from then on")
+      ->check(between(0.0, 1e6))
+      ->type_name("EPOCHS");
+  app.add_option("--freeze-batch-norm", o.freeze_batch_norm, "Batch-norm statistics stay from then on")
+      ->check(between(0.0, 1e6))
+      ->type_name("EPOCHS");
+}
+
+void declare_training(CLI::App& app, QatOptions& o) {
+  app.add_option("--epochs", o.epochs, "In total, also when resumed")
+      ->check(between(1, 1000000))
+      ->capture_default_str();
+  app.add_option("--batch-size", o.batch_size)->check(between<int64_t>(1, 1 << 20))->capture_default_str();
+  app.add_option("--lr", o.learning_rate, "Learning rate")->check(positive())->capture_default_str();
+  app.add_option("--optimizer", o.optimizer, "sgd or adam")->capture_default_str();
+  app.add_option("--momentum", o.momentum, "Only with --optimizer sgd")
+      ->check(between(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--schedule", o.schedule, "cosine: the learning rate falls to 0 over all epochs; or constant")
+      ->capture_default_str();
+  app.add_option("--batch-norm-statistics", o.statistics,
+                 "reestimated: measured anew before each evaluation; moving: Keras' moving averages")
+      ->capture_default_str();
+  app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->capture_default_str();
+  app.add_option("--threads", o.threads, "Results repeat for the same number of threads")
+      ->check(between(1, 1024))
+      ->capture_default_str();
+  app.add_flag("--resume", o.resume, "Go on after the last finished epoch of DIR");
+  app.add_flag("--json", o.json, "Print the result as JSON");
+}
+
+void declare_options(CLI::App& app, QatOptions& o) {
+  add_model(app, o.model);
+  add_weights(app, o.model);
+  add_data_options(app, o.data);
+  app.add_option("--output,-o", o.output, "Folder for model.keras, result.json, history.csv and the checkpoint")
+      ->required()
+      ->type_name("DIR");
+  declare_quantization(app, o);
+  declare_training(app, o);
+}
+
+qat::BatchNormMode batch_norm_mode(const QatOptions& o, bool has_trained_weights, const qat::Scheme& scheme) {
+  using qat::BatchNormMode;
+  if (o.batch_norm.empty()) {
+    return scheme.batch_norm == BatchNormMode::kFloat && has_trained_weights && !scheme.tfmot ? BatchNormMode::kFold
+                                                                                              : scheme.batch_norm;
+  }
+  return choose<BatchNormMode>("--batch-norm", o.batch_norm,
+                               {{"float", BatchNormMode::kFloat},
+                                {"fold", BatchNormMode::kFold},
+                                {"fold_batch", BatchNormMode::kFoldBatch},
+                                {"fold_running", BatchNormMode::kFoldRunning}});
+}
+
+// What --scheme says: a name, or a file of a scheme and of layers.
+struct Plan {
+  qat::Scheme scheme;
+  nlohmann::json layers = nlohmann::json::object();
+};
+
+Plan plan_of(const QatOptions& o, bool has_trained_weights) {
+  Plan plan;
+  if (o.scheme.ends_with(".json")) {
+    const nlohmann::json file = read_json(o.scheme);
+    if (!file.is_object()) throw UsageError("--scheme {}: the file must hold an object.", o.scheme);
+    for (const auto& [key, value] : file.items()) {
+      if (key != "scheme" && key != "layers") {
+        throw UsageError("--scheme {}: there is no '{}'; a file holds 'scheme' and 'layers'.", o.scheme, key);
+      }
+    }
+    const nlohmann::json scheme = file.value("scheme", nlohmann::json::object());
+    plan.scheme = scheme.is_string() ? qat::scheme_named(scheme.get<std::string>()) : qat::scheme_from_json(scheme);
+    plan.layers = file.value("layers", nlohmann::json::object());
+  } else {
+    plan.scheme = qat::scheme_named(o.scheme);
+  }
+  if (!o.quantizer.empty()) qat::set_quantizer(plan.scheme, o.quantizer);
+  if (o.edge_bits >= 0) plan.scheme.edge_weight_bits = o.edge_bits;
+  if (o.bias_bits >= 0) plan.scheme.bias_bits = o.bias_bits;
+  plan.scheme.batch_norm = batch_norm_mode(o, has_trained_weights, plan.scheme);
+  return plan;
+}
+
+train::CompileOptions compile_options(const QatOptions& o) {
+  train::CompileOptions compile;
+  compile.optimizer = choose<train::OptimizerKind>(
+      "--optimizer", o.optimizer, {{"adam", train::OptimizerKind::kAdam}, {"sgd", train::OptimizerKind::kSgd}});
+  compile.learning_rate = o.learning_rate;
+  if (compile.optimizer == train::OptimizerKind::kSgd) compile.momentum = o.momentum;
+  compile.batch_norm_statistics = choose<train::BatchNormStatistics>(
+      "--batch-norm-statistics", o.statistics,
+      {{"reestimated", train::BatchNormStatistics::kReestimated}, {"moving", train::BatchNormStatistics::kMoving}});
+  compile.seed = o.seed;
+  compile.threads = o.threads;
+  return compile;
+}
+
+train::FitOptions fit_options(const QatOptions& o) {
+  train::FitOptions fit;
+  fit.epochs = o.epochs;
+  fit.batch_size = o.batch_size;
+  fit.schedule = choose<train::ScheduleKind>(
+      "--schedule", o.schedule,
+      {{"constant", train::ScheduleKind::kConstant}, {"cosine", train::ScheduleKind::kCosine}});
+  fit.stop = &stop_requested();
+  fit.checkpoint = o.output / "checkpoint.nibble";
+  fit.resume = o.resume;
+  return fit;
+}
+
+train::QuantizationSchedule schedule_of(const QatOptions& o) {
+  train::QuantizationSchedule schedule{.begin = o.begin};
+  if (o.freeze_ranges >= 0) schedule.freeze_ranges = o.freeze_ranges;
+  if (o.freeze_batch_norm >= 0) schedule.freeze_batch_norm = o.freeze_batch_norm;
+  return schedule;
+}
+
+nlohmann::json result_of(const QatOptions& o, const train::History& history, const train::Evaluation& test) {
+  return {{"epochs", history.size()},
+          {"model", (o.output / "model.keras").string()},
+          {"loss", history.empty() ? nlohmann::json() : nlohmann::json(history.back().loss)},
+          {"accuracy", history.empty() ? nlohmann::json() : nlohmann::json(history.back().accuracy)},
+          {"val_loss", test.loss},
+          {"val_accuracy", test.accuracy}};
+}
+
+void print_result(const QatOptions& o, const nlohmann::json& result, const graph::Model& model, Streams& streams) {
+  if (o.json) {
+    print_json(result, streams.out);
+    return;
+  }
+  print_affine_points(model, streams.out);
+  if (result.at("float_accuracy").is_number()) {
+    streams.out << fmt::format("in float: test accuracy {:.4f}\n", result.at("float_accuracy").get<double>());
+  }
+  streams.out << fmt::format("quantized: test loss {:.4f}, accuracy {:.4f}\nwrote {}\n",
+                             result.at("val_loss").get<double>(), result.at("val_accuracy").get<double>(),
+                             result.at("model").get<std::string>());
+}
+
+int run(const QatOptions& o, Streams& streams) {
+  listen_for_stop();
+  const train::CompileOptions compile = compile_options(o);
+  train::FitOptions fit = fit_options(o);
+  const auto schedule = train::quantization_schedule(schedule_of(o));
+  const graph::Model start = load(o.model);
+  const bool is_trained = has_weights(start);
+  const Plan plan = plan_of(o, is_trained);
+  const graph::Model quantized = qat::quantize_apply(qat::annotate_from_json(start, plan.layers), plan.scheme);
+  make_directories(o.output);
+  const data::Dataset dataset = load(o.data, streams);
+
+  nlohmann::json float_accuracy;
+  if (is_trained && !o.resume) float_accuracy = train::Trainer(start, compile).evaluate(dataset.test).accuracy;
+  TrainingProgress progress(streams.err, streams.err_is_terminal, o.batch_size);
+  const auto log = train::csv_logger(o.output / "history.csv");
+  fit.callbacks = {&progress, schedule.get(), log.get()};
+  train::Trainer trainer(quantized, compile);
+  const train::History history = trainer.fit(dataset, fit);
+  // What trained with its batch norms merged in each step is, from now on, a plain network.
+  const graph::Model deployed = qat::unfold_batch_norms(trainer.model());
+  formats::keras::save_model(deployed, o.output / "model.keras");
+  if (stop_requested()) {
+    streams.err << fmt::format("stopped after {} of {} epochs; run the same command with --resume to go on.\n",
+                               history.size(), o.epochs);
+    return kInterrupted;
+  }
+  nlohmann::json result = result_of(o, history, train::Trainer(deployed, compile).evaluate(dataset.test));
+  result["float_accuracy"] = float_accuracy;
+  write_json(o.output / kResultFile, result);
+  print_result(o, result, deployed, streams);
+  return kOk;
+}
+
+}  // namespace
+
+Run declare_qat(CLI::App& app) {
+  auto options = std::make_shared<QatOptions>();
+  declare_options(app, *options);
+  return [options](Streams& streams) { return run(*options, streams); };
+}
+
+}  // namespace nibble::cli

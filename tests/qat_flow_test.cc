@@ -1,0 +1,85 @@
+// nibble qat, as a user would give it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli_workplace.h"
+#include "nibble/formats/keras/keras_file.h"
+#include "nibble/graph/layer_quantization.h"
+
+namespace nibble::testing {
+namespace {
+
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+std::string float_run() {
+  static const CliResult trained = Workplace::get().run(
+      "train tiny.keras --data cifar10 --batch-size 40 --lr 0.02 --seed 3 --epochs 4 --output qat_float");
+  return trained.code == 0 ? "qat_float" : trained.err;
+}
+
+TEST(QatFlow, TrainsEvaluatesInspectsCompilesAndVerifies) {
+  const Workplace& place = Workplace::get();
+  const CliResult result =
+      place.run("qat " + float_run() + " --data cifar10 --scheme int8 --batch-size 40 --epochs 2 --output qat8 --json");
+  ASSERT_EQ(result.code, 0) << result.err;
+  const json told = json::parse(result.out);
+  EXPECT_EQ(told.at("epochs"), 2);
+  EXPECT_NEAR(told.at("val_accuracy").get<double>(), told.at("float_accuracy").get<double>(), 0.15);
+  const CliResult evaluated = place.run("evaluate qat8 --data cifar10 --json");
+  ASSERT_EQ(evaluated.code, 0) << evaluated.err;
+  EXPECT_EQ(json::parse(evaluated.out).at("accuracy"), told.at("val_accuracy"));
+  const CliResult inspected = place.run("inspect qat8");
+  EXPECT_THAT(inspected.out, AllOf(HasSubstr("LastValue(8,per_axis,symmetric,narrow_range)"), HasSubstr("found")));
+  const CliResult compiled = place.run("compile qat8 --output qat8.nbl");
+  ASSERT_EQ(compiled.code, 0) << compiled.err;
+  const CliResult verified = place.run("verify qat8 --data cifar10 --json");
+  ASSERT_EQ(verified.code, 0) << verified.err << verified.out;
+}
+
+TEST(QatFlow, LearnedStepsFromAFileAndResumed) {
+  const Workplace& place = Workplace::get();
+  spill(place.dir() / "mixed.json",
+        R"({"scheme": {"base": "int4", "quantizer": "lsq", "edge_weight_bits": 8},
+            "layers": {"Dense": {"weights": [{"weight": "kernel", "quantizer":
+              {"class_name": "AllValuesQuantizer", "config": {"num_bits": 5, "per_axis": true}}}]}}})");
+  const std::string line = "qat " + float_run() + " --data cifar10 --scheme mixed.json --batch-size 40 --begin 0.5 ";
+  const CliResult whole = place.run(line + "--epochs 3 --schedule constant --output qat_whole");
+  ASSERT_EQ(whole.code, 0) << whole.err;
+  EXPECT_THAT(whole.out, AllOf(HasSubstr("AllValues(5,per_axis)"), HasSubstr("LSQ(8,per_axis"), HasSubstr("in float")));
+  ASSERT_EQ(place.run(line + "--epochs 2 --schedule constant --output qat_parts").code, 0);
+  const CliResult rest = place.run(line + "--epochs 3 --schedule constant --output qat_parts --resume");
+  ASSERT_EQ(rest.code, 0) << rest.err;
+  EXPECT_EQ(formats::keras::load_model(place.dir() / "qat_parts/model.keras"),
+            formats::keras::load_model(place.dir() / "qat_whole/model.keras"));
+}
+
+struct Row {
+  const char* name;
+  const char* line;
+  int code;
+  const char* err;
+};
+class QatRefusal : public ::testing::TestWithParam<Row> {};
+TEST_P(QatRefusal, IsASentence) {
+  const CliResult result = Workplace::get().run(GetParam().line);
+  EXPECT_EQ(result.code, GetParam().code) << result.err;
+  EXPECT_THAT(result.err, HasSubstr(GetParam().err));
+}
+INSTANTIATE_TEST_SUITE_P(
+    Rows, QatRefusal,
+    ::testing::Values(
+        Row{"Scheme", "qat tiny.keras --data cifar10 --scheme int99 --output never", 1, "int2 .. int16"},
+        Row{"Quantizer", "qat tiny.keras --data cifar10 --quantizer lsq3 --output never", 1, "Did you mean 'lsq'"},
+        Row{"BatchNorm", "qat tiny.keras --data cifar10 --batch-norm folded --output never", 2, "--batch-norm"},
+        Row{"BiasBits", "qat tiny.keras --data cifar10 --bias-bits 33 --output never", 2, "--bias-bits"},
+        Row{"LateBegin", "qat tiny.keras --data cifar10 --begin 5 --epochs 5 --output never", 1, "never be trained"},
+        Row{"EarlyFreeze", "qat tiny.keras --data cifar10 --begin 2 --freeze-ranges 1 --output never", 1, "frozen"},
+        Row{"NoFile", "qat tiny.keras --data cifar10 --scheme none.json --output never", 1, "none.json"}),
+    [](const auto& row) { return row.param.name; });
+
+}  // namespace
+}  // namespace nibble::testing
