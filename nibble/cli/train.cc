@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "nibble/cli/choices.h"
 #include "nibble/cli/command.h"
@@ -10,6 +11,7 @@
 #include "nibble/cli/limits.h"
 #include "nibble/cli/model_argument.h"
 #include "nibble/cli/progress.h"
+#include "nibble/cli/qnoise_options.h"
 #include "nibble/cli/stop_signal.h"
 #include "nibble/cli/table.h"
 #include "nibble/cli/training_events.h"
@@ -17,6 +19,7 @@
 #include "nibble/core/atomic_file.h"
 #include "nibble/formats/keras/keras_file.h"
 #include "nibble/train/callbacks.h"
+#include "nibble/train/process_group.h"
 #include "nibble/transform/model_quantize.h"
 
 namespace nibble::cli {
@@ -34,6 +37,7 @@ struct TrainOptions {
   std::string optimizer = "adam", schedule = "constant", statistics = "reestimated", averaging;
   uint64_t seed = 0;
   int activation_bits = 4, threads = 1, early_stopping = -1;
+  QNoiseOptions qnoise;
   bool resume = false, json = false;
 };
 
@@ -77,6 +81,7 @@ void declare_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--save-best", o.save_best,
                  "Also write the model there after each epoch with the lowest val_loss so far")
       ->type_name("FILE.keras");
+  add_qnoise_options(app, o.qnoise);
   app.add_option("--tensorboard", o.tensorboard, "Also write event files for TensorBoard there")->type_name("DIR");
   app.add_option("--csv", o.csv, "Also write the log there")->type_name("FILE");
   app.add_option("--threads", o.threads, "Results repeat for the same number of threads")
@@ -147,6 +152,7 @@ class LogCopy : public train::Callback {
 class Callbacks {
  public:
   Callbacks(const TrainOptions& o, Streams& streams) : progress_(streams.err, streams.err_is_terminal, o.batch_size) {
+    if (auto ramp = qnoise_callback(o.qnoise)) owned_.push_back(std::move(ramp));
     owned_.push_back(train::csv_logger(o.output / "history.csv"));
     if (!o.csv.empty()) owned_.push_back(std::make_unique<LogCopy>(o.output / "history.csv", o.csv));
     if (!o.tensorboard.empty()) owned_.push_back(std::make_unique<TrainingEvents>(o.tensorboard));
@@ -215,11 +221,43 @@ int report_stop(const TrainOptions& o, size_t epochs_done, Streams& streams) {
   return kInterrupted;
 }
 
+// Null where nibble was started alone.
+std::shared_ptr<train::ProcessGroup> join_processes(Streams& streams) {
+  constexpr std::chrono::minutes kTimeout{10};  // an epoch's evaluation of the slowest process is within it
+  const auto place = train::place_of_process(train::process_environment());
+  if (!place) return nullptr;
+  auto processes = std::make_shared<train::ProcessGroup>(*place, kTimeout);
+  if (processes->is_first()) streams.err << fmt::format("{} processes train together\n", processes->size());
+  return processes;
+}
+
+// Trains along with the first process, which tells and writes everything.
+int follow(const TrainOptions& o, const train::CompileOptions& compile, train::FitOptions fit,
+           const data::Dataset& data) {
+  std::vector<std::unique_ptr<train::Callback>> steering;
+  if (auto ramp = qnoise_callback(o.qnoise)) steering.push_back(std::move(ramp));
+  if (o.early_stopping >= 0) {
+    steering.push_back(train::early_stopping({.patience = o.early_stopping, .restore_best_weights = true}));
+  }
+  for (const auto& callback : steering) fit.callbacks.push_back(callback.get());
+  train::Trainer trainer(model_to_train(o), compile);
+  trainer.fit(data, fit);
+  if (stop_requested()) return kInterrupted;
+  if (data.test.count() > 0) trainer.evaluate(data.test);
+  return kOk;
+}
+
 int run(const TrainOptions& o, Streams& streams) {
   listen_for_stop();
   check_paths(o);
-  const train::CompileOptions compile = compile_options(o);
+  train::CompileOptions compile = compile_options(o);
   train::FitOptions fit = fit_options(o);
+  compile.processes = join_processes(streams);
+  if (compile.processes != nullptr && !compile.processes->is_first()) {
+    std::ostringstream quiet;
+    Streams nowhere{quiet, quiet, false};
+    return follow(o, compile, fit, load(o.data, nowhere));
+  }
   const graph::Model model = model_to_train(o);
   make_directories(o.output);
   const data::Dataset dataset = load(o.data, streams);
