@@ -70,6 +70,8 @@ TEST_F(Tensorboard, ASearchHasARunATrialAndOneOfTheStudy) {
   ChildProcess search = workplace_.start({"autoq", workplace_.run_config({{"max_trials", 2}, {"epochs", 2}}).string(),
                                           "--workers", "1", "--output", out, "--tensorboard", events});
   ASSERT_EQ(search.wait(600), 0) << search.err();
+  // The first trial is the best so far, and none beats it.
+  EXPECT_NE(search.err().find("*best*  *front*"), std::string::npos) << search.err();
   ChildProcess listing = workplace_.start({"study", "trials", out, "--json"});
   ASSERT_EQ(listing.wait(), 0);
   Runs runs = runs_in(events);

@@ -38,6 +38,7 @@ void SearchProgress::on_start(const std::string& run_config, const std::vector<s
   max_trials_ = max_trials;
   epochs_ = config.epochs;
   finished_ = static_cast<int>(std::count_if(trials.begin(), trials.end(), [](const auto& t) { return t.finished(); }));
+  for (const search::Trial& trial : trials) join_front(trial);
   begin_ = std::chrono::steady_clock::now();
   const bool energy = config.goal.kind == autoq::GoalKind::kEnergy;
   bar_.line(fmt::format("{} of up to {}, {} finished before; {}; reference {:.2f} {}", counted(max_trials, "trial"),
@@ -55,11 +56,25 @@ void SearchProgress::on_trial_finish(const search::Trial& trial, const search::T
   ++finished_here_;
   running_.erase(trial.number);
   const bool is_best = best != nullptr && best->number == trial.number;
+  const bool is_in_front = join_front(trial);
   if (best != nullptr) best_ = fmt::format("best {}: {}", best->number, describe(*best));
   const std::string outcome = trial.state == search::TrialState::kFailed
                                   ? "failed: " + trial.reason
-                                  : describe(trial) + (is_best ? "  *best*" : "");
+                                  : describe(trial) + (is_best ? "  *best*" : "") + (is_in_front ? "  *front*" : "");
   bar_.line(fmt::format("[{}/{}] trial {:>3}  {}  ETA {}", finished_, max_trials_, trial.number, outcome, remaining()));
+}
+
+bool SearchProgress::join_front(const search::Trial& trial) {
+  static const std::vector<search::Objective> objectives = {{"accuracy", true}, {"cost", false}};
+  const search::Losses losses = search::losses_of(trial, objectives);
+  if (losses.empty()) return false;
+  const auto is_as_good = [&](const search::Losses& other) {
+    return other == losses || search::dominates(other, losses);
+  };
+  if (std::any_of(front_.begin(), front_.end(), is_as_good)) return false;
+  std::erase_if(front_, [&](const search::Losses& other) { return search::dominates(losses, other); });
+  front_.push_back(losses);
+  return true;
 }
 
 std::string SearchProgress::remaining() const {
@@ -72,8 +87,9 @@ void SearchProgress::on_poll() {
   std::string now;
   for (const auto& [number, epoch] : running_) now += fmt::format("  #{} {}/{}", number, epoch, epochs_);
   const double fraction = max_trials_ == 0 ? 0 : static_cast<double>(finished_) / max_trials_;
+  const std::string front = front_.empty() ? "" : fmt::format("  front of {}", front_.size());
   bar_.update(fraction, fmt::format("{}/{} trials", finished_, max_trials_),
-              fmt::format("ETA {}{}{}{}", remaining(), now, best_.empty() ? "" : "  ", best_));
+              fmt::format("ETA {}{}{}{}{}", remaining(), now, best_.empty() ? "" : "  ", best_, front));
 }
 
 }  // namespace nibble::cli

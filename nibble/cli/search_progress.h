@@ -1,6 +1,6 @@
 // nibble/cli/search_progress.h
-// A search as a person sees it: a line for every finished trial, and on a terminal a bar with what
-// runs now, the best so far and the time left.
+// A search as a person sees it: a line for every finished trial, which says whether it is the best or on the Pareto
+// front, and on a terminal a bar with what runs now, the best so far, the size of the front and the time left.
 #pragma once
 
 #include <chrono>
@@ -10,6 +10,7 @@
 
 #include "nibble/autoq/auto_qkeras.h"
 #include "nibble/cli/progress.h"
+#include "nibble/search/pareto.h"
 
 namespace nibble::cli {
 
@@ -30,6 +31,8 @@ class SearchProgress : public autoq::SearchObserver {
 
  private:
   std::string remaining() const;
+  // Takes the trial into the front of accuracy and cost, where no trial there is as good in both. True if it did.
+  bool join_front(const search::Trial& trial);
 
   ProgressBar bar_;
   int max_trials_ = 0;
@@ -37,6 +40,7 @@ class SearchProgress : public autoq::SearchObserver {
   int finished_ = 0;
   int finished_here_ = 0;
   std::string best_;
+  std::vector<search::Losses> front_;
   std::map<int, int> running_;  // trial -> epochs done
   std::vector<std::string> notices_;
   std::chrono::steady_clock::time_point begin_{};
