@@ -6,6 +6,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
+#include "nibble/graph/channel_order.h"
 #include "nibble/graph/layer_schema.h"
 #include "nibble/quant/affine/learned_step.h"
 
@@ -240,6 +241,13 @@ std::vector<WeightSpec> quantization_variables(const Layer& layer, std::span<con
                                                const Shape& output) {
   std::vector<WeightSpec> variables;
   if (!layer.quantization) return variables;
+  if (is_channels_first(layer)) {
+    throw Unsupported(
+        "[quantize] layer '{}' ({}) has data_format 'channels_first', whose points cannot be quantized; rebuild the "
+        "model "
+        "with 'channels_last': the weights are the same.",
+        layer.name, layer.class_name);
+  }
   check_bias_bits(layer);
   std::set<std::string> seen;
   for (const QuantizedPoint& point : quantized_points(layer)) {
@@ -261,7 +269,7 @@ void set_quantization(Model& model, std::string_view name, std::optional<LayerQu
   const std::map<std::string, Shape> shapes = infer_shapes(model);
   Layer& layer = model.layer(name);
   const LayerSchema& schema = schema_of(layer);
-  const std::vector<Shape> inputs = input_shapes(layer, shapes);
+  const std::vector<Shape> inputs = seen_by(layer, input_shapes(layer, shapes));
   const std::vector<WeightSpec> own = schema.weights ? schema.weights(layer, inputs) : std::vector<WeightSpec>{};
   Layer changed = layer;  // all or nothing
   changed.quantization = std::move(quantization);

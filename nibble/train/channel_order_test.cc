@@ -148,6 +148,8 @@ TEST(ChannelOrder, IsRefusedInASentenceWhereItWouldMatter) {
     graph::initialize_weights(model, 1);
     EXPECT_THROW(Network(model, true, 1), Unsupported) << activation;
     EXPECT_THROW(graph::require_channels_last(model, "cost"), Unsupported);
+    EXPECT_THROW(graph::set_quantization(model, "c", graph::LayerQuantization{}), Unsupported);
+    EXPECT_NO_THROW(graph::set_quantization(model, "c", std::nullopt));
   }
 }
 
