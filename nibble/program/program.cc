@@ -82,7 +82,11 @@ class Check {
     require(c.first.size() == 2 || static_cast<int64_t>(c.first.size()) == op_.result.channels() + 1);
     require(c.first.front() == 0 && c.first.back() == static_cast<int64_t>(c.thresholds.size()));
     require(c.values.size() == c.thresholds.size() + c.first.size() - 1);
+    constexpr int64_t kFarthest = int64_t{1} << 40;  // accumulators have 32 bits
+    for (const int64_t t : c.thresholds) require(t >= -kFarthest && t <= kFarthest);
     for (const int32_t value : c.values) require_result({value, value});
+    require(c.multiplier.size() <= 1 || static_cast<int64_t>(c.multiplier.size()) == op_.result.channels());
+    require(c.offset.size() == c.multiplier.size());
     for (size_t i = 0; i + 1 < c.first.size(); ++i) {
       require(c.first[i] <= c.first[i + 1] && c.first[i + 1] <= c.first.back());
       require(std::is_sorted(c.thresholds.begin() + c.first[i], c.thresholds.begin() + c.first[i + 1]));

@@ -81,6 +81,9 @@ struct Compare {
   std::vector<int32_t> values;      // of all channels: one more than thresholds each
   std::vector<int64_t> first;       // [channels + 1]: where a channel's thresholds begin
   std::string quantizer;            // text, for people
+  // What the float network rounds, in units of `values`: x * multiplier + offset. A hint for executors, which have to
+  // check it; one number or one a channel, empty where the function is no line.
+  PerChannel multiplier = {}, offset = {};
 };
 
 struct MaxPool {

@@ -7,63 +7,17 @@
 
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
+#include "nibble/program/packed_integers.h"
 #include "nibble/program/affine_grid.h"
 
 namespace nibble::program {
 namespace {
 
 using nlohmann::json;
-constexpr std::string_view kMagic("nibble\0\1", 8);
+constexpr std::string_view kMagic("nibble\0\2", 8);
 constexpr size_t kSumBytes = 4;
 
 // ---- arrays ---------------------------------------------------------------------
-
-// Integers of `bits` bits each, two's complement, lowest bit first.
-template <class T>
-json pack(const std::vector<T>& values, int bits) {
-  std::vector<uint8_t> bytes((values.size() * static_cast<size_t>(bits) + 7) / 8);
-  size_t position = 0;
-  for (const T value : values) {
-    for (int b = 0; b < bits; ++b, ++position) {
-      const auto bit = static_cast<uint8_t>((static_cast<uint64_t>(value) >> b) & 1u);
-      bytes[position / 8] = static_cast<uint8_t>(bytes[position / 8] | (bit << (position % 8)));
-    }
-  }
-  return {{"bits", bits}, {"count", values.size()}, {"data", json::binary(std::move(bytes))}};
-}
-
-template <class T>
-std::vector<T> unpack(const json& packed) {
-  const int bits = packed.at("bits").get<int>();
-  const auto count = packed.at("count").get<uint64_t>();
-  const auto& bytes = packed.at("data").get_binary();
-  const bool fits = bits >= 1 && bits <= 64 && count <= bytes.size() * 8 &&
-                    bytes.size() == (count * static_cast<uint64_t>(bits) + 7) / 8;
-  if (!fits) throw CorruptFile("[program] an array of {} integers of {} bits has {} bytes.", count, bits, bytes.size());
-  std::vector<T> values(count);
-  size_t position = 0;
-  for (T& value : values) {
-    uint64_t pattern = 0;
-    for (int b = 0; b < bits; ++b, ++position) {
-      pattern |= static_cast<uint64_t>((bytes[position / 8] >> (position % 8)) & 1u) << b;
-    }
-    if (bits < 64 && ((pattern >> (bits - 1)) & 1u) != 0) pattern |= ~uint64_t{0} << bits;
-    value = static_cast<T>(static_cast<int64_t>(pattern));
-    if (static_cast<int64_t>(value) != static_cast<int64_t>(pattern)) {
-      throw CorruptFile("[program] the integer {} does not fit its array.", static_cast<int64_t>(pattern));
-    }
-  }
-  return values;
-}
-
-template <class T>
-json pack(const std::vector<T>& values) {
-  Interval range{-1, 0};
-  for (const T value : values) {
-    range = {std::min<int64_t>(range.low, value), std::max<int64_t>(range.high, value)};
-  }
-  return pack(values, bits_of(range));
-}
 
 // Floats as their bit patterns: exact, infinities too.
 json floats(const PerChannel& values) {
@@ -93,6 +47,12 @@ Window window(const json& in) {
   return {v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]};
 }
 
+// Where a channel's values begin: it has one more than thresholds.
+std::vector<int64_t> first_values(std::vector<int64_t> first) {
+  for (size_t c = 0; c < first.size(); ++c) first[c] += static_cast<int64_t>(c);
+  return first;
+}
+
 struct Write {
   json operator()(const QuantizeInput& a) const { return {{"quantizer", a.quantizer->str()}}; }
   json operator()(const Accumulate& a) const {
@@ -100,16 +60,17 @@ struct Write {
             {"in", {a.in_height, a.in_width, a.in_channels}},
             {"out", {a.out_height, a.out_width, a.out_channels}},
             {"groups", a.groups},
-            {"weights", pack(a.weights, a.weight_bits)},
+            {"weights", pack_weights(a.weights, a.weight_bits)},
             {"bias", pack(a.bias)},
             {"partial_sums", {a.partial_sums.low, a.partial_sums.high}},
             {"exact_in_float", a.is_exact_in_float}};
   }
   json operator()(const Compare& a) const {
-    return {{"thresholds", pack(a.thresholds)},
-            {"values", pack(a.values)},
-            {"first", pack(a.first)},
-            {"quantizer", a.quantizer}};
+    return {{"first", pack(a.first)},
+            {"thresholds", pack_lines(a.thresholds, a.first)},
+            {"values", pack_lines({a.values.begin(), a.values.end()}, first_values(a.first))},
+            {"quantizer", a.quantizer},
+            {"line", {floats(a.multiplier), floats(a.offset)}}};
   }
   json operator()(const MaxPool& a) const {
     return {{"window", to_json(a.window)}, {"takes_minimum", pack(a.takes_minimum)}};
@@ -129,8 +90,8 @@ Accumulate accumulate(const json& in) {
   a.in_height = from[0], a.in_width = from[1], a.in_channels = from[2];
   a.out_height = to[0], a.out_width = to[1], a.out_channels = to[2];
   a.groups = in.at("groups").get<int64_t>();
-  a.weights = unpack<int32_t>(in.at("weights"));
-  a.weight_bits = in.at("weights").at("bits").get<int>();
+  PackedWeights weights = unpack_weights(in.at("weights"));
+  a.weights = std::move(weights.values), a.weight_bits = weights.bits;
   a.bias = unpack<int64_t>(in.at("bias"));
   const auto sums = in.at("partial_sums").get<std::array<int64_t, 2>>();
   a.partial_sums = {sums[0], sums[1]};
@@ -138,13 +99,27 @@ Accumulate accumulate(const json& in) {
   return a;
 }
 
+Compare compare(const json& in) {
+  Compare c;
+  c.first = unpack<int64_t>(in.at("first"));
+  // As many as there are channels, so that what follows cannot run over.
+  for (const int64_t begin : c.first) {
+    if (begin < 0 || begin > (int64_t{1} << 40)) throw CorruptFile("[program] a channel's thresholds begin at {}.", begin);
+  }
+  c.thresholds = unpack_lines(in.at("thresholds"), c.first);
+  for (const int64_t value : unpack_lines(in.at("values"), first_values(c.first))) {
+    if (value < INT32_MIN || value > INT32_MAX) throw CorruptFile("[program] the code {} has more than 32 bits.", value);
+    c.values.push_back(static_cast<int32_t>(value));
+  }
+  c.quantizer = in.at("quantizer").get<std::string>();
+  c.multiplier = read_floats(in.at("line").at(0)), c.offset = read_floats(in.at("line").at(1));
+  return c;
+}
+
 Action action(const std::string& name, const json& in) {
   if (name == "quantize") return QuantizeInput{quant::get_quantizer(in.at("quantizer").get<std::string>())};
   if (name == "accumulate") return accumulate(in);
-  if (name == "compare") {
-    return Compare{unpack<int64_t>(in.at("thresholds")), unpack<int32_t>(in.at("values")),
-                   unpack<int64_t>(in.at("first")), in.at("quantizer").get<std::string>()};
-  }
+  if (name == "compare") return compare(in);
   if (name == "max_pool") return MaxPool{window(in.at("window")), unpack<uint8_t>(in.at("takes_minimum"))};
   if (name == "sum_pool") return SumPool{window(in.at("window"))};
   if (name == "scale") return Scale{unpack<int64_t>(in.at("factors"))};

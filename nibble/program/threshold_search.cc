@@ -162,6 +162,36 @@ Grid grid_of(const ThresholdSearch& search, const std::map<float, int32_t>& leve
   return grid;
 }
 
+// The chain before the quantizer as one line in units of the grid, up to rounding. ReLUs only cut it off.
+struct LineOfStages {
+  int64_t channel;
+  double multiplier, offset = 0.0;
+  bool is_line = true;
+
+  void operator()(const Affine& s) { scale_by(at(s.multiplier, channel)), offset += at(s.offset, channel); }
+  void operator()(const Offset& s) { offset += at(s.value, channel); }
+  void operator()(const Divide& s) { scale_by(1.0 / s.by); }
+  void operator()(const Multiply& s) { scale_by(s.by); }
+  void operator()(const Rectify& s) { is_line = is_line && s.slope == 0.0f && s.threshold == 0.0f; }
+
+ private:
+  void scale_by(double factor) { multiplier *= factor, offset *= factor; }
+};
+
+void hint_at_line(const ThresholdSearch& search, float grid_scale, Compare& compare) {
+  for (size_t c = 0; c < search.intervals.size(); ++c) {
+    const auto channel = static_cast<int64_t>(c);
+    LineOfStages line{channel, at(search.scale, channel)};
+    for (const Stage& stage : search.function.stages()) std::visit([&](const auto& s) { line(s); }, stage);
+    if (!line.is_line) {
+      compare.multiplier.clear(), compare.offset.clear();
+      return;
+    }
+    compare.multiplier.push_back(static_cast<float>(line.multiplier / grid_scale));
+    compare.offset.push_back(static_cast<float>(line.offset / grid_scale));
+  }
+}
+
 }  // namespace
 
 Thresholds find_thresholds(const ThresholdSearch& search) {
@@ -178,6 +208,7 @@ Thresholds find_thresholds(const ThresholdSearch& search) {
   Thresholds result;
   result.compare.quantizer = search.quantizer->str();
   result.scale = grid.scale;
+  hint_at_line(search, grid.scale, result.compare);
   result.compare.first.push_back(0);
   for (size_t c = 0; c < search.intervals.size(); ++c) {
     Interval interval;

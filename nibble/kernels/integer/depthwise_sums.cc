@@ -54,6 +54,13 @@ HWY_INLINE void Columns(const DepthwiseSums& s, const T* const* pixels, const in
     for (int r = 0; r < kRows; ++r) sums[r] = AddProduct<T>(sums[r], LoadInput(pixels[r] + offset), w);
   }
   const size_t count = static_cast<size_t>(s.channels) - channel;
+  if (IsLineToBytes(s.requantization, s.format, channel)) {
+    const LineToBytes line(s.requantization, s.format, channel);
+    auto* bytes = static_cast<uint8_t*>(results) + channel;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) line.Store(sums[r], bytes + places[r], count);
+    return;
+  }
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
     const V32 code = Requantize(s.requantization, sums[r], channel);
@@ -66,7 +73,8 @@ void Pixels(const DepthwiseSums& s, const T* input, int64_t first, void* results
   const auto count = static_cast<int64_t>(s.pixel_offsets.size());
   const T* pixels[kRows];
   int64_t places[kRows];
-  int64_t sample = first / count, pixel = first % count;
+  int64_t sample = 0, pixel = first;
+  if (first >= count) sample = first / count, pixel = first % count;
   for (int r = 0; r < kRows; ++r) {
     pixels[r] = input + sample * s.sample_stride + s.pixel_offsets[static_cast<size_t>(pixel)];
     places[r] = sample * s.result_stride + s.result_offsets[static_cast<size_t>(pixel)];

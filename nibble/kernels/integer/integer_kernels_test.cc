@@ -45,6 +45,7 @@ std::vector<int32_t> random_integers(int64_t count, int32_t low, int32_t high, u
 struct Requantizer {
   std::vector<float> multiplier, offset, low, high;
   std::vector<int32_t> sign, first, last, values;
+  std::vector<uint8_t> is_line;
   Requantization r;
 
   Requantizer(RequantizationKind kind, int64_t channels, float size) {
@@ -62,6 +63,8 @@ struct Requantizer {
     if (kind == RequantizationKind::kCorrected) correct(padded, size);
     if (kind == RequantizationKind::kSelect) select(padded, size);
     if (kind == RequantizationKind::kSearch) search(padded, size);
+    for (size_t panel = 0; panel < padded / 16; ++panel) is_line.push_back(panel % 2);
+    r.is_line = is_line.data();
     r.sign = sign.data(), r.first = first.data(), r.last = last.data(), r.values = values.data();
   }
 
@@ -292,7 +295,8 @@ TEST_P(IntegerKernels, ScaledSumsAreTheScalarOnes) {
           out{1, 400 * channels, 70 * channels, channels + 2};
       const auto a = random_codes(format.type, 700 * channels, 8),
                  b = random_codes(CodeType::kUint8, 700 * channels, 9);
-      const ScaledTerm terms[] = {{a.data(), format, in, 1}, {b.data(), {CodeType::kUint8, 128}, in, -3}};
+      const ScaledTerm terms[] = {{a.data(), format, in, 1},
+                                  {b.data(), {CodeType::kUint8, 128}, in, format.zero_point == 77 ? 5 : -3}};
       const auto factors = random_integers((channels + 15) / 16 * 16, 1, 40, 3);
       for (const RequantizationKind kind : kKinds) {
         const Requantizer requantizer(kind, channels, 3000.0f);
@@ -305,6 +309,27 @@ TEST_P(IntegerKernels, ScaledSumsAreTheScalarOnes) {
           EXPECT_EQ(found, expected) << channels << " channels, kind " << static_cast<int>(kind);
         }
       }
+    }
+  }
+}
+
+TEST_P(IntegerKernels, TiesGoToEvenCodesWhateverTheZeroPoint) {
+  AlignedVector<uint8_t> x(256 + kReadAhead), nothing(256 + kReadAhead, 0);
+  for (size_t i = 0; i < 256; ++i) x[i] = static_cast<uint8_t>(i);
+  const std::vector<float> half(16, 0.5f), none(16, 0.0f), low(16, -100.0f), high(16, 100.0f);
+  for (const int32_t zero_point : {100, 101, 126, 127}) {
+    const PixelLayout layout{0, 256, 16, 16};
+    const ScaledTerm terms[] = {{x.data(), {CodeType::kUint8, 128}, layout, 1},
+                                {nothing.data(), {CodeType::kUint8, 0}, layout, 1}};
+    Requantization r;
+    r.kind = RequantizationKind::kLinear, r.multiplier = half.data(), r.offset = none.data();
+    r.low = low.data(), r.high = high.data(), r.channels = 16;
+    const ScaledSums sums{terms, nullptr, 1, 16, 16, r, {CodeType::kUint8, zero_point}, layout};
+    std::vector<uint8_t> found(256);
+    scaled_sums(sums, 1, found.data());
+    for (int32_t i = 0; i < 256; ++i) {
+      const auto code = static_cast<int32_t>(std::nearbyint(0.5 * (i - 128)));
+      ASSERT_EQ(found[static_cast<size_t>(i)], code + zero_point) << i;
     }
   }
 }

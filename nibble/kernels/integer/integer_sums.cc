@@ -23,10 +23,11 @@ struct TilePixels {
   int64_t results[kMostRows];  // elements, of the pixel's channel 0
   const int32_t* bias[kMostRows];
 
-  // Pixels `first`... of all samples' pixels, counted through.
+  // `count` pixels from `first` on, all samples' pixels counted through.
   TilePixels(const IntegerSums& s, const uint8_t* input, int64_t first, int count) {
     const auto pixels = static_cast<int64_t>(s.pixel_offsets.size());
-    int64_t sample = first / pixels, pixel = first % pixels;
+    int64_t sample = 0, pixel = first;
+    if (first >= pixels) sample = first / pixels, pixel = first % pixels;
     for (int i = 0; i < count; ++i) {
       codes[i] = input + sample * s.sample_stride + s.pixel_offsets[static_cast<size_t>(pixel)];
       results[i] = sample * s.result_stride + s.result_offsets[static_cast<size_t>(pixel)];
@@ -94,18 +95,25 @@ HWY_INLINE void SumTile(const IntegerSums& s, const TilePixels& pixels, const in
   }
 }
 
-// Requantizes a tile [rows][panels * kPanel] and stores it.
+// Requantizes a tile [rows][panels * kPanel] and stores it, channel by channel: what belongs to a channel stays in
+// registers.
 HWY_INLINE void StoreTile(const IntegerSums& s, const TilePixels& pixels, int rows, int panels, int64_t channel,
                           const int32_t* tile, void* results) {
   const D32 d;
-  const size_t lanes = hn::Lanes(d);
+  const size_t lanes = hn::Lanes(d), row = static_cast<size_t>(panels * kPanel);
   const auto count = static_cast<size_t>(std::min<int64_t>(panels * kPanel, s.channels - channel));
   const auto first = static_cast<size_t>(s.first_channel + channel);
-  for (int r = 0; r < rows; ++r, tile += panels * kPanel) {
-    const size_t place = static_cast<size_t>(pixels.results[r]) + first;
-    for (size_t c = 0; c < count; c += lanes) {
-      const V32 code = Requantize(s.requantization, hn::Load(d, tile + c), first + c);
-      StoreCodes(code, results, s.format, place + c, count - c);
+  for (size_t c = 0; c < count; c += lanes) {
+    const int32_t* sums = tile + c;
+    if (IsLineToBytes(s.requantization, s.format, first + c)) {
+      const LineToBytes line(s.requantization, s.format, first + c);
+      auto* bytes = static_cast<uint8_t*>(results) + first + c;
+      for (int r = 0; r < rows; ++r, sums += row) line.Store(hn::Load(d, sums), bytes + pixels.results[r], count - c);
+      continue;
+    }
+    for (int r = 0; r < rows; ++r, sums += row) {
+      const V32 code = Requantize(s.requantization, hn::Load(d, sums), first + c);
+      StoreCodes(code, results, s.format, static_cast<size_t>(pixels.results[r]) + first + c, count - c);
     }
   }
 }
@@ -119,11 +127,11 @@ void Tile(const IntegerSums& s, const uint8_t* input, int64_t pixel, int64_t cha
   StoreTile(s, pixels, kRows, kPanels, channel, tile, results);
 }
 
-// As many rows as registers hold: 24 sums of 32 registers with AVX-512; 8 of 16 elsewhere, where products need
-// registers of their own.
+// As many rows as registers hold: 24 sums of 32 registers with AVX-512, and 12 addresses of pixels; 8 of 16 elsewhere,
+// where products need registers of their own.
 constexpr int RowsOf(int panels) {
   if (kPanelVectors > 1) return panels * kPanelVectors >= 8 ? 1 : 8 / (panels * kPanelVectors);
-  return panels == 1 ? 14 : (panels == 2 ? 12 : (panels == 3 ? 8 : 6));
+  return panels <= 2 ? 12 : (panels == 3 ? 8 : 6);
 }
 
 // All pixels for kPanels panels that begin at `channel`. The last tile overlaps the one before it.

@@ -128,7 +128,7 @@ HWY_INLINE V32 Requantize(const Requantization& r, V32 x, size_t channel) {
     case RequantizationKind::kLinear:
       return OnLine(r, x, channel);
     case RequantizationKind::kCorrected:
-      return Corrected(r, x, channel);
+      return r.is_line[channel / 16] != 0 ? OnLine(r, x, channel) : Corrected(r, x, channel);
     case RequantizationKind::kSelect:
       return Selected(r, x, channel);
     case RequantizationKind::kSearch:
@@ -136,6 +136,43 @@ HWY_INLINE V32 Requantize(const Requantization& r, V32 x, size_t channel) {
   }
   return Searched(r, x, channel);
 }
+
+// Whether the channels of a vector become bytes on a line: what nearly all do, and worth a loop of its own.
+HWY_INLINE bool IsLineToBytes(const Requantization& r, CodeFormat format, size_t channel) {
+  if (format.type != CodeType::kUint8) return false;
+  if (r.kind == RequantizationKind::kCorrected) return r.is_line[channel / 16] != 0;
+  return r.kind == RequantizationKind::kLinear;
+}
+
+// The channels' parameters in registers, for many pixels.
+struct LineToBytes {
+  hn::Vec<DF> multiplier, offset, low, high;
+  V32 zero_point;
+
+  HWY_INLINE LineToBytes(const Requantization& r, CodeFormat format, size_t channel)
+      : multiplier(hn::LoadU(DF(), r.multiplier + channel)),
+        offset(hn::LoadU(DF(), r.offset + channel)),
+        low(hn::LoadU(DF(), r.low + channel)),
+        high(hn::LoadU(DF(), r.high + channel)),
+        zero_point(hn::Set(D32(), format.zero_point)) {}
+
+  // As RoundSmall, of which the lowest byte is all that is needed. The zero point comes after: it may be odd, and ties
+  // go to even codes.
+  HWY_INLINE void Store(V32 x, uint8_t* to, size_t count) const {
+    const DF d;
+    const D32 d32;
+    const auto y = hn::Add(hn::Mul(hn::ConvertTo(d, x), multiplier), offset);
+    const auto rounded = hn::Add(hn::Min(hn::Max(y, low), high), hn::Set(d, 12582912.0f));
+    const V32 bits = hn::Add(hn::BitCast(d32, rounded), zero_point);
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+    const auto lanes = static_cast<__mmask16>(count >= 16 ? 0xFFFF : (1u << count) - 1);
+    _mm512_mask_cvtepi32_storeu_epi8(to, lanes, bits.raw);
+#else
+    const hn::Rebind<uint8_t, D32> d8;
+    StoreFirst(hn::DemoteTo(d8, hn::And(bits, hn::Set(d32, 0xFF))), d8, to, count);
+#endif
+  }
+};
 
 }  // namespace nibble::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

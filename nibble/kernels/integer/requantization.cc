@@ -39,7 +39,7 @@ int32_t requantize(const Requantization& r, int32_t x, int64_t channel) {
     case RequantizationKind::kLinear:
       return on_line(r, x, channel);
     case RequantizationKind::kCorrected:
-      return corrected(r, x, channel);
+      return r.is_line[channel / 16] != 0 ? on_line(r, x, channel) : corrected(r, x, channel);
     case RequantizationKind::kSelect:
       return selected(r, x, channel);
     case RequantizationKind::kSearch:

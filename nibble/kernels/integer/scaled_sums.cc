@@ -14,25 +14,61 @@ HWY_INLINE V32 LoadTerm(const ScaledTerm& term, size_t i) {
   return term.factor == 1 ? x : hn::Mul(x, hn::Set(D32(), term.factor));
 }
 
-HWY_INLINE void Pixel(const ScaledSums& s, int64_t sample, int64_t row, int64_t column, void* results) {
+HWY_INLINE V32 SumAt(const ScaledSums& s, int64_t sample, int64_t row, int64_t column, size_t channel) {
+  V32 sum = hn::Zero(D32());
+  for (const ScaledTerm& term : s.terms) {
+    sum = hn::Add(sum, LoadTerm(term, static_cast<size_t>(term.layout.pixel(sample, row, column)) + channel));
+  }
+  if (s.channel_factors != nullptr) sum = hn::Mul(sum, hn::LoadU(D32(), s.channel_factors + channel));
+  return sum;
+}
+
+// Two tensors of bytes with factors: an addition of a residual network.
+HWY_INLINE void PairOfBytes(const ScaledSums& s, int64_t sample, int64_t row, size_t channel, uint8_t* to) {
   const D32 d;
-  const auto place = static_cast<size_t>(s.layout.pixel(sample, row, column));
+  const hn::Rebind<uint8_t, D32> d8;
+  const ScaledTerm &a = s.terms[0], &b = s.terms[1];
+  const auto* x = static_cast<const uint8_t*>(a.codes) + a.layout.pixel(sample, row, 0) + channel;
+  const auto* y = static_cast<const uint8_t*>(b.codes) + b.layout.pixel(sample, row, 0) + channel;
+  const V32 factor_a = hn::Set(d, a.factor), factor_b = hn::Set(d, b.factor);
+  const V32 zero = hn::Set(d, -a.factor * a.format.zero_point - b.factor * b.format.zero_point);
+  const LineToBytes line(s.requantization, s.format, channel);
+  const size_t count = static_cast<size_t>(s.channels) - channel;
+  for (int64_t column = 0; column < s.columns; ++column) {
+    const V32 p = hn::Mul(hn::PromoteTo(d, hn::LoadU(d8, x)), factor_a);
+    const V32 q = hn::Mul(hn::PromoteTo(d, hn::LoadU(d8, y)), factor_b);
+    line.Store(hn::Add(hn::Add(p, q), zero), to, count);
+    x += a.layout.pixel_stride, y += b.layout.pixel_stride, to += s.layout.pixel_stride;
+  }
+}
+
+bool IsPairOfBytes(const ScaledSums& s) {
+  // Products of bytes and factors of 16 bits stay within 32 bits, also before the zero points are taken off.
+  const auto is_small = [](const ScaledTerm& term) {
+    return term.format.type == CodeType::kUint8 && term.factor >= 0 && term.factor < (1 << 16);
+  };
+  return s.terms.size() == 2 && s.channel_factors == nullptr && is_small(s.terms[0]) && is_small(s.terms[1]);
+}
+
+void Row(const ScaledSums& s, bool is_pair, int64_t sample, int64_t row, void* results) {
   const auto channels = static_cast<size_t>(s.channels);
-  for (size_t c = 0; c < channels; c += hn::Lanes(d)) {
-    V32 sum = hn::Zero(d);
-    for (const ScaledTerm& term : s.terms) {
-      sum = hn::Add(sum, LoadTerm(term, static_cast<size_t>(term.layout.pixel(sample, row, column)) + c));
+  for (size_t c = 0; c < channels; c += hn::Lanes(D32())) {
+    const int64_t place = s.layout.pixel(sample, row, 0) + static_cast<int64_t>(c);
+    if (is_pair && IsLineToBytes(s.requantization, s.format, c)) {
+      PairOfBytes(s, sample, row, c, static_cast<uint8_t*>(results) + place);
+      continue;
     }
-    if (s.channel_factors != nullptr) sum = hn::Mul(sum, hn::LoadU(d, s.channel_factors + c));
-    StoreCodes(Requantize(s.requantization, sum, c), results, s.format, place + c, channels - c);
+    for (int64_t column = 0; column < s.columns; ++column) {
+      const V32 code = Requantize(s.requantization, SumAt(s, sample, row, column, c), c);
+      StoreCodes(code, results, s.format, static_cast<size_t>(place + column * s.layout.pixel_stride), channels - c);
+    }
   }
 }
 
 void Scaled(const ScaledSums& s, int64_t samples, void* results) {
+  const bool is_pair = IsPairOfBytes(s);
   for (int64_t sample = 0; sample < samples; ++sample) {
-    for (int64_t row = 0; row < s.rows; ++row) {
-      for (int64_t column = 0; column < s.columns; ++column) Pixel(s, sample, row, column, results);
-    }
+    for (int64_t row = 0; row < s.rows; ++row) Row(s, is_pair, sample, row, results);
   }
 }
 

@@ -17,7 +17,8 @@ namespace {
 
 ChannelSteps steps_of(const Compare& compare, size_t c, const Interval& x) {
   const auto begin = static_cast<size_t>(compare.first[c]), end = static_cast<size_t>(compare.first[c + 1]);
-  ChannelSteps steps{x, {}, {compare.values[begin + c]}};
+  ChannelSteps steps;
+  steps.x = x, steps.values = {compare.values[begin + c]};
   for (size_t t = begin; t < end; ++t) {
     const int64_t threshold = compare.thresholds[t];
     const int32_t value = compare.values[t + c + 1];
@@ -42,6 +43,9 @@ std::vector<ChannelSteps> channel_steps(const Compare& compare, const std::vecto
   const bool shared = compare.first.size() == 2;
   for (int64_t c = 0; c < channels; ++c) {
     result.push_back(steps_of(compare, shared ? 0 : static_cast<size_t>(c), at(x, c)));
+    if (compare.multiplier.empty()) continue;
+    ChannelSteps& steps = result.back();
+    steps.has_line = true, steps.multiplier = at(compare.multiplier, c), steps.offset = at(compare.offset, c);
   }
   return result;
 }

@@ -15,6 +15,9 @@ struct ChannelSteps {
   Interval x;                   // fits 32 bits
   std::vector<int32_t> last;    // rising
   std::vector<int32_t> values;  // one more; neighbours differ
+  // Compare's hint.
+  bool has_line = false;
+  float multiplier = 0.0f, offset = 0.0f;
 
   size_t parts() const { return values.size(); }
   int32_t part_low(size_t k) const { return k == 0 ? static_cast<int32_t>(x.low) : last[k - 1] + 1; }

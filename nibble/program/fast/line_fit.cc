@@ -106,6 +106,10 @@ std::optional<Line> fit_line(const ChannelSteps& steps) {
   const auto [low, high] = std::minmax_element(steps.values.begin(), steps.values.end());
   Line line{0.0f, 0.0f, static_cast<float>(*low), static_cast<float>(*high)};
   if (steps.parts() == 1) return line;
+  if (steps.has_line) {
+    line.multiplier = steps.multiplier, line.offset = steps.offset;
+    if (std::isfinite(line.multiplier) && std::isfinite(line.offset) && is_exact(line, steps)) return line;
+  }
   const Corridor corridor(steps, direction);
   const Real middle = corridor.middle();
   // Exact ties leave a corridor of no width: only the true numbers fit, and they are short.

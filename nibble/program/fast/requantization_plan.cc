@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <optional>
 
 #include "nibble/program/fast/channel_steps.h"
 #include "nibble/program/fast/line_fit.h"
@@ -24,7 +25,7 @@ RequantizationPlan::RequantizationPlan(const Compare& compare, const std::vector
   const std::vector<ChannelSteps> steps = channel_steps(compare, x, channels);
   size_t most = 0;
   for (const ChannelSteps& channel : steps) most = std::max(most, channel.last.size());
-  if (most > kFewSteps && (try_lines(steps) || try_guesses(steps))) {
+  if (most > kFewSteps && try_lines(steps)) {
     pad();
     return;
   }
@@ -37,43 +38,69 @@ RequantizationPlan::RequantizationPlan(const Compare& compare, const std::vector
   pad();
 }
 
-bool RequantizationPlan::try_lines(const std::vector<ChannelSteps>& steps) {
+namespace {
+
+// A line a channel, or a guess for the channels of a vector of which one has none.
+struct Lines {
   std::vector<Line> lines;
-  for (const ChannelSteps& channel : steps) {
-    const std::optional<Line> line = fit_line(channel);
-    if (!line) return false;
-    lines.push_back(*line);
+  std::vector<uint8_t> is_line;  // of each vector of channels
+  bool are_all = true;
+};
+
+std::optional<Lines> lines_of(const std::vector<ChannelSteps>& steps) {
+  Lines result;
+  for (size_t begin = 0; begin < steps.size(); begin += kVector) {
+    const size_t end = std::min(begin + kVector, steps.size());
+    std::vector<Line> lines;
+    for (size_t c = begin; c < end; ++c) {
+      const std::optional<Line> line = fit_line(steps[c]);
+      if (!line) break;
+      lines.push_back(*line);
+    }
+    const bool exact = lines.size() == end - begin;
+    if (!exact) lines.clear();
+    for (size_t c = begin; c < end && !exact; ++c) {
+      const std::optional<Line> guess = fit_guess(steps[c]);
+      if (!guess) return std::nullopt;
+      lines.push_back(*guess);
+    }
+    result.lines.insert(result.lines.end(), lines.begin(), lines.end());
+    result.is_line.push_back(exact ? 1 : 0);
+    result.are_all = result.are_all && exact;
   }
-  kind_ = RequantizationKind::kLinear;
-  for (const Line& line : lines) {
-    multiplier_.push_back(line.multiplier), offset_.push_back(line.offset);
-    low_.push_back(line.low), high_.push_back(line.high);
-  }
-  return true;
+  return result;
 }
 
-bool RequantizationPlan::try_guesses(const std::vector<ChannelSteps>& steps) {
-  std::vector<Line> lines;
-  int64_t table = 0;
-  for (const ChannelSteps& channel : steps) {
-    const std::optional<Line> line = fit_guess(channel);
-    if (!line) return false;
-    table += static_cast<int64_t>(line->high - line->low) + 1;
-    lines.push_back(*line);
+// The last x whose value is at most v, for each v of the guess's range; values may skip some v.
+std::vector<int32_t> corrections(const ChannelSteps& steps, const Line& guess) {
+  std::vector<int32_t> last;
+  const int direction = steps.direction();
+  size_t part = 0;
+  for (auto v = static_cast<int32_t>(guess.low); v <= static_cast<int32_t>(guess.high); ++v) {
+    while (part + 1 < steps.parts() && direction * steps.values[part + 1] <= v) ++part;
+    last.push_back(part + 1 == steps.parts() ? INT32_MAX : steps.last[part]);
   }
-  if (table > kLargestTable) return false;
-  kind_ = RequantizationKind::kCorrected;
+  return last;
+}
+
+}  // namespace
+
+bool RequantizationPlan::try_lines(const std::vector<ChannelSteps>& steps) {
+  const std::optional<Lines> found = lines_of(steps);
+  if (!found) return false;
+  int64_t table = 0;
+  for (const Line& line : found->lines) table += static_cast<int64_t>(line.high - line.low) + 1;
+  if (!found->are_all && table > kLargestTable) return false;
+  kind_ = found->are_all ? RequantizationKind::kLinear : RequantizationKind::kCorrected;
+  is_line_ = found->is_line;
   for (size_t c = 0; c < steps.size(); ++c) {
-    const int direction = steps[c].direction();
-    multiplier_.push_back(lines[c].multiplier), offset_.push_back(lines[c].offset);
-    low_.push_back(lines[c].low), high_.push_back(lines[c].high);
-    sign_.push_back(direction), first_.push_back(static_cast<int32_t>(last_.size()));
-    // The last x whose value is at most v, for each v; values may skip some v.
-    size_t part = 0;
-    for (auto v = static_cast<int32_t>(lines[c].low); v <= static_cast<int32_t>(lines[c].high); ++v) {
-      while (part + 1 < steps[c].parts() && direction * steps[c].values[part + 1] <= v) ++part;
-      last_.push_back(part + 1 == steps[c].parts() ? INT32_MAX : steps[c].last[part]);
-    }
+    const Line& line = found->lines[c];
+    multiplier_.push_back(line.multiplier), offset_.push_back(line.offset);
+    low_.push_back(line.low), high_.push_back(line.high);
+    sign_.push_back(steps[c].direction()), first_.push_back(static_cast<int32_t>(last_.size()));
+    if (found->is_line[c / kVector] != 0) continue;
+    const std::vector<int32_t> last = corrections(steps[c], line);
+    last_.insert(last_.end(), last.begin(), last.end());
   }
   return true;
 }
@@ -116,7 +143,8 @@ void RequantizationPlan::pad() {
 
 kernels::Requantization RequantizationPlan::view() const {
   kernels::Requantization view{kind_, multiplier_.data(), offset_.data(), low_.data(), high_.data()};
-  view.sign = sign_.data(), view.first = first_.data(), view.last = last_.data(), view.values = values_.data();
+  view.sign = sign_.data(), view.is_line = is_line_.data(), view.first = first_.data(), view.last = last_.data(),
+  view.values = values_.data();
   view.steps = steps_, view.channels = padded_;
   return view;
 }

@@ -22,7 +22,6 @@ class RequantizationPlan {
 
  private:
   bool try_lines(const std::vector<struct ChannelSteps>& steps);
-  bool try_guesses(const std::vector<struct ChannelSteps>& steps);
   void select(const std::vector<struct ChannelSteps>& steps);
   void search(const std::vector<struct ChannelSteps>& steps);
   void pad();
@@ -30,6 +29,7 @@ class RequantizationPlan {
   kernels::RequantizationKind kind_ = kernels::RequantizationKind::kNone;
   std::vector<float> multiplier_, offset_, low_, high_;
   std::vector<int32_t> sign_, first_, last_, values_;
+  std::vector<uint8_t> is_line_;
   int32_t steps_ = 0;
   int64_t padded_ = 0;
 };

@@ -91,7 +91,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 // What a file may hold and no compiler makes: steps that do nothing, two at one place, some that never come.
 TEST(RequantizationPlan, StrangeThresholdsAreFollowedToo) {
-  const Compare compare{{-500, -5, -5, 0, 0, 3, 4, 900}, {9, 1, 2, 2, 7, -3, -3, 5, 6}, {0, 8}, ""};
+  const Compare compare{{-500, -5, -5, 0, 0, 3, 4, 900}, {9, 1, 2, 2, 7, -3, -3, 5, 6}, {0, 8}, "", {}, {}};
   const RequantizationPlan plan(compare, {{-20, 30}}, 1);
   for (int32_t x = -20; x <= 30; ++x) {
     const auto& t = compare.thresholds;
@@ -102,7 +102,7 @@ TEST(RequantizationPlan, StrangeThresholdsAreFollowedToo) {
 
 // A line that misses one accumulator is not taken: the guess is corrected there.
 TEST(RequantizationPlan, OneStepOffTheLineIsCorrected) {
-  Compare compare{{}, {0}, {0}, ""};
+  Compare compare{{}, {0}, {0}, "", {}, {}};
   for (int k = 1; k <= 40; ++k) {
     compare.thresholds.push_back(k * 100 + (k == 17 ? 30 : 0));
     compare.values.push_back(k);
