@@ -8,6 +8,7 @@
 
 #include "nibble/autoq/cost_meter.h"
 #include "nibble/autoq/run_config.h"
+#include "nibble/autoq/score.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/autoq/training_runner.h"
 #include "nibble/cli/model_report.h"
@@ -165,10 +166,11 @@ std::vector<report::Reference> references_of(const RunConfig& config) {
 std::string goal_sentence(const RunConfig& config) {
   const auto& factor = config.goal.factor;
   return fmt::format(
-      "score = validation accuracy * (1 + delta); delta grows by {:g} % (falls by {:g} %) for every factor {:g} of {} "
+      "score = {}; delta grows by {:g} % (falls by {:g} %) for every factor {:g} of {} "
       "below "
       "(above) the {} reference.",
-      factor.delta_p, factor.delta_n, factor.rate, autoq::to_string(config.goal.kind), reference_name(config));
+      autoq::score_formula(config), factor.delta_p, factor.delta_n, factor.rate, autoq::to_string(config.goal.kind),
+      reference_name(config));
 }
 
 report::ReportData search_report(const search::Storage& storage, const fs::path& best_model,
