@@ -72,6 +72,7 @@ Run declare_qstats(CLI::App& app);
 Run declare_debug(CLI::App& app);
 Run declare_plot_quantizer(CLI::App& app);
 Run declare_convert(CLI::App& app);
+Run declare_bench(CLI::App& app);
 Run declare_compile(CLI::App& app);
 Run declare_run(CLI::App& app);
 Run declare_verify(CLI::App& app);

@@ -84,6 +84,10 @@ constexpr std::array kCommands = {
             "  nibble verify run2 --data mnist\n"
             "  nibble verify run2 --data mnist --samples 500 --json\n",
             declare_verify, /*computes=*/true},
+    Command{"bench", "Time and memory of an integer program, its results checked first.",
+            "  nibble bench run2.nbl\n"
+            "  nibble bench run2.nbl --batches 1,16 --executor reference --json\n",
+            declare_bench},
     Command{"autoq", "Search quantizers and widths of every layer under a goal (AutoQKeras).",
             "  nibble autoq examples/autoqkeras_mnist.json --output search1\n"
             "  nibble autoq examples/autoqkeras_mnist.json --output search1 --workers 4 --max-trials 50 --resume\n",

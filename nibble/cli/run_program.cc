@@ -6,6 +6,7 @@
 
 #include "nibble/cli/command.h"
 #include "nibble/cli/data_options.h"
+#include "nibble/cli/executor_option.h"
 #include "nibble/cli/progress.h"
 #include "nibble/cli/samples.h"
 #include "nibble/cli/table.h"
@@ -19,12 +20,13 @@ namespace {
 struct RunOptions {
   std::filesystem::path program, input, output;
   DataOptions data;
+  ExecutorOption executor;
   bool json = false;
 };
 
 int predict(const RunOptions& o, const program::Program& program, Streams& streams) {
   if (o.output.empty()) throw UsageError("--input needs --output Y.npy, where the results go.");
-  const Tensor y = program::run(program, data::read_npy(o.input));
+  const Tensor y = program::run(program, *make_runner(program, o.executor), data::read_npy(o.input));
   data::write_npy(o.output, y);
   streams.err << fmt::format("wrote {} of shape {}\n", o.output.string(), y.shape().str());
   return kOk;
@@ -33,12 +35,13 @@ int predict(const RunOptions& o, const program::Program& program, Streams& strea
 int evaluate(const RunOptions& o, const program::Program& program, Streams& streams) {
   const data::Dataset dataset = load(o.data, streams);
   const int64_t count = dataset.test.count();
+  const auto runner = make_runner(program, o.executor);
   ProgressBar bar(streams.err, streams.err_is_terminal);
   int64_t correct = 0;
   constexpr int64_t kBatch = 100;
   for (int64_t begin = 0; begin < count; begin += kBatch) {
     const int64_t size = std::min(kBatch, count - begin);
-    const Tensor y = program::run(program, gather(dataset.test, begin, size, program.input_shape));
+    const Tensor y = program::run(program, *runner, gather(dataset.test, begin, size, program.input_shape));
     const auto classes = static_cast<size_t>(y.size() / size);
     for (int64_t n = 0; n < size; ++n) {
       const auto row = y.data().subspan(static_cast<size_t>(n) * classes, classes);
@@ -74,6 +77,7 @@ Run declare_run(CLI::App& app) {
   app.add_option("--output,-o", o->output, "Outputs: [n, ...], float32")->type_name("Y.npy");
   add_data_options(app, o->data);
   app.get_option("--data")->required(false);
+  add_executor_option(app, o->executor);
   app.add_flag("--json", o->json, "Print {\"accuracy\", \"samples\"}");
   return [o](Streams& streams) { return run(*o, streams); };
 }

@@ -5,6 +5,7 @@
 
 #include "nibble/cli/command.h"
 #include "nibble/cli/data_options.h"
+#include "nibble/cli/executor_option.h"
 #include "nibble/cli/limits.h"
 #include "nibble/cli/model_argument.h"
 #include "nibble/cli/program_options.h"
@@ -21,6 +22,7 @@ struct VerifyOptions {
   ModelArgument model;
   DataOptions data;
   ProgramOptions program;
+  ExecutorOption executor;
   int64_t samples = 0;  // 0: all
   int threads = 1;
   bool json = false;
@@ -50,7 +52,7 @@ program::Verification verify(const VerifyOptions& o, Streams& streams) {
   const program::Program program = program::lower(model, lowering_options(o.program));
   const data::Dataset dataset = load(o.data, streams);
   const auto quantizer = program::input_quantizer(program, model);
-  program::Verifier verifier(program);
+  program::Verifier verifier(program, make_runner(program, o.executor, /*keep_results=*/true));
   Networks networks(model, verifier.layers(), o.threads);
   ProgressBar bar(streams.err, streams.err_is_terminal);
   const int64_t all = dataset.test.count(), count = o.samples == 0 ? all : std::min(all, o.samples);
@@ -118,6 +120,7 @@ Run declare_verify(CLI::App& app) {
   add_data_options(app, o->data);
   add_weights(app, o->model);
   add_program_options(app, o->program);
+  add_executor_option(app, o->executor);
   app.add_option("--samples", o->samples, "Only the first of the test samples; 0: all")
       ->check(between(0, 1 << 30))
       ->capture_default_str();
