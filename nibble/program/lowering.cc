@@ -124,6 +124,7 @@ const std::map<std::string, Rule, std::less<>>& rules() {
       {"AlphaDropout", call(&Lowering::add_alias)},
       {"SpatialDropout2D", call(&Lowering::add_alias)},
       {"MaxPooling2D", call(&Lowering::add_max_pool)},
+      {"GlobalMaxPooling2D", call(&Lowering::add_max_pool)},
       {"AveragePooling2D", call(&Lowering::add_average_pool)},
       {"GlobalAveragePooling2D", call(&Lowering::add_average_pool)},
       {"QAveragePooling2D", call(&Lowering::add_average_pool)},
@@ -137,6 +138,27 @@ const std::map<std::string, Rule, std::less<>>& rules() {
   return kRules;
 }
 
+// What comes nearest to layers that have no integer form here.
+std::string_view nearest_to(std::string_view class_name) {
+  static const std::map<std::string_view, std::string_view> kNearest = {
+      {"QConv1D", "A QConv2D over [1, length, channels] is the same"},
+      {"QSeparableConv2D",
+       "A QDepthwiseConv2D, a QActivation and a QConv2D of 1 x 1 are the same with codes in between"},
+      {"QSeparableConv1D", "A QDepthwiseConv2D over [1, length, channels] and a QConv2D of 1 x 1 come nearest"},
+      {"QConv2DTranspose", "A QConv2D after a ZeroPadding2D comes nearest"},
+      {"Subtract", "An Add does, the sign taken into the weights before it"},
+      {"Multiply",
+       "A product of two values needs a requantization of its own; a QDepthwiseConv2D of 1 x 1 has fixed factors"},
+      {"Average", "An Add and a QActivation do"},
+      {"GlobalAveragePooling1D", "A GlobalAveragePooling2D over [1, length, channels] is the same"},
+      {"MaxPooling1D", "A MaxPooling2D over [1, length, channels] is the same"},
+      {"AveragePooling1D", "An AveragePooling2D over [1, length, channels] is the same"},
+      {"LayerNormalization", "A BatchNormalization does: its statistics are fixed"},
+  };
+  const auto found = kNearest.find(class_name);
+  return found == kNearest.end() ? "" : found->second;
+}
+
 [[noreturn]] void refuse(const Layer& layer) {
   std::string known;
   for (const auto& [name, rule] : rules()) known += (known.empty() ? "" : ", ") + name;
@@ -147,8 +169,9 @@ const std::map<std::string, Rule, std::less<>>& rules() {
         "turns one into the other; 'nibble qat' and 'nibble ptq' give it affine codes.",
         layer.name, layer.class_name, quantized);
   }
-  throw Unsupported("[compile] layer '{}' is a {}, which has no integer form here. Known: {}.", layer.name,
-                    layer.class_name, known);
+  const std::string_view nearest = nearest_to(layer.class_name);
+  throw Unsupported("[compile] layer '{}' is a {}, which has no integer form here. {}{}Known: {}.", layer.name,
+                    layer.class_name, nearest, nearest.empty() ? "" : ". ", known);
 }
 
 }  // namespace

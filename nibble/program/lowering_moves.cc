@@ -29,12 +29,19 @@ void Lowering::add_max_pool(const Layer& layer) {
   Signal signal = signals_.at(layer.inputs.at(0));
   if (signal.operation < 0) signal.operation = integers(layer, 0, false);
   const Value& in = value_of(signal.operation);
-  MaxPool action{pool_window(layer, input_shape(layer)), {}};
+  const Shape& shape = input_shape(layer);
+  const bool is_global = !layer.attributes.contains("pool_size");
+  MaxPool action{is_global ? Window{shape[0], shape[1]} : pool_window(layer, shape), {}};
   for (int64_t c = 0; c < in.channels(); ++c) action.takes_minimum.push_back(signal.pending.direction(c) < 0 ? 1 : 0);
-  Value result{shapes_.at(layer.name), in.scale, in.intervals};
+  const Shape& out = shapes_.at(layer.name);
+  Value result{is_global ? Shape{1, 1, in.channels()} : out, in.scale, in.intervals};
   const int input = signal.operation;
   signal.operation = push(
       {layer.name, {input}, std::move(action), std::move(result), signal.pending.is_identity() && is_value(layer)});
+  if (value_of(signal.operation).shape != out) {
+    Value pixel{out, value_of(signal.operation).scale, value_of(signal.operation).intervals};
+    signal.operation = push({layer.name, {signal.operation}, Reshape{}, std::move(pixel)});
+  }
   signals_[layer.name] = std::move(signal);
 }
 

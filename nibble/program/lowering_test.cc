@@ -261,6 +261,12 @@ INSTANTIATE_TEST_SUITE_P(
                                       {in}, {Activation({.activation = "tanh", .name = "act"})(dense_after(in))});
                                 },
                                 "quantized_tanh"},
+                    RefusedCase{"NearestIsNamed",
+                                [] {
+                                  auto in = Input({.shape = {8, 2}});
+                                  return build_model({in}, {layer("MaxPooling1D", "pool")(in)});
+                                },
+                                "A MaxPooling2D over [1, length, channels] is the same. Known: "},
                     RefusedCase{"TooWide",
                                 [] {
                                   auto in = Input({.shape = {64}});

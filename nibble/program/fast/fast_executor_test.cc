@@ -145,6 +145,11 @@ Node pooled(const Node& in) {
   return dense(Flatten()(x), 7);
 }
 
+Node global_maximum(const Node& in) {
+  Node x = layer("GlobalMaxPooling2D", "")(conv(in, 18, kWeights4, {.padding = "same", .use_bias = false}));
+  return dense(act(BatchNormalization()(x), "quantized_relu(4,2)"), 7);
+}
+
 Node moved(const Node& in) {
   Node a = act(conv(in, 6, kWeights4), "quantized_relu(4,2)"),
        b = act(conv(in, 5, kWeights4), "quantized_bits(5,2,1,alpha=1.0)");
@@ -217,7 +222,8 @@ INSTANTIATE_TEST_SUITE_P(
              }},
         Case{"Dense", {37}, [](const Node& in) { return dense(act(dense(in, 70), "quantized_relu(4,2)"), 3); }},
         Case{"Residual", {16, 16, 3}, residual}, Case{"Separable", {24, 24, 3}, separable},
-        Case{"Pooled", {20, 20, 2}, pooled}, Case{"Moved", {8, 8, 2}, moved}),
+        Case{"Pooled", {20, 20, 2}, pooled}, Case{"GlobalMaximum", {7, 6, 2}, global_maximum},
+        Case{"Moved", {8, 8, 2}, moved}),
     [](const auto& row) { return row.param.name; });
 
 // Two hidden layers of -1 and 1, the second with a border; weights of -1 and 1, or 0 too.
