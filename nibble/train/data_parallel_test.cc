@@ -7,7 +7,7 @@
 
 #include "nibble/data/synthetic_digits.h"
 #include "nibble/graph/builder.h"
-#include "nibble/models/builtin.h"
+#include "nibble/graph/layer_quantization.h"
 #include "nibble/train/process_group.h"
 #include "nibble/train/trainer.h"
 
@@ -121,6 +121,17 @@ TEST(DataParallelErrors, ABatchTooSmallForTheProcessesIsASentence) {
     FitOptions fit;
     fit.batch_size = 8;
     EXPECT_THROW(trainer.fit(dataset, fit), InvalidArgument);
+    return Outcome{};
+  });
+}
+
+TEST(DataParallelErrors, MeasuredRangesOfActivationsAreRefused) {
+  graph::Model model = small_network();
+  graph::LayerQuantization quantization;
+  quantization.output = {.kind = graph::AffineKind::kMovingAverage};
+  graph::set_quantization(model, model.layers[1].name, quantization);
+  in_processes(2, 29751, [&](const auto& processes) {
+    EXPECT_THROW(Trainer(model, {.processes = processes}), Unsupported);
     return Outcome{};
   });
 }

@@ -1,0 +1,54 @@
+// nibble/train/trainer_impl.h
+// What stands behind Trainer: the network, its optimizer, and where the training is (torch inside train/ only).
+//
+//   training_step.cc  batches, one step, re-estimated statistics, evaluation
+//   fit.cc            epochs, checkpoints, callbacks
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "nibble/train/network.h"
+#include "nibble/train/objective.h"
+#include "nibble/train/optimizer.h"
+#include "nibble/train/process_group.h"
+#include "nibble/train/trainer.h"
+#include "nibble/train/weight_average.h"
+
+namespace nibble::train {
+
+inline std::span<float> values_of(const at::Tensor& t) { return {t.data_ptr<float>(), static_cast<size_t>(t.numel())}; }
+
+void check_batch_size(int64_t batch_size);  // throws InvalidArgument below 1
+
+struct Trainer::Impl {
+  Impl(graph::Model model, const CompileOptions& compile_options);
+
+  CompileOptions options;
+  Objective objective;
+  Network network;
+  std::vector<float> factors;  // of the learning rate, one a trainable parameter
+  WeightAverage average;
+  std::unique_ptr<Optimizer> optimizer;
+  int64_t step = 0;  // optimizer steps so far
+
+  bool averages() const;
+  Share share(int64_t batch) const;
+  bool stops(const FitOptions& fit) const;
+  void sum_gradients();
+  void check_data(const data::Samples& samples) const;
+  at::Tensor inputs(const data::Samples& samples, std::span<const int64_t> indices) const;
+  at::Tensor labels(const data::Samples& samples, std::span<const int64_t> indices) const;
+  struct StepResult {
+    double loss = 0;
+    int64_t correct = 0;
+  };
+  StepResult sum_over_processes(const StepResult& own) const;
+  StepResult train_step(const data::Samples& samples, std::span<const int64_t> indices, double learning_rate);
+  bool train_epoch(Trainer& trainer, const data::Samples& samples, const FitOptions& fit, int64_t steps_per_epoch,
+                   EpochLog& log);
+  void reestimate(const data::Samples& samples, int64_t batch_size);
+  Evaluation evaluate(const data::Samples& samples, int64_t batch_size);
+  std::string fingerprint(const data::Dataset& dataset, const FitOptions& fit) const;
+};
+
+}  // namespace nibble::train

@@ -1,0 +1,168 @@
+// What Trainer does with one batch after another: training steps, re-estimated statistics, evaluation.
+#include <ATen/ATen.h>
+
+#include <array>
+#include <cmath>
+
+#include "nibble/train/loss.h"
+#include "nibble/train/trainer_impl.h"
+
+namespace nibble::train {
+namespace {
+
+// Adam moves every number by about the learning rate, whatever its size. A step between codes may be a hundred times
+// smaller than that: its changes are measured by its own size.
+float natural_rate(const CompileOptions& options, const Parameter& parameter) {
+  if (options.optimizer != OptimizerKind::kAdam || !parameter.measure.defined()) return 1.0f;
+  return parameter.measure.detach().abs().mean().item<float>();
+}
+
+}  // namespace
+
+// Of a batch, what this process computes.
+Share Trainer::Impl::share(int64_t batch) const {
+  if (options.processes == nullptr) return {0, batch};
+  return share_of(batch, options.processes->rank(), options.processes->size(), kUnitSamples);
+}
+
+// One process that is asked to stop stops all.
+bool Trainer::Impl::stops(const FitOptions& fit) const {
+  const bool asked = fit.stop != nullptr && fit.stop->load();
+  if (options.processes == nullptr) return asked;
+  double votes = asked ? 1.0 : 0.0;
+  options.processes->sum(std::span(&votes, 1));
+  return votes > 0;
+}
+
+// The gradients of all processes, in one message.
+void Trainer::Impl::sum_gradients() {
+  std::vector<float> all;
+  const auto each = [&](const auto& visit) {
+    for (const Parameter& parameter : network.parameters()) {
+      if (parameter.value.grad().defined()) visit(parameter.value.grad());
+    }
+  };
+  each([&](const at::Tensor& gradient) {
+    const at::Tensor values = gradient.contiguous();
+    all.insert(all.end(), values.data_ptr<float>(), values.data_ptr<float>() + values.numel());
+  });
+  options.processes->sum(all);
+  const float* next = all.data();
+  each([&](const at::Tensor& gradient) {
+    gradient.copy_(at::from_blob(const_cast<float*>(next), gradient.sizes(), at::kFloat));
+    next += gradient.numel();
+  });
+}
+
+at::Tensor Trainer::Impl::inputs(const data::Samples& samples, std::span<const int64_t> indices) const {
+  std::vector<int64_t> extents = {static_cast<int64_t>(indices.size())};
+  for (const int64_t extent : network.input_shape()) extents.push_back(extent);
+  at::Tensor x = at::empty(extents, at::kFloat);
+  samples.gather(indices, values_of(x));
+  return x;
+}
+
+at::Tensor Trainer::Impl::labels(const data::Samples& samples, std::span<const int64_t> indices) const {
+  at::Tensor y = at::empty({static_cast<int64_t>(indices.size())}, at::kLong);
+  auto* out = y.data_ptr<int64_t>();
+  for (const int64_t index : indices) *out++ = samples.labels()[static_cast<size_t>(index)];
+  return y;
+}
+
+Trainer::Impl::StepResult Trainer::Impl::sum_over_processes(const StepResult& own) const {
+  std::array<double, 2> sums = {own.loss, static_cast<double>(own.correct)};
+  options.processes->sum(sums);
+  return {sums[0], std::llround(sums[1])};
+}
+
+Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples, std::span<const int64_t> indices,
+                                                    double learning_rate) {
+  const Share mine = share(std::ssize(indices));
+  const auto own = indices.subspan(static_cast<size_t>(mine.first), static_cast<size_t>(mine.count));
+  const at::Tensor x = inputs(samples, own);
+  const Answers y = objective.answers(labels(samples, own), x, network.output_shape());
+  network.set_share(options.processes.get(), mine.first);
+  for (const Parameter& parameter : network.parameters()) parameter.value.mutable_grad().reset();
+  const at::Tensor outputs = network.forward(x, Pass::kTraining, static_cast<uint32_t>(step), objective.takes_logits());
+  at::Tensor loss = objective.loss(outputs, y, network.has_softmax());
+  loss = loss * (static_cast<double>(mine.count) / static_cast<double>(indices.size()));
+  const at::Tensor penalty = network.penalty();
+  const bool is_first = options.processes == nullptr || options.processes->is_first();
+  if (penalty.defined() && is_first) loss = loss + penalty;
+  StepResult result{loss.item<float>(), objective.count_correct(outputs, y)};
+  if (options.processes != nullptr) result = sum_over_processes(result);
+  if (!std::isfinite(result.loss)) return result;
+  loss.backward();
+
+  const at::NoGradGuard no_gradient;
+  if (options.processes != nullptr) sum_gradients();
+  optimizer->begin_step(learning_rate);
+  size_t index = 0;
+  for (const Parameter& parameter : network.parameters()) {
+    if (!parameter.trainable) continue;
+    const size_t slot = index++;
+    if (!parameter.value.grad().defined() || factors[slot] == 0.0f) continue;
+    const at::Tensor gradient = parameter.value.grad().contiguous();
+    const std::span<float> values = values_of(parameter.value);
+    optimizer->update(slot, values, values_of(gradient), factors[slot] * natural_rate(options, parameter));
+    graph::apply_constraint(parameter.constraint, Shape(parameter.value.sizes().vec()), values);
+  }
+  ++step;
+  return result;
+}
+
+void Trainer::Impl::reestimate(const data::Samples& samples, int64_t batch_size) {
+  if (options.batch_norm_statistics == BatchNormStatistics::kMoving) return;
+  const at::NoGradGuard no_gradient;
+  const int64_t count = samples.count();
+  const int64_t batch = std::min(batch_size, count);
+  const int64_t batches = std::min<int64_t>(options.reestimation_batches, count / batch);
+  network.begin_reestimation();
+  for (int64_t b = 0; b < batches; ++b) {
+    // Spread evenly over the training set, whatever its order.
+    std::vector<int64_t> indices;
+    const Share mine = share(batch);
+    for (int64_t i = mine.first; i < mine.first + mine.count; ++i) {
+      indices.push_back((i * batches + b) * count / (batch * batches));
+    }
+    network.set_share(options.processes.get(), mine.first);
+    network.forward(inputs(samples, indices), Pass::kReestimation, 0, true);
+  }
+  network.end_reestimation();
+}
+
+Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_size) {
+  check_batch_size(batch_size);
+  check_data(samples);
+  const at::NoGradGuard no_gradient;
+  double loss = 0, mse = 0, mae = 0;
+  int64_t correct = 0;
+  std::vector<int64_t> indices;
+  // Whole batches are dealt out to the processes in turn.
+  const int64_t rank = options.processes == nullptr ? 0 : options.processes->rank();
+  const int64_t size = options.processes == nullptr ? 1 : options.processes->size();
+  for (int64_t begin = rank * batch_size; begin < samples.count(); begin += size * batch_size) {
+    indices.clear();
+    for (int64_t i = begin; i < std::min(begin + batch_size, samples.count()); ++i) indices.push_back(i);
+    const at::Tensor x = inputs(samples, indices);
+    const Answers y = objective.answers(labels(samples, indices), x, network.output_shape());
+    const at::Tensor outputs = network.forward(x, Pass::kInference, 0, objective.takes_logits());
+    const auto size = static_cast<double>(indices.size());
+    loss += objective.loss(outputs, y, network.has_softmax()).item<double>() * size;
+    if (objective.is_error()) {
+      mse += mean_squared_error(outputs, y.values).item<double>() * size;
+      mae += mean_absolute_error(outputs, y.values).item<double>() * size;
+    }
+    correct += objective.count_correct(outputs, y);
+  }
+  if (options.processes != nullptr) {
+    std::array<double, 4> sums = {loss, static_cast<double>(correct), mse, mae};
+    options.processes->sum(sums);
+    loss = sums[0], correct = std::llround(sums[1]), mse = sums[2], mae = sums[3];
+  }
+  const auto count = static_cast<double>(std::max<int64_t>(1, samples.count()));
+  if (const at::Tensor penalty = network.penalty(); penalty.defined()) loss += count * penalty.item<double>();
+  return {loss / count, static_cast<double>(correct) / count, mse / count, mae / count};
+}
+
+}  // namespace nibble::train
