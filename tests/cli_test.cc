@@ -163,6 +163,14 @@ TEST(CliJson, EnergyOfTheTutorial) {
   EXPECT_NEAR(old.at("total_energy_pj").get<double>(), 204399, 1);
 }
 
+// Two feature maps of 8-bit values: 14 x 14 x 16 and 7 x 7 x 32.
+TEST(CliJson, EnergyTellsTheMemory) {
+  const json memory = json::parse(Workplace::get().run("energy mnist --json").out).at("memory");
+  EXPECT_EQ(memory.at("ram_kib").get<double>(), (14 * 14 * 16 + 7 * 7 * 32) / 1024.0);
+  EXPECT_EQ(memory.at("peak_layer"), "act_1");
+  EXPECT_GT(memory.at("weight_kib").get<double>(), 100);
+}
+
 TEST(CliOutput, AFullDiskIsNoticed) {
   const Workplace& place = Workplace::get();
   const std::string command =

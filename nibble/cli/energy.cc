@@ -1,9 +1,11 @@
 // nibble energy: picojoules per inference, layer by layer.
 #include "nibble/cost/energy.h"
 #include "nibble/cost/layer_kind.h"
+#include "nibble/cost/memory_footprint.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "nibble/cli/choices.h"
 #include "nibble/cli/command.h"
@@ -60,6 +62,14 @@ void print_table(const cost::EnergyEstimate& estimate, std::ostream& out) {
                      static_cast<double>(estimate.total_pj) / 1000.0);
 }
 
+constexpr double kBitsPerKib = 8.0 * 1024.0;
+
+nlohmann::json memory_json(const cost::MemoryFootprint& memory) {
+  return {{"weight_kib", static_cast<double>(memory.weight_bits) / kBitsPerKib},
+          {"ram_kib", static_cast<double>(memory.peak_bits) / kBitsPerKib},
+          {"peak_layer", memory.peak_layer}};
+}
+
 // Layers with weights that the cost model does not know.
 void note_uncounted(const graph::Model& model, Streams& streams) {
   const auto shapes = graph::infer_shapes(model);
@@ -75,10 +85,20 @@ int run(const EnergyCommandOptions& o, Streams& streams) {
   const cost::EnergyQuery query = query_of(o);
   const graph::Model model = load(o.model);
   const cost::EnergyEstimate estimate = cost::estimate(model, query);
+  // As if it were of another type, a network has no memory of its own.
+  std::optional<cost::MemoryFootprint> memory;
+  if (o.reference == "none" && o.compat == "none") memory = cost::memory_footprint(model, query.types);
   if (o.json) {
-    print_json(cost::report_of(estimate), streams.out);
+    nlohmann::json report = cost::report_of(estimate);
+    if (memory) report["memory"] = memory_json(*memory);
+    print_json(report, streams.out);
   } else {
     print_table(estimate, streams.out);
+    if (memory) {
+      streams.out << fmt::format("memory: weights {:.2f} KiB, activations at most {:.2f} KiB (in '{}')\n",
+                                 static_cast<double>(memory->weight_bits) / kBitsPerKib,
+                                 static_cast<double>(memory->peak_bits) / kBitsPerKib, memory->peak_layer);
+    }
   }
   note_uncounted(model, streams);
   return kOk;
@@ -101,7 +121,7 @@ Run declare_energy(CLI::App& app) {
   app.add_option("--activations-memory", o->activations_memory, "sram, dram or fixed");
   app.add_option("--min-sram-bits", o->min_sram_bits, "Smallest memory block")->check(not_negative());
   app.add_flag("--io-on-dram", o->io_on_dram, "The model's inputs and outputs are on DRAM");
-  app.add_flag("--json", o->json, "Print {\"total_energy_pj\", \"layers\"}");
+  app.add_flag("--json", o->json, "Print {\"total_energy_pj\", \"layers\", \"memory\"}");
   return [o](Streams& streams) { return run(*o, streams); };
 }
 

@@ -20,7 +20,9 @@ struct Stored {
 class Liveness {
  public:
   Liveness(const graph::Model& model, const DataTypeOptions& options)
-      : model_(model), map_(data_type_map(model, options)) {}
+      : model_(model),
+        map_(data_type_map(model, options)),
+        value_bits_(options.keras_quantizer.value_or(default_type()).bit_width) {}
 
   std::vector<MemoryStep> run() {
     for (const Layer& layer : model_.layers) visit(layer);
@@ -59,8 +61,9 @@ class Liveness {
     steps_.push_back({.layer = layer.name});
     for (const size_t tensor : read) tensors_[tensor].last = step;
     const LayerTypes* types = map_.find(layer.name);
-    const int64_t bits = types == nullptr ? 0 : types->output_shape.elements() * types->output.bit_width;
-    reads_[layer.name] = {store(bits, step)};
+    const bool is_plain = kind == LayerKind::kActivation && !is_quantized_class(layer.class_name);
+    const int64_t width = types == nullptr ? 0 : is_plain ? value_bits_ : types->output.bit_width;
+    reads_[layer.name] = {store(types == nullptr ? 0 : types->output_shape.elements() * width, step)};
   }
 
   size_t store(int64_t bits, size_t step) {
@@ -93,6 +96,7 @@ class Liveness {
 
   const graph::Model& model_;
   const DataTypeMap map_;
+  const int64_t value_bits_;  // of an activation without a quantizer
   std::vector<Stored> tensors_;
   std::vector<MemoryStep> steps_;
   std::map<std::string, std::set<size_t>> reads_;  // by layer

@@ -63,6 +63,13 @@ TEST(MemoryFootprint, AShortcutStaysAliveUntilItIsAdded) {
   EXPECT_EQ(got.peak_layer, "act_c");
 }
 
+TEST(MemoryFootprint, APlainActivationHandsOutValuesNotAccumulators) {
+  const Node input = Input({.shape = {8, 8, 1}, .name = "in"});
+  const graph::Model model = build_model({input}, {layer("ReLU", "act", {})(conv("a", 2)(input))});
+  EXPECT_EQ(memory_footprint(model, {.keras_accumulator = type_from_text("int32")}).peak_bits, 64 * 8 + 64 * 2 * 8);
+  EXPECT_EQ(memory_footprint(model, {.keras_quantizer = type_from_text("fp16")}).peak_bits, 64 * 8 + 64 * 2 * 16);
+}
+
 TEST(MemoryFootprint, ATensorThatTwoLayersReadIsStored) {
   const Node input = Input({.shape = {8, 8, 1}, .name = "in"});
   const Node a = conv("a", 2)(input);
