@@ -112,6 +112,10 @@ Flow fused_convolution(ConvolutionMachine& machine, const Flow& x, const Prologu
 
 at::Tensor fused_prologue(const Flow& x, const PrologueInputs& prologue);
 
+// u + factor * (q(x) - u), with the gradient of u: a straight-through quantizer with a qnoise_factor.
+//   whole  q: a quantized_bits (u = x), or a quantized_relu or _relu_po2 (u = x between 0 and their end)
+at::Tensor noisy_activation(const at::Tensor& x, const kernels::ActivationSpec& whole, float factor);
+
 // sum and sum of squares over all axes but the last, [C] double, differentiable.
 struct ChannelSums {
   at::Tensor sum, sum_of_squares;

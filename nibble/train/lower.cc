@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "nibble/core/error.h"
@@ -41,9 +42,21 @@ Activation plain_function(std::string name) {
   return activation;
 }
 
+// Straight-through quantizers have the gradient of their unquantized path, whatever their factor. quantized_linear has
+// another.
+void set_noise(const quant::Quantizer& quantizer, Activation& activation) {
+  const nlohmann::json config = quantizer.config();
+  if (!config.value("use_ste", false) || !config.contains("qnoise_factor")) return;
+  nlohmann::json whole = config;
+  whole["qnoise_factor"] = 1.0;
+  activation.whole = kernels::activation_spec(*quant::quantizer_from_config(quantizer.class_name(), whole));
+  activation.qnoise_factor = config.at("qnoise_factor").get<float>();
+}
+
 Activation from_quantizer(quant::QuantizerPtr quantizer) {
   Activation activation;
   activation.fast = kernels::activation_spec(*quantizer);
+  if (!activation.fast) set_noise(*quantizer, activation);
   activation.quantizer = std::move(quantizer);
   return activation;
 }

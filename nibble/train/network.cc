@@ -352,6 +352,7 @@ at::Tensor Network::Run::dense(const Step& step) {
 at::Tensor Network::Run::activation(const Step& step) {
   const Activation& activation = step.activation;
   const at::Tensor& x = input(step).value;
+  if (network.fused_ && activation.whole) return noisy_activation(x, *activation.whole, activation.qnoise_factor);
   if (activation.quantizer != nullptr) {
     quant::QuantizeOptions options = quantize_options(step.layer, kActivationRole);
     options.random.step = own_step();

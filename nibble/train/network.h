@@ -90,8 +90,7 @@ class Network {
   // True: passes of any kind move the ranges of affine quantization, and find learned ones.
   void set_calibrating(bool calibrating) { calibrates_ = calibrating; }
 
-  // From now on all quantizers show that much of their quantization, until the next call. In the fast path a
-  // quantizer that is not whole takes its general code.
+  // From now on all quantizers show that much of their quantization, until the next call.
   void set_qnoise(const graph::QNoise& noise);
 
   // The model with the parameters' present values and the present qnoise_factor, each quantizer's use_ste as given.

@@ -50,6 +50,9 @@ struct Activation {
   double negative_slope = 0.0, threshold = 0.0;  // function "relu" only
   std::optional<double> max_value;
   std::optional<kernels::ActivationSpec> fast;  // set where a kernel knows it
+  // Set where a kernel knows the quantizer but for its qnoise_factor: the quantizer without it, and the factor.
+  std::optional<kernels::ActivationSpec> whole = {};
+  float qnoise_factor = 1.0f;
 };
 
 // The plain function that a layer means by a name: in QKeras' layers hard_sigmoid is QKeras' (x / 2 + 1 / 2, clipped),

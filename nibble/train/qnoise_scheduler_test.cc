@@ -50,17 +50,25 @@ TEST(QNoiseFactor, RefusesWhatIsNoRamp) {
 
 // ---- what a network computes -------------------------------------------------------------------
 
-// Kernel, bias and activation have a qnoise_factor, the batch norm between has quantizers of its own.
-graph::Model network_of(const std::string& kernel = "quantized_bits(3,0,1,alpha='auto_po2')") {
+// Quantizers with a kernel, and one without (quantized_hswish).
+constexpr const char* kActivations[] = {"quantized_relu(2,1)",
+                                        "quantized_relu(3,2,is_quantized_clip=False)",
+                                        "quantized_relu(3,1,is_quantized_clip=False,relu_upper_bound=1.5)",
+                                        "quantized_relu_po2(3,2)",
+                                        "quantized_bits(3,1,1,alpha=0.5)",
+                                        "quantized_hswish(5,2)"};
+
+// Kernel, bias and activation have a qnoise_factor.
+graph::Model network_of(const std::string& activation = kActivations[0]) {
   const auto in = Input({.shape = {6, 6, 2}, .name = "input"});
   auto x = QConv2D({.filters = 3,
                     .kernel_size = {3, 3},
                     .padding = "same",
-                    .kernel_quantizer = kernel,
+                    .kernel_quantizer = "quantized_bits(3,0,1,alpha='auto_po2')",
                     .bias_quantizer = "quantized_bits(4,0,1,alpha=1.0)",
                     .name = "convolution"})(in);
   x = BatchNormalization({.name = "norm"})(x);
-  x = QActivation({.activation = "quantized_relu(2,1)", .name = "relu"})(x);
+  x = QActivation({.activation = activation, .name = "relu"})(x);
   x = QDense({.units = 4, .kernel_quantizer = "quantized_po2(3)", .name = "dense"})(Flatten({})(x));
   graph::Model model = build_model({in}, {x}, "ramped");
   graph::initialize_weights(model, 4);
@@ -93,18 +101,20 @@ graph::Model with_weights_of(graph::Model structure, const graph::Model& weights
 }
 
 TEST(QNoise, NetworksComputeWithTheFactorInBothPaths) {
-  const graph::Model model = network_of();
-  for (const double factor : {0.0, 0.25, 0.8, 1.0}) {
-    SCOPED_TRACE(factor);
-    // The same network written with that factor in its quantizers.
-    const graph::Model written = with_weights_of(graph::with_qnoise(model, {factor, true}), model);
-    const Tensor expected = predicted(written, /*fused=*/false, std::nullopt);
-    EXPECT_EQ(predicted(model, false, graph::QNoise{factor, true}), expected);
-    // Sums in another order.
-    expect_near(predicted(model, true, graph::QNoise{factor, true}), expected, 1e-5f);
-    EXPECT_EQ(predicted(model, true, graph::QNoise{factor, true}), predicted(written, true, std::nullopt));
+  for (const char* activation : kActivations) {
+    const graph::Model model = network_of(activation);
+    for (const double factor : {0.0, 0.25, 0.8, 1.0}) {
+      SCOPED_TRACE(fmt::format("{} {}", activation, factor));
+      // The same network written with that factor in its quantizers.
+      const graph::Model written = with_weights_of(graph::with_qnoise(model, {factor, true}), model);
+      const Tensor expected = predicted(written, /*fused=*/false, std::nullopt);
+      EXPECT_EQ(predicted(model, false, graph::QNoise{factor, true}), expected);
+      // Sums in another order.
+      expect_near(predicted(model, true, graph::QNoise{factor, true}), expected, 2e-5f);
+      EXPECT_EQ(predicted(model, true, graph::QNoise{factor, true}), predicted(written, true, std::nullopt));
+    }
+    EXPECT_EQ(predicted(model, true, graph::QNoise{1.0, true}), predicted(model, true, std::nullopt));
   }
-  EXPECT_EQ(predicted(model, true, graph::QNoise{1.0, true}), predicted(model, true, std::nullopt));
 }
 
 TEST(QNoise, NothingIsQuantizedAtZero) {
@@ -244,20 +254,23 @@ TEST(QNoiseScheduler, CountsEpochsOrSteps) {
 
 // One step each: after more of them a value that rounds the other way would be seen.
 TEST(QNoiseScheduler, FusedAndPlainStepAlike) {
-  const graph::Model before = network_of();
-  for (const bool use_ste : {true, false}) {
-    std::vector<std::vector<std::vector<float>>> weights;
-    for (const bool fused : {true, false}) {
-      CompileOptions options = gradient_descent();
-      options.fused = fused;
-      Trainer trainer(before, options);
-      const auto ramp = qnoise_scheduler({.finish = 4, .initial_step_or_epoch = 1, .use_ste = use_ste});
-      trainer.fit(random_data(), {.epochs = 1, .batch_size = 32, .callbacks = {ramp.get()}, .validate = false});
-      weights.push_back(trainer.weights());
-    }
-    EXPECT_NE(weights[0][0][0], before.layers[1].weights[0].value[0]);
-    for (size_t w = 0; w < weights[0].size(); ++w) {
-      for (size_t i = 0; i < weights[0][w].size(); ++i) EXPECT_NEAR(weights[0][w][i], weights[1][w][i], 1e-5f);
+  for (const char* activation : kActivations) {
+    const graph::Model before = network_of(activation);
+    for (const bool use_ste : {true, false}) {
+      SCOPED_TRACE(fmt::format("{} {}", activation, use_ste));
+      std::vector<std::vector<std::vector<float>>> weights;
+      for (const bool fused : {true, false}) {
+        CompileOptions options = gradient_descent();
+        options.fused = fused;
+        Trainer trainer(before, options);
+        const auto ramp = qnoise_scheduler({.finish = 4, .initial_step_or_epoch = 1, .use_ste = use_ste});
+        trainer.fit(random_data(), {.epochs = 1, .batch_size = 32, .callbacks = {ramp.get()}, .validate = false});
+        weights.push_back(trainer.weights());
+      }
+      EXPECT_NE(weights[0][0][0], before.layers[1].weights[0].value[0]);
+      for (size_t w = 0; w < weights[0].size(); ++w) {
+        for (size_t i = 0; i < weights[0][w].size(); ++i) EXPECT_NEAR(weights[0][w][i], weights[1][w][i], 1e-5f);
+      }
     }
   }
 }

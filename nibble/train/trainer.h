@@ -149,7 +149,7 @@ class Trainer {
   std::vector<Tensor> predict(std::span<const Tensor> inputs, int64_t batch_size = 1024);
 
   // From now on all quantizers show that much of their quantization, in training, evaluation and prediction
-  // (qnoise_scheduler.h). The fast path computes with them too, at the speed of their general code.
+  // (qnoise_scheduler.h).
   void set_qnoise(const graph::QNoise& noise);
 
   // What affine quantization does from now on, in training, evaluation and prediction (quantization_schedule.h).
