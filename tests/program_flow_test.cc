@@ -1,0 +1,72 @@
+// nibble compile, run, verify and bench, as a user would give them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli_workplace.h"
+
+namespace nibble::testing {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+// Scales that are powers of two, so that the float network rounds nowhere.
+constexpr const char* kFourBits = R"json({
+  "QConv2D": {"kernel_quantizer": "quantized_bits(4,0,1,alpha=1.0)", "bias_quantizer": "quantized_bits(4,0,1)"},
+  "QDense": {"kernel_quantizer": "quantized_bits(4,0,1,alpha=1.0)", "bias_quantizer": "quantized_bits(4,0,1)"},
+  "QActivation": {"relu": "quantized_relu(4,2)"}
+})json";
+
+const Workplace& compiled_place() {
+  static const Workplace& place = [&]() -> const Workplace& {
+    const Workplace& place = Workplace::get();
+    spill(place.dir() / "exact.json", kFourBits);
+    place.run("quantize tiny.keras exact.json --output exact.keras");
+    place.run("compile exact.keras --output exact.nbl");
+    return place;
+  }();
+  return place;
+}
+
+json parsed(const CliResult& result) {
+  EXPECT_EQ(result.code, 0) << result.err;
+  return result.code == 0 ? json::parse(result.out) : json();
+}
+
+TEST(ProgramFlow, BothExecutorsRunTheSame) {
+  const Workplace& place = compiled_place();
+  const json fast = parsed(place.run("run exact.nbl --data cifar10 --json"));
+  const json reference = parsed(place.run("run exact.nbl --data cifar10 --executor reference --json"));
+  EXPECT_EQ(fast, reference);
+}
+
+TEST(ProgramFlow, BothExecutorsHaveTheNetworksIntegers) {
+  const Workplace& place = compiled_place();
+  for (const char* executor : {"fast", "reference"}) {
+    const json told = parsed(place.run(std::string("verify exact.keras --data cifar10 --json --executor ") + executor));
+    EXPECT_EQ(told.at("differing"), 0) << executor;
+  }
+}
+
+TEST(ProgramFlow, BenchTellsTimesAndSizes) {
+  const Workplace& place = compiled_place();
+  const json told = parsed(place.run("bench exact.nbl --batches 1,3 --seconds 0.02 --json"));
+  EXPECT_EQ(told.at("file_bytes"), std::filesystem::file_size(place.dir() / "exact.nbl"));
+  ASSERT_EQ(told.at("results").size(), 2u);
+  EXPECT_EQ(told["results"][1]["batch"], 3);
+  EXPECT_GT(told["results"][1]["us_per_call"], 0);
+  EXPECT_GE(told.at("activation_bytes"), told.at("peak_activation_bytes"));
+  EXPECT_GT(told.at("peak_activation_bytes"), 32 * 32 * 3);
+  EXPECT_THAT(place.run("bench exact.nbl --seconds 0.02 --steps").out, HasSubstr("conv: sums of bytes, linear"));
+}
+
+TEST(ProgramFlow, UnknownExecutorIsWrongUsage) {
+  const CliResult result = compiled_place().run("run exact.nbl --data cifar10 --executor slow");
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("--executor cannot be 'slow'"));
+}
+
+}  // namespace
+}  // namespace nibble::testing
