@@ -11,7 +11,7 @@ namespace nibble::program {
 namespace {
 
 constexpr int64_t kMostSamples = 16;               // that go through the network together ...
-constexpr int64_t kCacheBytes = int64_t{1} << 19;  // ... as far as their values stay near the processor
+constexpr int64_t kCacheBytes = int64_t{1} << 17;  // ... as far as their values stay near the processor
 constexpr int64_t kMostBorder = int64_t{1} << 24;  // elements that a file may ask for beyond the values
 
 // Eight bits where the integers and 0 (which borders hold) are among 256 neighbours.
@@ -220,8 +220,12 @@ class FastExecutor::Plan {
     return requantization_of(static_cast<size_t>(after_[i]), i);
   }
   RequantizationPlan requantization_of(size_t compare, size_t input) const {
+    // Groups of a convolution begin at any channel; a depthwise one's vectors do not.
+    const auto* sums = std::get_if<Accumulate>(&operation(input).action);
+    const bool is_mixed = sums == nullptr || sums->groups == 1 ||
+                          (sums->groups == sums->in_channels && sums->groups == sums->out_channels);
     return {std::get<Compare>(operation(compare).action), operation(input).result.intervals,
-            operation(compare).result.channels()};
+            operation(compare).result.channels(), is_mixed};
   }
 
   void add_step(size_t i) {

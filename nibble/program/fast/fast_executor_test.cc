@@ -202,6 +202,12 @@ INSTANTIATE_TEST_SUITE_P(
              [](const Node& in) {
                return act(conv(in, 9, kWeights4, {.padding = "same", .groups = 3}), "quantized_relu(4,2)");
              }},
+        Case{"GroupsThatMissTheLine",
+             {8, 8, 6},
+             [](const Node& in) {
+               Node x = conv(in, 51, "quantized_bits(8,0,1,alpha='auto')", {.padding = "same", .groups = 3});
+               return act(BatchNormalization()(x), "quantized_relu(8,2)");
+             }},
         Case{"DepthMultiplier",
              {8, 8, 6},
              [](const Node& in) {

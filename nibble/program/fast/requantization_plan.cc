@@ -20,12 +20,13 @@ constexpr int64_t kLargestTable = int64_t{1} << 22;
 
 }  // namespace
 
-RequantizationPlan::RequantizationPlan(const Compare& compare, const std::vector<Interval>& x, int64_t channels)
+RequantizationPlan::RequantizationPlan(const Compare& compare, const std::vector<Interval>& x, int64_t channels,
+                                       bool is_mixed)
     : padded_(static_cast<int64_t>((static_cast<size_t>(channels) + kVector - 1) / kVector * kVector)) {
   const std::vector<ChannelSteps> steps = channel_steps(compare, x, channels);
   size_t most = 0;
   for (const ChannelSteps& channel : steps) most = std::max(most, channel.last.size());
-  if (most > kFewSteps && try_lines(steps)) {
+  if (most > kFewSteps && try_lines(steps, is_mixed)) {
     pad();
     return;
   }
@@ -47,12 +48,12 @@ struct Lines {
   bool are_all = true;
 };
 
-std::optional<Lines> lines_of(const std::vector<ChannelSteps>& steps) {
+std::optional<Lines> lines_of(const std::vector<ChannelSteps>& steps, bool guess_all) {
   Lines result;
   for (size_t begin = 0; begin < steps.size(); begin += kVector) {
     const size_t end = std::min(begin + kVector, steps.size());
     std::vector<Line> lines;
-    for (size_t c = begin; c < end; ++c) {
+    for (size_t c = begin; c < end && !guess_all; ++c) {
       const std::optional<Line> line = fit_line(steps[c]);
       if (!line) break;
       lines.push_back(*line);
@@ -85,8 +86,9 @@ std::vector<int32_t> corrections(const ChannelSteps& steps, const Line& guess) {
 
 }  // namespace
 
-bool RequantizationPlan::try_lines(const std::vector<ChannelSteps>& steps) {
-  const std::optional<Lines> found = lines_of(steps);
+bool RequantizationPlan::try_lines(const std::vector<ChannelSteps>& steps, bool is_mixed) {
+  std::optional<Lines> found = lines_of(steps, /*guess_all=*/false);
+  if (found && !found->are_all && !is_mixed) found = lines_of(steps, /*guess_all=*/true);
   if (!found) return false;
   int64_t table = 0;
   for (const Line& line : found->lines) table += static_cast<int64_t>(line.high - line.low) + 1;
@@ -131,11 +133,14 @@ void RequantizationPlan::search(const std::vector<ChannelSteps>& steps) {
     values_.insert(values_.end(), missing, channel.values.back());
   }
   // Vectors run past the last channel: they read from the first one's steps on.
-  values_.insert(values_.end(), kVector + static_cast<size_t>(steps_), 0);
+  values_.insert(values_.end(), 2 * kVector + static_cast<size_t>(steps_), 0);
 }
 
 void RequantizationPlan::pad() {
-  const auto row = static_cast<size_t>(padded_);
+  // Vectors that begin at any channel reach beyond the last one.
+  const auto row = static_cast<size_t>(padded_) + kVector;
+  if (kind_ == RequantizationKind::kSelect) last_.resize(last_.size() + kVector, INT32_MAX);
+  if (kind_ == RequantizationKind::kSelect) values_.resize(values_.size() + kVector, 0);
   for (auto* floats : {&multiplier_, &offset_, &low_, &high_}) floats->resize(row, 0.0f);
   sign_.resize(row, 1);
   first_.resize(row, 0);

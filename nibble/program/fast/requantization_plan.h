@@ -13,15 +13,17 @@ class RequantizationPlan {
  public:
   // The accumulator itself.
   RequantizationPlan() = default;
-  //   x  what is known of the accumulator
-  RequantizationPlan(const Compare& compare, const std::vector<Interval>& x, int64_t channels);
+  //   x         what is known of the accumulator
+  //   is_mixed  some vectors of 16 channels may be lines while others are not; not for kernels whose vectors begin
+  //   anywhere
+  RequantizationPlan(const Compare& compare, const std::vector<Interval>& x, int64_t channels, bool is_mixed = true);
 
   // Points into this, which has to stay.
   kernels::Requantization view() const;
   kernels::RequantizationKind kind() const { return kind_; }
 
  private:
-  bool try_lines(const std::vector<struct ChannelSteps>& steps);
+  bool try_lines(const std::vector<struct ChannelSteps>& steps, bool is_mixed);
   void select(const std::vector<struct ChannelSteps>& steps);
   void search(const std::vector<struct ChannelSteps>& steps);
   void pad();
