@@ -30,8 +30,10 @@ class Redraw {
     setTimeout(() => this.run(), Math.max(0, this.last + REDRAW_MS - performance.now()));
   }
 
+  /** All parts but the last, which is out of sight at first and follows in a moment. */
   now(): void {
-    for (const part of this.parts) part();
+    this.parts.slice(0, -1).forEach((part) => part());
+    setTimeout(() => this.parts[this.parts.length - 1]?.(), 0);
     this.last = performance.now();
   }
 
@@ -81,7 +83,7 @@ async function start(place: HTMLElement): Promise<void> {
     },
     () => scores.draw(),
     () => costs?.draw(),
-    () => parallel.draw(),
+    () => parallel.update(),
   ]);
   redraw.now();
   selection.follow((trial) => {

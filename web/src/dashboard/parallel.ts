@@ -50,6 +50,7 @@ export class Parallel {
   private readonly chart: LiveChart;
   private shown: number = SHOWN[1];
   private axes: Axis[] = [];
+  private top: Row[] = [];
 
   constructor(
     private readonly study: Study,
@@ -80,6 +81,13 @@ export class Parallel {
 
   draw(): void {
     this.chart.draw();
+  }
+
+  /** Draws anew if other trials are the best ones than at the last drawing. */
+  update(): void {
+    const top = topTrials(this.store.rows, this.shown);
+    const isSame = top.length === this.top.length && top.every((row, index) => row === this.top[index]);
+    if (!isSame) this.draw();
   }
 
   // A choice of one is no choice.
@@ -117,6 +125,7 @@ export class Parallel {
 
   private option(theme: Theme): LiveOption {
     const top = topTrials(this.store.rows, this.shown);
+    this.top = top;
     this.axes = [...this.choices(), ...this.results(top)];
     // Above the lines, on a ground of its own.
     const label = { color: theme.muted, fontSize: 11, backgroundColor: theme.paper, padding: [1, 3] };
@@ -139,7 +148,7 @@ export class Parallel {
         {
           type: "parallel",
           silent: true,
-          progressive: 200, // lines a frame: the page stays alive meanwhile
+          progressive: 100, // lines a frame: the page stays alive meanwhile
           lineStyle: { color: theme.after, width: 1, opacity: top.length > 300 ? 0.12 : 0.25 },
           data: top.map((row) => this.axes.map((axis) => axis.value(row) ?? "-")),
         },

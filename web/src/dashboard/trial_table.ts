@@ -21,17 +21,12 @@ interface Column {
 
 /** Numbers of the rows in order; rows without a value last, equal ones by number. */
 export function ordered(rows: readonly Row[], value: (row: Row) => number | undefined, descending: boolean): number[] {
-  const keys = new Float64Array(rows.length);
-  rows.forEach((row, index) => (keys[index] = value(row) ?? NaN));
   const sign = descending ? -1 : 1;
-  return rows
-    .map((_, index) => index)
-    .sort((a, b) => {
-      const [x, y] = [keys[a] as number, keys[b] as number];
-      if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y)) || a - b;
-      return sign * (x - y) || a - b;
-    })
-    .map((index) => (rows[index] as Row).number);
+  const keys = Float64Array.from(rows, (row) => sign * (value(row) ?? sign * Infinity));
+  const order = Uint32Array.from(rows, (_, index) => index);
+  // Of two that are infinite, the difference is no number: then their places decide.
+  order.sort((a, b) => (keys[a] as number) - (keys[b] as number) || a - b);
+  return Array.from(order, (index) => (rows[index] as Row).number);
 }
 
 export class TrialTable {
