@@ -338,6 +338,16 @@ INSTANTIATE_TEST_SUITE_P(
          "has no weights"}}),
     [](const auto& info) { return info.param.name; });
 
+TEST(BlocksOnAServer, EachIsAStudyAndADirectoryOfItsOwn) {
+  const SearchOptions search = {
+      .directory = "out", .study = "postgresql://ann@db.example/nets?study=mnist", .workers = 3};
+  const SearchOptions block = options_of_block(search, 2);
+  EXPECT_EQ(study_of(block), "postgresql://ann@db.example/nets?study=mnist-2");
+  EXPECT_EQ(block.directory, "out/2");
+  EXPECT_EQ(block.workers, 3);
+  EXPECT_EQ(study_of(options_of_block({.directory = "out"}, 2)), "out/2/study.db");
+}
+
 }  // namespace
 }  // namespace nibble::autoq
 
