@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 
 #include "nibble/core/error.h"
@@ -255,6 +256,31 @@ TEST(FastExecutor, BatchNormAndActivationAreOneMultiplication) {
   const auto steps =
       steps_of({"", {9, 10, 3}, [](const Node& in) { return classifier(in, kWeights4, "quantized_relu(4,2)"); }});
   EXPECT_THAT(steps, testing::Contains(testing::HasSubstr("sums of bytes, linear")));
+}
+
+// Floats around every step of input quantizers: the next ones up and down, ties, infinities.
+TEST(FastExecutor, InputsGetTheQuantizersCodes) {
+  for (const char* quantizer :
+       {"quantized_bits(8,0,1,alpha=1.0)", "quantized_bits(6,1,1,alpha=0.3)", "quantized_relu(5,1)",
+        "quantized_bits(4,0,0,alpha=1.7)", "quantized_linear(7,0,alpha=0.123)"}) {
+    const Node in = Input({.shape = {2000}, .name = "input"});
+    const Program program = program_of(in, dense(act(in, quantizer), 1));
+    FastExecutor fast(program, {.keep_results = true});
+    Executor reference(program);
+    std::vector<float> x(2000), y(1);
+    const float step = program.operations[0].result.scale[0];
+    for (size_t i = 0; i < x.size(); ++i) {
+      const float near = (static_cast<float>(i / 5) - 200.0f) * 0.5f * step;
+      const float towards[] = {-HUGE_VALF, -HUGE_VALF, near, HUGE_VALF, HUGE_VALF};
+      x[i] = std::nextafter(near, towards[i % 5]);
+      if (i % 5 == 0 || i % 5 == 4) x[i] = std::nextafter(x[i], towards[i % 5]);
+    }
+    x[0] = HUGE_VALF, x[1] = -HUGE_VALF;
+    fast.run(x, 1, y);
+    reference.run(x, y);
+    EXPECT_EQ(fast.result(0), reference.result(0)) << quantizer << ": " << fast.steps()[0];
+    EXPECT_THAT(fast.steps()[0], testing::Not(testing::HasSubstr("reference")));
+  }
 }
 
 TEST(FastExecutor, SignsAreCountedAsBits) {

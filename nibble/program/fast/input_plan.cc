@@ -13,7 +13,8 @@ constexpr int64_t kMostCodes = 4096;
 
 // Elementwise, rising, and the same for every tensor.
 bool is_fixed(const quant::Quantizer& quantizer) {
-  static constexpr std::string_view kKnown[] = {"quantized_bits", "quantized_linear", "quantized_relu"};
+  static constexpr std::string_view kKnown[] = {"quantized_bits", "quantized_linear", "quantized_relu", "affine_range",
+                                                "affine_step"};
   if (std::find(std::begin(kKnown), std::end(kKnown), quantizer.class_name()) == std::end(kKnown)) return false;
   const nlohmann::json config = quantizer.config();
   const auto alpha = config.find("alpha");
@@ -88,23 +89,35 @@ bool gives(const kernels::FloatCodes& f, const std::vector<int64_t>& keys, const
   return true;
 }
 
+// Every code is reached at its first float and not before, and the ends are the outermost codes.
+bool has_all(const Definition& definition, const std::vector<int64_t>& codes, size_t steps) {
+  for (size_t i = 0; i < steps; ++i) {
+    const int64_t code = definition.low() + 1 + static_cast<int64_t>(i);
+    if (codes[i] < code || codes[steps + i] >= code) return false;
+  }
+  const size_t ends = 2 * steps;
+  return codes[ends] == definition.low() && codes[ends + 1] == definition.low() &&
+         codes[ends + 2] == definition.high() && codes[ends + 3] == definition.high();
+}
+
 }  // namespace
 
-std::optional<kernels::FloatCodes> plan_input(const QuantizeInput& action, const Value& result) {
+std::optional<InputPlan> plan_input(const QuantizeInput& action, const Value& result) {
+  if (!is_fixed(*action.quantizer) || result.hull().high - result.hull().low > kMostCodes) return std::nullopt;
   const Definition definition(action, result);
-  if (!is_fixed(*action.quantizer) || definition.high() - definition.low() > kMostCodes) return std::nullopt;
   std::vector<int64_t> keys = first_keys(definition);
   const size_t steps = keys.size();
   for (size_t i = 0; i < steps; ++i) keys.push_back(keys[i] - 1);
   constexpr float kInfinity = HUGE_VALF;
   for (const float x : {-kInfinity, -FLT_MAX, FLT_MAX, kInfinity}) keys.push_back(key_of(x));
   const std::vector<int64_t> codes = definition.codes(keys);
-  if (codes.empty()) return std::nullopt;
-  kernels::FloatCodes f;
-  f.multiplier = 1.0f / definition.scale();
-  f.low = static_cast<float>(definition.low()), f.high = static_cast<float>(definition.high());
-  if (!gives(f, keys, codes)) return std::nullopt;
-  return f;
+  if (codes.empty() || !has_all(definition, codes, steps)) return std::nullopt;
+  InputPlan plan;
+  plan.line.multiplier = 1.0f / definition.scale();
+  plan.line.low = static_cast<float>(definition.low()), plan.line.high = static_cast<float>(definition.high());
+  plan.is_line = gives(plan.line, keys, codes);
+  for (size_t i = 0; i < steps; ++i) plan.firsts.push_back(float_of(keys[i]));
+  return plan;
 }
 
 }  // namespace nibble::program

@@ -59,9 +59,9 @@ namespace {
 
 class Input final : public Step {
  public:
-  Input(const Operation& operation, const kernels::FloatCodes& codes, const TensorMemory& out)
-      : layer_(operation.layer), codes_(codes), out_(out) {
-    codes_.format = out.layout.format;
+  Input(const Operation& operation, InputPlan plan, const TensorMemory& out)
+      : layer_(operation.layer), plan_(std::move(plan)), out_(out) {
+    plan_.line.format = out.layout.format;
   }
 
   void run(std::span<const float> x, int64_t samples) override {
@@ -74,16 +74,37 @@ class Input final : public Step {
       bool ok = true;
       for (int64_t y = 0; y < rows; ++y) {
         const int64_t place = n * l.sample_stride() + l.first() + y * l.row_stride();
-        ok = kernels::float_codes(codes_, sample.data() + y * row, row, out_.data(), place) && ok;
+        ok = codes(sample.data() + y * row, row, place) && ok;
       }
       if (!ok) refuse_nan(sample);
     }
   }
-  std::string describe() const override { return layer_ + ": input, linear"; }
+  std::string describe() const override { return layer_ + ": input, " + (plan_.is_line ? "linear" : "thresholds"); }
 
  private:
+  // False if an element is NaN.
+  bool codes(const float* x, int64_t count, int64_t place) const {
+    if (plan_.is_line) return kernels::float_codes(plan_.line, x, count, out_.data(), place);
+    for (int64_t i = 0; i < count; ++i) {
+      if (std::isnan(x[i])) return false;
+      kernels::store_code(code(x[i]), out_.data(), plan_.line.format, place + i);
+    }
+    return true;
+  }
+
+  // The line is nearly right; its neighbours' thresholds say where it is not.
+  int32_t code(float x) const {
+    const kernels::FloatCodes& line = plan_.line;
+    const float guess = std::min(std::max(x * line.multiplier, line.low), line.high);
+    const auto low = static_cast<int32_t>(line.low);
+    auto passed = static_cast<size_t>(static_cast<int32_t>(std::nearbyint(guess)) - low);
+    while (passed < plan_.firsts.size() && x >= plan_.firsts[passed]) ++passed;
+    while (passed > 0 && x < plan_.firsts[passed - 1]) --passed;
+    return low + static_cast<int32_t>(passed);
+  }
+
   std::string layer_;
-  kernels::FloatCodes codes_;
+  InputPlan plan_;
   const TensorMemory& out_;
 };
 
@@ -246,9 +267,9 @@ class Reference final : public Step {
 }  // namespace
 
 StepPtr input_step(const Program& program, const Operation& operation, const TensorMemory& out) {
-  const auto codes = plan_input(std::get<QuantizeInput>(operation.action), operation.result);
-  if (!codes) return reference_step(program, operation, {}, out);
-  return std::make_unique<Input>(operation, *codes, out);
+  auto plan = plan_input(std::get<QuantizeInput>(operation.action), operation.result);
+  if (!plan) return reference_step(program, operation, {}, out);
+  return std::make_unique<Input>(operation, std::move(*plan), out);
 }
 
 StepPtr pool_step(const Operation& operation, const TensorMemory& in, const TensorMemory& out,
