@@ -1,6 +1,8 @@
 #include "nibble/experiment/cell_runner.h"
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <numeric>
 
 #include "nibble/formats/keras/keras_file.h"
@@ -52,20 +54,45 @@ graph::AffineQuantizer learned(graph::AffineQuantizer quantizer, bool is_signed)
   return quantizer;
 }
 
+bool goes_below_zero(std::span<const affine::Range> ranges) {
+  return std::any_of(ranges.begin(), ranges.end(), [](affine::Range range) { return range.min < 0.0f; });
+}
+
+// The steps that give a learned quantizer the calibrated ranges; a channel of zeros begins with 1.
+Tensor steps_of(std::span<const affine::Range> ranges, const Tensor& variable, int bit_width) {
+  const float highest = std::ldexp(1.0f, goes_below_zero(ranges) ? bit_width - 1 : bit_width) - 1.0f;
+  Tensor steps = variable;
+  for (size_t c = 0; c < ranges.size(); ++c) {
+    const float reach = std::max(-ranges[c].min, ranges[c].max);
+    steps[static_cast<int64_t>(c)] = reach > 0.0f ? reach / highest : 1.0f;
+  }
+  return steps;
+}
+
 }  // namespace
 
 void use_learned_steps(graph::Model& model) {
-  for (const graph::Layer& layer : graph::Model(model).layers) {
-    if (!layer.quantization) continue;
-    graph::LayerQuantization q = *layer.quantization;
-    const auto goes_below_zero = [&](std::string_view point) {
-      return graph::quantized_point(layer, point) && graph::stored_ranges(layer, point)[0].min < 0.0f;
+  for (const graph::Layer& before : graph::Model(model).layers) {
+    if (!before.quantization) continue;
+    std::map<std::string, std::vector<affine::Range>, std::less<>> ranges;
+    for (const graph::QuantizedPoint& point : graph::quantized_points(before)) {
+      ranges[point.name] = graph::stored_ranges(before, point.name);
+    }
+    const auto is_signed = [&](std::string_view point) {
+      const auto found = ranges.find(point);
+      return found != ranges.end() && goes_below_zero(found->second);
     };
+    graph::LayerQuantization q = *before.quantization;
     for (graph::WeightQuantizer& weight : q.weights) weight.quantizer = learned(weight.quantizer, true);
-    q.pre_activation = learned(q.pre_activation, goes_below_zero(graph::kPreActivation));
-    q.post_activation = learned(q.post_activation, goes_below_zero(graph::kPostActivation));
-    q.output = learned(q.output, goes_below_zero(graph::kOutput));
-    graph::set_quantization(model, layer.name, q);
+    q.pre_activation = learned(q.pre_activation, is_signed(graph::kPreActivation));
+    q.post_activation = learned(q.post_activation, is_signed(graph::kPostActivation));
+    q.output = learned(q.output, is_signed(graph::kOutput));
+    graph::set_quantization(model, before.name, q);
+    graph::Layer& layer = model.layer(before.name);
+    for (const graph::QuantizedPoint& point : graph::quantized_points(layer)) {
+      Tensor& steps = layer.find_weight(point.name + "_step")->value;
+      steps = steps_of(ranges.at(point.name), steps, point.quantizer.num_bits);
+    }
   }
 }
 

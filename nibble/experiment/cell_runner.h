@@ -51,7 +51,7 @@ class CellRunner {
   std::map<std::string, data::Dataset> datasets_;  // by name, and "/validation" for that split
 };
 
-// Trackers become learned steps, to be found on the first batch of training.
+// Trackers become learned steps that begin with the calibrated ranges.
 void use_learned_steps(graph::Model& model);
 
 }  // namespace nibble::experiment

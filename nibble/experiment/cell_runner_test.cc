@@ -91,6 +91,10 @@ TEST(LearnedSteps, AreSignedWhereRangesGoBelowZero) {
   EXPECT_TRUE(point("input", "output").symmetric);
   EXPECT_FALSE(point("relu_0", "output").symmetric);
   EXPECT_TRUE(point("logits", "post_activation").symmetric);
+  EXPECT_NO_THROW(graph::require_calibrated(model, "test"));
+  // The input is -1 .. 1: 7 steps of 4 signed bits.
+  EXPECT_NEAR(model.layer("input").find_weight("output_step")->value[0], 1.0f / 7, 0.03f);
+  EXPECT_EQ(model.layer("conv_0").find_weight("kernel_step")->value.size(), 16);
 }
 
 }  // namespace

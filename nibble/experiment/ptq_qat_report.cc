@@ -14,6 +14,8 @@ std::string number(std::optional<Accuracy> accuracy) {
   return fmt::format("{:.2f} ({:.2f} .. {:.2f})", accuracy->median, accuracy->lowest, accuracy->highest);
 }
 
+const char* plural(int count) { return count == 1 ? "" : "s"; }
+
 std::vector<int> sorted_bits(const PtqQatOptions& o) {
   std::vector<int> bits = o.bits;
   std::sort(bits.begin(), bits.end());
@@ -241,12 +243,13 @@ Document ptq_qat_document(const PtqQatOptions& o, std::span<const FinishedCell> 
   Document document{.title = "Post-training quantization and quantization-aware training", .sections = {}};
   Section main{.title = "Accuracy"};
   main.paragraphs = {
-      fmt::format("Percent of correct classes; median over {} seeds (lowest .. highest). Float training: {} epochs of "
-                  "Adam, learning rate {}, batches of 64{}. QAT and fine-tuning go on from there for {} epochs of SGD, "
-                  "momentum 0.9, learning rate {} falling to 0.",
-                  o.seeds, o.epochs, o.learning_rate,
-                  o.train_samples > 0 ? fmt::format(", on {} training samples", o.train_samples) : "", o.qat_epochs,
-                  o.qat_learning_rate),
+      fmt::format(
+          "Percent of correct classes; median over {} seed{} (lowest .. highest). Float training: {} epoch{} of "
+          "Adam, learning rate {}, batches of 64{}. QAT and fine-tuning go on from there for {} epoch{} of SGD, "
+          "momentum 0.9, learning rate {} falling to 0.",
+          o.seeds, plural(o.seeds), o.epochs, plural(o.epochs), o.learning_rate,
+          o.train_samples > 0 ? fmt::format(", on {} training samples", o.train_samples) : "", o.qat_epochs,
+          plural(o.qat_epochs), o.qat_learning_rate),
       "Published: raywan-110/Quantization-DNNs, whole percent, one seed. Its CIFAR-10 figures are of the test images; "
       "here training leaves out batch 5 and accuracy is on its 10,000 images. Input, weights and activations have the "
       "bits of the column, logits 8 at least, biases 32; weights a scale for each output channel."};
