@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
 #include <string>
 
 #include "nibble/core/error.h"
@@ -92,10 +94,31 @@ struct StepAndOffset {
   float step = 1.0f, offset = 0.0f;
 };
 
+// Where the range with the least squared error ends. The paper's start, 2 mean|x| / sqrt(qp), knows nothing of the
+// shape of the values: behind a ReLU, where half of them are 0, it clips what matters, and a short fine-tuning does not
+// find back (4 bits, digits, 3 epochs: 96.8 - 97.5 % with it, in float 97.7 %).
+float least_error_step(std::span<const float> x, affine::StepLimits limits) {
+  const auto [low, high] = std::minmax_element(x.begin(), x.end());
+  const auto qn = static_cast<float>(limits.qn), qp = static_cast<float>(limits.qp);
+  const float widest = std::max(limits.qn > 0 ? -*low / qn : 0.0f, *high / qp);
+  float best = kSmallestStep;
+  double least = std::numeric_limits<double>::infinity();
+  for (int percent = 100; percent >= 20 && widest > kSmallestStep; --percent) {
+    const float step = widest * static_cast<float>(percent) / 100.0f;
+    double error = 0.0;
+    for (const float v : x) {
+      const auto miss = static_cast<double>(std::nearbyint(std::clamp(v / step, -qn, qp)) * step - v);
+      error += miss * miss;
+    }
+    if (error < least) least = error, best = step;
+  }
+  return best;
+}
+
 StepAndOffset first_step(const QuantizedPoint& point, std::span<const float> x) {
   const AffineQuantizer& q = point.quantizer;
   const affine::StepLimits limits = limits_of(q);
-  if (q.kind == AffineKind::kLsq) return {affine::initial_step(x, limits.qp), 0.0f};
+  if (q.kind == AffineKind::kLsq) return {least_error_step(x, limits), 0.0f};
   if (point.is_weight) return {affine::initial_step_of_weights(x, q.num_bits), 0.0f};
   const auto [low, high] = std::minmax_element(x.begin(), x.end());
   const affine::Range range = affine::mse_range(x, {std::min(*low, 0.0f), std::max(*high, 0.0f)}, q.num_bits);

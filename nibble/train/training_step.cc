@@ -12,8 +12,10 @@ namespace {
 
 // Adam moves every number by about the learning rate, whatever its size. A step between codes may be a hundred times
 // smaller than that: its changes are measured by its own size.
+// With SGD a step gets a tenth of the rate of weights: it moves all of them at once.
 float natural_rate(const CompileOptions& options, const Parameter& parameter) {
-  if (options.optimizer != OptimizerKind::kAdam || !parameter.measure.defined()) return 1.0f;
+  if (!parameter.measure.defined()) return 1.0f;
+  if (options.optimizer != OptimizerKind::kAdam) return 0.1f;
   return parameter.measure.detach().abs().mean().item<float>();
 }
 
