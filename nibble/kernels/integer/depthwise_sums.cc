@@ -1,5 +1,7 @@
 #include "nibble/kernels/integer/depthwise_sums.h"
 
+#include <algorithm>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "nibble/kernels/integer/depthwise_sums.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
@@ -75,10 +77,13 @@ void Pixels(const DepthwiseSums& s, const T* input, int64_t first, void* results
   int64_t places[kRows];
   int64_t sample = 0, pixel = first;
   if (first >= count) sample = first / count, pixel = first % count;
-  for (int r = 0; r < kRows; ++r) {
-    pixels[r] = input + sample * s.sample_stride + s.pixel_offsets[static_cast<size_t>(pixel)];
-    places[r] = sample * s.result_stride + s.result_offsets[static_cast<size_t>(pixel)];
-    if (++pixel == count) pixel = 0, ++sample;
+  for (int done = 0; done < kRows; ++sample, pixel = 0) {
+    const int some = static_cast<int>(std::min<int64_t>(kRows - done, count - pixel));
+    for (int i = 0; i < some; ++i) {
+      pixels[done + i] = input + sample * s.sample_stride + s.pixel_offsets[static_cast<size_t>(pixel + i)];
+      places[done + i] = sample * s.result_stride + s.result_offsets[static_cast<size_t>(pixel + i)];
+    }
+    done += some;
   }
   const size_t lanes = hn::Lanes(D32());
   const size_t channels = static_cast<size_t>(s.channels), padded = (channels + 15) / 16 * 16;

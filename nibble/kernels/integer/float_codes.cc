@@ -18,24 +18,38 @@ HWY_INLINE V32 CodesOf(const FloatCodes& f, hn::Vec<DF> x) {
   return RoundSmall(hn::Min(hn::Max(y, hn::Set(d, f.low)), hn::Set(d, f.high)));
 }
 
-bool Codes(const FloatCodes& f, const float* x, int64_t count, void* codes, int64_t first) {
+// Calls store(vector, index, count) for all of x.
+template <class Store>
+HWY_INLINE bool ForVectors(const float* x, size_t count, const Store& store) {
   const DF d;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const size_t lanes = hn::Lanes(d);
   auto seen = hn::Zero(d);  // becomes NaN with the first one
-  int64_t i = 0;
+  size_t i = 0;
   for (; i + lanes <= count; i += lanes) {
     const auto v = hn::LoadU(d, x + i);
     seen = hn::IfThenElse(hn::IsNaN(v), v, seen);
-    StoreCodes(CodesOf(f, v), codes, f.format, static_cast<size_t>(first + i), static_cast<size_t>(lanes));
+    store(v, i, lanes);
   }
   if (i < count) {
     HWY_ALIGN float last[16] = {};
-    std::memcpy(last, x + i, static_cast<size_t>(count - i) * sizeof(float));
+    std::memcpy(last, x + i, (count - i) * sizeof(float));
     const auto v = hn::Load(d, last);
     seen = hn::IfThenElse(hn::IsNaN(v), v, seen);
-    StoreCodes(CodesOf(f, v), codes, f.format, static_cast<size_t>(first + i), static_cast<size_t>(count - i));
+    store(v, i, count - i);
   }
   return hn::AllFalse(d, hn::IsNaN(seen));
+}
+
+bool Codes(const FloatCodes& f, const float* x, int64_t count, void* codes, int64_t first) {
+  const auto elements = static_cast<size_t>(count), begin = static_cast<size_t>(first);
+  if (f.format.type != CodeType::kUint8) {
+    return ForVectors(x, elements, [&](hn::Vec<DF> v, size_t i, size_t n) HWY_ATTR {
+      StoreCodes(CodesOf(f, v), codes, f.format, begin + i, n);
+    });
+  }
+  const LineToBytes line(f.multiplier, f.offset, f.low, f.high, f.format.zero_point);
+  auto* bytes = static_cast<uint8_t*>(codes) + begin;
+  return ForVectors(x, elements, [&](hn::Vec<DF> v, size_t i, size_t n) HWY_ATTR { line.Store(v, bytes + i, n); });
 }
 
 }  // namespace nibble::kernels::HWY_NAMESPACE

@@ -20,19 +20,25 @@ constexpr int kMostRows = 16;  // pixels of a tile
 // Where the pixels of a tile begin, and where their results go.
 struct TilePixels {
   const uint8_t* codes[kMostRows];
-  int64_t results[kMostRows];  // elements, of the pixel's channel 0
-  const int32_t* bias[kMostRows];
+  int64_t results[kMostRows];      // elements, of the pixel's channel 0
+  const int32_t* bias[kMostRows];  // for bits
 
   // `count` pixels from `first` on, all samples' pixels counted through.
-  TilePixels(const IntegerSums& s, const uint8_t* input, int64_t first, int count) {
+  template <bool kBias>
+  void take(const IntegerSums& s, const uint8_t* input, int64_t first, int count) {
     const auto pixels = static_cast<int64_t>(s.pixel_offsets.size());
     int64_t sample = 0, pixel = first;
     if (first >= pixels) sample = first / pixels, pixel = first % pixels;
-    for (int i = 0; i < count; ++i) {
-      codes[i] = input + sample * s.sample_stride + s.pixel_offsets[static_cast<size_t>(pixel)];
-      results[i] = sample * s.result_stride + s.result_offsets[static_cast<size_t>(pixel)];
-      bias[i] = s.bias + (s.bias_offsets.empty() ? 0 : s.bias_offsets[static_cast<size_t>(pixel)]);
-      if (++pixel == pixels) pixel = 0, ++sample;
+    for (int done = 0; done < count; ++sample, pixel = 0) {
+      const int some = static_cast<int>(std::min<int64_t>(count - done, pixels - pixel));
+      const uint8_t* begin = input + sample * s.sample_stride;
+      for (int i = 0; i < some; ++i) {
+        const auto at = static_cast<size_t>(pixel + i);
+        codes[done + i] = begin + s.pixel_offsets[at];
+        results[done + i] = sample * s.result_stride + s.result_offsets[at];
+        if constexpr (kBias) bias[done + i] = s.bias + (s.bias_offsets.empty() ? 0 : s.bias_offsets[at]);
+      }
+      done += some;
     }
   }
 };
@@ -61,7 +67,7 @@ HWY_INLINE void SumTile(const IntegerSums& s, const TilePixels& pixels, const in
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
-      sums[r][v] = counts_bits(kTerms) ? hn::Zero(d) : hn::LoadU(d, pixels.bias[r] + channel + v * kLanes);
+      sums[r][v] = counts_bits(kTerms) ? hn::Zero(d) : hn::LoadU(d, s.bias + channel + v * kLanes);
     }
   }
   for (int64_t k = 0; k < s.steps; ++k, weights += kStep) {
@@ -121,7 +127,8 @@ HWY_INLINE void StoreTile(const IntegerSums& s, const TilePixels& pixels, int ro
 template <Terms kTerms, int kPanels, int kRows>
 void Tile(const IntegerSums& s, const uint8_t* input, int64_t pixel, int64_t channel, void* results) {
   HWY_ALIGN int32_t tile[kRows * kPanels * kPanel];
-  const TilePixels pixels(s, input, pixel, kRows);
+  TilePixels pixels;
+  pixels.take<counts_bits(kTerms)>(s, input, pixel, kRows);
   const int32_t* weights = s.weights + static_cast<size_t>(channel * s.steps * weight_ints(kTerms));
   SumTile<kTerms, kRows, kPanels * kPanelVectors>(s, pixels, weights, channel, tile);
   StoreTile(s, pixels, kRows, kPanels, channel, tile, results);
@@ -246,7 +253,9 @@ uint32_t dot(Terms terms, const uint8_t* codes, const int32_t* weights) {
 void integer_sums(const IntegerSums& s, const void* input, int64_t samples, void* results) {
   const auto pixels = static_cast<int64_t>(s.pixel_offsets.size());
   for (int64_t p = 0; p < samples * pixels; ++p) {
-    const TilePixels pixel(s, static_cast<const uint8_t*>(input), p, 1);
+    TilePixels pixel;
+    pixel.take<true>(s, static_cast<const uint8_t*>(input), p, 1);
+    if (!counts_bits(s.terms)) pixel.bias[0] = s.bias;
     for (int64_t c = 0; c < s.channels; ++c) {
       auto sum = static_cast<uint32_t>(pixel.bias[0][c]);
       for (int64_t k = 0; k < s.steps; ++k) {

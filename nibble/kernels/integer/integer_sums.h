@@ -54,7 +54,7 @@ struct IntegerSums {
 
   std::span<const int32_t> pixel_offsets;   // of a sample: bytes
   std::span<const int32_t> result_offsets;  // of a sample: elements, of the pixel's channel 0
-  // Of a sample's pixels: where in `bias` theirs begins; empty: 0. For bits, whose border cannot be 0.
+  // For bits, whose border cannot be 0: where in `bias` that of each of a sample's pixels begins; empty: 0.
   std::span<const int32_t> bias_offsets;
   int64_t sample_stride = 0;  // bytes
   int64_t result_stride = 0;  // elements

@@ -155,13 +155,22 @@ struct LineToBytes {
         low(hn::LoadU(DF(), r.low + channel)),
         high(hn::LoadU(DF(), r.high + channel)),
         zero_point(hn::Set(D32(), format.zero_point)) {}
+  // The same for all lanes.
+  HWY_INLINE LineToBytes(float m, float o, float l, float h, int32_t zero)
+      : multiplier(hn::Set(DF(), m)),
+        offset(hn::Set(DF(), o)),
+        low(hn::Set(DF(), l)),
+        high(hn::Set(DF(), h)),
+        zero_point(hn::Set(D32(), zero)) {}
+
+  HWY_INLINE void Store(V32 x, uint8_t* to, size_t count) const { Store(hn::ConvertTo(DF(), x), to, count); }
 
   // As RoundSmall, of which the lowest byte is all that is needed. The zero point comes after: it may be odd, and ties
   // go to even codes.
-  HWY_INLINE void Store(V32 x, uint8_t* to, size_t count) const {
+  HWY_INLINE void Store(hn::Vec<DF> x, uint8_t* to, size_t count) const {
     const DF d;
     const D32 d32;
-    const auto y = hn::Add(hn::Mul(hn::ConvertTo(d, x), multiplier), offset);
+    const auto y = hn::Add(hn::Mul(x, multiplier), offset);
     const auto rounded = hn::Add(hn::Min(hn::Max(y, low), high), hn::Set(d, 12582912.0f));
     const V32 bits = hn::Add(hn::BitCast(d32, rounded), zero_point);
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
