@@ -79,11 +79,13 @@ TEST(CliFlow, QuantizationComesInGradually) {
     const CliResult trained = place.run(train_line(
         output, "--epochs 3 --quantize four_bits.json --qnoise-start 0 --qnoise-exponent 1 --qnoise-finish " + finish));
     EXPECT_EQ(trained.code, 0) << trained.err;
-    return formats::keras::load_model(place.dir() / output / "model.keras").layer("conv").get_quantizer(
-        "kernel_quantizer");
+    return formats::keras::load_model(place.dir() / output / "model.keras")
+        .layer("conv")
+        .get_quantizer("kernel_quantizer");
   };
   EXPECT_EQ(*kernel_of("ramp_ended", "2"), *quant::get_quantizer("quantized_bits(4,0,1,alpha='auto_po2')"));
-  EXPECT_EQ(*kernel_of("ramp_on", "4"), *quant::get_quantizer("quantized_bits(4,0,1,alpha='auto_po2',qnoise_factor=0.5)"));
+  EXPECT_EQ(*kernel_of("ramp_on", "4"),
+            *quant::get_quantizer("quantized_bits(4,0,1,alpha='auto_po2',qnoise_factor=0.5)"));
 }
 
 double figure(const CliResult& result, const char* key) {

@@ -38,16 +38,17 @@ constexpr std::array kCommands = {
             "  nibble ptq run1 --data fashion_mnist --bits 8 --calibration mse --per-channel --output int8.keras\n"
             "  nibble ptq run1 --data fashion_mnist --bits 4 --per-channel --equalize --bias-correction --adaround\n",
             declare_ptq, /*computes=*/true},
-    Command{"qat", "Train a model with affine fake quantization (the TFMOT way), or with learned steps (LSQ, PACT, ...).",
-            "  nibble qat run1 --data fashion_mnist --scheme int8 --output int8\n"
-            "  nibble qat run1 --data fashion_mnist --scheme int4 --quantizer lsq --epochs 3 --output lsq4\n"
-            "  nibble qat fashion_mnist_cnn --data fashion_mnist --scheme int8 --begin 2 --epochs 10 --output scratch\n"
-            "  nibble qat run1 --data fashion_mnist --scheme mixed.json --output mixed\n\n"
-            "  mixed.json:\n"
-            "    {\"scheme\": {\"base\": \"int4\", \"quantizer\": \"lsq\", \"edge_weight_bits\": 8},\n"
-            "     \"layers\": {\"conv2d_1\": {\"weights\": [{\"weight\": \"kernel\", \"quantizer\":\n"
-            "         {\"class_name\": \"AllValuesQuantizer\", \"config\": {\"num_bits\": 3, \"per_axis\": true}}}]}}}\n",
-            declare_qat, /*computes=*/true},
+    Command{
+        "qat", "Train a model with affine fake quantization (the TFMOT way), or with learned steps (LSQ, PACT, ...).",
+        "  nibble qat run1 --data fashion_mnist --scheme int8 --output int8\n"
+        "  nibble qat run1 --data fashion_mnist --scheme int4 --quantizer lsq --epochs 3 --output lsq4\n"
+        "  nibble qat fashion_mnist_cnn --data fashion_mnist --scheme int8 --begin 2 --epochs 10 --output scratch\n"
+        "  nibble qat run1 --data fashion_mnist --scheme mixed.json --output mixed\n\n"
+        "  mixed.json:\n"
+        "    {\"scheme\": {\"base\": \"int4\", \"quantizer\": \"lsq\", \"edge_weight_bits\": 8},\n"
+        "     \"layers\": {\"conv2d_1\": {\"weights\": [{\"weight\": \"kernel\", \"quantizer\":\n"
+        "         {\"class_name\": \"AllValuesQuantizer\", \"config\": {\"num_bits\": 3, \"per_axis\": true}}}]}}}\n",
+        declare_qat, /*computes=*/true},
     Command{"finalize",
             "Write the quantized weights and tell their integer codes (QKeras' model_save_quantized_weights).",
             "  nibble finalize run2/model.keras --output final.keras\n"

@@ -15,7 +15,7 @@ namespace nibble::cost {
 struct KernelPart {
   std::string weight;       // name of the weight
   std::string prefix = "";  // of its keys in QTools' report
-  std::string quantizer;  // attribute that quantizes it
+  std::string quantizer;    // attribute that quantizes it
   Shape shape;
   int64_t terms = 0;            // products in one sum, bias excluded
   int64_t operation_count = 0;  // multiplications per inference

@@ -7,8 +7,8 @@
 
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
-#include "nibble/program/packed_integers.h"
 #include "nibble/program/affine_grid.h"
+#include "nibble/program/packed_integers.h"
 
 namespace nibble::program {
 namespace {
@@ -104,11 +104,13 @@ Compare compare(const json& in) {
   c.first = unpack<int64_t>(in.at("first"));
   // As many as there are channels, so that what follows cannot run over.
   for (const int64_t begin : c.first) {
-    if (begin < 0 || begin > (int64_t{1} << 40)) throw CorruptFile("[program] a channel's thresholds begin at {}.", begin);
+    if (begin < 0 || begin > (int64_t{1} << 40))
+      throw CorruptFile("[program] a channel's thresholds begin at {}.", begin);
   }
   c.thresholds = unpack_lines(in.at("thresholds"), c.first);
   for (const int64_t value : unpack_lines(in.at("values"), first_values(c.first))) {
-    if (value < INT32_MIN || value > INT32_MAX) throw CorruptFile("[program] the code {} has more than 32 bits.", value);
+    if (value < INT32_MIN || value > INT32_MAX)
+      throw CorruptFile("[program] the code {} has more than 32 bits.", value);
     c.values.push_back(static_cast<int32_t>(value));
   }
   c.quantizer = in.at("quantizer").get<std::string>();

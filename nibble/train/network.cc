@@ -237,8 +237,8 @@ BatchStatistics Network::Run::batch_norm_statistics(int index, const Flow& x) {
 PointMode Network::Run::point_mode(const graph::Layer& description, const graph::QuantizedPoint& point) const {
   const bool moves = network.phase_.ranges_move && description.trainable;
   // Weights that stand in for the trained ones, as their mean does, have ranges of their own.
-  const bool is_measured_anew = pass == Pass::kReestimation && point.is_weight &&
-                                point.quantizer.kind == graph::AffineKind::kLastValue;
+  const bool is_measured_anew =
+      pass == Pass::kReestimation && point.is_weight && point.quantizer.kind == graph::AffineKind::kLastValue;
   return {.observes = network.calibrates_ || (moves && (is_training() || is_measured_anew)),
           .applies = network.phase_.applies};
 }

@@ -123,8 +123,8 @@ class Network {
   std::map<int, CollectedStatistics> collected_;               // by layer index
   QuantizationPhase phase_;
   bool calibrates_ = false;
-  ProcessGroup* processes_ = nullptr;                          // of set_share()
-  int64_t first_sample_ = 0;                                   // likewise
+  ProcessGroup* processes_ = nullptr;  // of set_share()
+  int64_t first_sample_ = 0;           // likewise
 };
 
 }  // namespace nibble::train

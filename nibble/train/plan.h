@@ -84,11 +84,11 @@ struct Step {
   bool gives_moments = false;        // kConvolution: sums for the batch norm that reads it
   bool gradient_is_pending = false;  // its one reader leaves the last pass of the gradient to it
 
-  Activation activation;  // kActivation
-  double rate = 0.0;      // kDropout
-  std::string point = {};    // kFakeQuant: which one of the layer's
-  int input_point = -1;      // the kFakeQuant step whose codes a sum's or average's inputs are; -1: none
-  Window window;          // pools, kPad
+  Activation activation;            // kActivation
+  double rate = 0.0;                // kDropout
+  std::string point = {};           // kFakeQuant: which one of the layer's
+  int input_point = -1;             // the kFakeQuant step whose codes a sum's or average's inputs are; -1: none
+  Window window;                    // pools, kPad
   std::vector<int64_t> order = {};  // kPermute: the axes of the input, the batch's first
   int axis = -1;                    // kConcatenate, kBatchNorm; counted with the batch axis, -1 is the last
 };
