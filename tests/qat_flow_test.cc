@@ -76,6 +76,8 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"Quantizer", "qat tiny.keras --data cifar10 --quantizer lsq3 --output never", 1, "Did you mean 'lsq'"},
         Row{"BatchNorm", "qat tiny.keras --data cifar10 --batch-norm folded --output never", 2, "--batch-norm"},
         Row{"BiasBits", "qat tiny.keras --data cifar10 --bias-bits 33 --output never", 2, "--bias-bits"},
+        Row{"MomentumOfAdam", "qat tiny.keras --data cifar10 --optimizer adam --momentum 0.5 --output never", 2,
+            "--optimizer sgd"},
         Row{"LateBegin", "qat tiny.keras --data cifar10 --begin 5 --epochs 5 --output never", 1, "never be trained"},
         Row{"EarlyFreeze", "qat tiny.keras --data cifar10 --begin 2 --freeze-ranges 1 --output never", 1, "frozen"},
         Row{"NoFile", "qat tiny.keras --data cifar10 --scheme none.json --output never", 1, "none.json"}),

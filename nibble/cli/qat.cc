@@ -12,10 +12,12 @@
 #include "nibble/cli/progress.h"
 #include "nibble/cli/stop_signal.h"
 #include "nibble/cli/table.h"
+#include "nibble/cli/training_choices.h"
 #include "nibble/cli/training_report.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/formats/keras/keras_file.h"
 #include "nibble/train/callbacks.h"
+#include "nibble/train/process_group.h"
 #include "nibble/train/quantization_schedule.h"
 #include "nibble/transform/qat/quantize_apply.h"
 
@@ -31,7 +33,8 @@ struct QatOptions {
   std::string scheme = "int8", quantizer, batch_norm;
   int epochs = 3, edge_bits = -1, bias_bits = -1, threads = 1;
   int64_t batch_size = 128;
-  double learning_rate = 0.01, momentum = 0.9;
+  double learning_rate = 0.01;
+  std::optional<double> momentum;  // of sgd; 0.9 where it is not given
   double begin = 0.0, freeze_ranges = -1.0, freeze_batch_norm = -1.0;
   std::string optimizer = "sgd", schedule = "cosine", statistics = "reestimated";
   uint64_t seed = 0;
@@ -74,9 +77,8 @@ void declare_training(CLI::App& app, QatOptions& o) {
   app.add_option("--batch-size", o.batch_size)->check(between<int64_t>(1, 1 << 20))->capture_default_str();
   app.add_option("--lr", o.learning_rate, "Learning rate")->check(positive())->capture_default_str();
   app.add_option("--optimizer", o.optimizer, "sgd or adam")->capture_default_str();
-  app.add_option("--momentum", o.momentum, "Only with --optimizer sgd")
-      ->check(between(0.0, 1.0))
-      ->capture_default_str();
+  app.add_option("--momentum", o.momentum, "Only with --optimizer sgd, where it is 0.9 if not given")
+      ->check(between(0.0, 1.0));
   app.add_option("--schedule", o.schedule, "cosine: the learning rate falls to 0 over all epochs; or constant")
       ->capture_default_str();
   app.add_option("--batch-norm-statistics", o.statistics,
@@ -145,13 +147,15 @@ Plan plan_of(const QatOptions& o, bool has_trained_weights) {
 
 train::CompileOptions compile_options(const QatOptions& o) {
   train::CompileOptions compile;
-  compile.optimizer = choose<train::OptimizerKind>(
-      "--optimizer", o.optimizer, {{"adam", train::OptimizerKind::kAdam}, {"sgd", train::OptimizerKind::kSgd}});
+  compile.optimizer = chosen_optimizer(o.optimizer);
   compile.learning_rate = o.learning_rate;
-  if (compile.optimizer == train::OptimizerKind::kSgd) compile.momentum = o.momentum;
-  compile.batch_norm_statistics = choose<train::BatchNormStatistics>(
-      "--batch-norm-statistics", o.statistics,
-      {{"reestimated", train::BatchNormStatistics::kReestimated}, {"moving", train::BatchNormStatistics::kMoving}});
+  if (compile.optimizer == train::OptimizerKind::kSgd) {
+    compile.momentum = o.momentum.value_or(0.9);
+  } else if (o.momentum) {
+    throw UsageError("--momentum {} means nothing to {}; leave it out, or add --optimizer sgd.", *o.momentum,
+                     o.optimizer);
+  }
+  compile.batch_norm_statistics = chosen_statistics(o.statistics);
   compile.seed = o.seed;
   compile.threads = o.threads;
   return compile;
@@ -161,9 +165,7 @@ train::FitOptions fit_options(const QatOptions& o) {
   train::FitOptions fit;
   fit.epochs = o.epochs;
   fit.batch_size = o.batch_size;
-  fit.schedule = choose<train::ScheduleKind>(
-      "--schedule", o.schedule,
-      {{"constant", train::ScheduleKind::kConstant}, {"cosine", train::ScheduleKind::kCosine}});
+  fit.schedule = chosen_schedule(o.schedule);
   fit.stop = &stop_requested();
   fit.checkpoint = o.output / "checkpoint.nibble";
   fit.resume = o.resume;
@@ -200,8 +202,18 @@ void print_result(const QatOptions& o, const nlohmann::json& result, const graph
                              result.at("model").get<std::string>());
 }
 
+// The ranges of activations are measured, which several processes cannot do together.
+void refuse_processes() {
+  const auto place = train::place_of_process(train::process_environment());
+  if (!place) return;
+  throw UsageError(
+      "'nibble qat' trains in one process, but {} were started; leave the launcher out, and give --threads.",
+      place->size);
+}
+
 int run(const QatOptions& o, Streams& streams) {
   listen_for_stop();
+  refuse_processes();
   const train::CompileOptions compile = compile_options(o);
   train::FitOptions fit = fit_options(o);
   const auto schedule = train::quantization_schedule(schedule_of(o));

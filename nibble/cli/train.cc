@@ -14,6 +14,7 @@
 #include "nibble/cli/qnoise_options.h"
 #include "nibble/cli/stop_signal.h"
 #include "nibble/cli/table.h"
+#include "nibble/cli/training_choices.h"
 #include "nibble/cli/training_events.h"
 #include "nibble/cli/training_report.h"
 #include "nibble/core/atomic_file.h"
@@ -93,17 +94,14 @@ void declare_options(CLI::App& app, TrainOptions& o) {
 
 train::CompileOptions compile_options(const TrainOptions& o) {
   train::CompileOptions compile;
-  compile.optimizer = choose<train::OptimizerKind>(
-      "--optimizer", o.optimizer, {{"adam", train::OptimizerKind::kAdam}, {"sgd", train::OptimizerKind::kSgd}});
+  compile.optimizer = chosen_optimizer(o.optimizer);
   if (o.momentum != 0 && compile.optimizer != train::OptimizerKind::kSgd) {
     throw UsageError("--momentum {} means nothing to {}; leave it out, or add --optimizer sgd.", o.momentum,
                      o.optimizer);
   }
   compile.learning_rate = o.learning_rate;
   compile.momentum = o.momentum;
-  compile.batch_norm_statistics = choose<train::BatchNormStatistics>(
-      "--batch-norm-statistics", o.statistics,
-      {{"reestimated", train::BatchNormStatistics::kReestimated}, {"moving", train::BatchNormStatistics::kMoving}});
+  compile.batch_norm_statistics = chosen_statistics(o.statistics);
   if (!o.averaging.empty()) {
     compile.weight_averaging = choose<train::WeightAveraging>(
         "--weight-averaging", o.averaging,
@@ -118,9 +116,7 @@ train::FitOptions fit_options(const TrainOptions& o) {
   train::FitOptions fit;
   fit.epochs = o.epochs;
   fit.batch_size = o.batch_size;
-  fit.schedule = choose<train::ScheduleKind>(
-      "--schedule", o.schedule,
-      {{"constant", train::ScheduleKind::kConstant}, {"cosine", train::ScheduleKind::kCosine}});
+  fit.schedule = chosen_schedule(o.schedule);
   fit.stop = &stop_requested();
   fit.checkpoint = o.output / "checkpoint.nibble";
   fit.resume = o.resume;
