@@ -1,6 +1,8 @@
 #include "nibble/train/convolution.h"
 
+#include <algorithm>
 #include <dnnl.hpp>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -65,6 +67,17 @@ memory without_data(const memory::desc& desc) { return memory(desc, cpu_engine()
 
 void point_at(memory& m, const float* data) { m.set_data_handle(const_cast<float*>(data)); }
 
+// values[i] joins sum[i].
+void accumulate(const float* values, std::span<double> sum) {
+  for (size_t i = 0; i < sum.size(); ++i) sum[i] += values[i];
+}
+
+// The sum joins `total`, and starts again.
+void move_sum(std::span<double> sum, double* total) {
+  for (size_t i = 0; i < sum.size(); ++i) total[i] += sum[i];
+  std::fill(sum.begin(), sum.end(), 0.0);
+}
+
 }  // namespace
 
 struct Convolution::Method {
@@ -74,7 +87,7 @@ struct Convolution::Method {
   virtual void set_weights_for_gradient(const float* weights) = 0;
   virtual void gradient_input(const float* upstream, float* dx) = 0;
   virtual void accumulate_gradient_weights(const float* x, const float* upstream) = 0;
-  virtual void take_gradient_weights(float* dweights, float* dbias) = 0;
+  virtual void add_gradient_weights(double* dweights, double* dbias) = 0;
 };
 
 class Convolution::Direct : public Convolution::Method {
@@ -133,26 +146,30 @@ class Convolution::Direct : public Convolution::Method {
     arguments.insert({DNNL_ARG_SCRATCHPAD, weights_scratchpad_});
     if (geometry_.has_bias) arguments.insert({DNNL_ARG_DIFF_BIAS, slice_bias_gradient_});
     backward_weights_.execute(cpu_stream(), arguments);
-    add(slice_gradient_, sum_);
-    if (geometry_.has_bias) add(slice_bias_gradient_, bias_sum_);
+    accumulate(floats(slice_gradient_), sum_);
+    if (geometry_.has_bias) accumulate(floats(slice_bias_gradient_), bias_sum_);
   }
 
-  void take_gradient_weights(float* dweights, float* dbias) override {
-    point_at(keras_gradient_, dweights);
-    to_keras_.execute(cpu_stream(), sum_memory_, keras_gradient_);
-    std::fill(sum_.begin(), sum_.end(), 0.0f);
-    if (!geometry_.has_bias) return;
-    std::copy(bias_sum_.begin(), bias_sum_.end(), dbias);
-    std::fill(bias_sum_.begin(), bias_sum_.end(), 0.0f);
+  void add_gradient_weights(double* dweights, double* dbias) override {
+    // oneDNN reorders no float64: what a float32 holds of the sum goes first, the rest in a second round.
+    for (int round = 0; round < 2; ++round) {
+      float* part = floats(slice_gradient_);
+      for (size_t i = 0; i < sum_.size(); ++i) {
+        part[i] = static_cast<float>(sum_[i]);
+        sum_[i] -= part[i];
+      }
+      to_keras_.execute(cpu_stream(), slice_gradient_, keras_gradient_);
+      const float* values = floats(keras_gradient_);
+      for (int64_t i = 0; i < geometry_.weight_elements(); ++i) dweights[i] += values[i];
+    }
+    std::fill(sum_.begin(), sum_.end(), 0.0);
+    if (geometry_.has_bias) move_sum(bias_sum_, dbias);
   }
 
  private:
   using Arguments = std::unordered_map<int, memory>;
 
-  static void add(const memory& part, std::vector<float>& sum) {
-    const auto* values = static_cast<const float*>(part.get_data_handle());
-    for (size_t i = 0; i < sum.size(); ++i) sum[i] += values[i];
-  }
+  static float* floats(const memory& m) { return static_cast<float*>(m.get_data_handle()); }
 
   void make_gradients() {
     const dnnl::convolution_backward_data::primitive_desc data_desc(
@@ -171,13 +188,12 @@ class Convolution::Direct : public Convolution::Method {
     weights_scratchpad_ = memory(weights_desc.scratchpad_desc(), cpu_engine());
     const memory::desc own_layout = weights_desc.diff_weights_desc();
     slice_gradient_ = memory(own_layout, cpu_engine());
-    sum_.assign(own_layout.get_size() / sizeof(float), 0.0f);
-    sum_memory_ = memory(own_layout, cpu_engine(), sum_.data());
-    keras_gradient_ = without_data(keras_weights(geometry_));
-    to_keras_ = dnnl::reorder(sum_memory_, keras_gradient_);
+    sum_.assign(own_layout.get_size() / sizeof(float), 0.0);
+    keras_gradient_ = memory(keras_weights(geometry_), cpu_engine());
+    to_keras_ = dnnl::reorder(slice_gradient_, keras_gradient_);
     if (!geometry_.has_bias) return;
     slice_bias_gradient_ = memory(bias_desc_, cpu_engine());
-    bias_sum_.assign(static_cast<size_t>(geometry_.out_channels), 0.0f);
+    bias_sum_.assign(static_cast<size_t>(geometry_.out_channels), 0.0);
   }
 
   ConvolutionGeometry geometry_;
@@ -191,9 +207,9 @@ class Convolution::Direct : public Convolution::Method {
   dnnl::convolution_backward_data backward_data_;
   std::unique_ptr<ReorderedWeights> gradient_weights_;
   dnnl::convolution_backward_weights backward_weights_;
-  memory slice_gradient_, slice_bias_gradient_, sum_memory_, keras_gradient_;
+  memory slice_gradient_, slice_bias_gradient_, keras_gradient_;
   dnnl::reorder to_keras_;
-  std::vector<float> sum_, bias_sum_;  // sum_ is in oneDNN's own layout
+  std::vector<double> sum_, bias_sum_;  // sum_ is in oneDNN's own layout
 };
 
 // y[n, out] = sum over pixels p inside the image  x[n, p, in] * W[tap of p, in, out]
@@ -211,8 +227,10 @@ class Convolution::SinglePixel : public Convolution::Method {
                          (ky * g.kernel_width + first) * g.in_channels * g.out_channels,
                          (last - first) * g.in_channels});
     }
-    sum_.assign(static_cast<size_t>(g.weight_elements()), 0.0f);
-    bias_sum_.assign(static_cast<size_t>(g.out_channels), 0.0f);
+    sum_.assign(static_cast<size_t>(g.weight_elements()), 0.0);
+    slice_gradient_.assign(sum_.size(), 0.0f);  // where no tap reaches, it stays
+    bias_sum_.assign(static_cast<size_t>(g.out_channels), 0.0);
+    slice_bias_gradient_.assign(bias_sum_.size(), 0.0f);
   }
 
   static bool applies_to(const ConvolutionGeometry& g) {
@@ -253,19 +271,21 @@ class Convolution::SinglePixel : public Convolution::Method {
     const ConvolutionGeometry& g = geometry_;
     for (const Piece& p : pieces_) {
       check(dnnl_sgemm('T', 'N', p.count, g.out_channels, g.batch, 1.0f, x + p.x, g.in_elements(), upstream,
-                       g.out_channels, 1.0f, sum_.data() + p.weight, g.out_channels));
+                       g.out_channels, 0.0f, slice_gradient_.data() + p.weight, g.out_channels));
     }
-    for (int64_t i = 0; g.has_bias && i < g.batch * g.out_channels; ++i) {
-      bias_sum_[static_cast<size_t>(i % g.out_channels)] += upstream[i];
+    accumulate(slice_gradient_.data(), sum_);
+    if (!g.has_bias) return;
+    std::fill(slice_bias_gradient_.begin(), slice_bias_gradient_.end(), 0.0f);
+    for (int64_t n = 0; n < g.batch; ++n) {
+      const float* sample = upstream + n * g.out_channels;
+      for (size_t c = 0; c < slice_bias_gradient_.size(); ++c) slice_bias_gradient_[c] += sample[c];
     }
+    accumulate(slice_bias_gradient_.data(), bias_sum_);
   }
 
-  void take_gradient_weights(float* dweights, float* dbias) override {
-    std::copy(sum_.begin(), sum_.end(), dweights);
-    std::fill(sum_.begin(), sum_.end(), 0.0f);
-    if (!geometry_.has_bias) return;
-    std::copy(bias_sum_.begin(), bias_sum_.end(), dbias);
-    std::fill(bias_sum_.begin(), bias_sum_.end(), 0.0f);
+  void add_gradient_weights(double* dweights, double* dbias) override {
+    move_sum(sum_, dweights);
+    if (geometry_.has_bias) move_sum(bias_sum_, dbias);
   }
 
  private:
@@ -278,7 +298,8 @@ class Convolution::SinglePixel : public Convolution::Method {
   std::vector<Piece> pieces_;
   const float* weights_ = nullptr;
   const float* bias_ = nullptr;
-  std::vector<float> sum_, bias_sum_;
+  std::vector<double> sum_, bias_sum_;
+  std::vector<float> slice_gradient_, slice_bias_gradient_;
 };
 
 Convolution::Convolution(const ConvolutionGeometry& geometry, bool needs_gradient) {
@@ -308,8 +329,8 @@ void Convolution::gradient_input(const float* upstream, float* dx) { method_->gr
 void Convolution::accumulate_gradient_weights(const float* x, const float* upstream) {
   method_->accumulate_gradient_weights(x, upstream);
 }
-void Convolution::take_gradient_weights(float* dweights, float* dbias) {
-  method_->take_gradient_weights(dweights, dbias);
+void Convolution::add_gradient_weights(double* dweights, double* dbias) {
+  method_->add_gradient_weights(dweights, dbias);
 }
 
 }  // namespace nibble::train

@@ -46,10 +46,11 @@ class Convolution {
   void set_weights_for_gradient(const float* weights);
   void gradient_input(const float* upstream, float* dx);
 
-  // Adds this slice's weight gradient to an accumulator inside; take_ writes it out in Keras'
-  // layout (bias' may be null without one) and clears it.
+  // Adds this slice's weight gradient to an accumulator inside; add_ adds that to sums in Keras' layout (bias' may be
+  // null without one) and clears it. A slice's gradient is float32, the sums over slices are float64: they come out the
+  // same in whatever order the slices are added.
   void accumulate_gradient_weights(const float* x, const float* upstream);
-  void take_gradient_weights(float* dweights, float* dbias);
+  void add_gradient_weights(double* dweights, double* dbias);
 
  private:
   struct Method;      // how it is computed

@@ -1,6 +1,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "nibble/core/error.h"
 #include "nibble/train/fused_ops.h"
@@ -8,12 +9,14 @@
 namespace nibble::train {
 namespace {
 
-// A slice's input, output and gradient should stay in a core's second-level cache together.
+// A slice's input, output and gradient should stay in a core's second-level cache together. Sizes are powers of two:
+// each divides the largest.
 int64_t slice_for(const ConvolutionGeometry& g) {
-  constexpr int64_t kSliceBytes = int64_t{1} << 19;
-  const int64_t sample_bytes = (g.in_elements() + g.out_elements()) * static_cast<int64_t>(sizeof(float));
-  const int64_t units = std::max<int64_t>(1, kSliceBytes / (sample_bytes * kUnitSamples));
-  return std::min<int64_t>(units, 64) * kUnitSamples;
+  constexpr uint64_t kSliceBytes = uint64_t{1} << 19;
+  static_assert(std::has_single_bit(static_cast<uint64_t>(kLargestSlice)) && kLargestSlice % kUnitSamples == 0);
+  const uint64_t sample_bytes = static_cast<uint64_t>(g.in_elements() + g.out_elements()) * sizeof(float);
+  const auto fitting = static_cast<int64_t>(std::bit_floor(kSliceBytes / sample_bytes));
+  return std::clamp(fitting, kUnitSamples, kLargestSlice);
 }
 
 // oneDNN plans a primitive for the number of threads at its making. Each thread runs its own primitives.

@@ -111,6 +111,23 @@ TEST_P(DataParallel, GoesOnFromItsCheckpoint) {
   EXPECT_EQ(resumed[1].weights, undisturbed[1].weights);
 }
 
+// Shares that are cut in the same slices give the same bits, with any number of processes.
+TEST(DataParallelBits, AreThoseOfOneProcess) {
+  const data::Dataset dataset = data::synthetic_digits({.train_count = 1536, .test_count = 100});
+  const auto run = [&](const std::shared_ptr<ProcessGroup>& processes) {
+    Trainer trainer(small_network(), {.learning_rate = 0.01, .seed = 3, .processes = processes});
+    FitOptions fit;
+    fit.epochs = 6;
+    fit.batch_size = 512;
+    trainer.fit(dataset, fit);
+    return Outcome{{}, trainer.evaluate(dataset.test, 64), trainer.weights()};
+  };
+  const Outcome alone = run(nullptr);
+  const auto together = in_processes(2, 29753, run);
+  EXPECT_EQ(together[0].weights, alone.weights);
+  EXPECT_EQ(together[1].weights, alone.weights);
+}
+
 INSTANTIATE_TEST_SUITE_P(Paths, DataParallel, testing::Bool(),
                          [](const auto& info) { return info.param ? "Fused" : "Plain"; });
 

@@ -6,6 +6,7 @@
 
 #include "nibble/kernels/max_pool_2x2.h"
 #include "nibble/train/fused_ops.h"
+#include "nibble/train/process_sums.h"
 #include "nibble/train/prologue_node.h"
 
 namespace nibble::train {
@@ -15,6 +16,7 @@ enum Scratch { kActivated, kUnpooled, kFinished };
 
 float* floats(const at::Tensor& t) { return t.data_ptr<float>(); }
 double* doubles(const at::Tensor& t) { return t.data_ptr<double>(); }
+at::Tensor zeros(at::IntArrayRef extents) { return at::zeros(extents, at::kDouble); }
 
 int thread_count() { return at::get_num_threads(); }
 
@@ -68,6 +70,7 @@ struct FusedConvolutionNode : torch::autograd::Node {
   std::shared_ptr<Junction> read_by;     // we finish our reader's prologue
   bool x_needs_gradient = false, weights_need_gradient = false, has_bias = false;
   bool prologue_needs_gradient = false;  // its multiplier or offset
+  ProcessGroup* processes = nullptr;     // that share the batch; it outlives the step
 
   torch::autograd::variable_list apply(torch::autograd::variable_list&& upstream) override;
 
@@ -87,7 +90,7 @@ struct FusedConvolutionNode : torch::autograd::Node {
                                        const MomentsGradient& moments) const;
   const float* gradient_before_pool(Workspace& workspace, const float* gradient, int64_t first, int64_t samples) const;
   const float* activated_input(Workspace& workspace, int64_t first, int64_t samples) const;
-  std::pair<at::Tensor, at::Tensor> take_weight_gradients() const;
+  void add_weight_gradients(const at::Tensor& dweights, const at::Tensor& dbias) const;
 };
 
 // The gradient with respect to the raw output: the reader's prologue if that is left to us, and the moments.
@@ -133,19 +136,11 @@ const float* FusedConvolutionNode::activated_input(Workspace& workspace, int64_t
   return result;
 }
 
-std::pair<at::Tensor, at::Tensor> FusedConvolutionNode::take_weight_gradients() const {
-  at::Tensor dweights = at::zeros_like(weights), part = at::empty_like(weights);
-  at::Tensor dbias, bias_part;
-  if (has_bias) {
-    dbias = at::zeros({machine->geometry().out_channels}, at::kFloat);
-    bias_part = at::empty_like(dbias);
-  }
+// The sums over the slices of all threads, [as the weights] and [out] double; undefined: not wanted.
+void FusedConvolutionNode::add_weight_gradients(const at::Tensor& dweights, const at::Tensor& dbias) const {
   machine->prepare(thread_count(), x.size(0), true, [&](Convolution& convolution) {
-    convolution.take_gradient_weights(floats(part), has_bias ? floats(bias_part) : nullptr);
-    dweights.add_(part);
-    if (has_bias) dbias.add_(bias_part);
+    convolution.add_gradient_weights(doubles(dweights), has_bias ? doubles(dbias) : nullptr);
   });
-  return {dweights, dbias};
 }
 
 torch::autograd::variable_list FusedConvolutionNode::apply(torch::autograd::variable_list&& upstream_list) {
@@ -156,8 +151,10 @@ torch::autograd::variable_list FusedConvolutionNode::apply(torch::autograd::vari
   const bool needs_dx = x_needs_gradient || prologue_needs_gradient;
   const bool sums = prologue_needs_gradient;
   at::Tensor dx = needs_dx ? at::empty_like(x) : at::Tensor();
-  at::Tensor sum_h = sums ? at::zeros({g.in_channels}, at::kDouble) : at::Tensor();
-  at::Tensor sum_hx = sums ? at::zeros({g.in_channels}, at::kDouble) : at::Tensor();
+  at::Tensor sum_h, sum_hx, dweights, dbias;
+  if (sums) sum_h = zeros({g.in_channels}), sum_hx = zeros({g.in_channels});
+  if (weights_need_gradient) dweights = zeros(weights.sizes());
+  if (weights_need_gradient && has_bias) dbias = zeros({g.out_channels});
   const int threads = thread_count();
   ThreadSums thread_sums(threads, g.in_channels);
   machine->prepare(threads, batch, true, [&](Convolution& convolution) {
@@ -179,8 +176,11 @@ torch::autograd::variable_list FusedConvolutionNode::apply(torch::autograd::vari
     }
   });
   if (sums) thread_sums.add_to(doubles(sum_h), doubles(sum_hx));
-  at::Tensor dweights, dbias;
-  if (weights_need_gradient) std::tie(dweights, dbias) = take_weight_gradients();
+  if (weights_need_gradient) add_weight_gradients(dweights, dbias);
+  if (processes != nullptr) sum_into_first(*processes, {dweights, dbias, sum_hx, sum_h});
+  for (at::Tensor* gradient : {&dweights, &dbias}) {
+    if (gradient->defined()) *gradient = gradient->to(at::kFloat);
+  }
   if (!x_needs_gradient) return {at::Tensor(), dweights, dbias, sum_hx, sum_h};
   if (prologue != nullptr && reads_from == nullptr) {
     const std::vector<float> zeros(static_cast<size_t>(g.in_channels), 0.0f);
@@ -225,8 +225,8 @@ void run_forward(FusedConvolutionNode& node, const at::Tensor& bias, bool needs_
 }  // namespace
 
 Flow fused_convolution(ConvolutionMachine& machine, const Flow& x, const PrologueInputs* prologue,
-                       const at::Tensor& weights, const at::Tensor& bias, bool gives_moments,
-                       bool gradient_is_pending) {
+                       const at::Tensor& weights, const at::Tensor& bias, const ConvolutionResultUse& use,
+                       ProcessGroup* processes) {
   const ConvolutionGeometry& g = machine.geometry();
   const at::Tensor input = x.value.contiguous();
   const int64_t batch = input.size(0);
@@ -234,6 +234,7 @@ Flow fused_convolution(ConvolutionMachine& machine, const Flow& x, const Prologu
 
   auto node = std::make_shared<FusedConvolutionNode>();
   node->machine = &machine;
+  node->processes = processes;
   node->x = input.detach();
   node->weights = weights.detach().contiguous();
   node->has_bias = bias.defined();
@@ -250,7 +251,7 @@ Flow fused_convolution(ConvolutionMachine& machine, const Flow& x, const Prologu
 
   Flow result;
   result.value = at::empty({batch, machine.out_height(), machine.out_width(), g.out_channels}, at::kFloat);
-  if (gives_moments) {
+  if (use.gives_moments) {
     result.sum = at::zeros({g.out_channels}, at::kDouble);
     result.sum_of_squares = at::zeros({g.out_channels}, at::kDouble);
   }
@@ -265,7 +266,7 @@ Flow fused_convolution(ConvolutionMachine& machine, const Flow& x, const Prologu
   node->prologue_needs_gradient =
       prologue != nullptr && (prologue->multiplier.requires_grad() || prologue->offset.requires_grad());
   node->weights_need_gradient = weights.requires_grad() || (bias.defined() && bias.requires_grad());
-  if (gradient_is_pending) {
+  if (use.gradient_is_pending) {
     result.junction = std::make_shared<Junction>();
     node->read_by = result.junction;
   }
@@ -273,7 +274,7 @@ Flow fused_convolution(ConvolutionMachine& machine, const Flow& x, const Prologu
                                                            prologue != nullptr ? prologue->multiplier : at::Tensor(),
                                                            prologue != nullptr ? prologue->offset : at::Tensor()));
   torch::autograd::set_history(result.value, node);
-  if (gives_moments) {
+  if (use.gives_moments) {
     torch::autograd::set_history(result.sum, node);
     torch::autograd::set_history(result.sum_of_squares, node);
   }

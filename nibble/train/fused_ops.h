@@ -15,6 +15,10 @@
 // outputs live in memory; the activated values are computed again where they are needed. If a raw
 // value has one reader, that reader hands back the gradient of the *activated* value, and the
 // producer finishes the prologue's gradient slice by slice: the Junction is how they agree.
+//
+// Sums over the batch are float64 sums of float32 sums of slices. Slices of a batch are the same however it is shared
+// among threads and processes, and so, but for the last bit of a float64, are the sums: with any number of them
+// training goes through the same float32 numbers.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -28,6 +32,11 @@
 #include "nibble/train/prologue.h"
 
 namespace nibble::train {
+
+class ProcessGroup;
+
+// No slice has more samples, so that shares of a batch that are multiples of it are cut like the batch itself.
+constexpr int64_t kLargestSlice = 256;
 
 // Shared by the producer of a raw value and its one reader, for one training step.
 struct Junction {
@@ -48,7 +57,8 @@ struct PrologueInputs {
   kernels::ActivationSpec activation;
   float dropout_rate = 0.0f;
   RandomKey dropout_key;
-  int64_t first_unit = 0;  // of the batch, where x is a process's share of it (prologue.h)
+  int64_t first_unit = 0;             // of the batch, where x is a process's share of it (prologue.h)
+  ProcessGroup* processes = nullptr;  // that share the batch; null: this one is alone
 };
 
 // Convolution primitives of one layer for the slices of any batch, made when first needed.
@@ -107,8 +117,13 @@ class ConvolutionMachine {
 //   weights   Keras' layout, already quantized;  bias [out] or undefined
 //   gives_moments         fill in sum and sum_of_squares of the result
 //   gradient_is_pending   the result's one reader has a prologue: make a junction for it
+//   processes             that share the batch; null: this one is alone
+struct ConvolutionResultUse {
+  bool gives_moments = false, gradient_is_pending = false;
+};
 Flow fused_convolution(ConvolutionMachine& machine, const Flow& x, const PrologueInputs* prologue,
-                       const at::Tensor& weights, const at::Tensor& bias, bool gives_moments, bool gradient_is_pending);
+                       const at::Tensor& weights, const at::Tensor& bias, const ConvolutionResultUse& use,
+                       ProcessGroup* processes = nullptr);
 
 at::Tensor fused_prologue(const Flow& x, const PrologueInputs& prologue);
 

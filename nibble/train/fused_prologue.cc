@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/functions/utils.h>
 
 #include "nibble/train/fused_ops.h"
+#include "nibble/train/process_sums.h"
 #include "nibble/train/prologue_node.h"
 
 namespace nibble::train {
@@ -20,6 +21,7 @@ struct FusedPrologueNode : torch::autograd::Node {
   std::shared_ptr<const BoundPrologue> prologue;
   std::shared_ptr<std::vector<uint8_t>> mask;
   bool producer_finishes = false;
+  ProcessGroup* processes = nullptr;  // that share the batch; it outlives the step
 
   torch::autograd::variable_list apply(torch::autograd::variable_list&& upstream_list) override {
     const int64_t batch = x.size(0), channels = prologue->channels();
@@ -28,6 +30,7 @@ struct FusedPrologueNode : torch::autograd::Node {
     const auto* g = upstream.data_ptr<float>();
     prologue->gradient_sums(g, x.data_ptr<float>(), mask->data(), 0, batch, sum_h.data_ptr<double>(),
                             sum_hx.data_ptr<double>());
+    if (processes != nullptr) sum_into_first(*processes, {sum_hx, sum_h});
     at::Tensor dx = upstream;
     if (!producer_finishes) {
       dx = at::empty_like(x);
@@ -70,6 +73,7 @@ at::Tensor fused_prologue(const Flow& x, const PrologueInputs& inputs) {
   const int64_t batch = input.size(0);
   auto node = std::make_shared<FusedPrologueNode>();
   node->x = input.detach();
+  node->processes = inputs.processes;
   node->prologue = bind_prologue(inputs, batch == 0 ? inputs.multiplier.numel() : input.numel() / batch);
   at::Tensor result = at::empty_like(node->x);
   const bool needs_gradient = at::GradMode::is_enabled();

@@ -1,5 +1,5 @@
 // nibble/train/loss.h
-// Losses and accuracy of one batch.
+// Losses and accuracy of one batch, or of one process's share of it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,15 +8,17 @@ namespace nibble::train {
 
 //   outputs  [n, classes]: logits, or probabilities
 //   labels   [n], int64
-//   returns  the mean over the batch, scalar, differentiable:
+//   batch    samples of the whole batch
+//   returns  the sum over the samples / batch, scalar, differentiable:
 //            logits  -log_softmax(outputs)[label]
 //            probabilities  -log(p[label] / sum p) with p clipped to [1e-7, 1 - 1e-7], as Keras does
-at::Tensor cross_entropy(const at::Tensor& outputs, const at::Tensor& labels, bool outputs_are_logits);
+at::Tensor cross_entropy(const at::Tensor& outputs, const at::Tensor& labels, bool outputs_are_logits, int64_t batch);
 
-//   outputs, targets  any shape, the same
-//   returns  the mean over all elements, scalar, differentiable: (outputs - targets)^2, |outputs - targets|
-at::Tensor mean_squared_error(const at::Tensor& outputs, const at::Tensor& targets);
-at::Tensor mean_absolute_error(const at::Tensor& outputs, const at::Tensor& targets);
+//   outputs, targets  [n, ...], the same
+//   returns  (outputs - targets)^2 or |outputs - targets|: the sum / elements of the whole batch, scalar,
+//   differentiable
+at::Tensor mean_squared_error(const at::Tensor& outputs, const at::Tensor& targets, int64_t batch);
+at::Tensor mean_absolute_error(const at::Tensor& outputs, const at::Tensor& targets, int64_t batch);
 
 // Samples whose largest output is at the label.
 int64_t count_correct(const at::Tensor& outputs, const at::Tensor& labels);

@@ -55,8 +55,22 @@ void Network::adopt_plan(Plan plan) {
     const Step& step = plan_.steps[i];
     if (step.kind == StepKind::kConvolution) {
       machines_[i] = std::make_unique<ConvolutionMachine>(step.geometry, step.pools);
+    } else if (const auto geometry = dense_geometry(step)) {
+      machines_[i] = std::make_unique<ConvolutionMachine>(*geometry, false);
     }
   }
+}
+
+// A dense layer of a vector is the convolution of an image of one pixel.
+std::optional<ConvolutionGeometry> Network::dense_geometry(const Step& step) const {
+  if (step.kind != StepKind::kDense) return std::nullopt;
+  const Shape& input = plan_.steps[static_cast<size_t>(step.inputs[0])].shape;
+  if (input.rank() != 1) return std::nullopt;
+  ConvolutionGeometry geometry;
+  geometry.in_channels = input[0];
+  geometry.out_channels = step.shape[0];
+  geometry.has_bias = model_.layers[static_cast<size_t>(step.layer)].get_bool("use_bias");
+  return geometry;
 }
 
 void Network::require_single(std::string_view who) const {
@@ -143,7 +157,7 @@ struct Network::Run {
   PrologueInputs prologue_inputs(const Prologue& prologue, const Flow& x);
   Flow convolution(size_t index);
   at::Tensor batch_norm(const Step& step);
-  at::Tensor dense(const Step& step);
+  at::Tensor dense(size_t index);
   at::Tensor activation(const Step& step);
   at::Tensor layer_op(const Step& step);
   Flow compute(size_t index);
@@ -305,6 +319,7 @@ PrologueInputs Network::Run::prologue_inputs(const Prologue& prologue, const Flo
     inputs.multiplier = at::ones({channels}, at::kDouble);
     inputs.offset = at::zeros({channels}, at::kDouble);
   }
+  inputs.processes = network.processes_;
   if (prologue.activation) inputs.activation = *prologue.activation->fast;
   if (prologue.dropout_layer >= 0 && is_training()) {
     inputs.dropout_rate = static_cast<float>(prologue.dropout_rate);
@@ -329,7 +344,8 @@ Flow Network::Run::convolution(size_t index) {
   std::optional<PrologueInputs> prologue;
   if (step.prologue) prologue = prologue_inputs(*step.prologue, x);
   return fused_convolution(*network.machines_[index], x, prologue ? &*prologue : nullptr, kernel, bias,
-                           step.gives_moments && pass != Pass::kInference, step.gradient_is_pending);
+                           {step.gives_moments && pass != Pass::kInference, step.gradient_is_pending},
+                           network.processes_);
 }
 
 // y = x * multiplier + offset from torch operations: the plain path, and another axis than the last.
@@ -341,11 +357,17 @@ at::Tensor Network::Run::batch_norm(const Step& step) {
   return y.movedim(-1, step.axis).contiguous();
 }
 
-at::Tensor Network::Run::dense(const Step& step) {
-  const at::Tensor kernel = weight(step.layer, "kernel");
-  if (const auto grid = sum_grid(step, "kernel")) return exact_dense(input(step).value, kernel, *grid);
-  const at::Tensor product = at::matmul(input(step).value, kernel);
+at::Tensor Network::Run::dense(size_t index) {
+  const Step& step = network.plan_.steps[index];
+  const at::Tensor kernel = weight(step.layer, "kernel"), &x = input(step).value;
+  if (const auto grid = sum_grid(step, "kernel")) return exact_dense(x, kernel, *grid);
   const at::Tensor bias = this->bias(step, "kernel");
+  if (ConvolutionMachine* machine = network.machines_[index].get()) {
+    const Flow pixels{x.reshape({x.size(0), 1, 1, x.size(1)}), {}, {}, nullptr};
+    const at::Tensor y = fused_convolution(*machine, pixels, nullptr, kernel, bias, {}, network.processes_).value;
+    return y.reshape({x.size(0), y.size(-1)});
+  }
+  const at::Tensor product = at::matmul(x, kernel);
   return bias.defined() ? product + bias : product;
 }
 
@@ -376,7 +398,7 @@ Flow Network::Run::compute(size_t index) {
     case StepKind::kFused:
       return {fused_prologue(input(step), prologue_inputs(*step.prologue, input(step))), {}, {}, nullptr};
     case StepKind::kDense:
-      return {dense(step), {}, {}, nullptr};
+      return {dense(index), {}, {}, nullptr};
     case StepKind::kBatchNorm:
       return {batch_norm(step), {}, {}, nullptr};
     case StepKind::kActivation:

@@ -102,6 +102,7 @@ class Network {
   class OpContext;
 
   void adopt_plan(Plan plan);
+  std::optional<ConvolutionGeometry> dense_geometry(const Step& step) const;
   void make_parameters();
   // As it computes now: with the quantizers of set_qnoise(), but without weights.
   const graph::Layer& running(int layer) const {

@@ -43,16 +43,16 @@ Answers Objective::answers(const at::Tensor& labels, const at::Tensor& x, const 
   return {.labels = labels, .values = values.to(at::kFloat).reshape(extents)};
 }
 
-at::Tensor Objective::loss(const at::Tensor& outputs, const Answers& answers, bool has_softmax) const {
+at::Tensor Objective::loss(const at::Tensor& outputs, const Answers& answers, bool has_softmax, int64_t batch) const {
   switch (loss_) {
     case LossKind::kMeanSquaredError:
-      return mean_squared_error(outputs, answers.values);
+      return mean_squared_error(outputs, answers.values, batch);
     case LossKind::kMeanAbsoluteError:
-      return mean_absolute_error(outputs, answers.values);
+      return mean_absolute_error(outputs, answers.values, batch);
     case LossKind::kCrossEntropy:
       break;
   }
-  return cross_entropy(outputs, answers.labels, has_softmax);
+  return cross_entropy(outputs, answers.labels, has_softmax, batch);
 }
 
 int64_t Objective::count_correct(const at::Tensor& outputs, const Answers& answers) const {

@@ -29,9 +29,10 @@ class Objective {
 
   //   x  the batch's samples
   Answers answers(const at::Tensor& labels, const at::Tensor& x, const Shape& output) const;
-  // Mean over the batch, scalar, differentiable.
+  // Scalar, differentiable: the mean over the batch, or what a share of it adds to that.
   //   has_softmax  cross-entropy: outputs are logits
-  at::Tensor loss(const at::Tensor& outputs, const Answers& answers, bool has_softmax) const;
+  //   batch        samples of the whole batch
+  at::Tensor loss(const at::Tensor& outputs, const Answers& answers, bool has_softmax, int64_t batch) const;
   // Samples that are answered rightly: by their largest output, or by their one output being nearer to the
   // label than to any other whole number. 0 where the answer is the input.
   int64_t count_correct(const at::Tensor& outputs, const Answers& answers) const;

@@ -174,4 +174,14 @@ Share share_of(int64_t batch, int rank, int size, int64_t unit) {
   return {first, end - first};
 }
 
+int64_t unit_of_shares(int64_t batch, int size, int64_t smallest, int64_t largest) {
+  int64_t unit = smallest;
+  for (int64_t candidate = smallest; candidate <= largest && candidate * size <= batch; candidate *= 2) {
+    int64_t busiest = 0;
+    for (int rank = 0; rank < size; ++rank) busiest = std::max(busiest, share_of(batch, rank, size, candidate).count);
+    if (busiest * size * 4 <= batch * 5) unit = candidate;
+  }
+  return unit;
+}
+
 }  // namespace nibble::train

@@ -77,4 +77,8 @@ struct Share {
 //   throws  InvalidArgument if a process would have nothing to do
 Share share_of(int64_t batch, int rank, int size, int64_t unit);
 
+// The largest unit smallest * 2^k <= largest with which no process gets more than 5/4 of an even share; smallest where
+// there is none.
+int64_t unit_of_shares(int64_t batch, int size, int64_t smallest, int64_t largest);
+
 }  // namespace nibble::train

@@ -108,6 +108,17 @@ TEST(Shares, CoverTheBatchInWholeUnits) {
   EXPECT_THROW(share_of(8, 0, 2, 8), InvalidArgument);
 }
 
+TEST(Shares, HaveUnitsAsLargeAsEvenSharesAllow) {
+  struct Case {
+    int64_t batch;
+    int size;
+    int64_t unit;
+  };
+  const Case cases[] = {{1024, 1, 256}, {1024, 2, 256}, {1024, 4, 256}, {1024, 3, 128}, {608, 2, 256},
+                        {100, 2, 16},   {16, 2, 8},     {8, 2, 8},      {17, 3, 8}};
+  for (const Case& c : cases) EXPECT_EQ(unit_of_shares(c.batch, c.size, 8, 256), c.unit) << c.batch << "/" << c.size;
+}
+
 // Runs `work` in as many threads as there are processes; each has its own group.
 template <class Work>
 void in_processes(int size, uint16_t port, const Work& work) {

@@ -4,6 +4,8 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
+#include <algorithm>
+
 namespace nibble::train {
 namespace {
 
@@ -47,6 +49,23 @@ ChannelSums sum_over(ProcessGroup& processes, const ChannelSums& sums, double& c
   torch::autograd::set_history(result.sum, node);
   torch::autograd::set_history(result.sum_of_squares, node);
   return result;
+}
+
+void sum_into_first(ProcessGroup& processes, const std::vector<at::Tensor>& gradients) {
+  std::vector<double> all;
+  for (const at::Tensor& gradient : gradients) {
+    if (!gradient.defined()) continue;
+    const std::span<double> own = doubles(gradient);
+    all.insert(all.end(), own.begin(), own.end());
+  }
+  processes.sum(all);
+  if (!processes.is_first()) std::fill(all.begin(), all.end(), 0.0);
+  const double* next = all.data();
+  for (const at::Tensor& gradient : gradients) {
+    if (!gradient.defined()) continue;
+    std::copy(next, next + gradient.numel(), gradient.data_ptr<double>());
+    next += gradient.numel();
+  }
 }
 
 }  // namespace nibble::train

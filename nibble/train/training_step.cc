@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "nibble/train/fused_ops.h"
 #include "nibble/train/loss.h"
 #include "nibble/train/trainer_impl.h"
 
@@ -24,7 +25,8 @@ float natural_rate(const CompileOptions& options, const Parameter& parameter) {
 // Of a batch, what this process computes.
 Share Trainer::Impl::share(int64_t batch) const {
   if (options.processes == nullptr) return {0, batch};
-  return share_of(batch, options.processes->rank(), options.processes->size(), kUnitSamples);
+  const int size = options.processes->size();
+  return share_of(batch, options.processes->rank(), size, unit_of_shares(batch, size, kUnitSamples, kLargestSlice));
 }
 
 // One process that is asked to stop stops all.
@@ -86,8 +88,7 @@ Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples
   network.set_share(options.processes.get(), mine.first);
   for (const Parameter& parameter : network.parameters()) parameter.value.mutable_grad().reset();
   const at::Tensor outputs = network.forward(x, Pass::kTraining, static_cast<uint32_t>(step), objective.takes_logits());
-  at::Tensor loss = objective.loss(outputs, y, network.has_softmax());
-  loss = loss * (static_cast<double>(mine.count) / static_cast<double>(indices.size()));
+  at::Tensor loss = objective.loss(outputs, y, network.has_softmax(), std::ssize(indices));
   const at::Tensor penalty = network.penalty();
   const bool is_first = options.processes == nullptr || options.processes->is_first();
   if (penalty.defined() && is_first) loss = loss + penalty;
@@ -149,11 +150,12 @@ Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_s
     const at::Tensor x = inputs(samples, indices);
     const Answers y = objective.answers(labels(samples, indices), x, network.output_shape());
     const at::Tensor outputs = network.forward(x, Pass::kInference, 0, objective.takes_logits());
-    const auto size = static_cast<double>(indices.size());
-    loss += objective.loss(outputs, y, network.has_softmax()).item<double>() * size;
+    const int64_t size = std::ssize(indices);
+    const auto sum = [&](const at::Tensor& mean) { return mean.item<double>() * static_cast<double>(size); };
+    loss += sum(objective.loss(outputs, y, network.has_softmax(), size));
     if (objective.is_error()) {
-      mse += mean_squared_error(outputs, y.values).item<double>() * size;
-      mae += mean_absolute_error(outputs, y.values).item<double>() * size;
+      mse += sum(mean_squared_error(outputs, y.values, size));
+      mae += sum(mean_absolute_error(outputs, y.values, size));
     }
     correct += objective.count_correct(outputs, y);
   }
