@@ -2,8 +2,8 @@
 """Integer programs against oneDNN int8 and, where it is installed, ONNX Runtime int8: one thread, in turn; prints ratios.
 
 The peers' programs are onednn_infer.cpp, make_models.py and ort_infer.js of the material beside the repository
-(NIBBLE_PEERS names its folder). ONNX Runtime is left out, and said so, unless NODE_PATH leads to onnxruntime-node and
-NIBBLE_ONNX_MODELS to a folder that make_models.py has filled.
+(NIBBLE_PEERS names its folder). ONNX Runtime and its models are fetched and made once, in build/peers; what cannot be had
+is left out, and said so.
 """
 import json
 import os
@@ -18,6 +18,7 @@ BENCH = ROOT / "build" / "release" / "bench"
 ROUNDS = int(os.environ.get("NIBBLE_BENCH_ROUNDS", "5"))
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 NETWORKS = ["resnet8", "mobilenet", "t1"]
+ONNX_RUNTIME = "1.30.0"  # the version that figures in docs/performance.md are of
 
 
 def results(command):
@@ -36,17 +37,26 @@ def onednn():
 
 
 def onnx_runtime():
-    models = os.environ.get("NIBBLE_ONNX_MODELS", "")
-    script = PEERS / "ort_infer.js"
-    if not script.exists() or not shutil.which("node"):
-        return None, "ONNX Runtime: node or the peer's program is not there."
-    found = subprocess.run(["node", "-e", "require('onnxruntime-node')"], stderr=subprocess.DEVNULL, env=ENVIRONMENT)
-    if found.returncode != 0:
-        return None, "ONNX Runtime: node does not find onnxruntime-node; install it and set NODE_PATH."
-    if not models or not all((pathlib.Path(models) / f"{n}_int8.onnx").exists() for n in NETWORKS):
-        return None, "ONNX Runtime: set NIBBLE_ONNX_MODELS to a folder that peers/make_models.py has filled."
+    script, maker, folder = PEERS / "ort_infer.js", PEERS / "make_models.py", ROOT / "build" / "peers"
+    if not script.exists() or not shutil.which("npm"):
+        return None, "ONNX Runtime: npm or the peer's program is not there."
+    package = folder / "node_modules" / "onnxruntime-node"
+    if not package.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"fetching onnxruntime-node {ONNX_RUNTIME} into {folder.relative_to(ROOT)}", file=sys.stderr, flush=True)
+        install = ["npm", "install", "--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund",
+                   f"onnxruntime-node@{ONNX_RUNTIME}"]
+        if subprocess.run(install, stdout=subprocess.DEVNULL).returncode != 0:
+            return None, "ONNX Runtime: npm could not fetch onnxruntime-node."
+    models = folder / "models"
+    if not all((models / f"{n}_int8.onnx").exists() for n in NETWORKS):
+        models.mkdir(exist_ok=True)
+        # Debian's Python, which python3-onnx belongs to.
+        if subprocess.run(["/usr/bin/python3", str(maker), str(models)], stdout=subprocess.DEVNULL).returncode != 0:
+            return None, "ONNX Runtime: its models could not be made; is python3-onnx installed?"
+    ENVIRONMENT["NODE_PATH"] = str(folder / "node_modules")
     names = ",".join(f"{n}_int8" for n in NETWORKS)
-    return ["node", str(script), models, "--models", names, "--rounds", "1", "--threads", "1"], None
+    return ["node", str(script), str(models), "--models", names, "--rounds", "1", "--threads", "1"], None
 
 
 def main():

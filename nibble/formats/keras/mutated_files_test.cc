@@ -25,11 +25,12 @@ namespace fs = std::filesystem;
 using graph::Model;
 using nlohmann::json;
 
-constexpr uint32_t kFilesOfAKind = 2500;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr uint32_t kFilesOfAKind = 500;
 constexpr double kLongest_s = 10;  // a fork copies the sanitizer's page tables
 constexpr bool kMemoryCounts = false;
 #else
+constexpr uint32_t kFilesOfAKind = 2500;
 constexpr double kLongest_s = 1;
 constexpr bool kMemoryCounts = true;
 #endif
