@@ -7,6 +7,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/cost/accumulator.h"
+#include "nibble/cost/affine_type.h"
 #include "nibble/cost/kernel_parts.h"
 #include "nibble/cost/merge.h"
 #include "nibble/cost/multiplier.h"
@@ -52,6 +53,11 @@ class MapBuilder {
 
   // Q layers outside reference mode have their own quantizers; all others take their types from the options.
   bool is_own(const Layer& layer) const { return is_quantized_class(layer.class_name) && !options_.for_reference; }
+  // Plain layers may have affine quantizers, which QTools does not know.
+  bool takes_affine() const { return compat_ == Compat::kNone && !options_.for_reference; }
+  std::optional<QuantizerType> affine(const Layer& layer, std::string_view point) const {
+    return takes_affine() ? affine_type(layer, point) : std::nullopt;
+  }
   QuantizerType value_type() const { return options_.keras_quantizer.value_or(default_type()); }
   QuantizerType accumulator_type() const { return options_.keras_accumulator.value_or(default_type()); }
   // The type that layers without operators give in reference mode: the two generations of the reference.
@@ -101,7 +107,8 @@ void MapBuilder::add_sources() {
   for (size_t i = 0; i < model_.inputs.size(); ++i) {
     QuantizerType type = default_type();
     if (!sources.empty()) type = sources.size() == 1 ? sources[0] : sources[i];
-    types_[model_.inputs[i]] = type;
+    const auto own = affine(model_.layer(model_.inputs[i]), graph::kOutput);
+    types_[model_.inputs[i]] = own.value_or(type);
   }
 }
 
@@ -195,7 +202,7 @@ void MapBuilder::add_macs(const Layer& layer, LayerTypes& types) {
   for (const KernelPart& part : parts) {
     Mac mac = plain_mac(layer, part, input);
     if (is_folded(types.kind)) fold_bias(layer, part, mac);
-    if (!is_own(layer)) {
+    if (!is_own(layer) && !affine(layer, part.weight)) {
       mac.multiplier.output = mac.accumulator = accumulator_type();
       if (mac.fused_accumulator) mac.fused_accumulator = mac.accumulator;
     }
@@ -263,8 +270,9 @@ void MapBuilder::add_recurrent(const Layer& layer, LayerTypes& types) {
 
 void MapBuilder::add_lookup(const Layer& layer, LayerTypes& types) {
   types.operation_count = 0;
-  types.lookup = LookupTypes{value_type(), elements_of(layer, types.output_shape)};
-  types.output = set_output(layer, value_type());
+  const QuantizerType value = affine(layer, "embeddings").value_or(value_type());
+  types.lookup = LookupTypes{value, elements_of(layer, types.output_shape)};
+  types.output = set_output(layer, value);
 }
 
 Mac MapBuilder::plain_mac(const Layer& layer, const KernelPart& part, const QuantizerType& input) {
@@ -273,13 +281,20 @@ Mac MapBuilder::plain_mac(const Layer& layer, const KernelPart& part, const Quan
              .weight = weight_type(layer, part.quantizer, part.weight),
              .kernel = part.shape,
              .adds = layer.class_name != "PReLU"};
-  if (part.biases > 0) mac.bias = weight_type(layer, "bias_quantizer", "bias");
+  const bool is_affine = !is_own(layer) && affine(layer, part.weight).has_value();
+  if (part.biases > 0) mac.bias = is_affine ? affine_bias_type(layer) : weight_type(layer, "bias_quantizer", "bias");
   set_biases(part, part.biases, mac);
   mac.operation_count = part.operation_count;
   mac.multiplier = multiply(mac.weight, input, compat_);
   if (compat_ != Compat::kNone && is_conv1d_kernel && !mac.multiplier.output.is_float())
     throw Unsupported("[data_type_map] QTools fails on the kernel {} of '{}'; it knows 2 and 4 axes. Leave compat off.",
                       part.shape.str(), layer.name);
+  if (is_affine) {
+    // A bias on the accumulator's grid is one term more, whatever bits it is stored with.
+    mac.accumulator = accumulate(mac.multiplier.output, part.terms + (part.biases > 0 ? 1 : 0));
+    mac.fused_accumulator = mac.accumulator;
+    return mac;
+  }
   mac.accumulator = accumulate_with_bias(mac.multiplier.output, part.terms, mac.bias, compat_);
   const QuantizerType scaled = widened_by_scale(layer, part, mac.multiplier.output);
   mac.fused_accumulator = accumulate_with_bias(scaled, part.terms, mac.bias, compat_);
@@ -364,14 +379,16 @@ std::optional<QuantizerType> MapBuilder::own_type(const Layer& layer, const std:
 
 QuantizerType MapBuilder::weight_type(const Layer& layer, const std::string& attribute,
                                       const std::string& weight) const {
-  if (!is_own(layer)) return value_type();
+  if (!is_own(layer)) return affine(layer, weight).value_or(value_type());
   QuantizerType type = own_type(layer, attribute).value_or(default_type());
   count_values(layer, attribute, weight, type);
   return type;
 }
 
-// What leaves the layer: its fused activation's type where it has one, else `type`.
+// What leaves the layer: its affine quantizer's or its fused activation's type where it has one, else `type`.
 QuantizerType MapBuilder::set_output(const Layer& layer, const QuantizerType& type) const {
+  if (takes_affine())
+    if (const auto affine = affine_output_type(layer)) return *affine;
   if (!options_.for_reference)
     if (const auto tagged = type_from_attribute(layer, "activation", compat_)) return *tagged;
   return forwarded(type, compat_);

@@ -4,8 +4,9 @@
 //
 // A quantized layer multiplies its weight type by its input type, sums the products
 // in an accumulator that cannot overflow, and hands that accumulator on unless a
-// quantizer says otherwise. In reference mode every layer is thought to be built from
-// one type of values and one type of accumulator instead.
+// quantizer says otherwise. Plain layers with affine quantizers (affine_type.h) do likewise, but under
+// Compat::kQkeras*, which does not know them. In reference mode every layer is thought to be built from one type of
+// values and one type of accumulator instead.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

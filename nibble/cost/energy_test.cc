@@ -7,6 +7,8 @@
 #include <cmath>
 
 #include "nibble/core/error.h"
+#include "nibble/cost/affine_type.h"
+#include "nibble/cost/memory_footprint.h"
 #include "nibble/cost/merge.h"
 #include "nibble/cost/model_bits.h"
 #include "nibble/cost/roofline.h"
@@ -70,6 +72,73 @@ TEST(Energy, DenseByHand) {
   EXPECT_NEAR(got.layers[0].parameters_pj, sram(24) + sram(32), 0.005);
   EXPECT_NEAR(got.layers[0].op_cost_pj, 6 * (multiplication + 0.003125 * 17), 0.005);
   EXPECT_EQ(got.total_pj, int64_t(got.layers[0].inputs_pj + got.layers[0].parameters_pj + got.layers[0].op_cost_pj));
+}
+
+double sram_pj(double bits) {
+  const double x = std::log2(bits);
+  return std::max(0.0, 9.02427321e-4 * x * x * x - 2.68847858e-2 * x * x + 2.08900804e-1 * x);
+}
+
+// The plain 3 x 2 dense layer of 'nibble qat' and 'nibble ptq': 4-bit weights and input, 6-bit output, 32-bit bias.
+graph::Model affine_dense(graph::AffineKind weights = graph::AffineKind::kLastValue) {
+  auto model = one_layer({3}, layer("Dense", "layer", {{"units", int64_t{2}}}));
+  const graph::AffineQuantizer activation{.kind = graph::AffineKind::kMovingAverage, .num_bits = 4};
+  graph::AffineQuantizer output = activation;
+  output.num_bits = 6;
+  graph::set_quantization(model, "in", graph::LayerQuantization{.output = activation});
+  graph::set_quantization(
+      model, "layer",
+      graph::LayerQuantization{
+          .weights = {{"kernel", {.kind = weights, .num_bits = 4, .symmetric = true, .narrow_range = true}}},
+          .post_activation = output,
+          .bias_bits = 32});
+  return model;
+}
+
+TEST(Energy, AffineLayersCountWithTheirBits) {
+  const auto model = affine_dense();
+  const EnergyEstimate got = estimate(model, energy_query(Reference::kNone));
+  // product: 8 bits; 3 terms and the bias: 10 bits
+  const double multiplication = 0.002994791667 * 16 + 0.001041666667 * 4;
+  ASSERT_EQ(got.layers.size(), 1u);
+  EXPECT_NEAR(got.layers[0].inputs_pj, sram_pj(3 * 4), 0.005);
+  EXPECT_NEAR(got.layers[0].outputs_pj, sram_pj(2 * 6), 0.005);
+  EXPECT_NEAR(got.layers[0].parameters_pj, sram_pj(6 * 4) + sram_pj(2 * 32), 0.005);
+  EXPECT_NEAR(got.layers[0].op_cost_pj, 6 * (multiplication + 0.003125 * 10), 0.005);
+  EXPECT_EQ(count_bits(model).parameters, 6 * 4 + 2 * 32) << "ranges are no parameters of the device";
+  EXPECT_EQ(memory_footprint(model, energy_query(Reference::kNone).types).peak_bits, 3 * 4 + 2 * 6);
+}
+
+TEST(Energy, ReferencesDoNotSeeAffineQuantizers) {
+  auto model = affine_dense();
+  auto plain = model;
+  for (const char* name : {"in", "layer"}) graph::set_quantization(plain, name, std::nullopt);
+  for (const Reference reference : {Reference::kFp32, Reference::kInt8}) {
+    EXPECT_EQ(estimate(model, energy_query(reference)).total_cost_pj,
+              estimate(plain, energy_query(reference)).total_cost_pj);
+  }
+  EXPECT_EQ(estimate(model, energy_query(Reference::kNone, Compat::kQkeras)).total_cost_pj,
+            estimate(plain, energy_query(Reference::kNone, Compat::kQkeras)).total_cost_pj);
+  EXPECT_LT(estimate(model, energy_query(Reference::kNone)).total_cost_pj,
+            estimate(plain, energy_query(Reference::kNone)).total_cost_pj);
+}
+
+TEST(Energy, AffineTypes) {
+  const auto kernel = [](const graph::Model& model) { return *affine_type(model.layer("layer"), "kernel"); };
+  EXPECT_EQ(kernel(affine_dense()), fixed_point_type(4, 3));
+  EXPECT_EQ(kernel(affine_dense(graph::AffineKind::kDorefa)), fixed_point_type(5, 4)) << "odd codes -15 .. 15";
+  auto model = affine_dense(graph::AffineKind::kDorefa);
+  graph::LayerQuantization quantization = *model.layer("layer").quantization;
+  quantization.weights[0].quantizer.num_bits = 1;
+  quantization.post_activation = {.kind = graph::AffineKind::kLsq, .num_bits = 5, .symmetric = true};
+  quantization.bias_bits = 0;
+  graph::set_quantization(model, "layer", quantization);
+  EXPECT_EQ(kernel(model).mode, TypeMode::kBinary);
+  EXPECT_EQ(*affine_output_type(model.layer("layer")), fixed_point_type(5, 4));
+  EXPECT_TRUE(affine_bias_type(model.layer("layer")).is_float());
+  EXPECT_EQ(*affine_output_type(model.layer("in")), fixed_point_type(4, 4, false));
+  EXPECT_TRUE(is_affine_variable(model.layer("layer"), "post_activation_step"));
+  EXPECT_FALSE(is_affine_variable(model.layer("layer"), "kernel"));
 }
 
 TEST(Energy, FixedMemoryIsFreeAndDramIsPerBit) {

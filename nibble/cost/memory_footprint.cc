@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "nibble/cost/affine_type.h"
 #include "nibble/cost/model_bits.h"
 
 namespace nibble::cost {
@@ -61,7 +62,8 @@ class Liveness {
     steps_.push_back({.layer = layer.name});
     for (const size_t tensor : read) tensors_[tensor].last = step;
     const LayerTypes* types = map_.find(layer.name);
-    const bool is_plain = kind == LayerKind::kActivation && !is_quantized_class(layer.class_name);
+    const bool is_plain =
+        kind == LayerKind::kActivation && !is_quantized_class(layer.class_name) && !affine_output_type(layer);
     const int64_t width = types == nullptr ? 0 : is_plain ? value_bits_ : types->output.bit_width;
     reads_[layer.name] = {store(types == nullptr ? 0 : types->output_shape.elements() * width, step)};
   }

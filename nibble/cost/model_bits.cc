@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "nibble/core/error.h"
+#include "nibble/cost/affine_type.h"
 #include "nibble/cost/kernel_parts.h"
 #include "nibble/cost/quantizer_type.h"
 #include "nibble/graph/layers_recurrent.h"
@@ -31,6 +32,11 @@ class BitCounter {
       // The quantizers of a layer inside another one stand there.
       const auto inner = graph::inner_weight(layer, name);
       const Layer& owner = inner ? inner->layer : layer;
+      if (options_.compat == Compat::kNone && is_affine_variable(layer, name)) continue;
+      if (const auto affine = affine_width(layer, name)) {
+        bits += elements_of(layer, shape) * *affine;
+        continue;
+      }
       bits += elements_of(layer, shape) * width(owner, quantizer_of(inner ? inner->name : name, owner));
     }
     return bits;
@@ -83,8 +89,19 @@ class BitCounter {
     return type && is_quantized_class(layer.class_name) ? type->bit_width : options_.ref_bits;
   }
 
+  // Of a weight with an affine quantizer, and of the bias beside it.
+  std::optional<int64_t> affine_width(const Layer& layer, const std::string& weight) const {
+    if (options_.compat != Compat::kNone || !layer.quantization) return std::nullopt;
+    if (weight == "bias" && layer.quantization->bias_bits > 0) return layer.quantization->bias_bits;
+    const auto type = affine_type(layer, weight);
+    return type ? std::optional<int64_t>(type->bit_width) : std::nullopt;
+  }
+
   int64_t activation_width(const Layer& layer) const {
     const LayerKind kind = layer_kind(layer.class_name, options_.compat);
+    if (options_.compat == Compat::kNone) {
+      if (const auto affine = affine_output_type(layer)) return affine->bit_width;
+    }
     if (kind == LayerKind::kInput) return options_.input_bits;
     const bool is_activation = kind == LayerKind::kActivation;
     if (!is_activation && !is_counted(kind, layer)) return 0;
