@@ -41,7 +41,6 @@ std::vector<double> values_or(const graph::Layer& batch_norm, const char* name, 
 }
 
 void take_in(graph::Layer& layer, const graph::Layer& batch_norm, FoldDivisor divisor) {
-  Tensor& kernel = kernel_of(layer);
   const auto channels = static_cast<size_t>(output_channels(layer));
   for (const char* needed : {"moving_mean", "moving_variance"}) {
     if (batch_norm.find_weight(needed) != nullptr) continue;
@@ -58,6 +57,7 @@ void take_in(graph::Layer& layer, const graph::Layer& batch_norm, FoldDivisor di
     layer.weights.push_back({"bias", Tensor(Shape{static_cast<int64_t>(channels)})});
   }
   Tensor& bias = layer.find_weight("bias")->value;
+  Tensor& kernel = kernel_of(layer);
   std::vector<double> factor(channels);
   for (size_t c = 0; c < channels; ++c) {
     const double sum = variance[c] + epsilon;
