@@ -264,10 +264,12 @@ std::string missed_floor(const RunConfig& config, const SearchResult& result) {
 }
 
 // Those that mode hyperband kept for rounds that did not come.
-void remove_checkpoints(const fs::path& directory, const std::vector<search::Trial>& trials) {
+void remove_checkpoints(const RunConfig& config, const fs::path& directory, const std::vector<search::Trial>& trials) {
   std::error_code ignored;
   for (const search::Trial& trial : trials) {
-    fs::remove(directory / search::trial_directory(trial.number) / kCheckpointFile, ignored);
+    for (const std::string& name : temporary_files(config)) {
+      fs::remove(directory / search::trial_directory(trial.number) / name, ignored);
+    }
   }
 }
 
@@ -289,7 +291,7 @@ SearchResult run_search(const std::string& run_config, const SearchOptions& opti
   }
   SearchResult result = Launcher(options, *study.storage, workers).run();
   if (result.is_over) {
-    remove_checkpoints(options.directory, result.trials);
+    remove_checkpoints(study.config, options.directory, result.trials);
     result.missed_floor = missed_floor(study.config, result);
   }
   return result;

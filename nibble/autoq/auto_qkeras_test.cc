@@ -71,6 +71,17 @@ class Recorder final : public SearchObserver {
   int started = 0, epochs = 0, finished = 0;
 };
 
+// True if there was one at a trial.
+bool kill_a_worker(const fs::path& directory) {
+  bool killed = false;
+  for (const search::Trial& trial : search::Storage::open(directory / "study.db").trials()) {
+    if (trial.state != search::TrialState::kRunning) continue;
+    const std::string pid = trial.worker.substr(0, trial.worker.rfind('/'));
+    killed = kill(std::stoi(pid.substr(pid.rfind('/') + 1)), SIGKILL) == 0;
+  }
+  return killed;
+}
+
 TEST(AutoQKeras, ScoresEveryTrialAndKeepsItsWeights) {
   const Outcome& outcome = undisturbed();
   ASSERT_EQ(outcome.scores.size(), 4u);
@@ -97,14 +108,7 @@ TEST(AutoQKeras, AKilledWorkerIsReplacedAndItsTrialRetaken) {
   const fs::path directory = testing::scratch_dir("autoq_kill") / "out";
   Recorder recorder;
   bool killed = false;
-  recorder.during_epoch = [&] {
-    if (killed) return;
-    for (const search::Trial& trial : search::Storage::open(directory / "study.db").trials()) {
-      if (trial.state != search::TrialState::kRunning) continue;
-      const std::string pid = trial.worker.substr(0, trial.worker.rfind('/'));
-      killed = kill(std::stoi(pid.substr(pid.rfind('/') + 1)), SIGKILL) == 0;
-    }
-  };
+  recorder.during_epoch = [&] { killed = killed || kill_a_worker(directory); };
   const SearchResult result = run_search(config_text(), {.directory = directory, .workers = 1, .observer = &recorder});
   EXPECT_TRUE(killed);
   EXPECT_TRUE(result.is_over);
@@ -211,7 +215,8 @@ INSTANTIATE_TEST_SUITE_P(Ends, BrokenWorkers,
 
 // One attempt at trial 0 without a study: what it leaves behind.
 struct Attempt {
-  explicit Attempt(const std::string& name) : directory(testing::scratch_dir(name)) {
+  explicit Attempt(const std::string& name, const std::string& more = "")
+      : config(parse_run_config(config_text(more))), directory(testing::scratch_dir(name)) {
     const graph::Model model = load_search_model(config);
     claim.number = 0;
     claim.attempt = 1;
@@ -221,7 +226,7 @@ struct Attempt {
   search::TrialResult run(const std::function<bool(const search::Step&)>& report) {
     return runner->run({.claim = claim, .directory = directory, .stop = stop, .report = report});
   }
-  RunConfig config = parse_run_config(config_text());
+  RunConfig config;
   fs::path directory;
   std::atomic<bool> stop = false;
   search::Storage::Claim claim;
@@ -308,6 +313,110 @@ TEST(TrainingRunner, AFileSystemThatRefusesIsNotTheTrialsFault) {
   Attempt attempt("autoq_refused");
   make_directories(attempt.directory / "checkpoint" / "in_the_way");  // cannot be removed as a file
   EXPECT_THROW(attempt.run([](const search::Step&) { return true; }), IoError);
+}
+
+constexpr const char* kThreeExecutions = R"(, "executions_per_trial": 3)";
+
+// An undisturbed trial of three executions with 3 epochs each, and what it reported.
+struct ThreeExecutions {
+  search::TrialResult result;
+  std::vector<search::Step> steps;
+  std::string model;
+};
+const ThreeExecutions& three_executions() {
+  static const ThreeExecutions whole = [] {
+    ThreeExecutions run;
+    Attempt attempt("autoq_executions", kThreeExecutions);
+    run.result = attempt.run([&](const search::Step& step) {
+      run.steps.push_back(step);
+      return true;
+    });
+    run.model = read_file(attempt.directory / run.result.artifact);
+    const int best = static_cast<int>(run.result.metrics.at("best_execution"));
+    EXPECT_TRUE(run.model == read_file(attempt.directory / fmt::format("execution_{}.keras", best)));
+    for (const std::string& name : run.result.temporary) EXPECT_TRUE(fs::exists(attempt.directory / name)) << name;
+    EXPECT_EQ(run.result.temporary.size(), 6u);
+    return run;
+  }();
+  return whole;
+}
+
+TEST(Executions, TheFirstIsTheTrialWithoutThemAndTheOthersDiffer) {
+  std::vector<search::Step> alone;
+  Attempt attempt("autoq_alone");
+  attempt.run([&](const search::Step& step) {
+    alone.push_back(step);
+    return true;
+  });
+  const std::vector<search::Step>& steps = three_executions().steps;
+  ASSERT_EQ(steps.size(), 9u);
+  for (size_t i = 0; i < 9; ++i) EXPECT_EQ(steps[i].step, static_cast<int>(i) + 1);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(steps[i].metrics.at("loss"), alone[i].metrics.at("loss"));
+    EXPECT_NE(steps[i + 3].metrics.at("loss"), alone[i].metrics.at("loss"));
+    EXPECT_NE(steps[i + 6].metrics.at("loss"), steps[i + 3].metrics.at("loss"));
+  }
+}
+
+TEST(Executions, ScoreAndAccuracyAreMeansAndTheBestOneIsNamed) {
+  const auto& [result, steps, model] = three_executions();
+  double score = 0, accuracy = 0, best_score = -HUGE_VAL;
+  int best_step = 0;
+  for (size_t k = 0; k < 3; ++k) {
+    const auto best = std::max_element(
+        steps.begin() + static_cast<std::ptrdiff_t>(3 * k), steps.begin() + static_cast<std::ptrdiff_t>(3 * k + 3),
+        [](const auto& a, const auto& b) { return a.metrics.at("score") < b.metrics.at("score"); });
+    score += best->metrics.at("score") / 3;
+    accuracy += best->metrics.at("val_accuracy") / 3;
+    if (best->metrics.at("score") <= best_score) continue;
+    best_score = best->metrics.at("score");
+    best_step = best->step;
+  }
+  EXPECT_NEAR(result.score, score, 1e-12);  // sums in another order
+  EXPECT_NEAR(result.metrics.at("accuracy"), accuracy, 1e-12);
+  EXPECT_EQ(result.metrics.at("best_epoch"), best_step);
+  EXPECT_EQ(result.metrics.at("best_execution"), (best_step - 1) / 3 + 1);
+  EXPECT_EQ(result.metrics.at("executions"), 3);
+  EXPECT_EQ(result.metrics.at("epochs"), 9);
+  EXPECT_GT(result.metrics.at("score_deviation"), 0);
+}
+
+// Ended when this step is reported, as by kill -9 just before: in an execution, or between two of them.
+class InterruptedExecutions : public ::testing::TestWithParam<int> {};
+TEST_P(InterruptedExecutions, AreGoneOnWithToTheSameResult) {
+  Attempt attempt(fmt::format("autoq_interrupted_{}", GetParam()), kThreeExecutions);
+  EXPECT_THROW(attempt.run([](const search::Step& step) { return step.step != GetParam(); }), search::LeaseLost);
+  std::vector<int> again;
+  const search::TrialResult result = attempt.run([&](const search::Step& step) {
+    again.push_back(step.step);
+    return true;
+  });
+  EXPECT_EQ(again.front(), GetParam());
+  EXPECT_EQ(again.size(), static_cast<size_t>(10 - GetParam()));
+  EXPECT_EQ(result.score, three_executions().result.score);
+  EXPECT_EQ(result.metrics, three_executions().result.metrics);
+  EXPECT_TRUE(read_file(attempt.directory / result.artifact) == three_executions().model);
+}
+INSTANTIATE_TEST_SUITE_P(Steps, InterruptedExecutions, ::testing::Values(1, 3, 4, 5, 9));
+
+TEST(Executions, AKilledWorkerLeavesTheResultAsItIs) {
+  const std::string text = config_text(R"(, "executions_per_trial": 2)");
+  const fs::path quiet = testing::scratch_dir("autoq_twice") / "out", killed = quiet.parent_path() / "killed";
+  const SearchResult first = run_search(text, {.directory = quiet, .workers = 2});
+  Recorder recorder;
+  bool done = false;
+  recorder.during_epoch = [&] { done = done || kill_a_worker(killed); };
+  const SearchResult second = run_search(text, {.directory = killed, .workers = 1, .observer = &recorder});
+  EXPECT_TRUE(done);
+  EXPECT_EQ(outcome_of(first, quiet), outcome_of(second, killed));
+  for (const search::Trial& trial : second.trials) {
+    EXPECT_EQ(search::Storage::open(killed / "study.db").steps(trial.number).size(), 6u);
+    std::vector<std::string> files;
+    for (const auto& entry : fs::directory_iterator(killed / search::trial_directory(trial.number))) {
+      files.push_back(entry.path().filename().string());
+    }
+    EXPECT_EQ(files, std::vector<std::string>{"model.keras"});
+  }
 }
 
 struct BadCase {

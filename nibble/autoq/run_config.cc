@@ -41,7 +41,6 @@ void refuse_unsupported(const JsonFields& fields) {
            "Set it to null; trials run side by side in worker processes instead (key workers).");
   }
   if (!is("custom_objects", Json::object())) refuse("custom_objects", "Remove it or leave it empty.");
-  if (!is("executions_per_trial", 1)) refuse("executions_per_trial", "Each trial is trained once; remove it.");
   fields.boolean("overwrite", true);  // a study is never overwritten: the launcher refuses or resumes
 }
 

@@ -89,6 +89,8 @@ struct RunConfig {
   bool transfer_weights = false;  // trials start from the float model's weights; needs tune_filters "none"
   uint64_t seed = 0;
   int max_trials = 10;
+  // Trainings of a trial, each from its own seed; scores and accuracies are averaged, the best one's weights kept.
+  int executions_per_trial = 1;
   Mode mode = Mode::kRandom;
   search::HyperbandOptions hyperband;  // max_epochs is `epochs`
   // Ends trials that do worse than others did.

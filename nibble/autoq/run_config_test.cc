@@ -54,6 +54,14 @@ TEST(RunConfig, DefaultsAreAutoQKeras) {
   EXPECT_EQ(config.early_stopping, 2);
   EXPECT_FALSE(config.tune_filters_exceptions.has_value());
   EXPECT_EQ(config.quantization_config, default_quantization_config());
+  EXPECT_EQ(config.executions_per_trial, 1);
+}
+
+// Not multiplied into hyperband's count: each of its rounds is one trial, however often that is trained.
+TEST(RunConfig, ExecutionsLeaveTheNumberOfTrials) {
+  const RunConfig config = parse_run_config(R"({"mode": "hyperband", "epochs": 9, "executions_per_trial": 3})");
+  EXPECT_EQ(config.executions_per_trial, 3);
+  EXPECT_EQ(config.max_trials, 23);
 }
 
 TEST(RunConfig, HyperbandCountsItsTrials) {
@@ -173,6 +181,8 @@ const std::vector<BadCase> kBad = {
     {"TuneFilters", R"({"tune_filters": "all"})", {"tune_filters is 'all'", "none, layer, block"}},
     {"TransferWithFilters", R"({"tune_filters": "layer", "transfer_weights": true})", {"transfer_weights", "shapes"}},
     {"TooFewTrials", R"({"max_trials": 0})", {"max_trials is 0", "from 1"}},
+    {"NoExecution", R"({"executions_per_trial": 0})", {"executions_per_trial is 0", "from 1"}},
+    {"HalfAnExecution", R"({"executions_per_trial": 1.5})", {"executions_per_trial is 1.5"}},
     {"TrialsAsText", R"({"max_trials": "20"})", {"max_trials is \"20\""}},
     {"SeedTooLarge", R"({"seed": 18446744073709551615})", {"seed is 18446744073709551615"}},
     {"LearningRateAsText", R"({"learning_rate": "fast"})", {"learning_rate is \"fast\"", "number"}},
@@ -224,7 +234,6 @@ const std::vector<BadCase> kBad = {
 
 const std::vector<BadCase> kNotYet = {
     {"Strategy", R"({"distribution_strategy": "mirrored"})", {"distribution_strategy", "workers"}},
-    {"Executions", R"({"executions_per_trial": 3})", {"executions_per_trial", "once"}},
 };
 
 template <class Kind>

@@ -52,12 +52,15 @@ TEST(Hyperband, TrialsDoNotDependOnTheNumberOfWorkers) {
   EXPECT_EQ(promoted, 5);
 }
 
-// What another machine without the checkpoint would do.
-TEST(Hyperband, WithoutTheCheckpointATrialStartsAnewToTheSameBytes) {
-  const fs::path directory = testing::scratch_dir("strategies_anew");
-  const SearchResult whole = run_search(hyperband_text(), {.directory = directory / "out", .workers = 2});
+// What another machine without the checkpoint would do. Each of several executions has a checkpoint of its own.
+class HyperbandExecutions : public ::testing::TestWithParam<int> {};
+TEST_P(HyperbandExecutions, WithoutTheCheckpointATrialStartsAnewToTheSameBytes) {
+  const fs::path directory = testing::scratch_dir(fmt::format("strategies_anew_{}", GetParam()));
+  const std::string text =
+      replaced(hyperband_text(), "\"mode\"", fmt::format(R"("executions_per_trial": {}, "mode")", GetParam()));
+  const SearchResult whole = run_search(text, {.directory = directory / "out", .workers = 2});
   const search::Trial& last = whole.trials.back();
-  const RunConfig config = parse_run_config(hyperband_text());
+  const RunConfig config = parse_run_config(text);
   TrainingRunner runner(config, load_search_model(config), load_search_data(config));
   const std::atomic<bool> stop = false;
   const search::Storage::Claim claim{.number = last.number, .attempt = 1, .values = last.values, .steps = {}};
@@ -68,27 +71,41 @@ TEST(Hyperband, WithoutTheCheckpointATrialStartsAnewToTheSameBytes) {
                   }});
   EXPECT_EQ(result.score, *last.score);
   EXPECT_TRUE(read_file(directory / "alone/model.keras") == read_file(directory / "out" / last.artifact));
+  for (const search::Trial& trial : whole.trials) {
+    const fs::path files = directory / "out" / search::trial_directory(trial.number);
+    EXPECT_EQ(std::distance(fs::directory_iterator(files), fs::directory_iterator()), 1) << "beside model.keras";
+    const auto steps = search::Storage::open(directory / "out/study.db").steps(trial.number);
+    const auto from = annotated_number(trial.values, search::kResumes);
+    const int done = from ? *annotated_number(whole.trials[static_cast<size_t>(*from)].values, search::kEpochs) : 0;
+    const int asked = *annotated_number(trial.values, search::kEpochs);
+    EXPECT_EQ(static_cast<int>(steps.size()), GetParam() * (asked - done));
+  }
 }
+INSTANTIATE_TEST_SUITE_P(OneAndTwo, HyperbandExecutions, ::testing::Values(1, 2));
 
-TEST(Pruner, EndsTrialsThatDoWorse) {
-  const std::string text = small_config(
-      R"("epochs": 4, "early_stopping": false, "max_trials": 8, "pruner": {"min_epochs": 1, "factor": 2})");
-  const SearchResult result =
-      run_search(text, {.directory = testing::scratch_dir("strategies_pruner") / "out", .workers = 1});
+class PrunerExecutions : public ::testing::TestWithParam<int> {};
+TEST_P(PrunerExecutions, EndTrialsThatDoWorse) {
+  const std::string text = small_config(fmt::format(
+      R"("epochs": 4, "early_stopping": false, "max_trials": 8, "pruner": {{"min_epochs": 1, "factor": 2}},
+         "executions_per_trial": {})",
+      GetParam()));
+  const fs::path directory = testing::scratch_dir(fmt::format("strategies_pruner_{}", GetParam())) / "out";
+  const SearchResult result = run_search(text, {.directory = directory, .workers = 1});
   int pruned = 0;
   for (const search::Trial& trial : result.trials) {
     ASSERT_EQ(trial.state, search::TrialState::kCompleted) << trial.reason;
     if (metric(trial, "pruned") == 0) {
-      EXPECT_EQ(metric(trial, "epochs"), 4);
+      EXPECT_EQ(metric(trial, "epochs"), 4 * GetParam());
       continue;
     }
     ++pruned;
-    EXPECT_LT(metric(trial, "epochs"), 4);
+    EXPECT_LT(metric(trial, "epochs"), 4) << "of the first execution, and there is no other";
     EXPECT_LE(*trial.score, *result.best->score);
   }
   EXPECT_GT(pruned, 0);
   EXPECT_EQ(metric(*result.best, "pruned"), 0);
 }
+INSTANTIATE_TEST_SUITE_P(OneAndTwo, PrunerExecutions, ::testing::Values(1, 2));
 
 TEST(Floor, WithNothingElseTheCheapestAboveItWins) {
   const std::string text = small_config(R"("epochs": 1, "max_trials": 6, "budget": {"accuracy": 0.05})");

@@ -177,6 +177,7 @@ void parse_strategy(const JsonFields& fields, RunConfig& config) {
                 : mode == "hyperband" ? Mode::kHyperband
                                       : Mode::kRandom;
   config.max_trials = static_cast<int>(fields.integer("max_trials", config.max_trials, 1, kMost));
+  config.executions_per_trial = static_cast<int>(fields.integer("executions_per_trial", 1, 1, 1000));
   // What the nearest trial cannot give comes from the model, where that has weights.
   if (config.inherit_from_nearest) config.inherit_weights = true;
   parse_metric(fields, config);

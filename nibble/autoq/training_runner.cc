@@ -8,7 +8,7 @@
 #include <regex>
 
 #include "nibble/autoq/head.h"
-#include "nibble/autoq/score.h"
+#include "nibble/autoq/score_callback.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
@@ -23,99 +23,6 @@
 namespace nibble::autoq {
 namespace fs = std::filesystem;
 namespace {
-
-double metric_of(const train::EpochLog& log, Metric metric) {
-  switch (metric) {
-    case Metric::kLoss:
-      return log.val_loss.value_or(log.loss);
-    case Metric::kMse:
-      return log.val_mse.value_or(log.loss);
-    case Metric::kMae:
-      return log.val_mae.value_or(log.loss);
-    case Metric::kAccuracy:
-      break;
-  }
-  return log.val_accuracy.value_or(log.accuracy);
-}
-
-// Tells the study the score of every epoch, keeps the best one's weights, and ends what the pruner gives up.
-class ScoreCallback final : public train::Callback {
- public:
-  ScoreCallback(const search::TrialContext& context, const RunConfig& config, const TrialCost& cost, double reference)
-      : context_(context), config_(config), cost_(cost), reference_(reference) {
-    if (config.pruner) pruner_.emplace(*config.pruner);
-  }
-
-  bool on_epoch_end(const train::EpochLog& log, train::Trainer& trainer) override {
-    const double value = metric_of(log, config_.metric);
-    const double score = score_of(config_, value, cost_, reference_);
-    // First of all: it renews the lease, and without one nothing of the trial may be written any more.
-    if (!context_.report({log.epoch, metrics_of(log, score)})) throw search::LeaseLost();
-    if (is_best(score, value)) {
-      best_epoch_ = log.epoch;
-      best_score_ = score;
-      best_value_ = value;
-      best_accuracy_ = log.val_accuracy.value_or(log.accuracy);
-      // Before the checkpoint of this epoch is written: a resumed trial that knows of this best finds it.
-      formats::keras::save_model(trainer.model(), context_.directory / kModelFile);
-    }
-    epochs_ = log.epoch;
-    const bool may_end = pruner_ && log.epoch < config_.epochs && pruner_->decides_at(log.epoch) && context_.others;
-    pruned_ = may_end && pruner_->should_stop(log.epoch, best_score_, context_.others(log.epoch));
-    return pruned_;
-  }
-
-  nlohmann::json state() const override {
-    return {{"best_epoch", best_epoch_},       {"best_score", best_score_}, {"best_value", best_value_},
-            {"best_accuracy", best_accuracy_}, {"epochs", epochs_},         {"pruned", pruned_}};
-  }
-  void restore(const nlohmann::json& state) override {
-    best_epoch_ = state.at("best_epoch").get<int>();
-    best_score_ = state.at("best_score").get<double>();
-    best_value_ = state.at("best_value").get<double>();
-    best_accuracy_ = state.at("best_accuracy").get<double>();
-    epochs_ = state.at("epochs").get<int>();
-    pruned_ = state.at("pruned").get<bool>();
-  }
-
-  double best_score() const { return best_score_; }
-  search::Metrics metrics() const {
-    search::Metrics metrics = {{"best_epoch", best_epoch_}, {"epochs", epochs_}};
-    if (config_.target == "label") metrics["accuracy"] = best_accuracy_;
-    metrics[std::string(to_string(config_.metric))] = best_value_;
-    if (config_.pruner) metrics["pruned"] = pruned_ ? 1 : 0;
-    return metrics;
-  }
-
- private:
-  // Of equal scores (every network above a floor of accuracy, at one cost) the better metric.
-  bool is_best(double score, double value) const {
-    if (best_epoch_ == 0 || score > best_score_) return true;
-    return score == best_score_ && (is_maximised(config_.metric) ? value > best_value_ : value < best_value_);
-  }
-
-  static search::Metrics metrics_of(const train::EpochLog& log, double score) {
-    search::Metrics metrics = {{"score", score},
-                               {"loss", log.loss},
-                               {"accuracy", log.accuracy},
-                               {"learning_rate", log.learning_rate},
-                               {"seconds", log.seconds}};
-    if (log.val_loss) metrics["val_loss"] = *log.val_loss;
-    if (log.val_accuracy) metrics["val_accuracy"] = *log.val_accuracy;
-    if (log.val_mse) metrics["val_mse"] = *log.val_mse;
-    if (log.val_mae) metrics["val_mae"] = *log.val_mae;
-    return metrics;
-  }
-
-  const search::TrialContext& context_;
-  const RunConfig& config_;
-  TrialCost cost_;
-  double reference_;
-  std::optional<search::SuccessiveHalvingPruner> pruner_;
-  int best_epoch_ = 0, epochs_ = 0;
-  double best_score_ = 0, best_value_ = 0, best_accuracy_ = 0;
-  bool pruned_ = false;
-};
 
 // Layers whose rate differs from the others'.
 std::map<std::string, double> layer_rates(const RunConfig& config, const graph::Model& model) {
@@ -132,8 +39,16 @@ std::map<std::string, double> layer_rates(const RunConfig& config, const graph::
   return rates;
 }
 
+// The first execution's is the trial's own, so that more of them leave it as it is.
+uint64_t seed_of(const RunConfig& config, const search::Storage::Claim& claim, int execution) {
+  // A trial that goes on from another one is that one's training, so it has its seed.
+  const int number = search::annotated_number(claim.values, search::kFirst).value_or(claim.number);
+  const uint64_t seed = derive_seed(config.seed, RandomPurpose::kTrial, static_cast<uint32_t>(number));
+  return execution == 0 ? seed : derive_seed(seed, RandomPurpose::kTrial, static_cast<uint32_t>(execution));
+}
+
 train::CompileOptions compile_options(const RunConfig& config, const graph::Model& model,
-                                      const search::Storage::Claim& claim) {
+                                      const search::Storage::Claim& claim, int execution) {
   train::CompileOptions options;
   options.optimizer = config.optimizer == "sgd" ? train::OptimizerKind::kSgd : train::OptimizerKind::kAdam;
   options.learning_rate = chosen_learning_rate(claim.values).value_or(config.learning_rate);
@@ -147,9 +62,7 @@ train::CompileOptions compile_options(const RunConfig& config, const graph::Mode
     options.weight_averaging =
         config.weight_averaging == "tail" ? train::WeightAveraging::kTail : train::WeightAveraging::kNone;
   }
-  // A trial that goes on from another one is that one's training, so it has its seed.
-  const int number = search::annotated_number(claim.values, search::kFirst).value_or(claim.number);
-  options.seed = derive_seed(config.seed, RandomPurpose::kTrial, static_cast<uint32_t>(number));
+  options.seed = seed_of(config, claim, execution);
   options.threads = 1;
   return options;
 }
@@ -169,16 +82,16 @@ void set_schedule(const RunConfig& config, double rate, train::FitOptions& fit) 
 }
 
 // Trains to the end, or until context.stop.
-void train_trial(const RunConfig& config, const graph::Model& model, const data::Dataset& dataset,
-                 const search::TrialContext& context, ScoreCallback& score) {
-  const train::CompileOptions options = compile_options(config, model, context.claim);
+void train_execution(const RunConfig& config, const graph::Model& model, const data::Dataset& dataset,
+                     const search::TrialContext& context, const Execution& execution, ScoreCallback& score) {
+  const train::CompileOptions options = compile_options(config, model, context.claim, execution.index);
   train::Trainer trainer(model, options);
   train::FitOptions fit;
   fit.epochs = search::annotated_number(context.claim.values, search::kEpochs).value_or(config.epochs);
   fit.batch_size = config.batch_size;
   set_schedule(config, options.learning_rate, fit);
   fit.stop = &context.stop;
-  fit.checkpoint = context.directory / kCheckpointFile;
+  fit.checkpoint = context.directory / execution.checkpoint;
   fit.resume = true;
   fit.callbacks = {&score};
   std::unique_ptr<train::Callback> early;
@@ -200,12 +113,12 @@ fs::path directory_of(const search::TrialContext& context, int number) {
 
 // A trial of a later round begins where an earlier trial ended. Where that one's files are gone it trains from the
 // start, to the same result.
-void bring_checkpoint(const search::TrialContext& context) {
+void bring_checkpoint(const search::TrialContext& context, const Execution& execution) {
   const auto from = search::annotated_number(context.claim.values, search::kResumes);
-  if (!from || is_there(context.directory / kCheckpointFile)) return;
+  if (!from || is_there(context.directory / execution.checkpoint)) return;
   const fs::path earlier = directory_of(context, *from);
-  if (!is_there(earlier / kCheckpointFile) || !is_there(earlier / kModelFile)) return;
-  for (const char* name : {kModelFile, kCheckpointFile})
+  if (!is_there(earlier / execution.checkpoint) || !is_there(earlier / execution.model)) return;
+  for (const std::string& name : {execution.model, execution.checkpoint})
     write_file(context.directory / name, read_file(earlier / name));
 }
 
@@ -213,6 +126,12 @@ void bring_checkpoint(const search::TrialContext& context) {
 void bring_weights(const search::TrialContext& context, graph::Model& model) {
   const auto from = search::annotated_number(context.claim.values, search::kWeightsFrom);
   if (from) inherit_weights(formats::keras::load_model(directory_of(context, *from) / kModelFile), model);
+}
+
+// The trial's weights are those of its best execution.
+void keep_best(const RunConfig& config, const fs::path& directory, const std::vector<ExecutionScore>& scores) {
+  const Execution best = execution_of(config, best_execution(config, scores));
+  write_file(directory / kModelFile, read_file(directory / best.model));
 }
 
 void remove_checkpoint(const fs::path& checkpoint) {
@@ -243,6 +162,31 @@ TrainingRunner::TrainingRunner(RunConfig config, graph::Model model, data::Datas
   if (config_.budget.bounds_costs()) budget_.emplace(config_, model_);
 }
 
+// One training of the trial, gone on with where an earlier attempt left it: what is finished already is read from its
+// checkpoint.
+ExecutionScore TrainingRunner::execute(const graph::Model& model, const TrialCost& cost,
+                                       const search::TrialContext& context, const Execution& execution) const {
+  const fs::path checkpoint = context.directory / execution.checkpoint;
+  bring_checkpoint(context, execution);
+  const auto make_score = [&] { return ScoreCallback(context, execution, config_, cost, meter_.reference()); };
+  // A checkpoint without the weights of its best epoch is no use.
+  if (!is_there(context.directory / execution.model)) remove_checkpoint(checkpoint);
+  const bool resumes = is_there(checkpoint);
+  try {
+    ScoreCallback score = make_score();
+    train_execution(config_, model, dataset_, context, execution, score);
+    return score.result();
+  } catch (const std::exception& error) {
+    // A checkpoint that cannot be used (damaged, or of another version) costs time, not the trial.
+    const bool unusable = dynamic_cast<const CorruptFile*>(&error) || dynamic_cast<const InvalidArgument*>(&error);
+    if (!resumes || !unusable) throw;
+  }
+  remove_checkpoint(checkpoint);
+  ScoreCallback score = make_score();
+  train_execution(config_, model, dataset_, context, execution, score);
+  return score.result();
+}
+
 search::TrialResult TrainingRunner::run(const search::TrialContext& context) {
   graph::Model model = build_trial(model_, config_, context.claim.values);
   const TrialCost cost = meter_.measure(model);
@@ -250,25 +194,18 @@ search::TrialResult TrainingRunner::run(const search::TrialContext& context) {
     throw InvalidArgument("[trial] the network exceeds the budget: {}. It is not trained.", complaint);
   }
   bring_weights(context, model);
-  const fs::path checkpoint = context.directory / kCheckpointFile;
-  bring_checkpoint(context);
-  const auto make_score = [&] { return std::make_unique<ScoreCallback>(context, config_, cost, meter_.reference()); };
-  auto score = make_score();
-  // A checkpoint without the weights of its best epoch is no use.
-  if (!is_there(context.directory / kModelFile)) remove_checkpoint(checkpoint);
-  const bool resumes = is_there(checkpoint);
-  try {
-    train_trial(config_, model, dataset_, context, *score);
-  } catch (const std::exception& error) {
-    // A checkpoint that cannot be used (damaged, or of another version) costs time, not the trial.
-    const bool unusable = dynamic_cast<const CorruptFile*>(&error) || dynamic_cast<const InvalidArgument*>(&error);
-    if (!resumes || !unusable) throw;
-    remove_checkpoint(checkpoint);
-    score = make_score();
-    train_trial(config_, model, dataset_, context, *score);
+  std::vector<ExecutionScore> scores;
+  int epochs = 0;
+  for (int k = 0; k < config_.executions_per_trial; ++k) {
+    const ExecutionScore score = execute(model, cost, context, execution_of(config_, k, epochs));
+    if (context.stop) return {.stopped = true};
+    scores.push_back(score);
+    epochs += score.epochs;
+    // What the pruner gave up is not worth another training.
+    if (score.pruned) break;
   }
-  if (context.stop) return {.stopped = true};
-  search::Metrics metrics = score->metrics();
+  if (config_.executions_per_trial > 1) keep_best(config_, context.directory, scores);
+  search::Metrics metrics = metrics_of(config_, scores);
   metrics.insert({{"cost", cost.cost}, {"delta", cost.delta}, {"total_factor", cost.total_factor}});
   if (config_.goal.kind == GoalKind::kEnergy) {
     metrics["energy_nj"] = cost.cost / 1000.0;
@@ -276,15 +213,19 @@ search::TrialResult TrainingRunner::run(const search::TrialContext& context) {
     metrics["bits"] = cost.cost;
   }
   if (budget_) budget_->add_use(model, metrics);
-  return {.score = score->best_score(), .metrics = metrics, .artifact = kModelFile, .temporary = leftovers(context)};
+  return {.score = mean_score(scores), .metrics = metrics, .artifact = kModelFile, .temporary = leftovers(context)};
 }
 
-// Checkpoints that nobody needs any more. In mode hyperband the next round may go on from this one.
+// What nobody needs any more. In mode hyperband the next round may go on from this trial's files.
 std::vector<std::string> TrainingRunner::leftovers(const search::TrialContext& context) const {
-  if (config_.mode != Mode::kHyperband) return {kCheckpointFile};
+  std::vector<std::string> names = temporary_files(config_);
+  if (config_.mode != Mode::kHyperband) return names;
   const auto from = search::annotated_number(context.claim.values, search::kResumes);
   if (!from) return {};
-  return {(fs::path("..") / search::trial_directory(*from).filename() / kCheckpointFile).generic_string()};
+  for (std::string& name : names) {
+    name = (fs::path("..") / search::trial_directory(*from).filename() / name).generic_string();
+  }
+  return names;
 }
 
 train::LossKind loss_kind(const RunConfig& config) {

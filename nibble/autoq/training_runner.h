@@ -2,6 +2,7 @@
 // The objective of a search: quantize, train, score.
 //
 //   score = max over epochs of score_of(metric)      score.h
+//           mean over executions, each a training of its own seed, where executions_per_trial is above 1
 #pragma once
 
 #include <optional>
@@ -17,24 +18,34 @@ namespace nibble::autoq {
 
 // File in a trial's directory with the weights of its best epoch.
 inline constexpr const char* kModelFile = "model.keras";
-// Its training as it stood after the last epoch; gone once the study has the result.
-inline constexpr const char* kCheckpointFile = "checkpoint";
 
-// Trains trials on one data set. A trial's seed is derive_seed(config.seed, kTrial, number), so its result depends on
-// nothing else. After each epoch a checkpoint is written; a later attempt goes on from it, to the
-// same bytes.
+// Files in a trial's directory that go once the study has the result: the training as it stood after its last epoch,
+// or that and the weights of each execution.
+std::vector<std::string> temporary_files(const RunConfig& config);
+
+struct Execution;       // score_callback.h
+struct ExecutionScore;  // score_callback.h
+
+// Trains trials on one data set. A trial's seed is derive_seed(config.seed, kTrial, number), and that of its
+// execution k > 0 derive_seed(trial's seed, kTrial, k), so its result depends on nothing else. After each epoch a
+// checkpoint is written; a later attempt goes on from it, to the same bytes.
 class TrainingRunner final : public search::TrialRunner {
  public:
   //   model    before quantization; with weights if config.transfer_weights
   //   throws  InvalidArgument if it lacks them then; as CostMeter
   TrainingRunner(RunConfig config, graph::Model model, data::Dataset dataset);
 
-  // Reported steps are epochs: score, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds.
+  // Reported steps are epochs, counted on from one execution to the next: score, loss, accuracy, val_loss,
+  // val_accuracy, learning_rate, seconds.
   // Metrics of the trial: accuracy (val_accuracy of the best epoch) and what else it is judged by, best_epoch, epochs,
   // cost, delta, total_factor, energy_nj or bits, what a budget bounds, and pruned (1: it was ended) with a pruner.
+  // Of several executions: the means of the former, best_epoch of the best one; executions, best_execution (from 1),
+  // score_deviation (of the sample). The pruner looks at the first one alone, and what it ends is not trained again.
   search::TrialResult run(const search::TrialContext& context) override;
 
  private:
+  ExecutionScore execute(const graph::Model& model, const TrialCost& cost, const search::TrialContext& context,
+                         const Execution& execution) const;
   std::vector<std::string> leftovers(const search::TrialContext& context) const;
 
   RunConfig config_;

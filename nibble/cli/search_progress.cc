@@ -36,14 +36,16 @@ void SearchProgress::on_start(const std::string& run_config, const std::vector<s
                               int workers, double reference_cost) {
   const autoq::RunConfig config = autoq::parse_run_config(run_config);
   max_trials_ = max_trials;
-  epochs_ = config.epochs;
+  const int executions = config.executions_per_trial;
+  epochs_ = config.epochs * executions;
   finished_ = static_cast<int>(std::count_if(trials.begin(), trials.end(), [](const auto& t) { return t.finished(); }));
   for (const search::Trial& trial : trials) join_front(trial);
   begin_ = std::chrono::steady_clock::now();
   const bool energy = config.goal.kind == autoq::GoalKind::kEnergy;
-  bar_.line(fmt::format("{} of up to {}, {} finished before; {}; reference {:.2f} {}", counted(max_trials, "trial"),
-                        counted(config.epochs, "epoch"), finished_, counted(workers, "worker"),
-                        energy ? reference_cost / 1000.0 : reference_cost, energy ? "nJ" : "bits"));
+  bar_.line(fmt::format("{} of {}up to {}, {} finished before; {}; reference {:.2f} {}", counted(max_trials, "trial"),
+                        executions > 1 ? fmt::format("{} times ", executions) : "", counted(config.epochs, "epoch"),
+                        finished_, counted(workers, "worker"), energy ? reference_cost / 1000.0 : reference_cost,
+                        energy ? "nJ" : "bits"));
 }
 
 void SearchProgress::on_notice(const std::string& sentence) {

@@ -112,7 +112,9 @@ report::Outcome outcome_of(const search::Storage& storage, const search::Trial& 
 std::vector<std::pair<std::string, std::string>> settings_of(const RunConfig& config, const search::StudyInfo& info) {
   return {
       {"trials", std::to_string(info.max_trials)},
-      {"epochs", std::to_string(config.epochs)},
+      {"epochs", config.executions_per_trial > 1
+                     ? fmt::format("{}, {} times", config.epochs, config.executions_per_trial)
+                     : std::to_string(config.epochs)},
       {"batch size", std::to_string(config.batch_size)},
       {"optimizer", fmt::format("{}, learning rate {:g}, {}", config.optimizer, config.learning_rate, config.schedule)},
       {"batch norm", config.batch_norm_statistics},

@@ -1,0 +1,148 @@
+#include "nibble/autoq/score_callback.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "nibble/autoq/score.h"
+#include "nibble/autoq/training_runner.h"
+#include "nibble/formats/keras/keras_file.h"
+
+namespace nibble::autoq {
+namespace {
+
+double metric_of(const train::EpochLog& log, Metric metric) {
+  switch (metric) {
+    case Metric::kLoss:
+      return log.val_loss.value_or(log.loss);
+    case Metric::kMse:
+      return log.val_mse.value_or(log.loss);
+    case Metric::kMae:
+      return log.val_mae.value_or(log.loss);
+    case Metric::kAccuracy:
+      break;
+  }
+  return log.val_accuracy.value_or(log.accuracy);
+}
+
+// Of equal scores (every network above a floor of accuracy, at one cost) the better metric.
+bool is_better(const RunConfig& config, double score, double value, const ExecutionScore& than) {
+  if (score != than.score) return score > than.score;
+  return is_maximised(config.metric) ? value > than.value : value < than.value;
+}
+
+search::Metrics step_metrics(const train::EpochLog& log, double score) {
+  search::Metrics metrics = {{"score", score},
+                             {"loss", log.loss},
+                             {"accuracy", log.accuracy},
+                             {"learning_rate", log.learning_rate},
+                             {"seconds", log.seconds}};
+  if (log.val_loss) metrics["val_loss"] = *log.val_loss;
+  if (log.val_accuracy) metrics["val_accuracy"] = *log.val_accuracy;
+  if (log.val_mse) metrics["val_mse"] = *log.val_mse;
+  if (log.val_mae) metrics["val_mae"] = *log.val_mae;
+  return metrics;
+}
+
+double mean_of(std::span<const ExecutionScore> scores, double ExecutionScore::*member) {
+  double sum = 0;
+  for (const ExecutionScore& score : scores) sum += score.*member;
+  return sum / static_cast<double>(scores.size());
+}
+
+double score_deviation(std::span<const ExecutionScore> scores) {
+  if (scores.size() < 2) return 0;
+  const double mean = mean_score(scores);
+  double sum = 0;
+  for (const ExecutionScore& score : scores) sum += (score.score - mean) * (score.score - mean);
+  return std::sqrt(sum / static_cast<double>(scores.size() - 1));
+}
+
+}  // namespace
+
+Execution execution_of(const RunConfig& config, int index, int epochs_before) {
+  const bool is_only = config.executions_per_trial == 1;
+  return {.index = index,
+          .model = is_only ? kModelFile : fmt::format("execution_{}.keras", index + 1),
+          .checkpoint = is_only ? "checkpoint" : fmt::format("checkpoint_{}", index + 1),
+          .epochs_before = epochs_before};
+}
+
+std::vector<std::string> temporary_files(const RunConfig& config) {
+  std::vector<std::string> names;
+  for (int k = 0; k < config.executions_per_trial; ++k) {
+    const Execution execution = execution_of(config, k);
+    names.push_back(execution.checkpoint);
+    if (execution.model != kModelFile) names.push_back(execution.model);
+  }
+  return names;
+}
+
+double mean_score(std::span<const ExecutionScore> scores) { return mean_of(scores, &ExecutionScore::score); }
+
+int best_execution(const RunConfig& config, std::span<const ExecutionScore> scores) {
+  size_t best = 0;
+  for (size_t k = 1; k < scores.size(); ++k) {
+    if (is_better(config, scores[k].score, scores[k].value, scores[best])) best = k;
+  }
+  return static_cast<int>(best);
+}
+
+search::Metrics metrics_of(const RunConfig& config, std::span<const ExecutionScore> scores) {
+  const int best = best_execution(config, scores);
+  int best_epoch = scores[static_cast<size_t>(best)].best_epoch, epochs = 0;
+  for (size_t k = 0; k < scores.size(); ++k) {
+    if (static_cast<int>(k) < best) best_epoch += scores[k].epochs;
+    epochs += scores[k].epochs;
+  }
+  search::Metrics metrics = {{"best_epoch", best_epoch}, {"epochs", epochs}};
+  if (config.target == "label") metrics["accuracy"] = mean_of(scores, &ExecutionScore::accuracy);
+  metrics[std::string(to_string(config.metric))] = mean_of(scores, &ExecutionScore::value);
+  if (config.pruner) metrics["pruned"] = scores[0].pruned ? 1 : 0;
+  if (config.executions_per_trial > 1) {
+    metrics["executions"] = static_cast<double>(scores.size());
+    metrics["best_execution"] = best + 1;
+    metrics["score_deviation"] = score_deviation(scores);
+  }
+  return metrics;
+}
+
+ScoreCallback::ScoreCallback(const search::TrialContext& context, const Execution& execution, const RunConfig& config,
+                             const TrialCost& cost, double reference)
+    : context_(context), execution_(execution), config_(config), cost_(cost), reference_(reference) {
+  if (config.pruner && execution.index == 0) pruner_.emplace(*config.pruner);
+}
+
+bool ScoreCallback::on_epoch_end(const train::EpochLog& log, train::Trainer& trainer) {
+  const double value = metric_of(log, config_.metric);
+  const double score = score_of(config_, value, cost_, reference_);
+  // First of all: it renews the lease, and without one nothing of the trial may be written any more.
+  if (!context_.report({execution_.epochs_before + log.epoch, step_metrics(log, score)})) throw search::LeaseLost();
+  if (best_.best_epoch == 0 || is_better(config_, score, value, best_)) {
+    best_.best_epoch = log.epoch;
+    best_.score = score;
+    best_.value = value;
+    best_.accuracy = log.val_accuracy.value_or(log.accuracy);
+    // Before the checkpoint of this epoch is written: a resumed trial that knows of this best finds it.
+    formats::keras::save_model(trainer.model(), context_.directory / execution_.model);
+  }
+  best_.epochs = log.epoch;
+  const bool may_end = pruner_ && log.epoch < config_.epochs && pruner_->decides_at(log.epoch) && context_.others;
+  best_.pruned = may_end && pruner_->should_stop(log.epoch, best_.score, context_.others(log.epoch));
+  return best_.pruned;
+}
+
+nlohmann::json ScoreCallback::state() const {
+  return {{"best_epoch", best_.best_epoch},  {"best_score", best_.score}, {"best_value", best_.value},
+          {"best_accuracy", best_.accuracy}, {"epochs", best_.epochs},    {"pruned", best_.pruned}};
+}
+
+void ScoreCallback::restore(const nlohmann::json& state) {
+  best_.best_epoch = state.at("best_epoch").get<int>();
+  best_.score = state.at("best_score").get<double>();
+  best_.value = state.at("best_value").get<double>();
+  best_.accuracy = state.at("best_accuracy").get<double>();
+  best_.epochs = state.at("epochs").get<int>();
+  best_.pruned = state.at("pruned").get<bool>();
+}
+
+}  // namespace nibble::autoq

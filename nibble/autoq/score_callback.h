@@ -1,0 +1,69 @@
+// nibble/autoq/score_callback.h
+// How one training of a trial scores, and what several of them come to.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "nibble/autoq/cost_meter.h"
+#include "nibble/autoq/run_config.h"
+#include "nibble/search/pruner.h"
+#include "nibble/search/worker.h"
+#include "nibble/train/trainer.h"
+
+namespace nibble::autoq {
+
+// One of the trainings of a trial; most trials have one.
+struct Execution {
+  int index = 0;
+  // In the trial's directory: weights of its best epoch, and its state after the last one.
+  std::string model, checkpoint;
+  int epochs_before = 0;  // of the executions before it
+};
+
+// An only execution writes the trial's own files; each of several has its own until all are done, so that an attempt
+// that ends at any moment leaves the next one what it needs.
+Execution execution_of(const RunConfig& config, int index, int epochs_before = 0);
+
+struct ExecutionScore {
+  int best_epoch = 0, epochs = 0;
+  double score = 0;  // of the best epoch; so are the next two
+  double value = 0;  // of config.metric
+  double accuracy = 0;
+  bool pruned = false;
+};
+
+// ---- of a trial's executions, of which there is at least one ----
+
+double mean_score(std::span<const ExecutionScore> scores);
+// Index of the highest score; of equal ones the better metric, then the first.
+int best_execution(const RunConfig& config, std::span<const ExecutionScore> scores);
+// As training_runner.h lists them, without costs.
+search::Metrics metrics_of(const RunConfig& config, std::span<const ExecutionScore> scores);
+
+// Tells the study the score of every epoch, keeps the best one's weights, and ends what the pruner gives up.
+class ScoreCallback final : public train::Callback {
+ public:
+  ScoreCallback(const search::TrialContext& context, const Execution& execution, const RunConfig& config,
+                const TrialCost& cost, double reference);
+
+  //   throws  LeaseLost before anything is written, if the trial is another worker's by now
+  bool on_epoch_end(const train::EpochLog& log, train::Trainer& trainer) override;
+  nlohmann::json state() const override;
+  void restore(const nlohmann::json& state) override;
+
+  const ExecutionScore& result() const { return best_; }
+
+ private:
+  const search::TrialContext& context_;
+  const Execution& execution_;
+  const RunConfig& config_;
+  TrialCost cost_;
+  double reference_;
+  std::optional<search::SuccessiveHalvingPruner> pruner_;
+  ExecutionScore best_;
+};
+
+}  // namespace nibble::autoq
