@@ -21,16 +21,15 @@ constexpr size_t kSumBytes = 4;
 
 // Floats as their bit patterns: exact, infinities too.
 json floats(const PerChannel& values) {
-  std::vector<uint8_t> bytes(values.size() * sizeof(float));
-  std::memcpy(bytes.data(), values.data(), bytes.size());
-  return json::binary(std::move(bytes));
+  const auto* bytes = reinterpret_cast<const uint8_t*>(values.data());  // null where there are none
+  return json::binary({bytes, bytes + values.size() * sizeof(float)});
 }
 
 PerChannel read_floats(const json& packed) {
   const auto& bytes = packed.get_binary();
   if (bytes.size() % sizeof(float) != 0) throw CorruptFile("[program] an array of floats is cut off.");
   PerChannel values(bytes.size() / sizeof(float));
-  std::memcpy(values.data(), bytes.data(), bytes.size());
+  std::copy(bytes.begin(), bytes.end(), reinterpret_cast<uint8_t*>(values.data()));
   return values;
 }
 

@@ -2,6 +2,7 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "nibble/core/atomic_file.h"
@@ -16,9 +17,8 @@ constexpr int kVersion = 3;
 json pack(const std::vector<std::vector<float>>& arrays) {
   json packed = json::array();
   for (const auto& values : arrays) {
-    std::vector<uint8_t> bytes(values.size() * sizeof(float));
-    std::memcpy(bytes.data(), values.data(), bytes.size());
-    packed.push_back(json::binary(std::move(bytes)));
+    const auto* bytes = reinterpret_cast<const uint8_t*>(values.data());  // null where there are none
+    packed.push_back(json::binary({bytes, bytes + values.size() * sizeof(float)}));
   }
   return packed;
 }
@@ -29,7 +29,7 @@ std::vector<std::vector<float>> unpack(const json& packed) {
     const auto& bytes = item.get_binary();
     if (bytes.size() % sizeof(float) != 0) throw CorruptFile("[checkpoint] an array is cut off.");
     std::vector<float> values(bytes.size() / sizeof(float));
-    std::memcpy(values.data(), bytes.data(), bytes.size());
+    std::copy(bytes.begin(), bytes.end(), reinterpret_cast<uint8_t*>(values.data()));
     arrays.push_back(std::move(values));
   }
   return arrays;
