@@ -147,6 +147,7 @@ TEST_F(StudyOnServer, AWorkerOfAnotherVersionIsRefused) {
   const Outcome worker = run({"worker", "--study", url, "--output", SearchWorkplace::get().dir().string()});
   EXPECT_EQ(worker.code, 1);
   EXPECT_NE(worker.err.find("'old one' was made by nibble 0.0.1"), std::string::npos) << worker.err;
+  EXPECT_NE(worker.err.find("--any-version"), std::string::npos) << worker.err;
   EXPECT_TRUE(search::Storage::open(url).trials().empty());
 }
 

@@ -15,6 +15,7 @@
 #include "nibble/autoq/worker_pool.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
+#include "nibble/search/code_version.h"
 #include "nibble/search/study_lock.h"
 #include "nibble/search/study_url.h"
 #include "nibble/search/worker.h"
@@ -65,21 +66,21 @@ Preparation prepare(const RunConfig& config, bool is_new) {
   return result;
 }
 
-constexpr const char* kCodeVersion = "nibble " NIBBLE_VERSION;
-
 // A worker of another version could train or count otherwise, and nobody would see which trial is whose.
-void check_version(const search::StudyInfo& info) {
-  if (info.code_version == kCodeVersion) return;
+void check_version(const search::StudyInfo& info, bool any_version) {
+  const std::string here = search::code_version();
+  if (any_version || search::names_version(info, here)) return;
   throw Unsupported(
-      "[autoq] the study '{}' was made by {}, and this is {}: its trials might come out otherwise. Work on it "
-      "with that version, or start a new search with this one.",
-      info.name, info.code_version.empty() ? "an unknown version" : info.code_version, kCodeVersion);
+      "[autoq] the study '{}' was made by {}, and this is {}: its trials might come out otherwise. Work on it with "
+      "that version, start a new search with this one, or give --any-version to go on all the same; the study then "
+      "names both.",
+      info.name, info.code_version.empty() ? "an unknown version" : info.code_version, here);
 }
 
 search::Storage make_study(const std::string& url, const std::string& text, const RunConfig& config,
                            const Preparation& preparation) {
   return search::Storage::create(url, {.name = fmt::format("{} {}", config.model, to_string(config.goal.kind)),
-                                       .code_version = kCodeVersion,
+                                       .code_version = search::code_version(),
                                        .run_config = text,
                                        .space = search::to_json(preparation.space),
                                        .seed = config.seed,
@@ -224,7 +225,8 @@ OpenStudy start_study(const std::string& text, const fs::path& directory, const 
   return study;
 }
 
-OpenStudy resume_study(const std::string& given, const fs::path& directory, const std::string& url) {
+OpenStudy resume_study(const std::string& given, const SearchOptions& options, const std::string& url) {
+  const fs::path& directory = options.directory;
   if (!search::Storage::holds_study(url)) {
     throw IoError("[autoq] there is no study in '{}' to go on with; leave --resume out to start one.",
                   place_of(directory, url));
@@ -235,7 +237,7 @@ OpenStudy resume_study(const std::string& given, const fs::path& directory, cons
   search::remove_half_written(directory / "best");
   study.storage = search::Storage::open(url);
   const search::StudyInfo info = study.storage->info();
-  check_version(info);
+  check_version(info, options.any_version);
   study.text = resumed_config(info, given, place_of(directory, url));
   study.config = parse_run_config(study.text);
   study.preparation = prepare(study.config, /*is_new=*/false);
@@ -248,6 +250,8 @@ OpenStudy resume_study(const std::string& given, const fs::path& directory, cons
   // An earlier --resume may have asked for more trials than the file that the study was made with.
   if (given.empty()) study.config.max_trials = info.max_trials;
   if (study.config.max_trials != info.max_trials) study.storage->set_max_trials(study.config.max_trials);
+  // All is well: the study names this version, so that its workers are let in.
+  study.storage->add_code_version(search::code_version());
   study.storage->release_dead(search::is_alive);
   return study;
 }
@@ -281,8 +285,8 @@ std::string study_of(const SearchOptions& options) {
 
 SearchResult run_search(const std::string& run_config, const SearchOptions& options) {
   const std::string url = study_of(options);
-  OpenStudy study = options.resume ? resume_study(run_config, options.directory, url)
-                                   : start_study(run_config, options.directory, url);
+  OpenStudy study =
+      options.resume ? resume_study(run_config, options, url) : start_study(run_config, options.directory, url);
   const int workers = worker_count(options, study.config);
   if (options.observer != nullptr) {
     if (!study.preparation.notice.empty()) options.observer->on_notice(study.preparation.notice);
@@ -312,12 +316,13 @@ fs::path directory_of(const std::string& study_url, const WorkerProcessOptions& 
 int run_worker(const std::string& study_url, const WorkerProcessOptions& options) {
   search::Storage storage = search::Storage::open(study_url, {.lease_ms = options.lease_ms});
   const search::StudyInfo info = storage.info();
-  check_version(info);
+  check_version(info, options.any_version);
   const RunConfig config = parse_run_config(info.run_config);
   const graph::Model model = load_search_model(config);
   const search::SearchSpace space = full_space(model, load_reference_model(config, model), config);
   TrainingRunner runner(config, model, load_search_data(config));
   const std::unique_ptr<search::Sampler> sampler = make_sampler(config, model, info.seed);
+  storage.add_code_version(search::code_version());
   return search::run_trials(storage, space, *sampler, runner,
                             {.id = "", .directory = directory_of(study_url, options), .stop = options.stop});
 }

@@ -51,6 +51,7 @@ struct SearchOptions {
   std::filesystem::path directory;          // of the study and the trials' files; made if it is not there
   std::string study = {};                   // URL (search/study_url.h); empty: directory/study.db
   bool resume = false;                      // go on with the study in the directory
+  bool any_version = false;                 // with resume: also with one that another version of nibble made
   int workers = 0;                          // 0: as the run_config says, else one a core
   const std::atomic<bool>* stop = nullptr;  // true: end the workers cleanly and return
   SearchObserver* observer = nullptr;
@@ -71,7 +72,8 @@ struct SearchResult {
 
 // Runs the search that run_config describes (its JSON text); with options.resume, the text may be empty.
 //   throws  InvalidArgument / Unsupported for the configuration, a study that is there already without resume, one
-//           that another process works on, or one of another configuration with resume; IoError, CorruptFile;
+//           that another process works on, or one of another configuration with resume; Unsupported for one of another
+//           version of nibble with resume (any_version); IoError, CorruptFile;
 //           IoError with the workers' last words if they cannot work
 SearchResult run_search(const std::string& run_config, const SearchOptions& options);
 
@@ -81,6 +83,7 @@ std::string study_of(const SearchOptions& options);
 struct WorkerProcessOptions {
   int64_t lease_ms = 60'000;
   std::filesystem::path directory = {};  // of the trials' files; empty: beside the study's file
+  bool any_version = false;              // join a study that another version of nibble made
   const std::atomic<bool>* stop = nullptr;
 };
 
@@ -88,7 +91,8 @@ struct WorkerProcessOptions {
 // other machines. Where their directories are one (a network file system), a trial goes on from the checkpoint of
 // another machine; where they are not, it begins anew, with the same result.
 //   returns  the number of trials finished here
-//   throws  Unsupported if another version of nibble made the study: its trials might come out otherwise
+//   throws  Unsupported if another version of nibble made the study (search/code_version.h) and options do not allow
+//           it: its trials might come out otherwise
 int run_worker(const std::string& study_url, const WorkerProcessOptions& options = {});
 
 }  // namespace nibble::autoq

@@ -20,6 +20,7 @@
 #include "nibble/core/philox.h"
 #include "nibble/formats/keras/keras_file.h"
 #include "nibble/graph/model.h"
+#include "nibble/search/code_version.h"
 #include "nibble/search/random_sampler.h"
 #include "nibble/search/storage.h"
 #include "nibble/search/worker_id.h"
@@ -135,6 +136,37 @@ TEST(AutoQKeras, AStoppedSearchIsGoneOnWith) {
   EXPECT_TRUE(second.is_over);
   EXPECT_FALSE(fs::exists(part));
   EXPECT_EQ(outcome_of(second, directory), undisturbed());
+}
+
+TEST(AutoQKeras, AStudyOfAnotherCommitIsGoneOnWithWhenAskedTo) {
+  const fs::path directory = testing::scratch_dir("autoq_version") / "out";
+  const std::atomic<bool> stop = true;
+  run_search(config_text(), {.directory = directory, .stop = &stop});
+  const std::string here = search::code_version(), there = "nibble 0.1.0, commit 0123456789ab";
+  const std::string url = (directory / "study.db").string();
+  search::StudyInfo info = search::Storage::open(url).info();
+  EXPECT_EQ(info.code_version, here);
+  fs::remove(url);
+  info.code_version = there;
+  search::Storage::create(url, info);
+  for (const auto& refused : std::vector<std::function<void()>>{
+           [&] { run_search("", {.directory = directory, .resume = true, .stop = &stop}); },
+           [&] { run_worker(url, {.stop = &stop}); }}) {
+    try {
+      refused();
+      ADD_FAILURE() << "no error";
+    } catch (const Unsupported& error) {
+      for (const std::string& word : {there, here, std::string("--any-version")}) {
+        EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+      }
+    }
+  }
+  EXPECT_EQ(search::Storage::open(url).info().code_version, there);
+  const SearchResult result =
+      run_search("", {.directory = directory, .resume = true, .any_version = true, .workers = 1});
+  EXPECT_EQ(outcome_of(result, directory), undisturbed());
+  EXPECT_EQ(search::Storage::open(url).info().code_version, there + "; then " + here);
+  EXPECT_EQ(run_worker(url, {.stop = &stop}), 0) << "it is named by now";
 }
 
 TEST(AutoQKeras, NaNLossFailsTheTrialAndTheSearchGoesOn) {

@@ -29,7 +29,7 @@ struct AutoqOptions {
   fs::path run_config, output, tensorboard;
   std::string study;
   int workers = 0, max_trials = 0, epochs = 0;
-  bool resume = false, json = false, debug = false;
+  bool resume = false, any_version = false, json = false, debug = false;
 };
 
 // The text with the command line's numbers in place. Order of keys matters: the first
@@ -159,6 +159,7 @@ int run_by_blocks(const AutoqOptions& o, const std::string& text, Streams& strea
                                                            {.directory = o.output,
                                                             .study = o.study,
                                                             .resume = o.resume,
+                                                            .any_version = o.any_version,
                                                             .workers = o.workers,
                                                             .stop = &stop_requested(),
                                                             .observer = observer_of(o, progress, events)},
@@ -194,6 +195,9 @@ int run(AutoqOptions o, Streams& streams) {
   if (o.run_config.empty() && !o.resume) {
     throw UsageError("RUN.json is missing. Only with --resume may it be left out.");
   }
+  if (o.any_version && !o.resume) {
+    throw UsageError("--any-version is for --resume: a new study is of this version. Leave one out, or add the other.");
+  }
   if (!o.study.empty() && !search::is_server_url(o.study)) {
     throw UsageError("--study '{}' is no postgresql://USER@HOST/DATABASE?study=NAME; leave it out for a file in DIR.",
                      o.study);
@@ -211,6 +215,7 @@ int run(AutoqOptions o, Streams& streams) {
   const autoq::SearchResult result = autoq::run_search(text, {.directory = o.output,
                                                               .study = o.study,
                                                               .resume = o.resume,
+                                                              .any_version = o.any_version,
                                                               .workers = o.workers,
                                                               .stop = &stop_requested(),
                                                               .observer = observer_of(o, progress, events)});
@@ -254,6 +259,7 @@ Run declare_autoq(CLI::App& app) {
   app.add_option("--max-trials", o->max_trials, "Instead of RUN's")->check(between(1, 10000000));
   app.add_option("--epochs", o->epochs, "Of each trial, instead of RUN's")->check(between(1, 1000000));
   app.add_flag("--resume", o->resume, "Go on with the study in DIR");
+  app.add_flag("--any-version", o->any_version, kAnyVersionHelp);
   app.add_flag("--debug", o->debug,
                "Print the blocks of RUN's key blocks, their costs, trials and limits; train nothing");
   app.add_flag("--json", o->json, "Print the result as JSON");

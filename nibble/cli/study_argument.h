@@ -11,6 +11,9 @@ namespace nibble::cli {
 inline constexpr const char* kStudyHelp =
     "Folder of 'nibble autoq', its study.db, or postgresql://USER@HOST/DATABASE?study=NAME";
 
+inline constexpr const char* kAnyVersionHelp =
+    "Go on with a study that another version or commit of nibble made; its trials may come out otherwise";
+
 // What Storage::open() takes.
 //   throws  IoError if a folder holds no study.db
 std::string study_url(const std::string& argument);

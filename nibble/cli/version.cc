@@ -4,6 +4,7 @@
 
 #include "nibble/cli/command.h"
 #include "nibble/cli/table.h"
+#include "nibble/search/code_version.h"
 
 namespace nibble::cli {
 
@@ -12,10 +13,14 @@ Run declare_version(CLI::App& app) {
   app.add_flag("--json", *json, "Print as JSON");
   return [json](Streams& streams) {
     if (*json) {
-      print_json({{"version", NIBBLE_VERSION}, {"build", NIBBLE_BUILD_TYPE}, {"compiler", NIBBLE_COMPILER}},
+      const std::string commit = search::build_commit();
+      print_json({{"version", NIBBLE_VERSION},
+                  {"commit", commit.empty() ? nlohmann::json() : nlohmann::json(commit)},
+                  {"build", NIBBLE_BUILD_TYPE},
+                  {"compiler", NIBBLE_COMPILER}},
                  streams.out);
     } else {
-      streams.out << "nibble " << NIBBLE_VERSION << " (" << NIBBLE_BUILD_TYPE << ", " << NIBBLE_COMPILER << ")\n";
+      streams.out << search::code_version() << " (" << NIBBLE_BUILD_TYPE << ", " << NIBBLE_COMPILER << ")\n";
     }
     return kOk;
   };

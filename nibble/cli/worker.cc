@@ -14,6 +14,7 @@ Run declare_worker(CLI::App& app) {
     std::string study;
     std::filesystem::path output;
     int64_t lease_s = 60;
+    bool any_version = false;
   };
   auto o = std::make_shared<WorkerOptions>();
   app.add_option("--study", o->study, kStudyHelp)->required();
@@ -24,10 +25,13 @@ Run declare_worker(CLI::App& app) {
       ->check(between(1, 86400))
       ->type_name("SECONDS")
       ->capture_default_str();
+  app.add_flag("--any-version", o->any_version, kAnyVersionHelp);
   return [o](Streams& streams) {
     listen_for_stop();
-    const int finished = autoq::run_worker(
-        study_url(o->study), {.lease_ms = 1000 * o->lease_s, .directory = o->output, .stop = &stop_requested()});
+    const int finished = autoq::run_worker(study_url(o->study), {.lease_ms = 1000 * o->lease_s,
+                                                                 .directory = o->output,
+                                                                 .any_version = o->any_version,
+                                                                 .stop = &stop_requested()});
     streams.err << fmt::format("{} trials finished here\n", finished);
     return stop_requested() ? kInterrupted : kOk;
   };

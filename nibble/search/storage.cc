@@ -115,6 +115,17 @@ std::vector<Step> read_steps(soci::session& sql, int number) {
   return steps;
 }
 
+constexpr std::string_view kThen = "; then ";
+
+bool names(std::string_view versions, std::string_view version) {
+  for (size_t begin = 0; begin <= versions.size();) {
+    const size_t end = std::min(versions.find(kThen, begin), versions.size());
+    if (versions.substr(begin, end - begin) == version) return true;
+    begin = end + kThen.size();
+  }
+  return false;
+}
+
 struct Progress {
   int trials = 0, unfinished = 0, max_trials = 0, exhausted = 0;
   bool may_propose() const { return exhausted == 0 && trials < max_trials; }
@@ -130,6 +141,10 @@ Progress read_progress(soci::session& sql) {
 }
 
 }  // namespace
+
+bool names_version(const StudyInfo& info, std::string_view code_version) {
+  return names(info.code_version, code_version);
+}
 
 struct Storage::Impl {
   Impl(const std::string& url, bool make, StorageOptions given)
@@ -434,6 +449,17 @@ void Storage::set_max_trials(int max_trials) {
   if (max_trials < 1) throw InvalidArgument("[study] max_trials is {}; a search needs at least 1.", max_trials);
   impl_->database.write("change max_trials", [&](soci::session& sql) {
     sql << "UPDATE study SET max_trials = :m WHERE id = 1", use(max_trials);
+    return 0;
+  });
+}
+
+void Storage::add_code_version(const std::string& code_version) {
+  impl_->database.write("name another version", [&](soci::session& sql) {
+    std::string versions;
+    sql << "SELECT code_version FROM study WHERE id = 1", into(versions);
+    if (names(versions, code_version)) return 0;
+    versions += (versions.empty() ? "" : std::string(kThen)) + code_version;
+    sql << "UPDATE study SET code_version = :c WHERE id = 1", use(versions);
     return 0;
   });
 }

@@ -19,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "nibble/search/sampler.h"
@@ -29,13 +30,17 @@ namespace nibble::search {
 // Written once, when a study is made.
 struct StudyInfo {
   std::string name = {};
-  std::string code_version = {};  // of the program that made it
-  std::string run_config = {};    // JSON text, as given
-  std::string space = {};         // to_json(SearchSpace)
+  // code_version() of the program that made it, then of others that went on with it: "A; then B".
+  std::string code_version = {};
+  std::string run_config = {};  // JSON text, as given
+  std::string space = {};       // to_json(SearchSpace)
   uint64_t seed = 0;
   int max_trials = 0;
   bool operator==(const StudyInfo&) const = default;
 };
+
+// True if code_version names this one.
+bool names_version(const StudyInfo& info, std::string_view code_version);
 
 struct StorageOptions {
   int busy_timeout_s = 60;  // how long to wait for another process's transaction
@@ -114,6 +119,9 @@ class Storage {
 
   // More (or fewer) trials than first asked for.
   void set_max_trials(int max_trials);
+
+  // Another version goes on with the study. Nothing happens if it is named already.
+  void add_code_version(const std::string& code_version);
 
  private:
   struct Impl;

@@ -22,6 +22,24 @@ TEST_P(StorageContract, KeepsTheStudy) {
   EXPECT_EQ(Storage::open(study.url).info(), kInfo);
 }
 
+TEST_P(StorageContract, NamesEachVersionThatWentOnWithItOnce) {
+  StudyAtRest study(GetParam(), "versions");
+  for (const char* version :
+       {"nibble 0.1.0", "nibble 0.1.0, commit a", "nibble 0.1.0, commit b", "nibble 0.1.0, commit a"}) {
+    study.storage->add_code_version(version);
+  }
+  const StudyInfo info = Storage::open(study.url).info();
+  EXPECT_EQ(info.code_version, "nibble 0.1.0; then nibble 0.1.0, commit a; then nibble 0.1.0, commit b");
+  struct Row {
+    const char* version;
+    bool named;
+  };
+  for (const Row& row : {Row{"nibble 0.1.0", true}, Row{"nibble 0.1.0, commit b", true}, Row{"nibble 0.1", false},
+                         Row{"nibble 0.1.0, commit", false}, Row{"", false}}) {
+    EXPECT_EQ(names_version(info, row.version), row.named) << row.version;
+  }
+}
+
 TEST_P(StorageContract, TrialsAreProposedInOrderAndCompletedOnce) {
   StudyAtRest study(GetParam(), "lifecycle");
   std::vector<Trial> expected;
