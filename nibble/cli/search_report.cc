@@ -17,6 +17,7 @@
 #include "nibble/cost/energy.h"
 #include "nibble/cost/model_bits.h"
 #include "nibble/formats/keras/keras_file.h"
+#include "nibble/search/pareto.h"
 
 namespace nibble::cli {
 namespace {
@@ -123,6 +124,29 @@ std::vector<std::pair<std::string, std::string>> settings_of(const RunConfig& co
       {"nibble", info.code_version}};
 }
 
+// Of what trials are judged by, against cost. Nothing before a trial is better than the worst in both.
+std::optional<report::HypervolumeGrowth> hypervolume_of(const RunConfig& config,
+                                                        const std::vector<search::Trial>& trials) {
+  const std::vector<search::Objective> objectives = {
+      {std::string(autoq::to_string(config.metric)), autoq::is_maximised(config.metric)}, {"cost", false}};
+  const search::Losses reference = search::worst_losses(trials, objectives);
+  report::HypervolumeGrowth growth;
+  growth.steps = search::hypervolume_history(trials, objectives, reference);
+  if (growth.steps.empty()) return std::nullopt;
+  for (size_t i = 0; i < objectives.size(); ++i) {
+    growth.axes.push_back({.metric = objectives[i].metric,
+                           .maximise = objectives[i].maximise,
+                           .reference = objectives[i].maximise ? -reference[i] : reference[i]});
+  }
+  growth.trials = static_cast<int>(std::count_if(
+      trials.begin(), trials.end(), [](const auto& t) { return t.state == search::TrialState::kCompleted; }));
+  for (const search::Trial& trial : trials) {
+    if (trial.started_ms == 0) continue;
+    growth.started_ms = growth.started_ms == 0 ? trial.started_ms : std::min(growth.started_ms, trial.started_ms);
+  }
+  return growth;
+}
+
 std::vector<std::string> parameter_order(const std::string& space) {
   std::vector<std::string> names;
   for (const search::Parameter& parameter : search::space_from_json(space)) names.push_back(parameter.name);
@@ -196,6 +220,7 @@ report::ReportData search_report(const search::Storage& storage, const fs::path&
     data.trials.push_back(trial_row(trial, order));
     data.trials.back().weight_bits = weight_bits(original, config, trial);
   }
+  data.hypervolume = hypervolume_of(config, trials);
   data.curves = curves_of(storage, trials);
   data.settings = settings_of(config, info);
   if (const search::Trial* best = search::best_trial(trials)) {

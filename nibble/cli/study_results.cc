@@ -1,7 +1,6 @@
 #include "nibble/cli/study_results.h"
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -47,18 +46,15 @@ void check_metrics(const std::vector<search::Trial>& trials, const std::vector<s
 
 // Given, or the worst of each objective among the completed trials.
 search::Losses reference_of(const ParetoOptions& o, const std::vector<search::Objective>& objectives,
-                            const std::vector<search::Losses>& points) {
+                            const std::vector<search::Trial>& trials) {
   if (!o.reference.empty() && o.reference.size() != objectives.size()) {
     throw UsageError("--reference has {} values, but there are {} metrics; give one a metric.", o.reference.size(),
                      objectives.size());
   }
-  search::Losses reference(objectives.size(), -HUGE_VAL);
+  if (o.reference.empty()) return search::worst_losses(trials, objectives);
+  search::Losses reference;
   for (size_t i = 0; i < objectives.size(); ++i) {
-    if (!o.reference.empty()) {
-      reference[i] = objectives[i].maximise ? -o.reference[i] : o.reference[i];
-      continue;
-    }
-    for (const search::Losses& point : points) reference[i] = std::max(reference[i], point[i]);
+    reference.push_back(objectives[i].maximise ? -o.reference[i] : o.reference[i]);
   }
   return reference;
 }
@@ -165,7 +161,7 @@ int run_pareto(const ParetoOptions& o, Streams& streams) {
     throw InvalidArgument("no trial of '{}' is completed yet.", o.study);
   }
   check_metrics(trials, objectives);
-  const search::Losses reference = reference_of(o, objectives, points);
+  const search::Losses reference = reference_of(o, objectives, trials);
   const double volume = search::hypervolume(points, reference);
   Table table{.headers = {"trial"}, .rows = {}};
   json rows = json::array();

@@ -186,6 +186,21 @@ Json convert(const Curve& curve) {
   return object;
 }
 
+Json convert(const HypervolumeGrowth& growth) {
+  Json axes = Json::array(), steps = Json::array();
+  for (const HypervolumeAxis& axis : growth.axes) {
+    axes.push_back({{"metric", axis.metric}, {"maximise", axis.maximise}});
+    put(axes.back(), "reference", std::optional(axis.reference));
+  }
+  for (const search::HypervolumeStep& step : growth.steps) {
+    steps.push_back({{"trials", step.trials}, {"trial", step.number}});
+    put(steps.back(), "hypervolume", std::optional(step.hypervolume));
+    if (growth.started_ms == 0) continue;
+    steps.back()["elapsed_s"] = static_cast<double>(step.finished_ms - growth.started_ms) / 1000;
+  }
+  return {{"axes", std::move(axes)}, {"trials", growth.trials}, {"steps", std::move(steps)}};
+}
+
 // JSON that may stand inside <script>: without '<' neither "</script" nor "<!--" can occur.
 // Text that is not UTF-8 gets replacement characters.
 std::string script_safe(const Json& json) {
@@ -220,6 +235,7 @@ Json to_json(const ReportData& data) {
   object["curves"] = std::move(curves);
   put(object, "goal", data.goal);
   if (data.outcome) object["outcome"] = convert(*data.outcome);
+  if (data.hypervolume) object["hypervolume"] = convert(*data.hypervolume);
   return object;
 }
 

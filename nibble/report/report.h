@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "nibble/report/code_histogram.h"
+#include "nibble/search/pareto.h"
 #include "nibble/search/study.h"
 
 namespace nibble::report {
@@ -96,6 +97,21 @@ struct Curve {
   std::vector<CurvePoint> points{};
 };
 
+// One thing that the hypervolume is spanned by.
+struct HypervolumeAxis {
+  std::string metric{};  // "accuracy"
+  bool maximise = true;
+  double reference = 0;  // where the hypervolume ends
+};
+
+// How the hypervolume that the trials dominate grew (search/pareto.h).
+struct HypervolumeGrowth {
+  std::vector<HypervolumeAxis> axes{};
+  int trials = 0;                                // completed
+  int64_t started_ms = 0;                        // when the first of them began; 0: not known
+  std::vector<search::HypervolumeStep> steps{};  // those that made it larger
+};
+
 struct ReportData {
   std::string title{};  // "AutoQKeras search on mnist"
   ModelInfo model{};
@@ -104,6 +120,7 @@ struct ReportData {
   std::vector<Reference> references{};  // the one to compare with first
   std::optional<Outcome> outcome{};
   std::vector<TrialRow> trials{};
+  std::optional<HypervolumeGrowth> hypervolume{};
   std::vector<LayerRow> layers{};
   std::vector<WeightHistogram> histograms{};
   std::vector<Curve> curves{};                                  // the outcome's first

@@ -83,10 +83,24 @@ TEST(Report, SameDataGivesTheSameBytes) {
 TEST(Report, EmptyMembersStayAway) {
   const auto json = to_json(sample_training_report());
   EXPECT_FALSE(json.contains("goal"));
+  EXPECT_FALSE(json.contains("hypervolume"));
   EXPECT_FALSE(json.at("outcome").contains("trial"));
   EXPECT_FALSE(json.at("outcome").contains("energy_nj"));
   EXPECT_TRUE(json.at("trials").empty());
   EXPECT_TRUE(json.at("references").empty());
+}
+
+TEST(Report, TheHypervolumeIsATable) {
+  const auto json = to_json(sample_search_report()).at("hypervolume");
+  EXPECT_EQ(json.at("trials"), 19);
+  EXPECT_EQ(json.at("axes"), nlohmann::json::parse(R"([{"metric": "accuracy", "maximise": true, "reference": 0.91},
+                                                       {"metric": "cost", "maximise": false, "reference": 212400.0}])"));
+  EXPECT_EQ(json.at("steps").size(), 4u);
+  EXPECT_EQ(json.at("steps")[1],
+            nlohmann::json::parse(R"({"trials": 3, "trial": 2, "hypervolume": 9120.25, "elapsed_s": 131.0})"));
+  ReportData unknown = sample_search_report();
+  unknown.hypervolume->started_ms = 0;
+  EXPECT_FALSE(to_json(unknown).at("hypervolume").at("steps")[1].contains("elapsed_s"));
 }
 
 TEST(Report, NumbersThatAreNotFiniteAreNull) {

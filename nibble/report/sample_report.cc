@@ -179,6 +179,14 @@ ReportData sample_search_report() {
   data.references = {{.name = "int8", .energy_nj = 574.175},
                      {.name = "fp32", .energy_nj = 3295.37, .accuracy = 0.9907}};
   for (int number = 0; number < 20; ++number) data.trials.push_back(trial_row(number));
+  data.hypervolume = HypervolumeGrowth{.axes = {{.metric = "accuracy", .maximise = true, .reference = 0.91},
+                                                {.metric = "cost", .maximise = false, .reference = 212400}},
+                                       .trials = 19,
+                                       .started_ms = 1'700'000'000'000,
+                                       .steps = {{2, 1, 1'700'000'090'000, 4210.5},
+                                                 {3, 2, 1'700'000'131'000, 9120.25},
+                                                 {7, 6, 1'700'000'420'000, 11800},
+                                                 {14, kBestTrial, 1'700'000'911'000, 13950.75}}};
   data.outcome = Outcome{.trial = kBestTrial,
                          .accuracy = 0.9826,
                          .loss = 0.0561,

@@ -126,6 +126,15 @@ Losses losses_of(const Trial& trial, std::span<const Objective> objectives) {
   return losses;
 }
 
+Losses worst_losses(std::span<const Trial> trials, std::span<const Objective> objectives) {
+  Losses worst(objectives.size(), -HUGE_VAL);
+  for (const Trial& trial : trials) {
+    const Losses losses = losses_of(trial, objectives);
+    for (size_t i = 0; i < losses.size(); ++i) worst[i] = std::max(worst[i], losses[i]);
+  }
+  return worst;
+}
+
 std::vector<int> pareto_front(std::span<const Trial> trials, std::span<const Objective> objectives) {
   std::vector<Losses> points;
   std::vector<int> numbers;

@@ -37,6 +37,10 @@ double hypervolume(std::span<const Losses> points, const Losses& reference);
 // A completed trial's losses; empty if one of the metrics is missing or not finite.
 Losses losses_of(const Trial& trial, std::span<const Objective> objectives);
 
+// The worst of each objective among the completed trials: where a hypervolume ends if nobody says otherwise. -infinity
+// without trials.
+Losses worst_losses(std::span<const Trial> trials, std::span<const Objective> objectives);
+
 // Numbers of the completed trials that none dominates, in the order of the first objective, best first. Of equal trials
 // the one with the lowest number stands for all.
 std::vector<int> pareto_front(std::span<const Trial> trials, std::span<const Objective> objectives);

@@ -106,6 +106,8 @@ TEST(HypervolumeHistory, GrowsInTheOrderOfFinishing) {
                                      completed(2, 20, 0.4, 3),   // beaten
                                      completed(3, 30, 0.5, 2)};  // nothing new
   const std::vector<Objective> objectives = {{"accuracy", true}, {"cost", false}};
+  EXPECT_EQ(worst_losses(trials, objectives), (Losses{-0.4, 4}));
+  EXPECT_EQ(worst_losses({}, objectives), (Losses{-HUGE_VAL, -HUGE_VAL}));
   const auto steps = hypervolume_history(trials, objectives, {0.0, 5.0});
   ASSERT_EQ(steps.size(), 2u);
   EXPECT_EQ(steps[0].trials, 1);

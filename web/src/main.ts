@@ -3,6 +3,7 @@ import { element } from "./dom";
 import { parsePayload } from "./payload";
 import type { Report } from "./payload";
 import { contents, header } from "./sections/header";
+import { hypervolume } from "./sections/hypervolume";
 import { layerEnergy } from "./sections/layer_energy";
 import { quantizers } from "./sections/quantizers";
 import { settings } from "./sections/settings";
@@ -19,6 +20,7 @@ function compose(report: Report): Node[] {
   const selection = new Selection(report.outcome?.trial ?? undefined);
   const sections = [
     tradeoff(report, selection),
+    hypervolume(report, selection),
     layerEnergy(report),
     quantizers(report),
     weightCodes(report),

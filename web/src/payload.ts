@@ -37,6 +37,20 @@ export interface Trial {
   choices: Pair[];
 }
 
+/** How the hypervolume that the trials dominate grew: a step for each trial that made it larger. */
+export interface Hypervolume {
+  axes: { metric: string; maximise: boolean; reference: Known<number> }[];
+  trials: number; // completed
+  steps: HypervolumeStep[];
+}
+
+export interface HypervolumeStep {
+  trials: number; // completed by then
+  trial: number;
+  hypervolume: Known<number>;
+  elapsed_s?: Known<number>;
+}
+
 export interface Layer {
   name: string;
   type: string;
@@ -96,6 +110,7 @@ export interface Report {
   references: Reference[];
   outcome?: Outcome;
   trials: Trial[];
+  hypervolume?: Hypervolume;
   layers: Layer[];
   histograms: WeightHistogram[];
   curves: Curve[];
@@ -113,6 +128,9 @@ const text: Check = (value, where) => {
 };
 const finite: Check = (value, where) => {
   if (typeof value !== "number" || !Number.isFinite(value)) throw new PayloadError(`${where} must be a number.`);
+};
+const flag: Check = (value, where) => {
+  if (typeof value !== "boolean") throw new PayloadError(`${where} must be true or false.`);
 };
 const maybe =
   (check: Check): Check =>
@@ -167,6 +185,13 @@ const report = record({
       weight_bits: number,
       reason: maybe(text),
       choices: listOf(pair),
+    }),
+  ),
+  hypervolume: maybe(
+    record({
+      axes: listOf(record({ metric: text, maximise: flag, reference: number })),
+      trials: finite,
+      steps: listOf(record({ trials: finite, trial: finite, hypervolume: number, elapsed_s: number })),
     }),
   ),
   layers: listOf(

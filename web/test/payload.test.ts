@@ -29,6 +29,7 @@ describe("parsePayload", () => {
     ["a missing list", { ...bare, trials: undefined }, "report.trials must be a list"],
     ["a text for a number", { ...bare, outcome: { accuracy: "98" } }, "report.outcome.accuracy must be a number"],
     ["an unknown state", { ...bare, trials: [{ ...trial, state: "lost" }] }, "report.trials[0].state must be one of"],
+    ["a step that is no number", { ...bare, hypervolume: { axes: [], trials: 3, steps: [{ trials: "1", trial: 0 }] } }, "report.hypervolume.steps[0].trials must be a number"],
     ["a list for an object", { ...bare, model: [] }, "report.model must be an object"],
     ["a missing choice value", { ...bare, trials: [{ ...trial, choices: [{ name: "a" }] }] }, "report.trials[0].choices[0].value"],
   ])("refuses %s", (_, data, reason) => {
