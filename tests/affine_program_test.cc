@@ -109,6 +109,10 @@ TEST_P(AffineProgram, HasTheNetworksCodes) {
   program::save_program(program::lower(model), path);
   const program::Program program = program::load_program(path);
   EXPECT_EQ(program::input_quantizer(program, model), nullptr) << "the model has its own";
+  for (const program::Operation& operation : program.operations) {
+    const auto* sum = std::get_if<program::Accumulate>(&operation.action);
+    EXPECT_TRUE(sum == nullptr || sum->is_exact_in_float) << operation.layer << ": the network sums codes too";
+  }
 
   program::Verifier verifier(program);
   std::map<std::string, train::Trainer> networks;
@@ -129,20 +133,21 @@ TEST_P(AffineProgram, HasTheNetworksCodes) {
   EXPECT_EQ(verifier.result().same_class, verifier.result().samples);
 }
 
-INSTANTIATE_TEST_SUITE_P(Networks, AffineProgram,
-                         testing::Values(Case{"Eight", plain, "int8", "moving_average"},
-                                         Case{"Four", plain, "int4", "moving_average"},
-                                         Case{"FourPerTensor", plain, "int4", "all_values", false},
-                                         Case{"FourLsq", plain, "int4", "lsq"}, Case{"TwoLsq", plain, "int2", "lsq"},
-                                         Case{"Tfmot", batch_norms, "tfmot8", "moving_average"},
-                                         Case{"EightBatchNorms", batch_norms, "int8", "moving_average"},
-                                         Case{"FourBatchNorms", batch_norms, "int4", "lsq"},
-                                         Case{"FourFoldedBatchNorms", batch_norms, "int4", "moving_average", true,
-                                              qat::BatchNormMode::kFoldRunning},
-                                         Case{"EightAverages", averages, "int8", "moving_average"},
-                                         Case{"FourAverages", averages, "int4", "last_value"},
-                                         Case{"EightBranches", branches, "int8", "moving_average"}),
-                         [](const auto& row) { return row.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Networks, AffineProgram,
+    testing::Values(
+        Case{"Eight", plain, "int8", "moving_average"}, Case{"Four", plain, "int4", "moving_average"},
+        Case{"FourPerTensor", plain, "int4", "all_values", false}, Case{"FourLsq", plain, "int4", "lsq"},
+        Case{"TwoLsq", plain, "int2", "lsq"}, Case{"Tfmot", batch_norms, "tfmot8", "moving_average"},
+        Case{"EightBatchNorms", batch_norms, "int8", "moving_average"},
+        Case{"FourBatchNorms", batch_norms, "int4", "lsq"},
+        Case{"FourFoldedBatchNorms", batch_norms, "int4", "moving_average", true, qat::BatchNormMode::kFoldRunning},
+        Case{"EightAverages", averages, "int8", "moving_average"}, Case{"FourAverages", averages, "int4", "last_value"},
+        Case{"EightBranches", branches, "int8", "moving_average"}, Case{"EightPact", plain, "int8", "pact"},
+        Case{"FourPactBatchNorms", batch_norms, "int4", "pact"}, Case{"TwoPactBranches", branches, "int2", "pact"},
+        Case{"EightDorefa", plain, "int8", "dorefa"}, Case{"FourDorefaBatchNorms", batch_norms, "int4", "dorefa"},
+        Case{"TwoDorefaAverages", averages, "int2", "dorefa"}),
+    [](const auto& row) { return row.param.name; });
 
 template <class Kind>
 std::string message(const graph::Model& model) {
@@ -160,12 +165,40 @@ TEST(AffineProgram, Refuses) {
   EXPECT_NE(message<Unsupported>(model).find("'nibble qat'"), std::string::npos) << message<Unsupported>(model);
   const graph::Model fresh = qat::quantize_model(model);
   EXPECT_NE(message<InvalidArgument>(fresh).find("still the one it started with"), std::string::npos);
-  for (const char* quantizer : {"pact", "dorefa"}) {
-    qat::Scheme scheme;
-    qat::set_quantizer(scheme, quantizer);
-    const std::string text = message<Unsupported>(calibrated(plain(), scheme));
-    EXPECT_NE(text.find("LSQ"), std::string::npos) << text;
+  qat::Scheme scheme;
+  qat::set_quantizer(scheme, "lsq_plus");
+  graph::Model offset = calibrated(plain(), scheme);
+  offset.layer("conv0").find_weight("post_activation_offset")->value[0] = 0.1f;
+  const std::string text = message<Unsupported>(offset);
+  EXPECT_NE(text.find("real 0 has no code"), std::string::npos) << text;
+  qat::set_quantizer(scheme, "pact");
+  graph::Model clipped = calibrated(plain(), scheme);
+  clipped.layer("conv0").find_weight("post_activation_alpha")->value[0] = -1.0f;
+  EXPECT_NE(message<InvalidArgument>(clipped).find("clipping level of -1"), std::string::npos);
+}
+
+// Weights of one bit are -1 and 1 times their mean magnitude.
+TEST(AffineProgram, TakesDorefaWeightsOfOneBit) {
+  qat::Scheme scheme = qat::scheme_named("int2");
+  qat::set_quantizer(scheme, "dorefa");
+  graph::Model model = calibrated(plain(), scheme);
+  for (const char* name : {"conv0", "dense"}) {
+    graph::LayerQuantization quantization = *model.layer(name).quantization;
+    quantization.weights.at(0).quantizer.num_bits = 1;
+    graph::set_quantization(model, name, quantization);
   }
+  const program::Program program = program::lower(model);
+  int found = 0;
+  for (const program::Operation& operation : program.operations) {
+    const auto* sum = std::get_if<program::Accumulate>(&operation.action);
+    if (sum == nullptr || operation.layer == "depthwise") continue;
+    ++found;
+    const Tensor& kernel = model.layer(operation.layer).find_weight("kernel")->value;
+    for (size_t i = 0; i < sum->weights.size(); ++i) {
+      EXPECT_EQ(sum->weights[i], kernel[static_cast<int64_t>(i)] >= 0.0f ? 1 : -1);
+    }
+  }
+  EXPECT_EQ(found, 2);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "nibble/program/program.h"
 #include "nibble/quant/affine/fake_quant.h"
 #include "nibble/quant/affine/learned_step.h"
+#include "nibble/quant/affine/pact_dorefa.h"
 
 namespace nibble::program {
 namespace {
@@ -51,7 +52,7 @@ class Grid : public quant::Quantizer {
     return encoded;
   }
   quant::NumericFormat format() const override {
-    return {.bit_width = bits_of({std::min(lowest_, 0), highest_}), .is_signed = lowest_ < 0};
+    return {.bit_width = bits_of({std::min(lowest_, 0), highest_}), .is_signed = lowest_ < 0, .max_value = {}};
   }
   double max() const override { return static_cast<double>(highest_) * static_cast<double>(scale_); }
   double min() const override { return static_cast<double>(lowest_) * static_cast<double>(scale_); }
@@ -121,6 +122,34 @@ class StepGrid final : public Grid {
   float step_, low_, high_;
 };
 
+// PACT, and DoReFa's activations, which are PACT at a level of 1.
+class ClipGrid final : public Grid {
+ public:
+  ClipGrid(float highest, int bit_width)
+      : Grid(highest / static_cast<float>(levels_of(bit_width)), 0, levels_of(bit_width)),
+        highest_(highest),
+        bit_width_(bit_width),
+        levels_(static_cast<float>(levels_of(bit_width))),
+        scale_(highest / levels_) {}
+
+  static int32_t levels_of(int bit_width) { return (int32_t{1} << bit_width) - 1; }
+
+  std::string_view class_name() const override { return "affine_clip"; }
+  float of(float x) const override {
+    return std::nearbyint(std::clamp(x, 0.0f, highest_) * levels_ / highest_) * scale_;
+  }
+  bool is_inside(float x) const override { return x > 0.0f && x < highest_; }
+  std::string str() const override {
+    return fmt::format("affine_clip({},{})", format_value(double{highest_}), bit_width_);
+  }
+  nlohmann::json config() const override { return {{"highest", highest_}, {"bits", bit_width_}}; }
+
+ private:
+  float highest_;
+  int bit_width_;
+  float levels_, scale_;
+};
+
 double number(const CallExpression& call, size_t i, double lowest, double highest) {
   const CallValue& value = call.positional.at(i);
   const auto* real = std::get_if<double>(&value);
@@ -163,6 +192,15 @@ quant::QuantizerPtr read_step(const CallExpression& call) {
   return std::make_shared<StepGrid>(step, lowest, static_cast<int32_t>(number(call, 2, 1, 65536)));
 }
 
+// Levels within which x * (2^bits - 1) and the scale are ordinary floats.
+constexpr double kSmallestClip = 1e-30, kLargestClip = 1e30;
+
+quant::QuantizerPtr read_clip(const CallExpression& call) {
+  check_count(call, 2);
+  const auto highest = static_cast<float>(number(call, 0, kSmallestClip, kLargestClip));
+  return std::make_shared<ClipGrid>(highest, static_cast<int>(number(call, 1, 1, 16)));
+}
+
 [[noreturn]] void refuse(const graph::Layer& layer, const QuantizedPoint& point, const char* why) {
   throw Unsupported(
       "[compile] {}, point '{}': {} {}. Train with a range tracker or with LSQ, one range for the tensor.",
@@ -178,6 +216,16 @@ affine::StepLimits limits_of(const QuantizedPoint& point) {
   return affine::step_limits(point.quantizer.num_bits, point.quantizer.symmetric, point.quantizer.narrow_range);
 }
 
+quant::QuantizerPtr clip_grid(const graph::Layer& layer, const QuantizedPoint& point) {
+  const bool is_pact = point.quantizer.kind == AffineKind::kPact;
+  const float highest = is_pact ? variable(layer, point, "alpha")[0] : 1.0f;
+  if (highest >= kSmallestClip && highest <= kLargestClip) {
+    return std::make_shared<ClipGrid>(highest, point.quantizer.num_bits);
+  }
+  throw InvalidArgument("[compile] {}, point '{}': a clipping level of {} is not possible. Train the model again.",
+                        graph::described(layer), point.name, highest);
+}
+
 bool is_step(AffineKind kind) { return kind == AffineKind::kLsq || kind == AffineKind::kLsqPlus; }
 
 // One quantizer for each range of a weight.
@@ -190,7 +238,6 @@ std::vector<quant::QuantizerPtr> weight_grids(const graph::Layer& layer, const Q
     }
     return grids;
   }
-  if (!graph::is_tracker(point.quantizer.kind)) refuse(layer, point, "has levels between the codes");
   const affine::TrackerConfig config = graph::tracker_config(point.quantizer);
   const auto ranges = graph::stored_ranges(layer, point.name);
   const affine::RangeTracker tracker(config, static_cast<int64_t>(ranges.size()));
@@ -209,11 +256,33 @@ quant::QuantizerPtr grid_of(const graph::Layer& layer, const QuantizedPoint& poi
     const affine::StepLimits limits = limits_of(point);
     return std::make_shared<StepGrid>(variable(layer, point, "step")[0], -limits.qn, limits.qp);
   }
-  if (!graph::is_tracker(q.kind)) refuse(layer, point, "gives values that are no multiples of a float scale");
+  if (q.kind == AffineKind::kPact || q.kind == AffineKind::kDorefa) return clip_grid(layer, point);
   const affine::TrackerConfig config = graph::tracker_config(q);
   return make_range(graph::stored_ranges(layer, point.name).at(0), config.format(),
                     affine::RangeTracker(config).step_rule());
 }
+
+namespace {
+
+// DoReFa's weights depend on the whole tensor: its largest tanh, and with one bit its mean.
+IntegerWeights dorefa_weights(const Tensor& value, int bit_width, int64_t channels) {
+  std::vector<float> real(static_cast<size_t>(value.size()));
+  affine::dorefa_quantize_weights<float>(value.data(), bit_width, real);
+  float scale = 1.0f / static_cast<float>((int32_t{1} << bit_width) - 1);
+  if (bit_width == 1) scale = real.empty() || real[0] == 0.0f ? 1.0f : std::abs(real[0]);
+  IntegerWeights result;
+  result.scale.assign(static_cast<size_t>(channels), scale);
+  Interval range{-1, 0};
+  for (const float v : real) {
+    const auto code = static_cast<int32_t>(std::lround(v / scale));
+    range = {std::min<int64_t>(range.low, code), std::max<int64_t>(range.high, code)};
+    result.values.push_back(code);
+  }
+  result.bits = bits_of(range);
+  return result;
+}
+
+}  // namespace
 
 IntegerWeights integer_weights(const graph::Layer& layer, const QuantizedPoint& point, int64_t channels) {
   const graph::Weight* weight = layer.find_weight(point.name);
@@ -222,6 +291,7 @@ IntegerWeights integer_weights(const graph::Layer& layer, const QuantizedPoint& 
                           graph::described(layer), point.name);
   }
   const Tensor& value = weight->value;
+  if (point.quantizer.kind == AffineKind::kDorefa) return dorefa_weights(value, point.quantizer.num_bits, channels);
   const affine::ChannelLayout layout = graph::point_layout(layer, point, value.shape());
   const auto grids = weight_grids(layer, point);
   IntegerWeights result;
@@ -253,6 +323,7 @@ std::vector<int64_t> bias_codes(const graph::Layer& layer, float input_scale, co
 void register_affine_grids() {
   quant::register_quantizer("affine_range", read_range);
   quant::register_quantizer("affine_step", read_step);
+  quant::register_quantizer("affine_clip", read_clip);
 }
 
 }  // namespace nibble::program

@@ -4,6 +4,8 @@
 //
 //   affine_range(min, max, bits, narrow_range, divides)   fake quantization over the range
 //   affine_step(step, lowest, highest)                    round(clip(x / step, lowest, highest)) * step
+//   affine_clip(highest, bits)                            round(clip(x, 0, highest) * n / highest) * (highest / n),
+//                                                         n = 2^bits - 1
 #pragma once
 
 #include "nibble/graph/model.h"
@@ -12,19 +14,19 @@
 namespace nibble::program {
 
 // Of an activation point.
-//   throws  Unsupported naming layer and point where real values are no integers times one scale: per axis, PACT,
-//           DoReFa, and LSQ+ with an offset
+//   throws  Unsupported naming layer and point where real values are no integers times one scale: per axis, and LSQ+
+//           with an offset; InvalidArgument for a clipping level that is none
 quant::QuantizerPtr grid_of(const graph::Layer& layer, const graph::QuantizedPoint& point);
 
 // Of a weight point.
 //   channels  of the output; the channel of the output runs fastest
-//   throws    Unsupported where a channel has several scales, and for DoReFa
+//   throws    Unsupported where a channel has several scales
 IntegerWeights integer_weights(const graph::Layer& layer, const graph::QuantizedPoint& point, int64_t channels);
 
 // The layer's bias in units of its accumulators; empty where it stays a real number.
 std::vector<int64_t> bias_codes(const graph::Layer& layer, float input_scale, const PerChannel& weight_scales);
 
-// Makes get_quantizer() read the two texts above; program files hold them.
+// Makes get_quantizer() read the three texts above; program files hold them.
 void register_affine_grids();
 
 }  // namespace nibble::program

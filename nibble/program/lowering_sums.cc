@@ -27,7 +27,7 @@ std::vector<int64_t> on_grid(const std::vector<float>& bias, const PerChannel& s
 }  // namespace
 
 void Lowering::push_accumulate(const Layer& layer, Accumulate action, const IntegerWeights& weights,
-                               const std::vector<float>& bias, int input) {
+                               const std::vector<float>& bias, int input, bool is_exact) {
   const Value& in = value_of(input);
   Value result{shapes_.at(layer.name), {}, {}};
   bool scales_are_powers = true;
@@ -44,7 +44,7 @@ void Lowering::push_accumulate(const Layer& layer, Accumulate action, const Inte
     if (action.bias.empty()) signal.pending.push(Offset{bias});
   }
   result.intervals = prove_accumulator(action, in.intervals);
-  action.is_exact_in_float = action.is_exact_in_float && scales_are_powers;
+  action.is_exact_in_float = is_exact || (action.is_exact_in_float && scales_are_powers);
   if (action.accumulator_bits() > 32) {
     throw Unsupported(
         "[compile] layer '{}' ({}) needs an accumulator of {} bits; 32 are there. Use fewer bits for its weights or "
@@ -125,7 +125,22 @@ void Lowering::add_accumulate(const Layer& layer, bool depthwise, bool dense) {
   const IntegerWeights weights = point ? integer_weights(source, *point, action.out_channels)
                                        : integer_weights(source, weight, attribute, action.out_channels);
   if (point) action.bias = bias_codes(source, value_of(input).scale[0], weights.scale);
-  push_accumulate(layer, std::move(action), weights, bias_values(source), input);
+  const bool is_exact = point && network_sums_codes(*point, input);
+  push_accumulate(layer, std::move(action), weights, bias_values(source), input, is_exact);
+}
+
+bool Lowering::network_sums_codes(const graph::QuantizedPoint& weights, int input) const {
+  const bool is_mean = weights.quantizer.kind == graph::AffineKind::kDorefa && weights.quantizer.num_bits == 1;
+  const auto operation = [&](int i) -> const Operation& { return program_.operations[static_cast<size_t>(i)]; };
+  const auto moves = [&](const Action& a) {
+    return std::holds_alternative<MaxPool>(a) || std::holds_alternative<Reshape>(a) || std::holds_alternative<Pad>(a);
+  };
+  while (moves(operation(input).action)) input = operation(input).inputs[0];
+  const Action& source = operation(input).action;
+  std::string quantizer;
+  if (const auto* first = std::get_if<QuantizeInput>(&source)) quantizer = first->quantizer->str();
+  if (const auto* compare = std::get_if<Compare>(&source)) quantizer = compare->quantizer;
+  return !is_mean && quantizer.starts_with("affine_");
 }
 
 }  // namespace nibble::program

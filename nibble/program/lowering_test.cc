@@ -9,8 +9,10 @@
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
 #include "nibble/program/accumulator_proof.h"
+#include "nibble/program/affine_grid.h"
 #include "nibble/program/executor.h"
 #include "nibble/program/threshold_search.h"
+#include "nibble/quant/affine/pact_dorefa.h"
 
 namespace nibble::program {
 namespace {
@@ -72,6 +74,7 @@ class EveryAccumulator : public testing::TestWithParam<ThresholdCase> {};
 // The decision of the float arithmetic, for each integer of the interval.
 TEST_P(EveryAccumulator, GetsTheQuantizersValue) {
   const ThresholdCase& row = GetParam();
+  register_affine_grids();
   const auto quantizer = quant::get_quantizer(row.quantizer);
   const Thresholds found =
       find_thresholds({{row.interval}, {row.scale}, row.function, quantizer, "layer", int64_t{1} << 24});
@@ -97,6 +100,9 @@ INSTANTIATE_TEST_SUITE_P(
         ThresholdCase{"Sigmoid", "quantized_sigmoid(5)", {-900, 900}, 0x1p-7f, {}},
         ThresholdCase{"Po2", "quantized_po2(4,4)", {-900, 900}, 0x1p-6f, {}},
         ThresholdCase{"ReluPo2", "quantized_relu_po2(4,4)", {-900, 900}, 0x1p-6f, {}},
+        ThresholdCase{"Clip", "affine_clip(0.7318,4)", {-900, 900}, 0.00137f, {}},
+        ThresholdCase{
+            "ClipAfterBatchNorm", "affine_clip(1,8)", {-3000, 3000}, 0.0027f, chain({Affine{{0.3137f}, {0.171f}}})},
         ThresholdCase{"NegativeSlope", "quantized_relu(5,1,negative_slope=0.25)", {-900, 900}, 0x1p-6f, {}},
         ThresholdCase{"BatchNorm", "quantized_relu(4,2)", {-3000, 3000}, 0x1p-6f, chain({Affine{{0.3137f}, {0.171f}}})},
         ThresholdCase{
@@ -109,6 +115,32 @@ INSTANTIATE_TEST_SUITE_P(
                       chain({Offset{{0.1f}}, Rectify{0, 0, 6, true}})},
         ThresholdCase{"Average", "quantized_bits(8,3,1,alpha=1)", {-300, 300}, 0x1p-3f, chain({Divide{49}})}),
     [](const auto& row) { return row.param.name; });
+
+// The grid of PACT and of DoReFa's activations is the trained quantizer, bit for bit.
+TEST(AffineClip, IsPactAndDorefa) {
+  register_affine_grids();
+  RandomStream random({6, RandomPurpose::kTest, 0, 0});
+  std::vector<float> x(5000), y(x.size());
+  for (const int bits : {1, 2, 3, 4, 7, 8, 12, 16}) {
+    const float alpha = 0.05f + 6.0f * random.uniform();
+    for (float& v : x) v = alpha * (2.0f * random.uniform() - 0.5f);
+    x[0] = alpha, x[1] = 0.0f, x[2] = 1.0f;
+    const auto expect_equal = [&](const std::string& text) {
+      const auto quantizer = quant::get_quantizer(text);
+      const Tensor real = quantizer->quantize(Tensor(Shape{static_cast<int64_t>(x.size())}, x)).real;
+      const quant::Encoded encoded = quantizer->encode(Tensor(Shape{static_cast<int64_t>(x.size())}, x));
+      for (size_t i = 0; i < x.size(); ++i) {
+        ASSERT_EQ(real[static_cast<int64_t>(i)], y[i]) << text << " of " << x[i];
+        ASSERT_EQ(static_cast<float>(encoded.codes[i]) * encoded.scale[0], y[i]) << text << " of " << x[i];
+      }
+    };
+    affine::dorefa_quantize_activations<float>(x, bits, y);
+    expect_equal(fmt::format("affine_clip(1,{})", bits));
+    if (bits == 1) continue;
+    affine::pact_quantize<float>(x, alpha, bits, y);
+    expect_equal(fmt::format("affine_clip({},{})", format_value(double{alpha}), bits));
+  }
+}
 
 // ---- proofs --------------------------------------------------------------------------
 

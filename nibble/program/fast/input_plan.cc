@@ -13,8 +13,8 @@ constexpr int64_t kMostCodes = 4096;
 
 // Elementwise, rising, and the same for every tensor.
 bool is_fixed(const quant::Quantizer& quantizer) {
-  static constexpr std::string_view kKnown[] = {"quantized_bits", "quantized_linear", "quantized_relu", "affine_range",
-                                                "affine_step"};
+  static constexpr std::string_view kKnown[] = {"quantized_bits", "quantized_linear", "quantized_relu",
+                                                "affine_range",   "affine_step",      "affine_clip"};
   if (std::find(std::begin(kKnown), std::end(kKnown), quantizer.class_name()) == std::end(kKnown)) return false;
   const nlohmann::json config = quantizer.config();
   const auto alpha = config.find("alpha");

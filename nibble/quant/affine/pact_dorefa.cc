@@ -22,10 +22,10 @@ Real steps_of(int bit_width) {
   return static_cast<Real>((1 << bit_width) - 1);
 }
 
-// r in [0, 1] to the nearest of 2^k levels.
+// r in [0, 1] to the nearest of the levels 0 .. steps.
 template <class Real>
 Real nearest_level(Real r, Real steps) {
-  return std::nearbyint(steps * r) / steps;
+  return std::nearbyint(steps * r);
 }
 
 template <class Real>
@@ -50,8 +50,9 @@ void pact_quantize(std::span<const Real> x, Real alpha, int bit_width, std::span
   check_width("pact", bit_width, 2);
   check_alpha(alpha);
   const auto steps = steps_of<Real>(bit_width);
+  const Real scale = alpha / steps;
   for (size_t i = 0; i < x.size(); ++i) {
-    y[i] = std::nearbyint(std::clamp(x[i], Real{0}, alpha) * steps / alpha) * alpha / steps;
+    y[i] = std::nearbyint(std::clamp(x[i], Real{0}, alpha) * steps / alpha) * scale;
   }
 }
 
@@ -80,9 +81,10 @@ void dorefa_quantize_weights(std::span<const Real> w, int bit_width, std::span<R
     return;
   }
   const Real largest = largest_tanh(w), steps = steps_of<Real>(bit_width);
+  const Real scale = 1 / steps;
   for (size_t i = 0; i < w.size(); ++i) {
     const Real r = std::tanh(w[i]) / (2 * largest) + Real{0.5};
-    y[i] = 2 * nearest_level(r, steps) - 1;
+    y[i] = (2 * nearest_level(r, steps) - steps) * scale;
   }
 }
 
@@ -104,7 +106,8 @@ void dorefa_quantize_activations(std::span<const Real> x, int bit_width, std::sp
   check_lengths("dorefa", x.size(), y.size());
   check_width("dorefa", bit_width, 1);
   const auto steps = steps_of<Real>(bit_width);
-  for (size_t i = 0; i < x.size(); ++i) y[i] = nearest_level(std::clamp(x[i], Real{0}, Real{1}), steps);
+  const Real scale = 1 / steps;
+  for (size_t i = 0; i < x.size(); ++i) y[i] = nearest_level(std::clamp(x[i], Real{0}, Real{1}), steps) * scale;
 }
 
 template <class Real>

@@ -1,6 +1,9 @@
 // nibble/quant/affine/pact_dorefa.h
 // PACT (Choi et al. 2018) and DoReFa (Zhou et al. 2016). Source: spec/ptq-qat-experiments.md, 5.3 and 5.4.
 // Rounding is to the nearest, halves to even. For float and double; all spans of a call are equally long.
+//
+// Every result is code * scale, one rounding: scale is a / (2^b - 1) or 1 / (2^k - 1), itself rounded, and the code is
+// the level, or 2 level - (2^k - 1) of weights. So a program of the codes has the very numbers (nibble/program).
 #pragma once
 
 #include <span>
@@ -8,7 +11,7 @@
 namespace nibble::affine {
 
 // Activations clipped at a trained level:
-//   y = round(clip(x, 0, a) * (2^b - 1) / a) * a / (2^b - 1)
+//   y = round(clip(x, 0, a) * (2^b - 1) / a) * (a / (2^b - 1))
 //   alpha      a > 0
 //   bit_width  2 .. 16
 template <class Real>
@@ -19,7 +22,7 @@ template <class Real>
 Real pact_gradient(std::span<const Real> x, std::span<const Real> upstream, Real alpha, std::span<Real> dx);
 
 // Weights, one tensor:
-//   k > 1   r = tanh(w) / (2 max|tanh w|) + 1/2,  y = 2 round((2^k - 1) r) / (2^k - 1) - 1, in [-1, 1]
+//   k > 1   r = tanh(w) / (2 max|tanh w|) + 1/2,  y = (2 round((2^k - 1) r) - (2^k - 1)) / (2^k - 1), in [-1, 1]
 //   k = 1   y = sign(w) * mean|w|, sign(0) = 1
 // A tensor of zeros gives zeros for k = 1 and the code next to 0 otherwise (r = 1/2).
 //   bit_width  1 .. 16
