@@ -62,6 +62,21 @@ TEST(ProgramFlow, BenchTellsTimesAndSizes) {
   EXPECT_THAT(place.run("bench exact.nbl --seconds 0.02 --steps").out, HasSubstr("conv: sums of bytes, linear"));
 }
 
+TEST(ProgramFlow, SoftmaxCanBeOfIntegers) {
+  const Workplace& place = compiled_place();
+  const json told = parsed(place.run("compile exact.keras --softmax integer --output softmax.nbl --json"));
+  EXPECT_EQ(told.at("operations").back().at("operation"), "softmax");
+  EXPECT_EQ(told["operations"].back().at("bits"), 16);
+  EXPECT_EQ(parsed(place.run("run softmax.nbl --data cifar10 --json")),
+            parsed(place.run("run exact.nbl --data cifar10 --json")));
+  const json verified = parsed(place.run("verify exact.keras --softmax integer --data cifar10 --json"));
+  EXPECT_EQ(verified.at("differing"), 0);
+  EXPECT_EQ(verified.at("same_class"), verified.at("samples"));
+  const CliResult wrong = place.run("compile exact.keras --softmax int --output softmax.nbl");
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_THAT(wrong.err, HasSubstr("--softmax cannot be 'int'"));
+}
+
 TEST(ProgramFlow, UnknownExecutorIsWrongUsage) {
   const CliResult result = compiled_place().run("run exact.nbl --data cifar10 --executor slow");
   EXPECT_EQ(result.code, 2);

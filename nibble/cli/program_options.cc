@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "nibble/cli/choices.h"
+
 namespace nibble::cli {
 
 void add_program_options(CLI::App& app, ProgramOptions& options) {
@@ -9,12 +11,18 @@ void add_program_options(CLI::App& app, ProgramOptions& options) {
                  "Makes integers of the input, where the model does not begin with a quantizer")
       ->capture_default_str()
       ->type_name("TEXT");
+  app.add_option("--softmax", options.softmax,
+                 "At the end: float, or integer: 16-bit probabilities from a table, each within 2^-15 of the float one")
+      ->capture_default_str();
 }
 
 program::LoweringOptions lowering_options(const ProgramOptions& options) {
   quant::get_quantizer(options.input_quantizer);  // a wrong text is told now
   program::LoweringOptions lowering;
   lowering.input_quantizer = options.input_quantizer;
+  lowering.softmax = choose<program::SoftmaxForm>(
+      "--softmax", options.softmax,
+      {{"float", program::SoftmaxForm::kFloat}, {"integer", program::SoftmaxForm::kInteger}});
   return lowering;
 }
 

@@ -11,9 +11,10 @@ namespace nibble::cli {
 
 struct ProgramOptions {
   std::string input_quantizer = program::LoweringOptions{}.input_quantizer;
+  std::string softmax = "float";
 };
 
-// --input-quantizer
+// --input-quantizer, --softmax
 void add_program_options(CLI::App& app, ProgramOptions& options);
 
 program::LoweringOptions lowering_options(const ProgramOptions& options);

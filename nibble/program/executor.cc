@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "nibble/core/error.h"
+#include "nibble/program/integer_softmax.h"
 
 namespace nibble::program {
 namespace {
@@ -35,6 +36,7 @@ struct Run {
   void operator()(const Concatenate& action) const;
   void operator()(const Pad& action) const;
   void operator()(const Reshape& action) const;
+  void operator()(const Softmax& action) const;
 };
 
 void Run::operator()(const QuantizeInput& action) const {
@@ -165,6 +167,14 @@ void Run::operator()(const Pad& action) const {
 }
 
 void Run::operator()(const Reshape&) const { std::copy(x().begin(), x().end(), out.begin()); }
+
+void Run::operator()(const Softmax& action) const {
+  const auto channels = static_cast<size_t>(operation.result.channels());
+  const std::span<const int32_t> logits = x();
+  for (size_t row = 0; row < out.size(); row += channels) {
+    integer_softmax(action, logits.subspan(row, channels), std::span(out).subspan(row, channels));
+  }
+}
 
 void softmax(std::span<float> values) {
   const float highest = *std::max_element(values.begin(), values.end());

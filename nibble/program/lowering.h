@@ -14,10 +14,14 @@
 
 namespace nibble::program {
 
+// How a softmax at the end is computed: in float from the last integers, or in integers too (integer_softmax.h).
+enum class SoftmaxForm { kFloat, kInteger };
+
 struct LoweringOptions {
   // Applied to the input where the model does not begin with a quantizer.
   std::string input_quantizer = "quantized_bits(8,0,1,alpha=1.0)";
   int64_t max_thresholds = int64_t{1} << 24;  // of one layer, all channels together
+  SoftmaxForm softmax = SoftmaxForm::kFloat;
 };
 
 //   throws  Unsupported naming the layer, what it lacks and what would do;

@@ -3,6 +3,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/program/affine_grid.h"
+#include "nibble/program/integer_softmax.h"
 #include "nibble/program/lowering_rules.h"
 #include "nibble/program/threshold_search.h"
 
@@ -126,7 +127,31 @@ void Lowering::end_in_softmax(const Layer& layer) {
   if (model_.outputs.at(0) != layer.name) {
     throw Unsupported("[compile] layer '{}': softmax is known at the end of the network only.", layer.name);
   }
-  program_.softmax = true;
+  if (options_.softmax == SoftmaxForm::kInteger) {
+    push_softmax(layer);
+  } else {
+    program_.softmax = true;
+  }
+}
+
+void Lowering::push_softmax(const Layer& layer) {
+  const Signal signal = signals_.at(layer.name);
+  if (signal.operation < 0) return;  // nothing was computed, as run() says
+  if (!signal.pending.is_identity()) {
+    throw Unsupported(
+        "[compile] layer '{}': its logits are real numbers, because a bias or batch norm before it is on no grid; "
+        "softmax in integers needs integers. Put a quantizer before it, or leave the softmax in float.",
+        layer.name);
+  }
+  const int logits = with_one_scale(layer, signal.operation);
+  const Value& in = value_of(logits);
+  if (in.channels() > kMostLogits) {
+    throw Unsupported("[compile] layer '{}' has {} logits; softmax in integers knows {} at most. Leave it in float.",
+                      layer.name, in.channels(), kMostLogits);
+  }
+  Value result{in.shape, {kProbabilityScale}, {kProbabilities}};
+  const Softmax action = softmax_of_scale(in.scale[0]);
+  signals_[layer.name] = {push({layer.name, {logits}, action, std::move(result)}), {}};
 }
 
 }  // namespace nibble::program

@@ -60,12 +60,13 @@ class Lowering {
   // An activation layer begins with its input's values.
   Signal begin_activation(const Layer& layer);
   void end_in_softmax(const Layer& layer);
+  void push_softmax(const Layer& layer);
   void apply_function(const Layer& layer, Signal signal, const std::string& name);
   void apply_fused_activation(const Layer& layer);
-  void push_accumulate(const Layer& layer, Accumulate action, const IntegerWeights& weights,
   // True where the float network sums the layer's codes too, exactly (train/exact_sums.h).
   bool network_sums_codes(const graph::QuantizedPoint& weights, int input) const;
   //   is_exact  the float network is known to round nowhere in this sum
+  void push_accumulate(const Layer& layer, Accumulate action, const IntegerWeights& weights,
                        const std::vector<float>& bias, int input, bool is_exact);
 
   const graph::Model& model_;

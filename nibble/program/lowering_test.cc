@@ -216,6 +216,39 @@ TEST(Lowering, ScalesPerChannelStayPerChannel) {
   }
 }
 
+TEST(Lowering, SoftmaxInIntegersIsNearTheFloatOne) {
+  const graph::Model model = classifier();
+  const Program in_float = lower(model), in_integers = lower(model, {.softmax = SoftmaxForm::kInteger});
+  validate(in_integers);
+  EXPECT_FALSE(in_integers.softmax);
+  EXPECT_EQ(name_of(in_integers.operations.back().action), "softmax");
+  Tensor x(Shape{300, 6, 6, 2});
+  RandomStream random({8, RandomPurpose::kTest, 0, 0});
+  for (float& value : x.data()) value = random.uniform() * 2 - 1;
+  const Tensor expected = run(in_float, x), found = run(in_integers, x);
+  for (int64_t n = 0; n < 300; ++n) {
+    const auto row = [&](const Tensor& t) { return t.data().subspan(static_cast<size_t>(n) * 3, 3); };
+    for (size_t c = 0; c < 3; ++c) EXPECT_NEAR(row(found)[c], row(expected)[c], 0x1p-15 + 1e-6);  // float's own error
+    EXPECT_EQ(std::max_element(row(found).begin(), row(found).end()) - row(found).begin(),
+              std::max_element(row(expected).begin(), row(expected).end()) - row(expected).begin());
+  }
+}
+
+TEST(Lowering, SoftmaxInIntegersNeedsIntegers) {
+  const Node in = Input({.shape = {6}});
+  Node x = QDense({.units = 3, .kernel_quantizer = "ternary(alpha=1)", .name = "dense"})(in);
+  x = Activation({.activation = "softmax", .name = "softmax"})(BatchNormalization({.name = "bn"})(x));
+  graph::Model model = build_model({in}, {x});
+  graph::initialize_weights(model, 1);
+  EXPECT_TRUE(lower(model).softmax);
+  try {
+    lower(model, {.softmax = SoftmaxForm::kInteger});
+    FAIL() << "nothing was refused";
+  } catch (const Unsupported& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("layer 'softmax': its logits are real numbers"));
+  }
+}
+
 TEST(Lowering, EveryWeightQuantizerHasIntegers) {
   for (const char* text :
        {"binary(alpha=1)", "ternary(alpha='auto_po2')", "stochastic_ternary", "stochastic_binary", "quantized_po2(4,1)",

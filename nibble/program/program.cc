@@ -4,6 +4,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/program/accumulator_proof.h"
+#include "nibble/program/integer_softmax.h"
 
 namespace nibble::program {
 namespace {
@@ -32,8 +33,8 @@ Interval Value::hull() const {
 }
 
 std::string_view name_of(const Action& action) {
-  static constexpr std::string_view kNames[] = {"quantize", "accumulate", "compare",     "max_pool", "sum_pool",
-                                                "scale",    "add",        "concatenate", "pad",      "reshape"};
+  static constexpr std::string_view kNames[] = {"quantize", "accumulate",  "compare", "max_pool", "sum_pool", "scale",
+                                                "add",      "concatenate", "pad",     "reshape",  "softmax"};
   static_assert(std::variant_size_v<Action> == std::size(kNames));
   return kNames[action.index()];
 }
@@ -156,6 +157,12 @@ class Check {
   void operator()(const Reshape&) const {
     require(elements(input().shape) == elements(op_.result.shape));
     require_result(input().hull());
+  }
+
+  void operator()(const Softmax& action) const {
+    require(input().shape == op_.result.shape && input().scale.size() == 1 && input().channels() <= kMostLogits);
+    require(action.multiplier >= 0 && action.shift >= 0 && action.shift < 64);
+    require_result(kProbabilities);
   }
 
  private:

@@ -102,9 +102,14 @@ struct Pad {
   int64_t top = 0, bottom = 0, left = 0, right = 0;
 };
 struct Reshape {};
+// Probabilities over the last axis; integer_softmax.h says how.
+struct Softmax {
+  int32_t multiplier = 0;
+  int shift = 0;
+};
 
 using Action =
-    std::variant<QuantizeInput, Accumulate, Compare, MaxPool, SumPool, Scale, Add, Concatenate, Pad, Reshape>;
+    std::variant<QuantizeInput, Accumulate, Compare, MaxPool, SumPool, Scale, Add, Concatenate, Pad, Reshape, Softmax>;
 
 struct Operation {
   std::string layer;        // the graph's layer that it comes from

@@ -2,6 +2,7 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -14,7 +15,10 @@ namespace nibble::program {
 namespace {
 
 using nlohmann::json;
-constexpr std::string_view kMagic("nibble\0\2", 8);
+constexpr std::string_view kMagic("nibble\0", 7);  // and a byte with the version
+constexpr size_t kHeaderBytes = 8;
+// A program is written in the lowest version that holds it, so that an older nibble reads what it can run.
+constexpr char kPlain = 2, kWithSoftmax = 3;
 constexpr size_t kSumBytes = 4;
 
 // ---- arrays ---------------------------------------------------------------------
@@ -80,6 +84,7 @@ struct Write {
   json operator()(const Concatenate&) const { return json::object(); }
   json operator()(const Pad& a) const { return {{"edges", {a.top, a.bottom, a.left, a.right}}}; }
   json operator()(const Reshape&) const { return json::object(); }
+  json operator()(const Softmax& a) const { return {{"multiplier", a.multiplier}, {"shift", a.shift}}; }
 };
 
 Accumulate accumulate(const json& in) {
@@ -131,6 +136,7 @@ Action action(const std::string& name, const json& in) {
     return Pad{edges[0], edges[1], edges[2], edges[3]};
   }
   if (name == "reshape") return Reshape{};
+  if (name == "softmax") return Softmax{in.at("multiplier").get<int32_t>(), in.at("shift").get<int>()};
   throw CorruptFile("[program] an operation is called '{}', which this version of nibble does not know.", name);
 }
 
@@ -208,6 +214,12 @@ Program program(const json& in) {
   return result;
 }
 
+char version_of(const Program& program) {
+  const bool has_softmax = std::any_of(program.operations.begin(), program.operations.end(),
+                                       [](const Operation& o) { return std::holds_alternative<Softmax>(o.action); });
+  return has_softmax ? kWithSoftmax : kPlain;
+}
+
 uint32_t checksum(std::string_view bytes) {
   return static_cast<uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size())));
 }
@@ -217,6 +229,7 @@ uint32_t checksum(std::string_view bytes) {
 void save_program(const Program& program, const std::filesystem::path& path) {
   validate(program);
   std::string bytes(kMagic);
+  bytes.push_back(version_of(program));
   json::to_cbor(to_json(program), nlohmann::detail::output_adapter<char>(bytes));
   const uint32_t sum = checksum(bytes);
   for (size_t i = 0; i < kSumBytes; ++i) bytes.push_back(static_cast<char>(sum >> (8 * i)));
@@ -227,13 +240,14 @@ Program load_program(const std::filesystem::path& path) {
   register_affine_grids();
   const std::string bytes = read_file(path);
   const std::string_view view = bytes;
-  if (view.size() < kMagic.size() + kSumBytes ||
-      view.substr(0, kMagic.size() - 1) != kMagic.substr(0, kMagic.size() - 1)) {
+  if (view.size() < kHeaderBytes + kSumBytes || !view.starts_with(kMagic)) {
     throw CorruptFile("[program] {} is no integer program (.nbl). 'nibble compile' makes one.", path.string());
   }
-  if (view[kMagic.size() - 1] != kMagic.back()) {
-    throw CorruptFile("[program] {} has version {}; this nibble reads version {}. Compile it anew.", path.string(),
-                      static_cast<int>(view[kMagic.size() - 1]), static_cast<int>(kMagic.back()));
+  const char version = view[kHeaderBytes - 1];
+  if (version < kPlain || version > kWithSoftmax) {
+    throw CorruptFile("[program] {} has version {}; this nibble reads versions {} to {}. Compile it anew.",
+                      path.string(), static_cast<int>(version), static_cast<int>(kPlain),
+                      static_cast<int>(kWithSoftmax));
   }
   uint32_t sum = 0;
   for (size_t i = 0; i < kSumBytes; ++i) {
@@ -244,7 +258,7 @@ Program load_program(const std::filesystem::path& path) {
     throw CorruptFile("[program] {} is damaged: its checksum does not match.", path.string());
   }
   try {
-    Program result = program(json::from_cbor(content.substr(kMagic.size())));
+    Program result = program(json::from_cbor(content.substr(kHeaderBytes)));
     validate(result);
     return result;
   } catch (const json::exception& error) {

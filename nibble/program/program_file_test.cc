@@ -16,8 +16,8 @@ namespace {
 
 namespace b = graph::build;
 
-// One of each action.
-Program program() {
+// One of each action, but for softmax where it is not asked for.
+Program program(SoftmaxForm form = SoftmaxForm::kFloat) {
   auto in = b::Input({.shape = {8, 8, 2}, .name = "input"});
   auto x = b::QConv2D(
       {.filters = 4, .kernel_size = {3, 3}, .padding = "same", .kernel_quantizer = "ternary", .name = "conv"})(in);
@@ -31,9 +31,10 @@ Program program() {
       b::layer("GlobalAveragePooling2D", "mean")(both));
   y = b::layer("Reshape", "reshape", {{"target_shape", std::vector<int64_t>{8}}})(y);
   y = b::QDense({.units = 3, .kernel_quantizer = "quantized_bits(4,0,1)", .name = "dense"})(y);
+  y = b::Activation({.activation = "softmax", .name = "softmax"})(y);
   graph::Model model = b::build_model({in}, {y}, "all");
   graph::initialize_weights(model, 2);
-  return lower(model);
+  return lower(model, {.softmax = form});
 }
 
 Tensor samples(int64_t count) {
@@ -45,11 +46,28 @@ Tensor samples(int64_t count) {
 
 TEST(ProgramFile, ReadsBackAndRunsTheSame) {
   const auto path = testing::scratch_dir("nbl") / "p.nbl";
-  const Program written = program();
-  save_program(written, path);
-  const Program read = load_program(path);
-  ASSERT_EQ(read.operations.size(), written.operations.size());
-  EXPECT_EQ(run(read, samples(5)), run(written, samples(5)));
+  for (const SoftmaxForm form : {SoftmaxForm::kFloat, SoftmaxForm::kInteger}) {
+    const Program written = program(form);
+    save_program(written, path);
+    const Program read = load_program(path);
+    ASSERT_EQ(read.operations.size(), written.operations.size());
+    EXPECT_EQ(run(read, samples(5)), run(written, samples(5)));
+  }
+}
+
+// Older readers take what has no softmax of integers.
+TEST(ProgramFile, HasTheLowestVersionThatHoldsIt) {
+  const auto path = testing::scratch_dir("nbl_version") / "p.nbl";
+  save_program(program(SoftmaxForm::kInteger), path);
+  EXPECT_EQ(read_file(path)[7], 3);
+  save_program(program(), path);
+  std::string bytes = read_file(path);
+  EXPECT_EQ(bytes[7], 2);
+  for (const char version : {0, 1, 4, -1}) {
+    bytes[7] = version;
+    write_file(path, bytes);
+    EXPECT_THROW(load_program(path), CorruptFile) << static_cast<int>(version);
+  }
 }
 
 TEST(ProgramFile, OthersAreRefused) {
@@ -90,7 +108,7 @@ std::string mutant(std::string bytes, uint32_t number) {
 
 TEST(ProgramFile, TenThousandMutantsAreRefusedOrRun) {
   const auto path = testing::scratch_dir("nbl_mutants") / "p.nbl";
-  save_program(program(), path);
+  save_program(program(SoftmaxForm::kInteger), path);
   const std::string whole = read_file(path);
   const Tensor x = samples(1);
   int refused = 0;

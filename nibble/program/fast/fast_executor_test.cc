@@ -18,7 +18,7 @@ namespace {
 using namespace graph::build;
 
 // Weights and statistics that make every layer work for its codes: batch norms fall for some channels.
-Program program_of(const Node& in, const Node& out) {
+Program program_of(const Node& in, const Node& out, const LoweringOptions& options = {}) {
   graph::Model model = build_model({in}, {out}, "network");
   graph::initialize_weights(model, 3);
   RandomStream random({4, RandomPurpose::kTest, 0, 0});
@@ -33,7 +33,7 @@ Program program_of(const Node& in, const Node& out) {
       }
     }
   }
-  return lower(model);
+  return lower(model, options);
 }
 
 struct Case {
@@ -281,6 +281,13 @@ TEST(FastExecutor, InputsGetTheQuantizersCodes) {
     EXPECT_EQ(fast.result(0), reference.result(0)) << quantizer << ": " << fast.steps()[0];
     EXPECT_THAT(fast.steps()[0], testing::Not(testing::HasSubstr("reference")));
   }
+}
+
+TEST(FastExecutor, HasTheReferencesProbabilities) {
+  const Node in = Input({.shape = {9, 10, 1}, .name = "input"});
+  const Node out = Activation({.activation = "softmax"})(classifier(in, kWeights4, "quantized_relu(4,2)"));
+  const Program program = program_of(in, out, {.softmax = SoftmaxForm::kInteger});
+  for (const int64_t count : {1, 3, 21}) expect_the_same(program, count);
 }
 
 TEST(FastExecutor, SignsAreCountedAsBits) {
