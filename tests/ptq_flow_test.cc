@@ -53,6 +53,22 @@ TEST(PtqFlow, EveryOptionTogether) {
                                 HasSubstr("equalized 1 pairs"), HasSubstr("in float")));
 }
 
+TEST(PtqFlow, BiasesAreCorrectedByStatisticsToo) {
+  const Workplace& place = Workplace::get();
+  const std::string line = "ptq " + float_run() + " --data cifar10 --bits 3 --calibration-samples 40 --json";
+  const auto correction = [&](const std::string& how) {
+    const CliResult result = place.run(line + how);
+    EXPECT_EQ(result.code, 0) << result.err;
+    const json layers = json::parse(result.out).at("layers");
+    return layers.back().at("weights").at("bias_correction").get<double>();
+  };
+  EXPECT_EQ(correction(""), 0.0);
+  EXPECT_EQ(correction(" --bias-correction none"), 0.0);
+  EXPECT_GT(correction(" --bias-correction analytic"), 0.0);
+  EXPECT_GT(correction(" --bias-correction empirical"), 0.0);
+  EXPECT_EQ(correction(" --bias-correction"), correction(" --bias-correction empirical"));
+}
+
 TEST(PtqFlow, WhatWasNeverCalibratedIsRefused) {
   const Workplace& place = Workplace::get();
   graph::Model model = formats::keras::load_model(place.dir() / "tiny.keras");
@@ -83,6 +99,8 @@ INSTANTIATE_TEST_SUITE_P(
     Rows, PtqRefusal,
     ::testing::Values(Row{"UnknownCalibration", "ptq tiny.keras --data cifar10 --calibration msee", 2,
                           "Did you mean 'mse'"},
+                      Row{"UnknownCorrection", "ptq tiny.keras --data cifar10 --bias-correction analytical", 2,
+                          "Did you mean 'analytic'"},
                       Row{"OneBit", "ptq tiny.keras --data cifar10 --bits 1", 2, "--bits"},
                       Row{"UnknownMistake", "ptq tiny.keras --data cifar10 --ablate fold", 2, "fold-by-variance"},
                       Row{"NoWeights", "ptq fashion_mnist_cnn --data cifar10", 2, "no trained weights"},

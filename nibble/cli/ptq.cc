@@ -25,12 +25,12 @@ struct PtqOptions {
   DataOptions data;
   std::filesystem::path output;
   int bits = 8, result_bits = 8, bias_bits = 32, threads = 1;
-  std::string calibration = "mse", weights = "automatic", ablate;
+  std::string calibration = "mse", weights = "automatic", bias_correction = "none", ablate;
   int64_t samples = 512, batch_size = 64;
   double percentile = 99.99, decay = 0.99;
   int adaround_steps = 1000;
   uint64_t seed = 0;
-  bool per_channel = false, equalize = false, bias_correction = false, adaround = false, keep_float = false;
+  bool per_channel = false, equalize = false, adaround = false, keep_float = false;
   bool json = false;
 };
 
@@ -62,7 +62,11 @@ void declare_options(CLI::App& app, PtqOptions& o) {
                  "Range of weights: largest, mse (the least squared error), or automatic: mse below 6 bits")
       ->capture_default_str();
   app.add_flag("--equalize", o.equalize, "Cross-layer equalization first");
-  app.add_flag("--bias-correction", o.bias_correction, "Give each output channel the float network's mean");
+  app.add_option("--bias-correction", o.bias_correction,
+                 "Give each output channel the float network's mean: empirical (by the samples; also without a word), "
+                 "analytic (by the batch norms' statistics), or none")
+      ->expected(0, 1)
+      ->type_name("HOW");
   CLI::Option* adaround = app.add_flag("--adaround", o.adaround, "Learn which weights round up (AdaRound)");
   app.add_option("--adaround-steps", o.adaround_steps)
       ->check(between(1, 1000000))
@@ -118,7 +122,12 @@ ptq::PostTrainingOptions post_training_options(const PtqOptions& o) {
                                                  {"largest", ptq::WeightRule::kLargest},
                                                  {"mse", ptq::WeightRule::kSquaredError}});
   options.equalize = o.equalize;
-  options.correct_bias = o.bias_correction;
+  // The bare option has no word.
+  options.bias_correction =
+      choose<ptq::BiasCorrection>("--bias-correction", o.bias_correction.empty() ? "empirical" : o.bias_correction,
+                                  {{"none", ptq::BiasCorrection::kNone},
+                                   {"empirical", ptq::BiasCorrection::kEmpirical},
+                                   {"analytic", ptq::BiasCorrection::kAnalytic}});
   options.adaptive_rounding = o.adaround;
   options.rounding.steps = o.adaround_steps;
   options.rounding.seed = o.seed;

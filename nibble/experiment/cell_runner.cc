@@ -172,7 +172,7 @@ CellRunner::Quantized CellRunner::quantized(const Cell& cell, const data::Datase
   options.calibration.method = v.calibration;
   options.per_axis = v.per_axis;
   options.equalize = v.equalize;
-  options.correct_bias = v.correct_bias;
+  if (v.correct_bias) options.bias_correction = ptq::BiasCorrection::kEmpirical;
   options.adaptive_rounding = v.adaptive_rounding;
   options.rounding.seed = cell.seed;
   options.fold_divisor = v.fold_divisor;

@@ -60,7 +60,8 @@ struct Sweep {
   double largest_factor = 1.0;
 };
 
-void equalize_pair(graph::Layer& first, graph::Layer& second, Sweep& sweep) {
+// divisors  multiplied by what the channels of `first` are divided by
+void equalize_pair(graph::Layer& first, graph::Layer& second, Sweep& sweep, std::vector<double>& divisors) {
   Tensor &w1 = kernel_of(first), &w2 = kernel_of(second);
   graph::Weight* bias = first.find_weight("bias");
   std::vector<double> a(w1.data().begin(), w1.data().end()), b(w2.data().begin(), w2.data().end()), c;
@@ -71,6 +72,8 @@ void equalize_pair(graph::Layer& first, graph::Layer& second, Sweep& sweep) {
   std::transform(a.begin(), a.end(), w1.data().begin(), to_float);
   std::transform(b.begin(), b.end(), w2.data().begin(), to_float);
   if (bias != nullptr) std::transform(c.begin(), c.end(), bias->value.data().begin(), to_float);
+  divisors.resize(factors.size(), 1.0);
+  std::transform(factors.begin(), factors.end(), divisors.begin(), divisors.begin(), std::multiplies<>());
   for (const double s : factors) {
     sweep.last_move = std::max(sweep.last_move, std::abs(s - 1.0));
     sweep.largest_factor = std::max({sweep.largest_factor, s, 1.0 / s});
@@ -96,7 +99,8 @@ Equalization equalize_layers(const graph::Model& model) {
   while (!result.pairs.empty() && sweep.last_move > kSettled && result.sweeps < kMostSweeps) {
     sweep.last_move = 0.0;
     for (const EqualizablePair& pair : result.pairs) {
-      equalize_pair(result.model.layer(pair.first), result.model.layer(pair.second), sweep);
+      equalize_pair(result.model.layer(pair.first), result.model.layer(pair.second), sweep,
+                    result.divisors[pair.first]);
     }
     if (result.sweeps++ == 0) result.largest_factor = sweep.largest_factor;
   }

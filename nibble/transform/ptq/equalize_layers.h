@@ -8,6 +8,7 @@
 // Source: spec/ptq-qat-experiments.md, 5.6.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -26,7 +27,9 @@ std::vector<EqualizablePair> equalizable_pairs(const graph::Model& model);
 struct Equalization {
   graph::Model model;
   std::vector<EqualizablePair> pairs;
-  int sweeps = 0;               // over all pairs
+  int sweeps = 0;  // over all pairs
+  // What each output channel of the pairs' first layers was divided by, in all; by layer.
+  std::map<std::string, std::vector<double>> divisors;
   double largest_factor = 1.0;  // of all channels of the first sweep, s or 1 / s: how uneven they were
 };
 

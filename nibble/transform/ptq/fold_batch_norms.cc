@@ -40,13 +40,17 @@ std::vector<double> values_or(const graph::Layer& batch_norm, const char* name, 
   return {weight->value.data().begin(), weight->value.data().end()};
 }
 
-void take_in(graph::Layer& layer, const graph::Layer& batch_norm, FoldDivisor divisor) {
-  const auto channels = static_cast<size_t>(output_channels(layer));
+void require_statistics(const graph::Layer& batch_norm) {
   for (const char* needed : {"moving_mean", "moving_variance"}) {
     if (batch_norm.find_weight(needed) != nullptr) continue;
     throw InvalidArgument("[fold] layer '{}' has no '{}'. Train the model or load its weights first.", batch_norm.name,
                           needed);
   }
+}
+
+void take_in(graph::Layer& layer, const graph::Layer& batch_norm, FoldDivisor divisor) {
+  const auto channels = static_cast<size_t>(output_channels(layer));
+  require_statistics(batch_norm);
   const auto mean = values_or(batch_norm, "moving_mean", channels, 0.0);
   const auto variance = values_or(batch_norm, "moving_variance", channels, 1.0);
   const auto gamma = values_or(batch_norm, "gamma", channels, 1.0);
@@ -77,8 +81,22 @@ void take_in(graph::Layer& layer, const graph::Layer& batch_norm, FoldDivisor di
 
 }  // namespace
 
+ChannelMoments output_moments(const graph::Layer& batch_norm) {
+  require_statistics(batch_norm);
+  const auto channels = static_cast<size_t>(batch_norm.find_weight("moving_variance")->value.size());
+  const auto variance = values_or(batch_norm, "moving_variance", channels, 1.0);
+  const auto gamma = values_or(batch_norm, "gamma", channels, 1.0);
+  ChannelMoments moments{.mean = values_or(batch_norm, "beta", channels, 0.0), .deviation = {}};
+  const double epsilon = batch_norm.get_float("epsilon");
+  for (size_t c = 0; c < channels; ++c) {
+    const double sum = variance[c] + epsilon;
+    moments.deviation.push_back(sum > 0.0 ? std::abs(gamma[c]) * std::sqrt(variance[c] / sum) : 0.0);
+  }
+  return moments;
+}
+
 FoldedBatchNorms fold_batch_norms(const graph::Model& model, FoldDivisor divisor) {
-  FoldedBatchNorms result{.model = model, .folded = {}, .left = {}};
+  FoldedBatchNorms result{.model = model, .folded = {}, .left = {}, .moments = {}};
   const auto shapes = graph::infer_shapes(model);
   for (const graph::Layer& layer : model.layers) {
     if (layer.class_name != "BatchNormalization") continue;
@@ -90,6 +108,7 @@ FoldedBatchNorms fold_batch_norms(const graph::Model& model, FoldDivisor divisor
     }
     take_in(*partner, batch_norm, divisor);
     result.folded.push_back(partner->name);
+    result.moments.emplace(partner->name, output_moments(batch_norm));
     transform::bypass_layer(result.model, layer.name);
   }
   return result;

@@ -8,6 +8,7 @@
 // function of the model in inference stays, but for rounding. Source: spec/ptq-qat-experiments.md, 5.9.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -23,10 +24,20 @@ enum class FoldDivisor {
   kVariance,
 };
 
+// Of the values that a batch normalization gives, one a channel.
+struct ChannelMoments {
+  std::vector<double> mean, deviation;
+};
+
+// beta, and |gamma| sqrt(variance / (variance + epsilon)): where the statistics are those of the data.
+//   throws  InvalidArgument naming the layer whose weights are missing or do not fit
+ChannelMoments output_moments(const graph::Layer& batch_norm);
+
 struct FoldedBatchNorms {
   graph::Model model;
   std::vector<std::string> folded;  // layers that took one in
   std::vector<std::string> left;    // batch normalizations that stay, since folding would change the function
+  std::map<std::string, ChannelMoments> moments;  // of what the folded layers give, by name
 };
 
 //   throws  InvalidArgument naming the layer whose weights are missing or do not fit

@@ -70,6 +70,31 @@ void correct_bias(const LayerTask& task, const SampledInputs& inputs, graph::Lay
   }
 }
 
+// The same from the expected inputs: error of the weights, summed over what each output is made of.
+void correct_bias_analytically(const LayerTask& task, graph::Layer& layer, QuantizedLayer& row) {
+  graph::Weight* bias = layer.find_weight("bias");
+  if (bias == nullptr) return;
+  if (task.expected_inputs == nullptr) {
+    row.note = "no batch norm tells the mean of its input; the bias is not corrected";
+    return;
+  }
+  const std::vector<double>& means = *task.expected_inputs;
+  const KernelMatrix matrix = kernel_matrix(layer, task.inputs.real->shape());  // it looks at the channels only
+  const auto real = kernel_of(task.layer).data(), coded = std::as_const(kernel_of(layer)).data();
+  const auto per_group = static_cast<int64_t>(means.size()) / matrix.groups;
+  for (int64_t o = 0; o < matrix.outputs; ++o) {
+    const int64_t first = o / matrix.outputs_per_group() * per_group;
+    double change = 0.0;
+    for (int64_t k = 0; k < matrix.fan_in; ++k) {
+      const auto i = static_cast<size_t>(k * matrix.outputs + o);
+      const double error = static_cast<double>(coded[i]) - static_cast<double>(real[i]);
+      change -= error * means[static_cast<size_t>(first + k % per_group)];
+    }
+    bias->value[o] += static_cast<float>(change);
+    row.bias_correction = std::max(row.bias_correction, std::abs(change));
+  }
+}
+
 float own_scale(std::span<const float> bias, int bias_bits) {
   float largest = 0.0f;
   for (const float b : bias) largest = std::max(largest, std::abs(b));
@@ -127,7 +152,8 @@ QuantizedWeights quantize_layer_weights(const LayerTask& task, const PostTrainin
   Tensor& kernel = kernel_of(result.layer);
 
   std::optional<SampledInputs> inputs;
-  if (o.adaptive_rounding || o.correct_bias) inputs = sample_inputs(task, o);
+  const bool corrects_by_samples = o.bias_correction == BiasCorrection::kEmpirical;
+  if (o.adaptive_rounding || corrects_by_samples) inputs = sample_inputs(task, o);
   if (o.adaptive_rounding) {
     round_kernel(task, *inputs, steps, o, kernel, row);
   } else {
@@ -138,7 +164,8 @@ QuantizedWeights quantize_layer_weights(const LayerTask& task, const PostTrainin
     const auto rule = o.per_axis ? affine::StepRule::kMultiply : affine::StepRule::kDivide;
     affine::fake_quant(real, layout, nudged, rule, kernel.data());
   }
-  if (o.correct_bias) correct_bias(task, *inputs, result.layer, row);
+  if (corrects_by_samples) correct_bias(task, *inputs, result.layer, row);
+  if (o.bias_correction == BiasCorrection::kAnalytic) correct_bias_analytically(task, result.layer, row);
   result.has_accumulator_bias = quantize_bias(task, steps, o, result.layer, row);
 
   row.weight_bits = o.bit_width;

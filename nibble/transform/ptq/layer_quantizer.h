@@ -19,7 +19,8 @@ struct LayerTask {
   const graph::Layer& layer;     // float, right: ranges are chosen for it, and outputs compared with it
   const graph::Layer& deployed;  // whose weights are coded: another only in the ablation of the fold
   LayerInputs inputs;
-  bool is_rectified = false;  // ReLU comes right after it, in the layer or as the next one
+  bool is_rectified = false;                             // ReLU comes right after it, in the layer or as the next one
+  const std::vector<double>* expected_inputs = nullptr;  // mean of each input channel; null: not known
 };
 
 struct QuantizedWeights {

@@ -8,6 +8,7 @@
 #include "nibble/quant/affine/affine_params.h"
 #include "nibble/transform/ptq/activation_points.h"
 #include "nibble/transform/ptq/equalize_layers.h"
+#include "nibble/transform/ptq/expected_values.h"
 #include "nibble/transform/ptq/kernel_layout.h"
 #include "nibble/transform/ptq/layer_quantizer.h"
 #include "nibble/transform/ptq/layer_values.h"
@@ -69,9 +70,11 @@ class Run {
     result_.folded = std::move(folded.folded);
     result_.left_batch_norms = std::move(folded.left);
     float_model_ = std::move(folded.model);
+    moments_ = std::move(folded.moments);
     deployed_ = o_.fold_divisor == FoldDivisor::kStandardDeviation ? float_model_
                                                                    : fold_batch_norms(model, o_.fold_divisor).model;
     if (o_.equalize) equalize();
+    if (o_.bias_correction == BiasCorrection::kAnalytic) expected_.emplace(float_model_, moments_);
     result_.model = deployed_;
     for (ActivationPoint& point : activation_points(float_model_)) points_.emplace(point.layer, point);
   }
@@ -102,8 +105,18 @@ class Run {
     Equalization equalized = equalize_layers(float_model_);
     result_.equalized_pairs = static_cast<int>(equalized.pairs.size());
     result_.largest_equalization = equalized.largest_factor;
+    for (const auto& [layer, divisors] : equalized.divisors) divide_moments(layer, divisors);
     float_model_ = equalized.model;
     deployed_ = std::move(equalized.model);
+  }
+
+  void divide_moments(const std::string& layer, std::span<const double> divisors) {
+    const auto found = moments_.find(layer);
+    if (found == moments_.end()) return;
+    for (size_t c = 0; c < divisors.size(); ++c) {
+      found->second.mean[c] /= divisors[c];
+      found->second.deviation[c] /= divisors[c];
+    }
   }
 
   // What the layer gives, and before_activation_ where that is asked for.
@@ -149,7 +162,8 @@ class Run {
     const LayerTask task{.layer = layer,
                          .deployed = deployed_.layer(layer.name),
                          .inputs = inputs,
-                         .is_rectified = is_rectified(float_model_, layer)};
+                         .is_rectified = is_rectified(float_model_, layer),
+                         .expected_inputs = expected_ ? expected_->mean_of(layer.inputs[0]) : nullptr};
     QuantizedWeights weights = quantize_layer_weights(task, o_, row);
     const std::string kernel = layer.class_name == "DepthwiseConv2D" ? "depthwise_kernel" : "kernel";
     quantization_.weights = {{kernel,
@@ -226,6 +240,8 @@ class Run {
   graph::Model float_model_;  // folded and equalized
   graph::Model deployed_;     // the same, but for the ablation of the fold
   std::map<std::string, ActivationPoint> points_;
+  std::map<std::string, ChannelMoments> moments_;  // of folded layers
+  std::optional<ExpectedValues> expected_;         // for the analytic correction
   PostTrainingResult result_;
 
   // Of the layer at hand.

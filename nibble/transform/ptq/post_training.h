@@ -5,8 +5,8 @@
 //   2. neighbouring layers are equalized (option)                         equalize_layers.h
 //   3. the calibration samples run through the float network, layer by layer; each activation gets a range
 //   4. weights get symmetric ranges, per tensor or per axis, and are rounded: to nearest, or adaptively (option)
-//   5. biases are corrected so that the mean of each output is the float network's (option), and put on the grid of
-//      their accumulators
+//   5. biases are corrected so that the mean of each output is the float network's (option), by the samples or by the
+//      batch norms' statistics (expected_values.h), and put on the grid of their accumulators
 //
 // 3 to 5 go through the network once, from its input to its output: at every layer the float values and those of the
 // network quantized so far are at hand, so that corrections and roundings see what the layer will really get.
@@ -34,6 +34,13 @@ enum class BiasScale {
   kOwn,          // the largest bias of the layer fits
 };
 
+// How biases take on what coding changes in the mean of each output.
+enum class BiasCorrection {
+  kNone,
+  kEmpirical,  // mean output of the float network less that of the quantized one, on the samples
+  kAnalytic,   // error of the weights times the mean input that the batch norms before the layer imply; needs no data
+};
+
 struct PostTrainingOptions {
   int bit_width = 8;          // of weights, input and activations, 2 .. 16
   int least_result_bits = 8;  // the logits have max(bit_width, this): with few bits they would tie
@@ -44,7 +51,7 @@ struct PostTrainingOptions {
   bool per_axis = false;                        // a scale for each output channel of the weights
   WeightRule weight_rule = WeightRule::kAutomatic;
   bool equalize = false;
-  bool correct_bias = false;
+  BiasCorrection bias_correction = BiasCorrection::kNone;
   bool adaptive_rounding = false;
   AdaptiveRoundingOptions rounding = {};
   int64_t sampled_positions = 8192;  // of each layer's output, that rounding and correction look at, at most

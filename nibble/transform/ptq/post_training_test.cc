@@ -197,9 +197,9 @@ std::vector<double> means_of(const Tensor& y) {
 }
 
 // Largest difference of the means of conv_0's outputs between the float network and one of 3 bits.
-double distance_of_means(bool corrected) {
+double distance_of_means(BiasCorrection correction) {
   const PostTrainingResult result =
-      quantized({.bit_width = 3, .bias_bits = 0, .correct_bias = corrected, .sampled_positions = 1 << 20});
+      quantized({.bit_width = 3, .bias_bits = 0, .bias_correction = correction, .sampled_positions = 1 << 20});
   const graph::Layer& input = result.model.layer("input");
   Tensor x = samples();
   fake_quantize(input.quantization->output, graph::stored_ranges(input, "output")[0], x);
@@ -211,8 +211,8 @@ double distance_of_means(bool corrected) {
 }
 
 TEST(PostTraining, CorrectedBiasesGiveTheFloatMeans) {
-  EXPECT_GT(distance_of_means(false), 1e-3);
-  EXPECT_LT(distance_of_means(true), 1e-5);  // float sums of 4096 outputs near 1
+  EXPECT_GT(distance_of_means(BiasCorrection::kNone), 1e-3);
+  EXPECT_LT(distance_of_means(BiasCorrection::kEmpirical), 1e-5);  // float sums of 4096 outputs near 1
 }
 
 TEST(PostTraining, NarrowBiasesSaturateOnTheAccumulatorsGridButNotOnTheirOwn) {
