@@ -4,7 +4,7 @@
 // energy is known. Then each sampler tries 5 % of the space, with five seeds, and its share of the front's hypervolume
 // is printed.
 //
-//   search_fronts [--table FILE] [--epochs 3]
+//   search_fronts [--table FILE] [--epochs 3] [--picture FILE.svg]
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -139,14 +139,59 @@ double volume_of(const std::vector<search::Trial>& trials, const search::Losses&
   return search::hypervolume(points, reference);
 }
 
+// One row of what is printed: the share of the front's hypervolume over the seeds.
+struct Shares {
+  std::string sampler;
+  double mean = 0, least = HUGE_VAL, most = 0;
+};
+
+// A line from the least to the most of each sampler with a dot at the mean, as a file that needs nothing else.
+std::string picture_of(const std::vector<Shares>& rows, const std::string& title) {
+  constexpr double kWidth = 640, kLeft = 190, kRight = 30, kTop = 64, kRow = 34;
+  double low = 1;
+  for (const Shares& row : rows) low = std::min(low, row.least);
+  low = std::max(0.0, std::floor(low * 20 - 0.2) / 20);  // on a grid of 0.05, off the frame
+  const double bottom = kTop + kRow * static_cast<double>(rows.size());
+  const auto x = [&](double share) { return kLeft + (share - low) / (1 - low) * (kWidth - kLeft - kRight); };
+  const auto line = [](double x1, double y1, double x2, double y2, const char* style) {
+    return fmt::format("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" {}/>\n", x1, y1, x2, y2, style);
+  };
+  const auto text = [](double at, double y, const char* anchor, const std::string& words) {
+    return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\">{}</text>\n", at, y, anchor, words);
+  };
+  std::string svg = fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" font-family=\"sans-serif\" "
+      "font-size=\"13\" fill=\"#333\">\n<rect width=\"{0:.0f}\" height=\"{1:.0f}\" fill=\"#fff\"/>\n",
+      kWidth, bottom + 44);
+  svg += text(16, 24, "start", title);
+  svg += text(16, 44, "start", "share of the front's hypervolume: least, mean and most of the seeds");
+  const int ticks = static_cast<int>(std::lround((1 - low) * 20)), stride = (ticks + 7) / 8;
+  for (int tick = 0; tick <= ticks; tick += std::max(1, stride)) {
+    const double share = low + tick / 20.0;
+    svg += line(x(share), kTop, x(share), bottom, "stroke=\"#e4e4e4\"");
+    svg += text(x(share), bottom + 20, "middle", fmt::format("{:.2f}", share));
+  }
+  double y = kTop + kRow / 2;
+  for (const Shares& row : rows) {
+    svg += text(kLeft - 14, y + 4, "end", row.sampler);
+    svg += line(x(row.least), y, x(row.most), y, "stroke=\"#1f5fbf\" stroke-width=\"3\" stroke-linecap=\"round\"");
+    svg +=
+        fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5.5\" fill=\"#d9730d\"><title>{:.4f}</title></circle>\n",
+                    x(row.mean), y, row.mean);
+    y += kRow;
+  }
+  return svg + "</svg>\n";
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  fs::path file = "search_fronts.json";
+  fs::path file = "search_fronts.json", picture;
   int epochs = 3;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::string(argv[i]) == "--table") file = argv[i + 1];
     if (std::string(argv[i]) == "--epochs") epochs = std::atoi(argv[i + 1]);
+    if (std::string(argv[i]) == "--picture") picture = argv[i + 1];
   }
   const fs::path folder = file.parent_path().empty() ? fs::path(".") : file.parent_path();
   make_directories(folder);
@@ -157,19 +202,19 @@ int main(int argc, char** argv) {
   const Table table = make_table(base, space, file);
 
   std::vector<search::Trial> all;
-  search::Losses reference(2, -HUGE_VAL);  // the worst of the table
   for (const auto& [point, metrics] : table) {
     all.push_back(
         {.number = static_cast<int>(all.size()), .state = search::TrialState::kCompleted, .metrics = metrics});
     all.back().score = metrics.at("score");
-    const search::Losses losses = search::losses_of(all.back(), kObjectives);
-    for (size_t i = 0; i < 2; ++i) reference[i] = std::max(reference[i], losses[i]);
   }
+  const search::Losses reference = search::worst_losses(all, kObjectives);
   const double truth = volume_of(all, reference);
   const int count = static_cast<int>(table.size()) / 20;
-  std::printf("%zu networks, %zu on the front; %d trials (5 %%), %d seeds\n\n", table.size(),
-              search::pareto_front(all, kObjectives).size(), count, kSeeds);
+  const std::string title = fmt::format("{} networks, {} on the front; {} trials (5 %), {} seeds", table.size(),
+                                        search::pareto_front(all, kObjectives).size(), count, kSeeds);
+  std::printf("%s\n\n", title.c_str());
 
+  std::vector<Shares> rows;
   std::printf("| sampler | mean share of the front's hypervolume | least | most |\n|---|---|---|---|\n");
   const std::string guided = fmt::format(R"(, "guided_start": {{"trials": {}}})", count);
   for (const auto& [name, more] : std::vector<std::pair<std::string, std::string>>{
@@ -183,15 +228,17 @@ int main(int argc, char** argv) {
       const auto sensitivity = autoq::measure_sensitivity(config, model, autoq::load_search_data(config), space);
       config.first_trials = autoq::guided_trials(config, model, model, space, sensitivity);
     }
-    double sum = 0, least = HUGE_VAL, most = 0;
+    Shares row{.sampler = name};
     for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
       const auto sampler = autoq::make_sampler(config, model, seed);
       const double share = volume_of(run_sampler(*sampler, space, table, count), reference) / truth;
-      sum += share;
-      least = std::min(least, share);
-      most = std::max(most, share);
+      row.mean += share / kSeeds;
+      row.least = std::min(row.least, share);
+      row.most = std::max(row.most, share);
     }
-    std::printf("| %s | %.4f | %.4f | %.4f |\n", name.c_str(), sum / kSeeds, least, most);
+    std::printf("| %s | %.4f | %.4f | %.4f |\n", name.c_str(), row.mean, row.least, row.most);
+    rows.push_back(row);
   }
+  if (!picture.empty()) write_file(picture, picture_of(rows, title));
   return 0;
 }
