@@ -130,8 +130,11 @@ std::optional<report::HypervolumeGrowth> hypervolume_of(const RunConfig& config,
   const std::vector<search::Objective> objectives = {
       {std::string(autoq::to_string(config.metric)), autoq::is_maximised(config.metric)}, {"cost", false}};
   const search::Losses reference = search::worst_losses(trials, objectives);
+  // In the order of their numbers: when each ended depends on the machine, and a report must not.
+  std::vector<search::Trial> by_number = trials;
+  for (search::Trial& trial : by_number) trial.finished_ms = trial.number;
   report::HypervolumeGrowth growth;
-  growth.steps = search::hypervolume_history(trials, objectives, reference);
+  growth.steps = search::hypervolume_history(by_number, objectives, reference);
   if (growth.steps.empty()) return std::nullopt;
   for (size_t i = 0; i < objectives.size(); ++i) {
     growth.axes.push_back({.metric = objectives[i].metric,
@@ -140,10 +143,6 @@ std::optional<report::HypervolumeGrowth> hypervolume_of(const RunConfig& config,
   }
   growth.trials = static_cast<int>(std::count_if(
       trials.begin(), trials.end(), [](const auto& t) { return t.state == search::TrialState::kCompleted; }));
-  for (const search::Trial& trial : trials) {
-    if (trial.started_ms == 0) continue;
-    growth.started_ms = growth.started_ms == 0 ? trial.started_ms : std::min(growth.started_ms, trial.started_ms);
-  }
   return growth;
 }
 

@@ -195,8 +195,6 @@ Json convert(const HypervolumeGrowth& growth) {
   for (const search::HypervolumeStep& step : growth.steps) {
     steps.push_back({{"trials", step.trials}, {"trial", step.number}});
     put(steps.back(), "hypervolume", std::optional(step.hypervolume));
-    if (growth.started_ms == 0) continue;
-    steps.back()["elapsed_s"] = static_cast<double>(step.finished_ms - growth.started_ms) / 1000;
   }
   return {{"axes", std::move(axes)}, {"trials", growth.trials}, {"steps", std::move(steps)}};
 }

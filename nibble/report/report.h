@@ -104,11 +104,11 @@ struct HypervolumeAxis {
   double reference = 0;  // where the hypervolume ends
 };
 
-// How the hypervolume that the trials dominate grew (search/pareto.h).
+// How the hypervolume that the trials dominate grew (search/pareto.h), trial by trial in the order of their numbers:
+// the order in which they ended depends on the machine.
 struct HypervolumeGrowth {
   std::vector<HypervolumeAxis> axes{};
   int trials = 0;                                // completed
-  int64_t started_ms = 0;                        // when the first of them began; 0: not known
   std::vector<search::HypervolumeStep> steps{};  // those that made it larger
 };
 

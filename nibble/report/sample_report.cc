@@ -182,7 +182,6 @@ ReportData sample_search_report() {
   data.hypervolume = HypervolumeGrowth{.axes = {{.metric = "accuracy", .maximise = true, .reference = 0.91},
                                                 {.metric = "cost", .maximise = false, .reference = 212400}},
                                        .trials = 19,
-                                       .started_ms = 1'700'000'000'000,
                                        .steps = {{2, 1, 1'700'000'090'000, 4210.5},
                                                  {3, 2, 1'700'000'131'000, 9120.25},
                                                  {7, 6, 1'700'000'420'000, 11800},

@@ -48,7 +48,6 @@ export interface HypervolumeStep {
   trials: number; // completed by then
   trial: number;
   hypervolume: Known<number>;
-  elapsed_s?: Known<number>;
 }
 
 export interface Layer {
@@ -191,7 +190,7 @@ const report = record({
     record({
       axes: listOf(record({ metric: text, maximise: flag, reference: number })),
       trials: finite,
-      steps: listOf(record({ trials: finite, trial: finite, hypervolume: number, elapsed_s: number })),
+      steps: listOf(record({ trials: finite, trial: finite, hypervolume: number })),
     }),
   ),
   layers: listOf(

@@ -87,18 +87,15 @@ function hover(steps: readonly Growth[], trial: number | undefined): HTMLElement
 }
 
 function facts(step: Growth): [string, string][] {
-  const rows: [string, string][] = [
+  return [
     ["Completed by then", count(step.trials)],
     ["Hypervolume", digits(step.hypervolume)],
     ["Of the final one", withUnit(percent(step.share, 1), "%")],
   ];
-  if (isKnown(step.elapsed_s)) rows.push(["After", minutes(step.elapsed_s)]);
-  return rows;
 }
 
 /** Six significant digits, as `nibble study pareto` prints them. */
 const digits = (value: number): string => String(Number(value.toPrecision(6)));
-const minutes = (seconds: number): string => withUnit(fixed(seconds / 60, 1), "min");
 
 function stepTable(steps: readonly Growth[]): HTMLElement {
   const columns: Column<Growth>[] = [
@@ -107,12 +104,5 @@ function stepTable(steps: readonly Growth[]): HTMLElement {
     { head: "Hypervolume", cell: (step) => digits(step.hypervolume), numeric: true },
     { head: "Of the final one (%)", cell: (step) => percent(step.share, 1), numeric: true },
   ];
-  if (steps.some((step) => isKnown(step.elapsed_s))) {
-    columns.push({
-      head: "Minutes since the first trial began",
-      cell: (step) => fixed(isKnown(step.elapsed_s) ? step.elapsed_s / 60 : undefined, 1),
-      numeric: true,
-    });
-  }
   return table<Growth>({ caption: "Trials that made the hypervolume larger", rows: steps, columns });
 }
