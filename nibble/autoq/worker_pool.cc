@@ -56,8 +56,10 @@ std::vector<std::string> worker_arguments(const std::string& study, const fs::pa
 }
 
 pid_t run_this_program(std::vector<std::string> arguments, const fs::path& log) {
-  const std::string program = fs::read_symlink("/proc/self/exe").string();
-  arguments.insert(arguments.begin(), program);
+  // The link and not the path behind it: a file put there since, by an update, may be another version. The path is
+  // what lists of processes show.
+  constexpr const char* kThisProgram = "/proc/self/exe";
+  arguments.insert(arguments.begin(), fs::read_symlink(kThisProgram).string());
   std::vector<std::string> environment = worker_environment();
   const std::vector<char*> argv = pointers_to(arguments), envp = pointers_to(environment);
   const int output = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -70,7 +72,7 @@ pid_t run_this_program(std::vector<std::string> arguments, const fs::path& log) 
     if (getppid() != launcher) _exit(1);
     dup2(output, STDOUT_FILENO);
     dup2(output, STDERR_FILENO);
-    execve(program.c_str(), argv.data(), envp.data());
+    execve(kThisProgram, argv.data(), envp.data());
     _exit(127);
   }
   const int reason = errno;

@@ -53,85 +53,96 @@ namespace nibble::kernels::HWY_NAMESPACE {
 
 constexpr int kPanelVectors = static_cast<int>(kPanel / hn::MaxLanes(D32()));
 
-// kRows pixels times kVectors vectors of channels, all sums in registers. Loops over them are unrolled so that the
-// compiler keeps the arrays in registers; g++ 12 does where every index is a constant.
-template <Terms kTerms, int kRows, int kVectors>
-HWY_INLINE void SumTile(const IntegerSums& s, const TilePixels& pixels, const int32_t* HWY_RESTRICT weights,
-                        int64_t channel, int32_t* HWY_RESTRICT tile) {
+// Requantizes one vector of channels of some pixels. Not inlined, for the sums would leave their registers for it.
+HWY_NOINLINE void StoreAny(const IntegerSums& s, const TilePixels& pixels, int rows, size_t channel, size_t count,
+                           const int32_t* vectors, void* results) {
   const D32 d;
-  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D32()));
-  constexpr size_t kStep = kPanel * (kTerms == Terms::kTernaryBits ? 2 : 1);
-  const size_t panel = static_cast<size_t>(s.steps) * kStep;
-  V32 sums[kRows][kVectors];
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) {
-      sums[r][v] = counts_bits(kTerms) ? hn::Zero(d) : hn::LoadU(d, s.bias + channel + v * kLanes);
-    }
-  }
-  for (int64_t k = 0; k < s.steps; ++k, weights += kStep) {
-    const int64_t offset = s.step_offsets[k];
-    Operand<kTerms> w[kVectors];
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) {
-      const size_t place =
-          static_cast<size_t>(v / kPanelVectors) * panel + static_cast<size_t>(v % kPanelVectors * kLanes);
-      w[v] = Operand<kTerms>::Weights(weights + place);
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      int32_t four = 0;
-      std::memcpy(&four, pixels.codes[r] + offset, sizeof(four));
-      const auto codes = Operand<kTerms>::Codes(hn::Set(d, four));
-#pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = Dot<kTerms>(sums[r][v], codes, w[v]);
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) {
-      V32 sum = sums[r][v];
-      if constexpr (counts_bits(kTerms)) {
-        sum = hn::Sub(hn::LoadU(d, pixels.bias[r] + channel + v * kLanes), hn::Add(sum, sum));
-      }
-      hn::Store(sum, d, tile + (r * kVectors + v) * kLanes);
-    }
+  for (int r = 0; r < rows; ++r) {
+    const V32 code =
+        Requantize(s.requantization, hn::Load(d, vectors + static_cast<size_t>(r) * hn::Lanes(d)), channel);
+    StoreCodes(code, results, s.format, static_cast<size_t>(pixels.results[r]) + channel, count);
   }
 }
 
-// Requantizes a tile [rows][panels * kPanel] and stores it, channel by channel: what belongs to a channel stays in
-// registers.
-HWY_INLINE void StoreTile(const IntegerSums& s, const TilePixels& pixels, int rows, int panels, int64_t channel,
-                          const int32_t* tile, void* results) {
-  const D32 d;
-  const size_t lanes = hn::Lanes(d), row = static_cast<size_t>(panels * kPanel);
-  const auto count = static_cast<size_t>(std::min<int64_t>(panels * kPanel, s.channels - channel));
-  const auto first = static_cast<size_t>(s.first_channel + channel);
-  for (size_t c = 0; c < count; c += lanes) {
-    const int32_t* sums = tile + c;
-    if (IsLineToBytes(s.requantization, s.format, first + c)) {
-      const LineToBytes line(s.requantization, s.format, first + c);
-      auto* bytes = static_cast<uint8_t*>(results) + first + c;
-      for (int r = 0; r < rows; ++r, sums += row) line.Store(hn::Load(d, sums), bytes + pixels.results[r], count - c);
-      continue;
+// The sums of kRows pixels times kVectors vectors of channels, all in registers. Loops over them are unrolled so that
+// the compiler keeps the arrays in registers; g++ 12 does where every index is a constant.
+template <Terms kTerms, int kRows, int kVectors>
+struct TileSums {
+  static constexpr int kLanes = static_cast<int>(hn::MaxLanes(D32()));
+  V32 sums[kRows][kVectors];
+
+  HWY_INLINE TileSums(const IntegerSums& s, const TilePixels& pixels, const int32_t* HWY_RESTRICT weights,
+                      int64_t channel) {
+    const D32 d;
+    constexpr size_t kStep = kPanel * (kTerms == Terms::kTernaryBits ? 2 : 1);
+    const size_t panel = static_cast<size_t>(s.steps) * kStep;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) {
+        sums[r][v] = counts_bits(kTerms) ? hn::Zero(d) : hn::LoadU(d, s.bias + channel + v * kLanes);
+      }
     }
-    for (int r = 0; r < rows; ++r, sums += row) {
-      const V32 code = Requantize(s.requantization, hn::Load(d, sums), first + c);
-      StoreCodes(code, results, s.format, static_cast<size_t>(pixels.results[r]) + first + c, count - c);
+    for (int64_t k = 0; k < s.steps; ++k, weights += kStep) {
+      const int64_t offset = s.step_offsets[k];
+      Operand<kTerms> w[kVectors];
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) {
+        const size_t place =
+            static_cast<size_t>(v / kPanelVectors) * panel + static_cast<size_t>(v % kPanelVectors * kLanes);
+        w[v] = Operand<kTerms>::Weights(weights + place);
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        int32_t four = 0;
+        std::memcpy(&four, pixels.codes[r] + offset, sizeof(four));
+        const auto codes = Operand<kTerms>::Codes(hn::Set(d, four));
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) sums[r][v] = Dot<kTerms>(sums[r][v], codes, w[v]);
+      }
+    }
+    if constexpr (counts_bits(kTerms)) {
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) {
+          const V32 twice = hn::Add(sums[r][v], sums[r][v]);
+          sums[r][v] = hn::Sub(hn::LoadU(d, pixels.bias[r] + channel + v * kLanes), twice);
+        }
+      }
     }
   }
-}
+
+  // Requantizes and stores `count` channels from number `first` on, vector by vector: sums and what belongs to a channel
+  // stay in registers.
+  HWY_INLINE void store(const IntegerSums& s, const TilePixels& pixels, size_t first, size_t count, void* results) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      const size_t c = static_cast<size_t>(v * kLanes);
+      if (c >= count) return;
+      if (IsLineToBytes(s.requantization, s.format, first + c)) {
+        const LineToBytes line(s.requantization, s.format, first + c);
+        auto* bytes = static_cast<uint8_t*>(results) + first + c;
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) line.Store(sums[r][v], bytes + pixels.results[r], count - c);
+      } else {
+        HWY_ALIGN int32_t vectors[kRows * kLanes];
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) hn::Store(sums[r][v], D32(), vectors + r * kLanes);
+        StoreAny(s, pixels, kRows, first + c, count - c, vectors, results);
+      }
+    }
+  }
+};
 
 template <Terms kTerms, int kPanels, int kRows>
 void Tile(const IntegerSums& s, const uint8_t* input, int64_t pixel, int64_t channel, void* results) {
-  HWY_ALIGN int32_t tile[kRows * kPanels * kPanel];
   TilePixels pixels;
   pixels.take<counts_bits(kTerms)>(s, input, pixel, kRows);
   const int32_t* weights = s.weights + static_cast<size_t>(channel * s.steps * weight_ints(kTerms));
-  SumTile<kTerms, kRows, kPanels * kPanelVectors>(s, pixels, weights, channel, tile);
-  StoreTile(s, pixels, kRows, kPanels, channel, tile, results);
+  TileSums<kTerms, kRows, kPanels * kPanelVectors> tile(s, pixels, weights, channel);
+  const auto count = static_cast<size_t>(std::min<int64_t>(kPanels * kPanel, s.channels - channel));
+  tile.store(s, pixels, static_cast<size_t>(s.first_channel + channel), count, results);
 }
 
 // As many rows as registers hold: 24 sums of 32 registers with AVX-512, and 12 addresses of pixels; 8 of 16 elsewhere,
