@@ -1,5 +1,6 @@
 // nibble compile: a quantized model as an integer program.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "nibble/cli/command.h"
@@ -24,6 +25,7 @@ struct Row {
   int bits = 0, weight_bits = 0, accumulator_bits = 0;
   int64_t weights = 0, thresholds = 0;
   bool exact_in_float = true;
+  std::optional<program::FixedPointRule> rule = std::nullopt;
 };
 
 Row row_of(const program::Operation& operation) {
@@ -37,21 +39,50 @@ Row row_of(const program::Operation& operation) {
   }
   if (const auto* c = std::get_if<program::Compare>(&operation.action)) {
     row.thresholds = static_cast<int64_t>(c->thresholds.size());
+    row.rule = c->rule;
   }
   return row;
 }
 
 std::string or_blank(int64_t number) { return number == 0 ? "" : std::to_string(number); }
 
+// "multiply, >> 38 ... 41"
+std::string text(const program::FixedPointRule& rule) {
+  const auto [low, high] = std::minmax_element(rule.factors.begin(), rule.factors.end(),
+                                               [](const auto& a, const auto& b) { return a.shift > b.shift; });
+  // A power of two has the multiplier 2^30, which is part of its shift.
+  const int of_multiplier = rule.only_shifts() ? 30 : 0;
+  const int least = 31 - of_multiplier - low->shift, most = 31 - of_multiplier - high->shift;
+  const std::string range = least == most ? std::to_string(least) : fmt::format("{} ... {}", least, most);
+  return fmt::format("{}>> {}", rule.only_shifts() ? "" : "multiply, ", range);
+}
+
 void print_rows(const std::vector<Row>& rows, std::ostream& out) {
   Table table{
       .headers = {"layer", "operation", "result", "bits", "weights", "weight bits", "accumulator bits", "thresholds"},
       .rows = {}};
+  const bool has_rules = std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.rule.has_value(); });
+  if (has_rules) table.headers.emplace_back("requantization");
   for (const Row& row : rows) {
     table.rows.push_back({row.layer, row.operation, row.shape, std::to_string(row.bits), or_blank(row.weights),
                           or_blank(row.weight_bits), or_blank(row.accumulator_bits), or_blank(row.thresholds)});
+    if (has_rules) table.rows.back().push_back(row.rule ? text(*row.rule) : "");
   }
   print(table, out);
+}
+
+nlohmann::json to_json(const program::FixedPointRule& rule) {
+  nlohmann::json multipliers = nlohmann::json::array(), shifts = nlohmann::json::array();
+  for (const affine::FixedPointMultiplier& factor : rule.factors) {
+    multipliers.push_back(factor.multiplier);
+    shifts.push_back(factor.shift);
+  }
+  return {{"rounding", program::name_of(rule.rounding)},
+          {"multipliers", multipliers},
+          {"shifts", shifts},
+          {"bias", rule.bias},
+          {"lowest", rule.lowest},
+          {"highest", rule.highest}};
 }
 
 nlohmann::json to_json(const std::vector<Row>& rows) {
@@ -66,8 +97,21 @@ nlohmann::json to_json(const std::vector<Row>& rows) {
                    {"accumulator_bits", row.accumulator_bits},
                    {"thresholds", row.thresholds},
                    {"exact_in_float", row.exact_in_float}});
+    if (row.rule) out.back()["requantization"] = to_json(*row.rule);
   }
   return out;
+}
+
+// Layers that were asked to multiply and compare.
+void note_thresholds(const program::Program& program, Streams& streams) {
+  for (const program::Operation& operation : program.operations) {
+    const auto* compare = std::get_if<program::Compare>(&operation.action);
+    if (compare == nullptr || compare->rule) continue;
+    streams.err << fmt::format(
+        "note: layer '{}': {} does not round a line to whole codes, so no multiplier takes its place; it keeps its "
+        "{} thresholds.\n",
+        operation.layer, compare->quantizer, compare->thresholds.size());
+  }
 }
 
 int run(const CompileOptions& o, Streams& streams) {
@@ -89,6 +133,7 @@ int run(const CompileOptions& o, Streams& streams) {
         "of its values may differ from the program's.\n",
         row.layer, row.accumulator_bits);
   }
+  if (o.program.requantization != "thresholds") note_thresholds(program, streams);
   streams.err << fmt::format("wrote {} ({} bytes)\n", o.output.string(), std::filesystem::file_size(o.output));
   return kOk;
 }

@@ -14,6 +14,11 @@ void add_program_options(CLI::App& app, ProgramOptions& options) {
   app.add_option("--softmax", options.softmax,
                  "At the end: float, or integer: 16-bit probabilities from a table, each within 2^-15 of the float one")
       ->capture_default_str();
+  app.add_option("--requantization", options.requantization,
+                 "From accumulators to codes: thresholds, which are the trained network's, or one multiplication and "
+                 "shift as integer hardware has them, rounded: gemmlowp-double (TFLite), single, half-even, floor")
+      ->type_name("RULE")
+      ->capture_default_str();
 }
 
 program::LoweringOptions lowering_options(const ProgramOptions& options) {
@@ -23,6 +28,13 @@ program::LoweringOptions lowering_options(const ProgramOptions& options) {
   lowering.softmax = choose<program::SoftmaxForm>(
       "--softmax", options.softmax,
       {{"float", program::SoftmaxForm::kFloat}, {"integer", program::SoftmaxForm::kInteger}});
+  using affine::Rounding;
+  lowering.rounding = choose<std::optional<Rounding>>("--requantization", options.requantization,
+                                                      {{"thresholds", std::nullopt},
+                                                       {"gemmlowp-double", Rounding::kGemmlowpDouble},
+                                                       {"single", Rounding::kSingle},
+                                                       {"half-even", Rounding::kHalfEven},
+                                                       {"floor", Rounding::kFloor}});
   return lowering;
 }
 

@@ -11,10 +11,10 @@ namespace nibble::cli {
 
 struct ProgramOptions {
   std::string input_quantizer = program::LoweringOptions{}.input_quantizer;
-  std::string softmax = "float";
+  std::string softmax = "float", requantization = "thresholds";
 };
 
-// --input-quantizer, --softmax
+// --input-quantizer, --softmax, --requantization
 void add_program_options(CLI::App& app, ProgramOptions& options);
 
 program::LoweringOptions lowering_options(const ProgramOptions& options);

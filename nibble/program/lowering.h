@@ -6,6 +6,7 @@
 // pooling, dropout) may stay float: it becomes thresholds.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,9 @@ struct LoweringOptions {
   std::string input_quantizer = "quantized_bits(8,0,1,alpha=1.0)";
   int64_t max_thresholds = int64_t{1} << 24;  // of one layer, all channels together
   SoftmaxForm softmax = SoftmaxForm::kFloat;
+  // A multiplication with this rounding between accumulators and codes, as integer hardware has (fixed_point_rule.h).
+  // Null: the steps of the trained float arithmetic. Quantizers whose codes are no rounded line keep theirs.
+  std::optional<affine::Rounding> rounding = std::nullopt;
 };
 
 //   throws  Unsupported naming the layer, what it lacks and what would do;

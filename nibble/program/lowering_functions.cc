@@ -28,7 +28,8 @@ void Lowering::apply_quantizer(const Layer& layer, Signal signal, const quant::Q
     return;
   }
   const Value& in = value_of(signal.operation);
-  ThresholdSearch search{in.intervals, in.scale, signal.pending, quantizer, layer.name, options_.max_thresholds};
+  ThresholdSearch search{in.intervals,     in.scale, signal.pending, quantizer, layer.name, options_.max_thresholds,
+                         options_.rounding};
   const bool differs_by_channel = !signal.pending.is_identity() || in.scale.size() > 1;
   const auto channels = static_cast<size_t>(in.channels());
   if (differs_by_channel) {

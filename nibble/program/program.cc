@@ -92,6 +92,7 @@ class Check {
       require(c.first[i] <= c.first[i + 1] && c.first[i + 1] <= c.first.back());
       require(std::is_sorted(c.thresholds.begin() + c.first[i], c.thresholds.begin() + c.first[i + 1]));
     }
+    if (c.rule) require_rule(c, *c.rule);
   }
 
   void operator()(const MaxPool& action) const {
@@ -171,6 +172,25 @@ class Check {
   }
   void require(bool holds) const {
     if (!holds) fail("has sizes that do not fit together");
+  }
+
+  // The thresholds are the rule's own steps.
+  void require_rule(const Compare& c, const FixedPointRule& rule) const {
+    const size_t channels = c.first.size() - 1;
+    require(rule.factors.size() == channels && rule.bias.size() == channels && rule.lowest <= rule.highest);
+    for (const affine::FixedPointMultiplier& factor : rule.factors) require(factor.shift >= -31 && factor.shift <= 31);
+    for (const int64_t bias : rule.bias) require(bias >= -INT32_MAX && bias <= INT32_MAX);
+    for (size_t i = 0; i < channels; ++i) {
+      const Interval in = channels == 1 ? input().hull() : at(input().intervals, static_cast<int64_t>(i));
+      const auto first = static_cast<size_t>(c.first[i]), count = static_cast<size_t>(c.first[i + 1]) - first;
+      const int32_t* values = c.values.data() + first + i;
+      bool holds = rule(in.low, i) == values[0];
+      for (size_t k = 0; k < count; ++k) {
+        const int64_t x = c.thresholds[first + k];
+        holds = holds && rule(x - 1, i) == values[k] && rule(x, i) == values[k + 1];
+      }
+      if (!holds) fail("has thresholds that are not its multiplier's");
+    }
   }
 
   // What is said of the result covers what is known of it.

@@ -6,13 +6,15 @@
 // accumulator and the next quantizer (bias, batch norm, activation, the quantizer itself) is one
 // comparison with thresholds: the quantizer's result is a monotonic step function of the
 // accumulator, and its steps were found by evaluating the trained float arithmetic. So the integers
-// are the trained ones exactly, without a multiplier, a shift or a rounding rule.
+// are the trained ones exactly, without a multiplier, a shift or a rounding rule (fixed_point_rule.h has those, for
+// hardware that multiplies).
 //   Y. Umuroglu et al., "FINN", FPGA 2017, has the thresholds.
 //
 // Plain data. lowering.h makes it, executor.h runs it, program_file.h keeps it.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -20,6 +22,7 @@
 
 #include "nibble/core/shape.h"
 #include "nibble/program/channel_function.h"
+#include "nibble/program/fixed_point_rule.h"
 #include "nibble/quant/quantizer.h"
 
 namespace nibble::program {
@@ -84,6 +87,8 @@ struct Compare {
   // What the float network rounds, in units of `values`: x * multiplier + offset. A hint for executors, which have to
   // check it; one number or one a channel, empty where the function is no line.
   PerChannel multiplier = {}, offset = {};
+  // Where the steps are a multiplication's and not the trained network's.
+  std::optional<FixedPointRule> rule = std::nullopt;
 };
 
 struct MaxPool {

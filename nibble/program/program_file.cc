@@ -18,7 +18,7 @@ using nlohmann::json;
 constexpr std::string_view kMagic("nibble\0", 7);  // and a byte with the version
 constexpr size_t kHeaderBytes = 8;
 // A program is written in the lowest version that holds it, so that an older nibble reads what it can run.
-constexpr char kPlain = 2, kWithSoftmax = 3;
+constexpr char kPlain = 2, kWithSoftmax = 3, kWithRules = 4;
 constexpr size_t kSumBytes = 4;
 
 // ---- arrays ---------------------------------------------------------------------
@@ -56,6 +56,33 @@ std::vector<int64_t> first_values(std::vector<int64_t> first) {
   return first;
 }
 
+json to_json(const FixedPointRule& rule) {
+  std::vector<int32_t> multipliers, shifts;
+  for (const affine::FixedPointMultiplier& factor : rule.factors) {
+    multipliers.push_back(factor.multiplier);
+    shifts.push_back(factor.shift);
+  }
+  return {{"rounding", name_of(rule.rounding)},
+          {"multipliers", pack(multipliers)},
+          {"shifts", pack(shifts)},
+          {"bias", pack(rule.bias)},
+          {"range", {rule.lowest, rule.highest}}};
+}
+
+FixedPointRule rule(const json& in) {
+  const auto name = in.at("rounding").get<std::string>();
+  const auto rounding = rounding_of(name);
+  if (!rounding) {
+    throw CorruptFile("[program] a rounding is called '{}', which this version of nibble does not know.", name);
+  }
+  const auto multipliers = unpack<int32_t>(in.at("multipliers")), shifts = unpack<int32_t>(in.at("shifts"));
+  if (multipliers.size() != shifts.size()) throw CorruptFile("[program] a multiplier has no shift.");
+  const auto range = in.at("range").get<std::array<int32_t, 2>>();
+  FixedPointRule rule{*rounding, {}, unpack<int64_t>(in.at("bias")), range[0], range[1]};
+  for (size_t i = 0; i < shifts.size(); ++i) rule.factors.push_back({multipliers[i], shifts[i]});
+  return rule;
+}
+
 struct Write {
   json operator()(const QuantizeInput& a) const { return {{"quantizer", a.quantizer->str()}}; }
   json operator()(const Accumulate& a) const {
@@ -69,11 +96,13 @@ struct Write {
             {"exact_in_float", a.is_exact_in_float}};
   }
   json operator()(const Compare& a) const {
-    return {{"first", pack(a.first)},
-            {"thresholds", pack_lines(a.thresholds, a.first)},
-            {"values", pack_lines({a.values.begin(), a.values.end()}, first_values(a.first))},
-            {"quantizer", a.quantizer},
-            {"line", {floats(a.multiplier), floats(a.offset)}}};
+    json out = {{"first", pack(a.first)},
+                {"thresholds", pack_lines(a.thresholds, a.first)},
+                {"values", pack_lines({a.values.begin(), a.values.end()}, first_values(a.first))},
+                {"quantizer", a.quantizer},
+                {"line", {floats(a.multiplier), floats(a.offset)}}};
+    if (a.rule) out["rule"] = to_json(*a.rule);
+    return out;
   }
   json operator()(const MaxPool& a) const {
     return {{"window", to_json(a.window)}, {"takes_minimum", pack(a.takes_minimum)}};
@@ -119,6 +148,7 @@ Compare compare(const json& in) {
   }
   c.quantizer = in.at("quantizer").get<std::string>();
   c.multiplier = read_floats(in.at("line").at(0)), c.offset = read_floats(in.at("line").at(1));
+  if (in.contains("rule")) c.rule = rule(in.at("rule"));
   return c;
 }
 
@@ -214,10 +244,16 @@ Program program(const json& in) {
   return result;
 }
 
+char version_of(const Operation& operation) {
+  if (std::holds_alternative<Softmax>(operation.action)) return kWithSoftmax;
+  const auto* compare = std::get_if<Compare>(&operation.action);
+  return compare != nullptr && compare->rule ? kWithRules : kPlain;
+}
+
 char version_of(const Program& program) {
-  const bool has_softmax = std::any_of(program.operations.begin(), program.operations.end(),
-                                       [](const Operation& o) { return std::holds_alternative<Softmax>(o.action); });
-  return has_softmax ? kWithSoftmax : kPlain;
+  char version = kPlain;
+  for (const Operation& operation : program.operations) version = std::max(version, version_of(operation));
+  return version;
 }
 
 uint32_t checksum(std::string_view bytes) {
@@ -244,10 +280,9 @@ Program load_program(const std::filesystem::path& path) {
     throw CorruptFile("[program] {} is no integer program (.nbl). 'nibble compile' makes one.", path.string());
   }
   const char version = view[kHeaderBytes - 1];
-  if (version < kPlain || version > kWithSoftmax) {
+  if (version < kPlain || version > kWithRules) {
     throw CorruptFile("[program] {} has version {}; this nibble reads versions {} to {}. Compile it anew.",
-                      path.string(), static_cast<int>(version), static_cast<int>(kPlain),
-                      static_cast<int>(kWithSoftmax));
+                      path.string(), static_cast<int>(version), static_cast<int>(kPlain), static_cast<int>(kWithRules));
   }
   uint32_t sum = 0;
   for (size_t i = 0; i < kSumBytes; ++i) {

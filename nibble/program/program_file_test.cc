@@ -17,7 +17,7 @@ namespace {
 namespace b = graph::build;
 
 // One of each action, but for softmax where it is not asked for.
-Program program(SoftmaxForm form = SoftmaxForm::kFloat) {
+Program program(SoftmaxForm form = SoftmaxForm::kFloat, std::optional<affine::Rounding> rounding = std::nullopt) {
   auto in = b::Input({.shape = {8, 8, 2}, .name = "input"});
   auto x = b::QConv2D(
       {.filters = 4, .kernel_size = {3, 3}, .padding = "same", .kernel_quantizer = "ternary", .name = "conv"})(in);
@@ -34,7 +34,7 @@ Program program(SoftmaxForm form = SoftmaxForm::kFloat) {
   y = b::Activation({.activation = "softmax", .name = "softmax"})(y);
   graph::Model model = b::build_model({in}, {y}, "all");
   graph::initialize_weights(model, 2);
-  return lower(model, {.softmax = form});
+  return lower(model, {.softmax = form, .rounding = rounding});
 }
 
 Tensor samples(int64_t count) {
@@ -55,15 +55,17 @@ TEST(ProgramFile, ReadsBackAndRunsTheSame) {
   }
 }
 
-// Older readers take what has no softmax of integers.
+// Older readers take what has no multipliers and no softmax of integers.
 TEST(ProgramFile, HasTheLowestVersionThatHoldsIt) {
   const auto path = testing::scratch_dir("nbl_version") / "p.nbl";
+  save_program(program(SoftmaxForm::kInteger, affine::Rounding::kSingle), path);
+  EXPECT_EQ(read_file(path)[7], 4);
   save_program(program(SoftmaxForm::kInteger), path);
   EXPECT_EQ(read_file(path)[7], 3);
   save_program(program(), path);
   std::string bytes = read_file(path);
   EXPECT_EQ(bytes[7], 2);
-  for (const char version : {0, 1, 4, -1}) {
+  for (const char version : {0, 1, 5, -1}) {
     bytes[7] = version;
     write_file(path, bytes);
     EXPECT_THROW(load_program(path), CorruptFile) << static_cast<int>(version);
@@ -108,7 +110,7 @@ std::string mutant(std::string bytes, uint32_t number) {
 
 TEST(ProgramFile, TenThousandMutantsAreRefusedOrRun) {
   const auto path = testing::scratch_dir("nbl_mutants") / "p.nbl";
-  save_program(program(SoftmaxForm::kInteger), path);
+  save_program(program(SoftmaxForm::kInteger, affine::Rounding::kGemmlowpDouble), path);
   const std::string whole = read_file(path);
   const Tensor x = samples(1);
   int refused = 0;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
+#include "nibble/program/step_bisection.h"
 
 namespace nibble::program {
 namespace {
@@ -30,13 +31,8 @@ void require_fixed_grid(const ThresholdSearch& search) {
   }
 }
 
-struct Point {
-  int64_t channel, x;
-};
-
 // The quantizer's result for accumulators.
 std::vector<float> evaluate(const ThresholdSearch& search, const std::vector<Point>& points) {
-  if (points.empty()) return {};
   Tensor values(Shape{static_cast<int64_t>(points.size())});
   for (size_t i = 0; i < points.size(); ++i) {
     const float real = static_cast<float>(points[i].x) * at(search.scale, points[i].channel);
@@ -46,84 +42,13 @@ std::vector<float> evaluate(const ThresholdSearch& search, const std::vector<Poi
   return {quantized.data().begin(), quantized.data().end()};
 }
 
-// A part of a channel's interval whose ends differ.
-struct Segment {
-  int64_t channel, low, high;
-  float value_low, value_high;
-};
-
-struct Step {
-  int64_t x;    // the first accumulator ...
-  float value;  // ... with this result
-};
-
-class Bisection {
- public:
-  explicit Bisection(const ThresholdSearch& search)
-      : search_(search), steps_(search.intervals.size()), first_values_(search.intervals.size()) {}
-
-  void run() {
-    begin();
-    while (!segments_.empty()) halve();
-    for (auto& steps : steps_) {
-      std::sort(steps.begin(), steps.end(), [](const Step& a, const Step& b) { return a.x < b.x; });
-    }
-  }
-
-  const std::vector<std::vector<Step>>& steps() const { return steps_; }
-  const std::vector<float>& first_values() const { return first_values_; }
-
- private:
-  void begin() {
-    std::vector<Point> ends;
-    for (size_t c = 0; c < search_.intervals.size(); ++c) {
-      ends.push_back({static_cast<int64_t>(c), search_.intervals[c].low});
-      ends.push_back({static_cast<int64_t>(c), search_.intervals[c].high});
-    }
-    const std::vector<float> values = evaluate(search_, ends);
-    for (size_t c = 0; c < search_.intervals.size(); ++c) {
-      const float low = values[2 * c], high = values[2 * c + 1];
-      first_values_[c] = low;
-      add({static_cast<int64_t>(c), search_.intervals[c].low, search_.intervals[c].high, low, high}, segments_);
-    }
-  }
-
-  // A segment that has a step is halved again, or is the step.
-  void add(const Segment& s, std::vector<Segment>& segments) {
-    if (s.value_low == s.value_high) return;
-    if (s.high - s.low > 1) {
-      segments.push_back(s);
-      return;
-    }
-    steps_[static_cast<size_t>(s.channel)].push_back({s.high, s.value_high});
-    if (++count_ > search_.max_thresholds) {
-      throw Unsupported(
-          "[compile] layer '{}': {} has more than {} steps over all channels. Use fewer bits, or leave out the batch "
-          "norm before it.",
-          search_.layer, search_.quantizer->str(), search_.max_thresholds);
-    }
-  }
-
-  void halve() {
-    std::vector<Point> middles;
-    middles.reserve(segments_.size());
-    for (const Segment& s : segments_) middles.push_back({s.channel, s.low + (s.high - s.low) / 2});
-    const std::vector<float> values = evaluate(search_, middles);
-    std::vector<Segment> next;
-    for (size_t i = 0; i < segments_.size(); ++i) {
-      const Segment& s = segments_[i];
-      add({s.channel, s.low, middles[i].x, s.value_low, values[i]}, next);
-      add({s.channel, middles[i].x, s.high, values[i], s.value_high}, next);
-    }
-    segments_ = std::move(next);
-  }
-
-  const ThresholdSearch& search_;
-  std::vector<std::vector<Step>> steps_;  // by channel
-  std::vector<float> first_values_;       // below the first step
-  std::vector<Segment> segments_;
-  int64_t count_ = 0;
-};
+// The rule's codes.
+std::vector<float> evaluate(const FixedPointRule& rule, const std::vector<Point>& points) {
+  std::vector<float> codes;
+  codes.reserve(points.size());
+  for (const Point& p : points) codes.push_back(static_cast<float>(rule(p.x, static_cast<size_t>(p.channel))));
+  return codes;
+}
 
 // The results as integers times one scale.
 struct Grid {
@@ -162,68 +87,126 @@ Grid grid_of(const ThresholdSearch& search, const std::map<float, int32_t>& leve
   return grid;
 }
 
-// The chain before the quantizer as one line in units of the grid, up to rounding. ReLUs only cut it off.
-struct LineOfStages {
-  int64_t channel;
-  double multiplier, offset = 0.0;
-  bool is_line = true;
-
-  void operator()(const Affine& s) { scale_by(at(s.multiplier, channel)), offset += at(s.offset, channel); }
-  void operator()(const Offset& s) { offset += at(s.value, channel); }
-  void operator()(const Divide& s) { scale_by(1.0 / s.by); }
-  void operator()(const Multiply& s) { scale_by(s.by); }
-  void operator()(const Rectify& s) { is_line = is_line && s.slope == 0.0f && s.threshold == 0.0f; }
-
- private:
-  void scale_by(double factor) { multiplier *= factor, offset *= factor; }
-};
-
-void hint_at_line(const ThresholdSearch& search, float grid_scale, Compare& compare) {
+// The chain before the quantizer as one line in units of the grid, up to rounding; one a channel. Empty: it is none.
+std::vector<RealLine> lines_of(const ThresholdSearch& search, float grid_scale) {
+  std::vector<RealLine> lines;
   for (size_t c = 0; c < search.intervals.size(); ++c) {
     const auto channel = static_cast<int64_t>(c);
-    LineOfStages line{channel, at(search.scale, channel)};
-    for (const Stage& stage : search.function.stages()) std::visit([&](const auto& s) { line(s); }, stage);
-    if (!line.is_line) {
-      compare.multiplier.clear(), compare.offset.clear();
-      return;
-    }
-    compare.multiplier.push_back(static_cast<float>(line.multiplier / grid_scale));
-    compare.offset.push_back(static_cast<float>(line.offset / grid_scale));
+    const auto line = line_of(search.function, channel, at(search.scale, channel), grid_scale);
+    if (!line) return {};
+    lines.push_back(*line);
   }
+  return lines;
+}
+
+// Whether the quantizer rounds the line to the nearest integer: what a fixed-point rule can take the place of. Looked
+// at on both sides of each step, with room for the float network's rounding.
+bool rounds_line(const RealLine& line, const StepFunction& function, const Grid& grid, const FixedPointRule& range) {
+  constexpr double kRoom = 0.01;
+  const auto is_near = [&](int64_t x, float value) {
+    const double real = std::clamp(static_cast<double>(x) * line.multiplier + line.offset,
+                                   static_cast<double>(range.lowest), static_cast<double>(range.highest));
+    return std::abs(real - grid.integers.at(value)) <= 0.5 + kRoom;
+  };
+  float before = function.first_value;
+  for (const FunctionStep& step : function.steps) {
+    if (!is_near(step.x - 1, before) || !is_near(step.x, step.value)) return false;
+    before = step.value;
+  }
+  return true;
+}
+
+// The quantizer's range, cut by the ReLUs before it. False where its codes are not neighbouring integers.
+bool find_range(const ThresholdSearch& search, float grid_scale, const RealLine& line, FixedPointRule& rule) {
+  const quant::Encoded ends = search.quantizer->encode(Tensor(Shape{2}, {-1e30f, 1e30f}));
+  if (ends.kind != quant::Encoded::Kind::kAffine || ends.scale.size() != 1 || ends.scale[0] != grid_scale) return false;
+  const double low = std::max<double>(ends.codes[0] - ends.zero_point, std::round(line.lowest));
+  const double high = std::min<double>(ends.codes[1] - ends.zero_point, std::round(line.highest));
+  if (low > high || std::max(std::abs(low), std::abs(high)) >= 0x1p24) return false;
+  rule.lowest = static_cast<int32_t>(low), rule.highest = static_cast<int32_t>(high);
+  return true;
+}
+
+std::optional<FixedPointRule> find_rule(const ThresholdSearch& search, const Grid& grid,
+                                        const std::vector<RealLine>& lines,
+                                        const std::vector<StepFunction>& functions) {
+  if (lines.empty()) return std::nullopt;
+  FixedPointRule rule{*search.rounding, {}, {}};
+  if (!find_range(search, grid.scale, lines[0], rule)) return std::nullopt;
+  for (size_t c = 0; c < lines.size(); ++c) {
+    if (std::abs(lines[c].multiplier) >= 0x1p31 || !rounds_line(lines[c], functions[c], grid, rule))
+      return std::nullopt;
+    push_channel(rule, lines[c]);
+    // A batch norm that multiplies by 0 leaves a constant, which no factor gives unless it is 0.
+    const bool gives_zero = rule.factors.back().multiplier == 0;
+    if (gives_zero && (!functions[c].steps.empty() || grid.integers.at(functions[c].first_value) != 0)) {
+      return std::nullopt;
+    }
+  }
+  return rule;
+}
+
+std::vector<StepFunction> search_steps(const ThresholdSearch& search, const Evaluate& evaluate) {
+  return find_steps(search.intervals, evaluate, search.max_thresholds, [&] {
+    throw Unsupported(
+        "[compile] layer '{}': {} has more than {} steps over all channels. Use fewer bits, or leave out the batch "
+        "norm before it.",
+        search.layer, search.quantizer->str(), search.max_thresholds);
+  });
+}
+
+using IntegerOf = std::function<int32_t(float value)>;
+
+void push_channel(const StepFunction& function, const IntegerOf& integer_of, Thresholds& result) {
+  Compare& compare = result.compare;
+  compare.values.push_back(integer_of(function.first_value));
+  Interval interval{compare.values.back(), compare.values.back()};
+  for (const FunctionStep& step : function.steps) {
+    const int32_t value = integer_of(step.value);
+    compare.thresholds.push_back(step.x);
+    compare.values.push_back(value);
+    interval = {std::min<int64_t>(interval.low, value), std::max<int64_t>(interval.high, value)};
+  }
+  compare.first.push_back(static_cast<int64_t>(compare.thresholds.size()));
+  result.intervals.push_back(interval);
+}
+
+Grid grid_of(const ThresholdSearch& search, const std::vector<StepFunction>& functions) {
+  std::map<float, int32_t> levels;
+  for (const StepFunction& function : functions) {
+    levels[function.first_value] = 0;
+    for (const FunctionStep& step : function.steps) levels[step.value] = 0;
+  }
+  return grid_of(search, levels);
 }
 
 }  // namespace
 
 Thresholds find_thresholds(const ThresholdSearch& search) {
   require_fixed_grid(search);
-  Bisection bisection(search);
-  bisection.run();
-  std::map<float, int32_t> levels;
-  for (size_t c = 0; c < search.intervals.size(); ++c) {
-    levels[bisection.first_values()[c]] = 0;
-    for (const Step& step : bisection.steps()[c]) levels[step.value] = 0;
-  }
-  const Grid grid = grid_of(search, levels);
+  std::vector<StepFunction> functions =
+      search_steps(search, [&](const std::vector<Point>& points) { return evaluate(search, points); });
+  const Grid grid = grid_of(search, functions);
+  const std::vector<RealLine> lines = lines_of(search, grid.scale);
 
   Thresholds result;
-  result.compare.quantizer = search.quantizer->str();
+  Compare& compare = result.compare;
+  compare.quantizer = search.quantizer->str();
   result.scale = grid.scale;
-  hint_at_line(search, grid.scale, result.compare);
-  result.compare.first.push_back(0);
-  for (size_t c = 0; c < search.intervals.size(); ++c) {
-    Interval interval;
-    interval.low = interval.high = grid.integers.at(bisection.first_values()[c]);
-    result.compare.values.push_back(static_cast<int32_t>(interval.low));
-    for (const Step& step : bisection.steps()[c]) {
-      const int32_t value = grid.integers.at(step.value);
-      result.compare.thresholds.push_back(step.x);
-      result.compare.values.push_back(value);
-      interval.low = std::min<int64_t>(interval.low, value);
-      interval.high = std::max<int64_t>(interval.high, value);
-    }
-    result.compare.first.push_back(static_cast<int64_t>(result.compare.thresholds.size()));
-    result.intervals.push_back(interval);
+  IntegerOf integer_of = [&](float value) { return grid.integers.at(value); };
+  if (search.rounding) compare.rule = find_rule(search, grid, lines, functions);
+  if (compare.rule) {
+    functions = search_steps(search, [&](const std::vector<Point>& points) { return evaluate(*compare.rule, points); });
+    integer_of = [](float value) { return static_cast<int32_t>(value); };
   }
+  // A floor lies half a code below the nearest integer.
+  const double lower = compare.rule && compare.rule->rounding == affine::Rounding::kFloor ? 0.5 : 0.0;
+  for (const RealLine& line : lines) {
+    compare.multiplier.push_back(static_cast<float>(line.multiplier));
+    compare.offset.push_back(static_cast<float>(line.offset - lower));
+  }
+  compare.first.push_back(0);
+  for (const StepFunction& function : functions) push_channel(function, integer_of, result);
   return result;
 }
 

@@ -2,6 +2,7 @@
 // Where a quantizer's result changes, as seen from an integer accumulator.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "nibble/program/program.h"
@@ -15,6 +16,8 @@ struct ThresholdSearch {
   quant::QuantizerPtr quantizer;
   std::string layer;  // for messages
   int64_t max_thresholds = 0;
+  // The steps of a fixed-point rule instead, where the quantizer rounds a line. Null: the trained network's own.
+  std::optional<affine::Rounding> rounding = std::nullopt;
 };
 
 struct Thresholds {
@@ -23,7 +26,8 @@ struct Thresholds {
   std::vector<Interval> intervals;  // of the new integers; one a channel
 };
 
-// Finds every step by bisection of the interval, all channels side by side.
+// Finds every step by bisection of the interval, all channels side by side; `compare.rule` says whether they are a
+// rule's.
 //   throws  Unsupported if the quantizer's grid depends on the data, if its values are no integers times a scale,
 //           if it does not rise with its input, or if there are more than max_thresholds steps
 Thresholds find_thresholds(const ThresholdSearch& search);

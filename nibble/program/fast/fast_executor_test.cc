@@ -90,6 +90,18 @@ TEST_P(Networks, HaveTheReferencesOutputs) {
   for (const int64_t count : {1, 3, 21}) expect_the_same(program, count);
 }
 
+// Multipliers and shifts have steps that lie otherwise.
+TEST_P(Networks, HaveTheReferencesOutputsWithEachRounding) {
+  const Node in = Input({.shape = GetParam().shape, .name = "input"});
+  using affine::Rounding;
+  for (const Rounding rounding :
+       {Rounding::kGemmlowpDouble, Rounding::kSingle, Rounding::kHalfEven, Rounding::kFloor}) {
+    LoweringOptions options;
+    options.rounding = rounding;
+    expect_the_same(program_of(in, GetParam().network(in), options), 3);
+  }
+}
+
 TEST_P(Networks, HaveTheReferencesIntegersOfEveryOperation) {
   const Node in = Input({.shape = GetParam().shape, .name = "input"});
   const Program program = program_of(in, GetParam().network(in));
