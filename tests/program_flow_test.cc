@@ -62,6 +62,27 @@ TEST(ProgramFlow, BenchTellsTimesAndSizes) {
   EXPECT_THAT(place.run("bench exact.nbl --seconds 0.02 --steps").out, HasSubstr("conv: sums of bytes, linear"));
 }
 
+TEST(ProgramFlow, MultipliersAndShiftsAreTold) {
+  const Workplace& place = compiled_place();
+  const CliResult compiled = place.run("compile exact.keras --requantization single --output single.nbl");
+  ASSERT_EQ(compiled.code, 0) << compiled.err;
+  EXPECT_THAT(compiled.out, AllOf(HasSubstr("requantization"), HasSubstr(">> ")));
+  const json told = parsed(place.run("compile exact.keras --requantization single --output single.nbl --json"));
+  int rules = 0;
+  for (const json& operation : told.at("operations")) {
+    if (!operation.contains("requantization")) continue;
+    EXPECT_EQ(operation["requantization"].at("rounding"), "single");
+    EXPECT_EQ(operation["requantization"].at("multipliers").size(), operation["requantization"].at("shifts").size());
+    ++rules;
+  }
+  EXPECT_GT(rules, 0);
+  const CliResult verified = place.run("verify exact.keras --requantization single --data cifar10 --json");
+  EXPECT_EQ(json::parse(verified.out).at("same_class"), json::parse(verified.out).at("samples")) << verified.out;
+  const CliResult wrong = place.run("compile exact.keras --requantization double --output single.nbl");
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_THAT(wrong.err, HasSubstr("gemmlowp-double"));
+}
+
 TEST(ProgramFlow, SoftmaxCanBeOfIntegers) {
   const Workplace& place = compiled_place();
   const json told = parsed(place.run("compile exact.keras --softmax integer --output softmax.nbl --json"));

@@ -55,9 +55,33 @@ std::vector<std::string> worker_arguments(const std::string& study, const fs::pa
   return {"worker", "--study", study, "--output", fs::absolute(directory).string()};
 }
 
+// SIGINT and SIGTERM wait while it lives.
+class SignalsHeld {
+ public:
+  SignalsHeld() {
+    sigset_t stops;
+    sigemptyset(&stops);
+    for (const int signal : kStops) sigaddset(&stops, signal);
+    pthread_sigmask(SIG_BLOCK, &stops, &before_);
+  }
+  ~SignalsHeld() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsHeld(const SignalsHeld&) = delete;
+  SignalsHeld& operator=(const SignalsHeld&) = delete;
+
+  // In a child: what has come ends it.
+  void release_with_defaults() const {
+    for (const int signal : kStops) ::signal(signal, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &before_, nullptr);
+  }
+
+ private:
+  static constexpr int kStops[] = {SIGINT, SIGTERM};
+  sigset_t before_;
+};
+
 pid_t run_this_program(std::vector<std::string> arguments, const fs::path& log) {
   // The link and not the path behind it: a file put there since, by an update, may be another version. The path is
-  // what lists of processes show.
+  // what command lines show.
   constexpr const char* kThisProgram = "/proc/self/exe";
   arguments.insert(arguments.begin(), fs::read_symlink(kThisProgram).string());
   std::vector<std::string> environment = worker_environment();
@@ -65,9 +89,13 @@ pid_t run_this_program(std::vector<std::string> arguments, const fs::path& log) 
   const int output = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (output < 0) throw IoError("[autoq] cannot write '{}': {}.", log.string(), std::strerror(errno));
   const pid_t launcher = getpid();
+  // Until the program runs, the child has this process' signal handlers: one of them would take a stop for its own, and
+  // the worker would never hear of it.
+  const SignalsHeld held;
   const pid_t pid = fork();
   if (pid == 0) {
     // Only calls that are safe between fork and exec.
+    held.release_with_defaults();
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != launcher) _exit(1);
     dup2(output, STDOUT_FILENO);

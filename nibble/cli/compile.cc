@@ -25,6 +25,7 @@ struct Row {
   int bits = 0, weight_bits = 0, accumulator_bits = 0;
   int64_t weights = 0, thresholds = 0;
   bool exact_in_float = true;
+  std::vector<int64_t> bias = {};  // in the accumulator's units
   std::optional<program::FixedPointRule> rule = std::nullopt;
 };
 
@@ -36,6 +37,7 @@ Row row_of(const program::Operation& operation) {
     row.weights = static_cast<int64_t>(a->weights.size());
     row.accumulator_bits = a->accumulator_bits();
     row.exact_in_float = a->is_exact_in_float;
+    row.bias = a->bias;
   }
   if (const auto* c = std::get_if<program::Compare>(&operation.action)) {
     row.thresholds = static_cast<int64_t>(c->thresholds.size());
@@ -46,15 +48,19 @@ Row row_of(const program::Operation& operation) {
 
 std::string or_blank(int64_t number) { return number == 0 ? "" : std::to_string(number); }
 
-// "multiply, >> 38 ... 41"
+// "multiply, >> 38 ... 41", ">> 7"
 std::string text(const program::FixedPointRule& rule) {
-  const auto [low, high] = std::minmax_element(rule.factors.begin(), rule.factors.end(),
-                                               [](const auto& a, const auto& b) { return a.shift > b.shift; });
   // A power of two has the multiplier 2^30, which is part of its shift.
   const int of_multiplier = rule.only_shifts() ? 30 : 0;
-  const int least = 31 - of_multiplier - low->shift, most = 31 - of_multiplier - high->shift;
-  const std::string range = least == most ? std::to_string(least) : fmt::format("{} ... {}", least, most);
-  return fmt::format("{}>> {}", rule.only_shifts() ? "" : "multiply, ", range);
+  int least = 64, most = -64;  // places to the right
+  for (const affine::FixedPointMultiplier& factor : rule.factors) {
+    if (factor.multiplier == 0) continue;
+    least = std::min(least, 31 - of_multiplier - factor.shift);
+    most = std::max(most, 31 - of_multiplier - factor.shift);
+  }
+  if (least > most) return "0";
+  const std::string range = least == most ? std::to_string(std::abs(least)) : fmt::format("{} ... {}", least, most);
+  return fmt::format("{}{} {}", rule.only_shifts() ? "" : "multiply, ", most < 0 ? "<<" : ">>", range);
 }
 
 void print_rows(const std::vector<Row>& rows, std::ostream& out) {
@@ -96,7 +102,8 @@ nlohmann::json to_json(const std::vector<Row>& rows) {
                    {"weight_bits", row.weight_bits},
                    {"accumulator_bits", row.accumulator_bits},
                    {"thresholds", row.thresholds},
-                   {"exact_in_float", row.exact_in_float}});
+                   {"exact_in_float", row.exact_in_float},
+                   {"bias", row.bias}});
     if (row.rule) out.back()["requantization"] = to_json(*row.rule);
   }
   return out;
@@ -108,9 +115,9 @@ void note_thresholds(const program::Program& program, Streams& streams) {
     const auto* compare = std::get_if<program::Compare>(&operation.action);
     if (compare == nullptr || compare->rule) continue;
     streams.err << fmt::format(
-        "note: layer '{}': {} does not round a line to whole codes, so no multiplier takes its place; it keeps its "
-        "{} thresholds.\n",
-        operation.layer, compare->quantizer, compare->thresholds.size());
+        "note: layer '{}' keeps its {} thresholds: with {} and what stands before it, no multiplier of 32 bits stays "
+        "within a code of the trained network.\n",
+        operation.layer, compare->thresholds.size(), compare->quantizer);
   }
 }
 

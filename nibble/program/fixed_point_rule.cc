@@ -15,11 +15,11 @@ constexpr std::pair<Rounding, std::string_view> kNames[] = {{Rounding::kGemmlowp
                                                             {Rounding::kHalfEven, "half-even"},
                                                             {Rounding::kFloor, "floor"}};
 
-// Follows a number through the stages; after a ReLU nothing may move it any more.
+// Follows a number through the stages.
 struct LineOfStages {
   int64_t channel;
   RealLine line;
-  bool is_clipped = false, is_line = true;
+  bool is_line = true;
 
   void operator()(const Affine& s) { scale_by(at(s.multiplier, channel)), add(at(s.offset, channel)); }
   void operator()(const Offset& s) { add(at(s.value, channel)); }
@@ -27,18 +27,18 @@ struct LineOfStages {
   void operator()(const Multiply& s) { scale_by(s.by); }
   void operator()(const Rectify& s) {
     is_line = is_line && s.slope == 0.0f && s.threshold == 0.0f;
-    is_clipped = true;
     line.lowest = std::max(line.lowest, 0.0);
     if (s.has_highest) line.highest = std::min(line.highest, static_cast<double>(s.highest));
   }
 
  private:
+  bool is_clipped() const { return std::isfinite(line.lowest); }
   void scale_by(double factor) {
-    is_line = is_line && !is_clipped;
+    line.is_clipped_last = line.is_clipped_last && !is_clipped();
     line.multiplier *= factor, line.offset *= factor;
   }
   void add(double value) {
-    is_line = is_line && !is_clipped;
+    line.is_clipped_last = line.is_clipped_last && !is_clipped();
     line.offset += value;
   }
 };
@@ -52,9 +52,11 @@ int32_t FixedPointRule::operator()(int64_t x, size_t channel) const {
 }
 
 bool FixedPointRule::only_shifts() const {
-  return std::all_of(factors.begin(), factors.end(), [](const affine::FixedPointMultiplier& f) {
-    return f.multiplier == 0 || f.multiplier == (1 << 30) || f.multiplier == -(1 << 30);
-  });
+  // Twice rounded is not once shifted.
+  return rounding != Rounding::kGemmlowpDouble &&
+         std::all_of(factors.begin(), factors.end(), [](const affine::FixedPointMultiplier& f) {
+           return f.multiplier == 0 || f.multiplier == (1 << 30);
+         });
 }
 
 std::string_view name_of(Rounding rounding) {
@@ -84,7 +86,6 @@ std::optional<RealLine> line_of(const ChannelFunction& function, int64_t channel
 
 void push_channel(FixedPointRule& rule, const RealLine& line) {
   rule.factors.push_back(affine::quantize_multiplier(line.multiplier, rule.rounding));
-  // Beyond 32 bits the code is at an end of its range whatever the accumulator is.
   constexpr double kMost = std::numeric_limits<int32_t>::max();
   const double bias = line.multiplier == 0.0 ? 0.0 : line.offset / line.multiplier;
   rule.bias.push_back(std::llround(std::clamp(bias, -kMost, kMost)));

@@ -13,6 +13,7 @@
 #include "nibble/program/executor.h"
 #include "nibble/program/lowering.h"
 #include "nibble/program/program_file.h"
+#include "nibble/program/threshold_search.h"
 
 namespace nibble::program {
 namespace {
@@ -181,21 +182,64 @@ TEST(FixedPointRule, AConstantChannelKeepsTheThresholds) {
   EXPECT_TRUE(std::get<Compare>(compare_of(lower(model, {.rounding = Rounding::kSingle})).action).rule);
 }
 
+ThresholdSearch search_of(const char* quantizer, Interval interval, float scale) {
+  ThresholdSearch search;
+  search.intervals = {interval}, search.scale = {scale};
+  search.quantizer = quant::get_quantizer(quantizer);
+  search.layer = "layer", search.max_thresholds = 1000, search.rounding = Rounding::kSingle;
+  return search;
+}
+
+// Factors whose bias has more than 32 bits, or is too coarse in whole accumulators, would be far from the network.
+TEST(FixedPointRule, WhatABiasCannotHoldKeepsTheThresholds) {
+  for (const float gamma : {3e-7f, 1e-7f}) {
+    graph::Model model = network("quantized_relu(8,2)", true);
+    model.layer("bn").find_weight("gamma")->value.data()[2] = gamma;
+    model.layer("bn").find_weight("beta")->value.data()[2] = 1.5f;
+    EXPECT_FALSE(std::get<Compare>(compare_of(lower(model, {.rounding = Rounding::kSingle})).action).rule) << gamma;
+  }
+  ThresholdSearch search = search_of("quantized_bits(8,7,1,alpha=1.0)", {-10, 10}, 1.0f);
+  search.function.push(Affine{{38.4f}, {19.2f}});  // the bias is half an accumulator
+  EXPECT_FALSE(find_thresholds(search).compare.rule);
+}
+
+TEST(FixedPointRule, AReluAtTheEndCutsTheRangeAndOneBeforeABatchNormDoesNot) {
+  ThresholdSearch search = search_of("quantized_bits(8,3,1,alpha=1.0)", {-900, 900}, 0.125f);
+  search.function.push(Affine{{0.3f}, {0.2f}});
+  search.function.push(Rectify{.highest = 6.0f, .has_highest = true});
+  const auto rule = find_thresholds(search).compare.rule;
+  ASSERT_TRUE(rule);
+  EXPECT_EQ(rule->lowest, 0);
+  EXPECT_EQ(rule->highest, 96);  // 6 in units of 1/16
+  search.function.push(Affine{{0.5f}, {0.1f}});
+  const Compare after = find_thresholds(search).compare;
+  EXPECT_FALSE(after.rule);
+  EXPECT_EQ(after.multiplier.size(), 1u) << "a guess for executors all the same";
+}
+
+// Its upper end lies on no grid, but no accumulator reaches it.
+TEST(FixedPointRule, ARangeOnNoGridKeepsTheThresholds) {
+  const ThresholdSearch search =
+      search_of("quantized_relu(4,1,relu_upper_bound=1.3,is_quantized_clip=False)", {0, 9}, 0.125f);
+  EXPECT_FALSE(find_thresholds(search).compare.rule);
+}
+
 TEST(FixedPointRule, ARuleThatContradictsItsThresholdsIsRefused) {
   const struct {
     const char* what;
-    void (*change)(FixedPointRule&);
-  } rows[] = {{"bias", [](FixedPointRule& r) { r.bias[0] += 40; }},
-              {"multiplier", [](FixedPointRule& r) { r.factors[0].multiplier /= 2; }},
-              {"shift", [](FixedPointRule& r) { r.factors[0].shift = 77; }},
-              {"size", [](FixedPointRule& r) { r.factors.pop_back(); }},
-              {"range", [](FixedPointRule& r) { r.lowest = r.highest + 1; }},
-              {"huge bias", [](FixedPointRule& r) { r.bias[0] = INT64_MAX; }}};
+    void (*change)(Compare&);
+  } rows[] = {{"bias", [](Compare& c) { c.rule->bias[0] += 40; }},
+              {"multiplier", [](Compare& c) { c.rule->factors[0].multiplier /= 2; }},
+              {"shift", [](Compare& c) { c.rule->factors[0].shift = 77; }},
+              {"size", [](Compare& c) { c.rule->factors.pop_back(); }},
+              {"range", [](Compare& c) { c.rule->lowest = c.rule->highest + 1; }},
+              {"huge bias", [](Compare& c) { c.rule->bias[0] = INT64_MAX; }},
+              {"a step cut off", [](Compare& c) { c.thresholds.pop_back(), c.values.pop_back(), --c.first.back(); }}};
   for (const auto& row : rows) {
     Program program = lower(network("quantized_relu(4,2)", true), {.rounding = Rounding::kSingle});
     for (Operation& operation : program.operations) {
       auto* compare = std::get_if<Compare>(&operation.action);
-      if (compare != nullptr) row.change(*compare->rule);
+      if (compare != nullptr) row.change(*compare);
     }
     EXPECT_THROW(validate(program), CorruptFile) << row.what;
   }

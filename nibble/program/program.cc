@@ -189,6 +189,8 @@ class Check {
         const int64_t x = c.thresholds[first + k];
         holds = holds && rule(x - 1, i) == values[k] && rule(x, i) == values[k + 1];
       }
+      const int64_t last = count == 0 ? in.low : c.thresholds[first + count - 1];
+      holds = holds && rule(std::max(in.high, last), i) == values[count];  // both are monotonic: nothing is in between
       if (!holds) fail("has thresholds that are not its multiplier's");
     }
   }

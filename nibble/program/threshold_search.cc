@@ -99,18 +99,36 @@ std::vector<RealLine> lines_of(const ThresholdSearch& search, float grid_scale) 
   return lines;
 }
 
-// Whether the quantizer rounds the line to the nearest integer: what a fixed-point rule can take the place of. Looked
-// at on both sides of each step, with room for the float network's rounding.
+// Whether the channel's rule stays beside the trained network, a code away at most (a floor lies half a code lower):
+// where the quantizer rounds no line, or 32 bits do not hold the bias, it does not. Both rise or fall throughout, so
+// the ends and both sides of each step tell.
+bool is_near(const FixedPointRule& rule, size_t channel, const Interval& interval, const StepFunction& function,
+             const Grid& grid) {
+  const int64_t most = rule.rounding == affine::Rounding::kFloor ? 2 : 1;
+  const auto holds = [&](int64_t x, float value) {
+    return std::abs(int64_t{rule(x, channel)} - grid.integers.at(value)) <= most;
+  };
+  float before = function.first_value;
+  bool all = holds(interval.low, before);
+  for (const FunctionStep& step : function.steps) {
+    all = all && holds(step.x - 1, before) && holds(step.x, step.value);
+    before = step.value;
+  }
+  return all && holds(interval.high, before);
+}
+
+// Whether the quantizer rounds the line to the nearest integer, which the rule does. Looked at on both sides of each
+// step, with room for the float network's rounding.
 bool rounds_line(const RealLine& line, const StepFunction& function, const Grid& grid, const FixedPointRule& range) {
-  constexpr double kRoom = 0.01;
-  const auto is_near = [&](int64_t x, float value) {
+  const double room = 0.01 + std::abs(line.offset) * 0x1p-20;
+  const auto holds = [&](int64_t x, float value) {
     const double real = std::clamp(static_cast<double>(x) * line.multiplier + line.offset,
                                    static_cast<double>(range.lowest), static_cast<double>(range.highest));
-    return std::abs(real - grid.integers.at(value)) <= 0.5 + kRoom;
+    return std::abs(real - grid.integers.at(value)) <= 0.5 + room;
   };
   float before = function.first_value;
   for (const FunctionStep& step : function.steps) {
-    if (!is_near(step.x - 1, before) || !is_near(step.x, step.value)) return false;
+    if (!holds(step.x - 1, before) || !holds(step.x, step.value)) return false;
     before = step.value;
   }
   return true;
@@ -118,7 +136,12 @@ bool rounds_line(const RealLine& line, const StepFunction& function, const Grid&
 
 // The quantizer's range, cut by the ReLUs before it. False where its codes are not neighbouring integers.
 bool find_range(const ThresholdSearch& search, float grid_scale, const RealLine& line, FixedPointRule& rule) {
-  const quant::Encoded ends = search.quantizer->encode(Tensor(Shape{2}, {-1e30f, 1e30f}));
+  quant::Encoded ends;
+  try {
+    ends = search.quantizer->encode(Tensor(Shape{2}, {-1e30f, 1e30f}));
+  } catch (const Unsupported&) {
+    return false;  // an end that no accumulator reaches lies on no grid
+  }
   if (ends.kind != quant::Encoded::Kind::kAffine || ends.scale.size() != 1 || ends.scale[0] != grid_scale) return false;
   const double low = std::max<double>(ends.codes[0] - ends.zero_point, std::round(line.lowest));
   const double high = std::min<double>(ends.codes[1] - ends.zero_point, std::round(line.highest));
@@ -127,6 +150,7 @@ bool find_range(const ThresholdSearch& search, float grid_scale, const RealLine&
   return true;
 }
 
+// Null where one would be more than rounding away from the trained network.
 std::optional<FixedPointRule> find_rule(const ThresholdSearch& search, const Grid& grid,
                                         const std::vector<RealLine>& lines,
                                         const std::vector<StepFunction>& functions) {
@@ -134,16 +158,31 @@ std::optional<FixedPointRule> find_rule(const ThresholdSearch& search, const Gri
   FixedPointRule rule{*search.rounding, {}, {}};
   if (!find_range(search, grid.scale, lines[0], rule)) return std::nullopt;
   for (size_t c = 0; c < lines.size(); ++c) {
-    if (std::abs(lines[c].multiplier) >= 0x1p31 || !rounds_line(lines[c], functions[c], grid, rule))
-      return std::nullopt;
-    push_channel(rule, lines[c]);
-    // A batch norm that multiplies by 0 leaves a constant, which no factor gives unless it is 0.
-    const bool gives_zero = rule.factors.back().multiplier == 0;
-    if (gives_zero && (!functions[c].steps.empty() || grid.integers.at(functions[c].first_value) != 0)) {
-      return std::nullopt;
-    }
+    const RealLine& line = lines[c];
+    if (!line.is_clipped_last || std::abs(line.multiplier) >= 0x1p31) return std::nullopt;
+    push_channel(rule, line);
+  }
+  for (size_t c = 0; c < lines.size(); ++c) {
+    if (!rounds_line(lines[c], functions[c], grid, rule)) return std::nullopt;
+    if (!is_near(rule, c, search.intervals[c], functions[c], grid)) return std::nullopt;
   }
   return rule;
+}
+
+// What an executor may multiply by, as a guess.
+void hint(const std::vector<RealLine>& lines, Compare& compare) {
+  for (size_t c = 0; c < lines.size(); ++c) {
+    const double multiplier = lines[c].multiplier;
+    double offset = lines[c].offset;
+    if (compare.rule) {
+      // A floor lies half a code below the nearest integer; half a step of the accumulator keeps off its ties.
+      const bool is_floor = compare.rule->rounding == affine::Rounding::kFloor;
+      offset = static_cast<double>(compare.rule->bias[c]) * multiplier;
+      if (is_floor) offset += 0.5 * std::abs(multiplier) - 0.5;
+    }
+    compare.multiplier.push_back(static_cast<float>(multiplier));
+    compare.offset.push_back(static_cast<float>(offset));
+  }
 }
 
 std::vector<StepFunction> search_steps(const ThresholdSearch& search, const Evaluate& evaluate) {
@@ -199,12 +238,7 @@ Thresholds find_thresholds(const ThresholdSearch& search) {
     functions = search_steps(search, [&](const std::vector<Point>& points) { return evaluate(*compare.rule, points); });
     integer_of = [](float value) { return static_cast<int32_t>(value); };
   }
-  // A floor lies half a code below the nearest integer.
-  const double lower = compare.rule && compare.rule->rounding == affine::Rounding::kFloor ? 0.5 : 0.0;
-  for (const RealLine& line : lines) {
-    compare.multiplier.push_back(static_cast<float>(line.multiplier));
-    compare.offset.push_back(static_cast<float>(line.offset - lower));
-  }
+  hint(lines, compare);
   compare.first.push_back(0);
   for (const StepFunction& function : functions) push_channel(function, integer_of, result);
   return result;
