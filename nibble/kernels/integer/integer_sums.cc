@@ -53,14 +53,37 @@ namespace nibble::kernels::HWY_NAMESPACE {
 
 constexpr int kPanelVectors = static_cast<int>(kPanel / hn::MaxLanes(D32()));
 
-// Requantizes one vector of channels of some pixels. Not inlined, for the sums would leave their registers for it.
-HWY_NOINLINE void StoreAny(const IntegerSums& s, const TilePixels& pixels, int rows, size_t channel, size_t count,
-                           const int32_t* vectors, void* results) {
+// One comparison a channel, whose parameters stay in registers: binary activations.
+struct OneStep {
+  V32 last, below, above;
+
+  HWY_INLINE OneStep(const Requantization& r, size_t channel)
+      : last(hn::LoadU(D32(), r.last + channel)),
+        below(hn::LoadU(D32(), r.values + channel)),
+        above(hn::LoadU(D32(), r.values + static_cast<size_t>(r.channels) + channel)) {}
+  HWY_INLINE V32 operator()(V32 x) const { return hn::IfThenElse(hn::Gt(x, last), above, below); }
+};
+
+// Requantizes and stores a tile [rows][vectors][lanes]: `count` channels from number `first` on. Not inlined, for the
+// sums would leave their registers for it.
+HWY_NOINLINE void StoreTile(const IntegerSums& s, const TilePixels& pixels, int rows, int vectors, size_t first,
+                            size_t count, const int32_t* tile, void* results) {
   const D32 d;
-  for (int r = 0; r < rows; ++r) {
-    const V32 code =
-        Requantize(s.requantization, hn::Load(d, vectors + static_cast<size_t>(r) * hn::Lanes(d)), channel);
-    StoreCodes(code, results, s.format, static_cast<size_t>(pixels.results[r]) + channel, count);
+  const size_t lanes = hn::Lanes(d), row = static_cast<size_t>(vectors) * lanes;
+  const auto place = [&](int r) { return static_cast<size_t>(pixels.results[r]) + first; };
+  for (size_t c = 0; c < count; c += lanes) {
+    const int32_t* sums = tile + c;
+    if (s.requantization.kind == RequantizationKind::kSelect && s.requantization.steps == 1) {
+      const OneStep step(s.requantization, first + c);
+      for (int r = 0; r < rows; ++r, sums += row) {
+        StoreCodes(step(hn::Load(d, sums)), results, s.format, place(r) + c, count - c);
+      }
+      continue;
+    }
+    for (int r = 0; r < rows; ++r, sums += row) {
+      const V32 code = Requantize(s.requantization, hn::Load(d, sums), first + c);
+      StoreCodes(code, results, s.format, place(r) + c, count - c);
+    }
   }
 }
 
@@ -113,24 +136,29 @@ struct TileSums {
     }
   }
 
-  // Requantizes and stores `count` channels from number `first` on, vector by vector: sums and what belongs to a channel
-  // stay in registers.
+  // Requantizes and stores `count` channels from number `first` on. Where all of them become bytes on a line, sums and
+  // what belongs to a channel stay in registers.
   HWY_INLINE void store(const IntegerSums& s, const TilePixels& pixels, size_t first, size_t count, void* results) {
+    bool lines = true;
+    for (size_t c = 0; c < count; c += kLanes) lines = lines && IsLineToBytes(s.requantization, s.format, first + c);
+    if (!lines) {
+      HWY_ALIGN int32_t tile[kRows * kVectors * kLanes];
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) hn::Store(sums[r][v], D32(), tile + (r * kVectors + v) * kLanes);
+      }
+      StoreTile(s, pixels, kRows, kVectors, first, count, tile, results);
+      return;
+    }
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
       const size_t c = static_cast<size_t>(v * kLanes);
       if (c >= count) return;
-      if (IsLineToBytes(s.requantization, s.format, first + c)) {
-        const LineToBytes line(s.requantization, s.format, first + c);
-        auto* bytes = static_cast<uint8_t*>(results) + first + c;
+      const LineToBytes line(s.requantization, s.format, first + c);
+      auto* bytes = static_cast<uint8_t*>(results) + first + c;
 #pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r) line.Store(sums[r][v], bytes + pixels.results[r], count - c);
-      } else {
-        HWY_ALIGN int32_t vectors[kRows * kLanes];
-#pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r) hn::Store(sums[r][v], D32(), vectors + r * kLanes);
-        StoreAny(s, pixels, kRows, first + c, count - c, vectors, results);
-      }
+      for (int r = 0; r < kRows; ++r) line.Store(sums[r][v], bytes + pixels.results[r], count - c);
     }
   }
 };

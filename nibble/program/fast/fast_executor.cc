@@ -11,7 +11,7 @@ namespace nibble::program {
 namespace {
 
 constexpr int64_t kMostSamples = 16;               // that go through the network together ...
-constexpr int64_t kCacheBytes = int64_t{1} << 17;  // ... as far as their values stay near the processor
+constexpr int64_t kCacheBytes = int64_t{1} << 18;  // ... as far as their values stay near the processor
 constexpr int64_t kMostBorder = int64_t{1} << 24;  // elements that a file may ask for beyond the values
 
 // Eight bits where the integers and 0 (which borders hold) are among 256 neighbours.
