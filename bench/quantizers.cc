@@ -2,10 +2,10 @@
 // Times forward and backward pass of each hot quantizer against the same quantizer composed of torch operations, one
 // thread, 4096 x 256 elements, and against copying the bytes that it has to move.
 //
-// Before timing the two results are compared; drawn ones by their mean. Times are processor time, the best of
-// rounds that take turns, since machines are shared.
+// Before timing the two results are compared; drawn ones by their mean. Times are processor time. Ratios are the median
+// of each round's own, since machines are shared and memory is quicker at one moment than at the next.
 //
-//   quantizers [--rounds 15]
+//   quantizers [--rounds 31]
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -145,7 +145,7 @@ at::Tensor po2(const at::Tensor& x) {
 struct Row {
   const char* text;
   bool is_activation;
-  double copies;  // passes over the data in terms of copies of it, where memory is the limit; else 0
+  int copies;  // passes over the data in terms of copies of it, where memory is the limit; else 0
   at::Tensor (*composed)(const at::Tensor& x);
 };
 
@@ -239,23 +239,38 @@ void require_same(const Row& row, Buffers& b) {
   if (values > kStray) refuse(row, "values", values);
 }
 
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// The same bytes from and to the same places as the two passes.
+void copy_what_moves(const Row& row, Buffers& b) {
+  constexpr size_t kBytes = kElements * sizeof(float);
+  if (row.copies > 0) std::memcpy(b.y.data_ptr<float>(), b.x.data_ptr<float>(), kBytes);
+  if (row.copies > 1) std::memcpy(b.dx.data_ptr<float>(), b.upstream.data_ptr<float>(), kBytes);
+}
+
 void measure(const Row& row, Buffers& b, int rounds) {
   require_same(row, b);
   const auto ours = passes(row, b);
-  double nibble = 1e9, torch = 1e9, copy = 1e9;
-  const auto time = [](double& best, const auto& work) {
+  std::vector<double> nibble, torch, copy, to_torch, to_copy;
+  const auto time = [](std::vector<double>& times, const auto& work) {
     const double start = cpu_seconds();
     work();
-    best = std::min(best, cpu_seconds() - start);
+    times.push_back(cpu_seconds() - start);
   };
   for (int round = 0; round < rounds; ++round) {
+    time(copy, [&] { copy_what_moves(row, b); });
     time(nibble, [&] { ours(); });
     time(torch, [&] { composed_gradient(row, b, nullptr); });
-    time(copy, [&] { std::memcpy(b.dx.data_ptr<float>(), b.x.data_ptr<float>(), kElements * sizeof(float)); });
+    to_torch.push_back(torch.back() / nibble.back());
+    to_copy.push_back(nibble.back() / copy.back());
   }
-  std::printf("%-40s %8.2f %8.2f %7.1f", row.text, nibble * 1e3, torch * 1e3, torch / nibble);
+  std::printf("%-40s %8.2f %8.2f %7.1f", row.text, median(nibble) * 1e3, median(torch) * 1e3, median(to_torch));
   if (row.copies > 0) {
-    std::printf(" %9.2f %7.2f\n", copy * row.copies * 1e3, nibble / (copy * row.copies));
+    std::printf(" %9.2f %7.2f\n", median(copy) * 1e3, median(to_copy));
   } else {
     std::printf(" %9s %7s\n", "-", "-");
   }
@@ -265,7 +280,7 @@ void measure(const Row& row, Buffers& b, int rounds) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  int rounds = 15;
+  int rounds = 31;
   if (argc == 3 && std::strcmp(argv[1], "--rounds") == 0) rounds = std::max(1, std::atoi(argv[2]));
   at::set_num_threads(1);
   at::manual_seed(1);
