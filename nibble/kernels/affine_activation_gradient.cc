@@ -239,8 +239,8 @@ void GradientOf(const GradientArguments& a, const GradientCoefficients& coeffici
 
 void Gradient(const GradientArguments& a, const GradientCoefficients& coefficients, float* dx) {
   if (!a.binary_gradient) return GradientOf<false, true>(a, coefficients, dx);
-  // Without a batch norm before it nothing of x is needed but the mask: a third less to read. The results are the same
-  // bits, for x * 0 added to a number leaves it, and the constant comes after.
+  // Without a batch norm before it nothing of x is needed but the mask: a third less to read. Of finite x the results
+  // are the same bits, for x * 0 added to a number leaves it, and the constant comes after.
   const float* scale_x = coefficients.scale_x;
   const bool reads_x = std::any_of(scale_x, scale_x + a.channels, [](float scale) { return scale != 0.0f; });
   if (reads_x) return GradientOf<true, true>(a, coefficients, dx);
