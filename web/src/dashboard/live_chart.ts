@@ -55,6 +55,7 @@ export interface LiveChartOptions {
   describe?: (trial: number) => HTMLElement; // shown beside the pointer
   onPick?: (trial: number) => void;
   above?: (width: number) => SVGElement; // drawn over it, and anew by itself through overlay()
+  below?: (pen: CanvasRenderingContext2D, width: number, theme: Theme) => void; // drawn under it, and through underlay()
 }
 
 const REACH = 14; // pixels from a point at which it still answers
@@ -95,8 +96,9 @@ export class LiveChart {
       { notMerge: true, lazyUpdate: false },
     );
     this.pixels = undefined;
-    this.overlay();
     this.node.setAttribute("aria-label", this.options.label());
+    this.underlay();
+    this.overlay();
     this.mark(this.marked);
   }
 
@@ -105,6 +107,22 @@ export class LiveChart {
     if (!above) return;
     this.node.querySelector("svg")?.remove();
     if (this.canvas.clientWidth > 0) this.node.append(above(this.canvas.clientWidth));
+  }
+
+  underlay(): void {
+    const { below, height } = this.options;
+    const width = this.canvas.clientWidth;
+    if (!below || width === 0) return;
+    const sheet = this.node.querySelector<HTMLCanvasElement>("canvas.below") ?? element("canvas", { class: "below" });
+    if (!sheet.isConnected) this.canvas.before(sheet);
+    // A canvas is empty once its size is set.
+    sheet.width = Math.round(width * devicePixelRatio);
+    sheet.height = Math.round(height * devicePixelRatio);
+    const pen = sheet.getContext("2d");
+    if (!pen) return;
+    pen.scale(devicePixelRatio, devicePixelRatio);
+    below(pen, width, readTheme());
+    this.node.setAttribute("aria-label", this.options.label());
   }
 
   /** Puts the ring around a trial's point. */

@@ -1,5 +1,6 @@
 // Parallel coordinates: one axis a choice, one line a trial. The best trials only, since ten thousand lines say nothing.
-// The best and the selected one are drawn above the others, as lines of their own, so that a selection is shown at once.
+// ECharts draws the axes, which are those of the most lines that can be shown; the lines are on a sheet under them, so other
+// lines need no new axes. The best and the selected one are drawn above the others, so that a selection is shown at once.
 import { element } from "../dom";
 import { energy, fixed, isKnown, percent } from "../format";
 import type { Selection } from "../selection";
@@ -15,6 +16,7 @@ const AXIS_WIDTH = 96; // pixels that a label needs
 const HEIGHT = 330;
 const MARGIN = { left: 44, right: 56, top: 44, bottom: 22 };
 export const SHOWN = [50, 200, 500] as const;
+const MOST = SHOWN[2];
 
 /** The trials with the highest scores, the best last, so that it is drawn above the others. */
 export function topTrials(rows: readonly Row[], count: number): Row[] {
@@ -50,7 +52,7 @@ export class Parallel {
   private readonly chart: LiveChart;
   private shown: number = SHOWN[1];
   private axes: Axis[] = [];
-  private top: Row[] = [];
+  private top: Row[] = []; // the best last; of them, as many as are shown
 
   constructor(
     private readonly study: Study,
@@ -61,14 +63,15 @@ export class Parallel {
       label: () => `Parallel coordinates of the ${this.shown} best trials.`,
       height: HEIGHT,
       build: (theme) => this.option(theme),
-      above: (width) => this.lines(width),
+      below: (pen, width, theme) => this.lines(pen, width, theme),
+      above: (width) => this.marked(width),
     });
     this.chart.node.style.minWidth = `${(this.choices().length + 3) * AXIS_WIDTH}px`;
     const picker = element("select", { id: "shown" });
     for (const count of SHOWN) picker.append(element("option", { value: count, selected: count === this.shown }, `best ${count}`));
     picker.addEventListener("change", () => {
       this.shown = Number(picker.value);
-      this.draw();
+      this.chart.underlay();
     });
     this.node = element(
       "div",
@@ -83,11 +86,17 @@ export class Parallel {
     this.chart.draw();
   }
 
-  /** Draws anew if other trials are the best ones than at the last drawing. */
+  /** Draws anew if other trials are the best ones than at the last drawing: the lines, and the axes if those change. */
   update(): void {
-    const top = topTrials(this.store.rows, this.shown);
-    const isSame = top.length === this.top.length && top.every((row, index) => row === this.top[index]);
-    if (!isSame) this.draw();
+    const top = topTrials(this.store.rows, MOST);
+    if (top.length === this.top.length && top.every((row, index) => row === this.top[index])) return;
+    const results = this.results(top);
+    const drawn = this.axes.slice(-results.length);
+    const isSame = results.every((axis, index) => axis.low === drawn[index]?.low && axis.high === drawn[index].high);
+    if (!isSame) return this.draw();
+    this.top = top;
+    this.chart.underlay();
+    this.chart.overlay();
   }
 
   // A choice of one is no choice.
@@ -107,7 +116,7 @@ export class Parallel {
     );
   }
 
-  // What came out, each axis from the lowest to the highest value of the lines shown.
+  // What came out, each axis from the lowest to the highest value of the most lines that can be shown.
   private results(rows: readonly Row[]): Axis[] {
     const { store, study } = this;
     const results = [
@@ -124,16 +133,13 @@ export class Parallel {
   }
 
   private option(theme: Theme): LiveOption {
-    const top = topTrials(this.store.rows, this.shown);
-    this.top = top;
-    this.axes = [...this.choices(), ...this.results(top)];
-    // Above the lines, on a ground of its own.
+    this.top = topTrials(this.store.rows, MOST);
+    this.axes = [...this.choices(), ...this.results(this.top)];
     const label = { color: theme.muted, fontSize: 11, backgroundColor: theme.paper, padding: [1, 3] };
     return {
       parallel: MARGIN,
       parallelAxis: this.axes.map((axis, dim) => ({
         dim,
-        z: 10,
         name: axis.name,
         nameLocation: "end" as const,
         nameGap: 14,
@@ -144,19 +150,23 @@ export class Parallel {
           ? { type: "category" as const, data: axis.candidates, axisLabel: { ...label, formatter: shortChoice, width: AXIS_WIDTH - 14, overflow: "truncate" as const } }
           : { type: "value" as const, min: axis.low, max: axis.high, splitNumber: 4, axisLabel: { ...label, formatter: axis.text as (value: number) => string } }),
       })),
-      series: [
-        {
-          type: "parallel",
-          silent: true,
-          progressive: 100, // lines a frame: the page stays alive meanwhile
-          lineStyle: { color: theme.after, width: 1, opacity: top.length > 300 ? 0.12 : 0.25 },
-          data: top.map((row) => this.axes.map((axis) => axis.value(row) ?? "-")),
-        },
-      ],
+      // Axes without a series are not drawn.
+      series: [{ type: "parallel", silent: true, data: [] }],
     };
   }
 
-  private lines(width: number): SVGElement {
+  private lines(pen: CanvasRenderingContext2D, width: number, theme: Theme): void {
+    const rows = this.top.slice(-this.shown);
+    pen.strokeStyle = theme.after;
+    pen.globalAlpha = rows.length > 300 ? 0.12 : 0.25;
+    for (const row of rows) {
+      pen.beginPath();
+      for (const [x, y] of this.places(row, width)) pen.lineTo(x, y);
+      pen.stroke();
+    }
+  }
+
+  private marked(width: number): SVGElement {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     svg.setAttribute("class", "above");
     svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
@@ -165,21 +175,20 @@ export class Parallel {
       if (row === undefined || row.state !== COMPLETED) continue;
       const line = document.createElementNS(svg.namespaceURI, "polyline");
       line.setAttribute("class", name);
-      line.setAttribute("points", this.path(row, width));
+      line.setAttribute("points", this.places(row, width).map((place) => place.join(",")).join(" "));
       svg.append(line);
     }
     return svg as SVGElement;
   }
 
-  private path(row: Row, width: number): string {
+  // The corners of a trial's line, in CSS pixels.
+  private places(row: Row, width: number): [number, number][] {
     const [across, up] = [width - MARGIN.left - MARGIN.right, HEIGHT - MARGIN.top - MARGIN.bottom];
     const step = across / Math.max(1, this.axes.length - 1);
-    return this.axes
-      .flatMap((axis, index) => {
-        const place = crossing(axis, row);
-        // A selected trial may lie outside of the lines shown.
-        return place === undefined ? [] : [`${MARGIN.left + index * step},${MARGIN.top + up * (1 - Math.min(1, Math.max(0, place)))}`];
-      })
-      .join(" ");
+    return this.axes.flatMap((axis, index) => {
+      const place = crossing(axis, row);
+      // A selected trial may lie outside of the lines shown.
+      return place === undefined ? [] : [[MARGIN.left + index * step, MARGIN.top + up * (1 - Math.min(1, Math.max(0, place)))] as [number, number]];
+    });
   }
 }
