@@ -384,4 +384,24 @@ void check_finite(std::string_view class_name, std::string_view parameter, const
   throw InvalidArgument("[{}] {} is {}; it must be a finite number.", class_name, parameter, python_text(value));
 }
 
+void check_above_zero(std::string_view class_name, std::string_view parameter, const Number& value) {
+  check_finite(class_name, parameter, value);
+  if (value.value > 0.0) return;
+  throw InvalidArgument("[{}] {} is {}; it must be above 0.", class_name, parameter, python_text(value));
+}
+
+void check_not_negative(std::string_view class_name, std::string_view parameter, const Number& value) {
+  check_finite(class_name, parameter, value);
+  if (value.value >= 0.0) return;
+  throw InvalidArgument("[{}] {} is {}; it must be 0 or more.", class_name, parameter, python_text(value));
+}
+
+void check_qnoise_factor(std::string_view class_name, const Number& factor) {
+  check_finite(class_name, "qnoise_factor", factor);
+  if (factor.value >= 0.0 && factor.value <= 1.0) return;
+  throw InvalidArgument(
+      "[{}] qnoise_factor is {}; allowed are 0, which leaves values as they are, to 1, which quantizes them.",
+      class_name, python_text(factor));
+}
+
 }  // namespace nibble::quant

@@ -62,5 +62,9 @@ void check_range(std::string_view class_name, std::string_view parameter, int va
 // A slope must be 0 or a power of two.
 void check_slope(std::string_view class_name, const Number& slope);
 void check_finite(std::string_view class_name, std::string_view parameter, const Number& value);
+void check_above_zero(std::string_view class_name, std::string_view parameter, const Number& value);
+void check_not_negative(std::string_view class_name, std::string_view parameter, const Number& value);
+// From 0, x as it is, to 1, x quantized.
+void check_qnoise_factor(std::string_view class_name, const Number& factor);
 
 }  // namespace nibble::quant

@@ -40,7 +40,7 @@ Drawn draw(const BernoulliParams& params, const Tensor& x, const QuantizeOptions
 }  // namespace
 
 Bernoulli::Bernoulli(BernoulliParams params) : params_(std::move(params)) {
-  check_finite(kName, "temperature", params_.temperature);
+  check_above_zero(kName, "temperature", params_.temperature);
 }
 
 Quantized Bernoulli::quantize(const Tensor& x, const QuantizeOptions& options) const {

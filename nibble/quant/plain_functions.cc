@@ -84,8 +84,8 @@ std::optional<PlainFunction> plain_function(std::string_view name) {
 const std::vector<std::string>& activation_function_names() {
   static const std::vector<std::string> names = {
       // Keras
-      "elu", "exponential", "gelu", "hard_sigmoid", "leaky_relu", "linear", "relu", "relu6", "selu", "sigmoid", "silu",
-      "softmax", "softplus", "softsign", "swish", "tanh",
+      "elu", "exponential", "gelu", "hard_sigmoid", "leaky_relu", "linear", "log_softmax", "mish", "relu", "relu6",
+      "selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh",
       // QKeras
       "binary_sigmoid", "binary_tanh", "hard_tanh", "smooth_sigmoid", "smooth_tanh"};
   return names;

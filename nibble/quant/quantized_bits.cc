@@ -46,7 +46,7 @@ void check(const QuantizedBitsParams& p) {
   constexpr std::string_view kName = QuantizedBits::kName;
   check_range(kName, "bits", p.bits, p.keep_negative ? 1 : 0, 64);
   check_range(kName, "integer", p.integer, -64, 64);
-  check_finite(kName, "qnoise_factor", p.qnoise_factor);
+  check_qnoise_factor(kName, p.qnoise_factor);
   const bool bounds_scale = p.elements_per_scale || p.min_po2_exponent || p.max_po2_exponent;
   if (bounds_scale && p.alpha.kind() != Alpha::Kind::kAutoPo2) {
     throw InvalidArgument(

@@ -27,6 +27,10 @@ Fields fields(QuantizedHswishParams& p) {
 namespace {
 
 QuantizedBits inner_quantizer(const QuantizedHswishParams& p) {
+  // Under this class's name.
+  check_range(QuantizedHswish::kName, "bits", p.bits, 1, 64);
+  check_range(QuantizedHswish::kName, "integer", p.integer, -64, 64);
+  check_qnoise_factor(QuantizedHswish::kName, p.qnoise_factor);
   return QuantizedBits({.bits = p.bits,
                         .integer = p.integer,
                         .symmetric = p.symmetric,

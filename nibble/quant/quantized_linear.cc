@@ -28,7 +28,13 @@ Fields fields(QuantizedLinearParams& p) {
 QuantizedLinear::QuantizedLinear(QuantizedLinearParams params) : params_(std::move(params)) {
   check_range(kName, "bits", params_.bits, 1, 64);
   check_range(kName, "integer", params_.integer, -64, 64);
-  check_finite(kName, "qnoise_factor", params_.qnoise_factor);
+  check_qnoise_factor(kName, params_.qnoise_factor);
+  check_scale_axis(kName, params_.scale_axis);
+  const Tensor fixed = params_.alpha.is_auto() ? Tensor::scalar(1.0f) : default_scale();
+  if (std::count(fixed.data().begin(), fixed.data().end(), 0.0f) > 0) {
+    throw InvalidArgument("[{}] alpha is {}; values are divided by it, so no scale may be 0.", kName,
+                          python_text(params_.alpha));
+  }
 }
 
 float QuantizedLinear::data_type_scale() const {

@@ -23,7 +23,7 @@ Fields fields(QuantizedPo2Params& p) {
 
 QuantizedPo2::QuantizedPo2(QuantizedPo2Params params) : params_(std::move(params)) {
   check_range(kName, "bits", params_.bits, 1, 32);
-  check_finite(kName, "qnoise_factor", params_.qnoise_factor);
+  check_qnoise_factor(kName, params_.qnoise_factor);
   exponents_ =
       exponent_rule(kName, params_.bits - 1, params_.max_value, params_.quadratic_approximation, params_.log2_rounding);
 }

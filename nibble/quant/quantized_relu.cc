@@ -72,8 +72,8 @@ QuantizedRelu::QuantizedRelu(QuantizedReluParams params) : params_(std::move(par
   check_range(kName, "bits", params_.bits, 1, 64);
   check_range(kName, "integer", params_.integer, -64, 64);
   check_slope(kName, params_.negative_slope);
-  check_finite(kName, "qnoise_factor", params_.qnoise_factor);
-  if (params_.relu_upper_bound) check_finite(kName, "relu_upper_bound", *params_.relu_upper_bound);
+  check_qnoise_factor(kName, params_.qnoise_factor);
+  if (params_.relu_upper_bound) check_not_negative(kName, "relu_upper_bound", *params_.relu_upper_bound);
 }
 
 float QuantizedRelu::gradient_end() const {

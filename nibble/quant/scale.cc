@@ -64,7 +64,17 @@ Shape group_shape(const ScaleRule& rule, const Shape& x) {
   return shape;
 }
 
+void check_scale_axis(std::string_view class_name, const std::optional<IntegerOrList>& scale_axis) {
+  if (!scale_axis || !scale_axis->values.empty()) return;
+  throw InvalidArgument(
+      "[{}] scale_axis is an empty list; name the axes that have scales of their own, e.g. scale_axis=0, or leave it "
+      "out "
+      "for one scale a channel.",
+      class_name);
+}
+
 void check_scale_rule(std::string_view class_name, const ScaleRule& rule) {
+  check_scale_axis(class_name, rule.scale_axis);
   if (rule.min_po2_exponent && rule.max_po2_exponent && *rule.min_po2_exponent > *rule.max_po2_exponent) {
     throw InvalidArgument("[{}] min_po2_exponent {} is above max_po2_exponent {}; exchange them.", class_name,
                           *rule.min_po2_exponent, *rule.max_po2_exponent);

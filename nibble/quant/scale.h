@@ -35,7 +35,11 @@ Shape statistics_shape(const std::optional<IntegerOrList>& scale_axis, const Sha
 //   throws  InvalidArgument if it does not divide the axis, or does not go with scale_axis
 Shape group_shape(const ScaleRule& rule, const Shape& x);
 
-// What does not depend on the data: elements_per_scale needs scale_axis and the same form.
+// A list has an axis.
+//   throws  InvalidArgument
+void check_scale_axis(std::string_view class_name, const std::optional<IntegerOrList>& scale_axis);
+
+// What does not depend on the data: the above, and elements_per_scale needs scale_axis and the same form.
 //   throws  InvalidArgument
 void check_scale_rule(std::string_view class_name, const ScaleRule& rule);
 

@@ -34,7 +34,7 @@ float draw_probability(float logit, bool use_real_sigmoid, const QuantizeOptions
 }
 
 StochasticBinary::StochasticBinary(StochasticBinaryParams params) : params_(std::move(params)) {
-  check_finite(kName, "temperature", params_.temperature);
+  check_above_zero(kName, "temperature", params_.temperature);
 }
 
 Quantized StochasticBinary::quantize(const Tensor& x, const QuantizeOptions& options) const {

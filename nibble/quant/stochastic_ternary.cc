@@ -48,7 +48,7 @@ Tensor fit_scale(const StochasticTernaryParams& params, const Tensor& x) {
 }  // namespace
 
 StochasticTernary::StochasticTernary(StochasticTernaryParams params) : params_(std::move(params)) {
-  check_finite(kName, "temperature", params_.temperature);
+  check_above_zero(kName, "temperature", params_.temperature);
   check_range(kName, "number_of_unrolls", params_.number_of_unrolls, params_.alpha.is_auto() ? 1 : 0, 1000);
   if (params_.threshold && params_.threshold->value == 1.0) {
     throw InvalidArgument(

@@ -34,7 +34,7 @@ Tensor initial_ternary_scale(const Alpha& alpha, const Tensor& x) {
 
 Ternary::Ternary(TernaryParams params) : params_(std::move(params)) {
   check_range(kName, "number_of_unrolls", params_.number_of_unrolls, params_.alpha.is_auto() ? 1 : 0, 1000);
-  if (params_.threshold) check_finite(kName, "threshold", *params_.threshold);
+  if (params_.threshold) check_not_negative(kName, "threshold", *params_.threshold);
   if (params_.alpha.is_auto() && params_.threshold) {
     throw InvalidArgument(
         "[{}] threshold {} is given with alpha {}, which finds its own. Leave the threshold out, or fix alpha, e.g. "
