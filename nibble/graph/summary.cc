@@ -3,13 +3,25 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/layer_schema.h"
+#include "nibble/graph/layers_recurrent.h"
 
 namespace nibble::graph {
 namespace {
 
-// "kernel quantized_bits(4,0,1)": attributes in the schema's order.
-std::string quantizers_of(const Layer& layer) {
+// "kernel quantized_bits(4,0,1)": attributes in the schema's order, of the layers inside too.
+std::vector<std::string> quantizers_of(const Layer& layer) {
   std::vector<std::string> texts;
+  const auto take_inner = [&](const char* attribute, const char* prefix) {
+    for (const std::string& text : quantizers_of(inner_layer(layer, attribute))) texts.push_back(prefix + text);
+  };
+  if (layer.class_name == "RNN") take_inner("cell", "");
+  if (layer.class_name.ends_with("Bidirectional")) {
+    take_inner("layer", "forward ");
+    take_inner("backward_layer", "backward ");
+  }
+  if (layer.class_name == "QAdaptiveActivation") {
+    texts.push_back(fmt::format("activation {}, {} bits", layer.get_string("activation"), layer.get_int("total_bits")));
+  }
   for (const AttributeSpec& spec : schema_of(layer).attributes) {
     if (spec.kind != AttributeKind::kQuantizer && spec.kind != AttributeKind::kActivation) continue;
     const quant::QuantizerPtr quantizer = layer.get_quantizer(spec.name);
@@ -20,7 +32,7 @@ std::string quantizers_of(const Layer& layer) {
   for (const QuantizedPoint& point : quantized_points(layer)) {
     texts.push_back(fmt::format("{} {}", point.name, to_string(point.quantizer)));
   }
-  return fmt::format("{}", fmt::join(texts, ", "));
+  return texts;
 }
 
 std::string batched(const Shape& shape) {
@@ -60,7 +72,7 @@ std::vector<LayerSummary> summarize(const Model& model) {
     LayerSummary row{.name = layer.name,
                      .class_name = layer.class_name,
                      .output_shape = shapes.at(layer.name),
-                     .quantizers = quantizers_of(layer)};
+                     .quantizers = fmt::format("{}", fmt::join(quantizers_of(layer), ", "))};
     for (const WeightSpec& weight : weight_specs(layer, input_shapes(layer, shapes))) {
       row.parameters += weight.shape.elements();
       if (weight.trainable && layer.trainable) row.trainable_parameters += weight.shape.elements();

@@ -85,15 +85,15 @@ std::string weights_text(const graph::Layer& layer) {
   const std::vector<graph::Weight> weights = shown_weights(layer);
   for (size_t i = 0; i < weights.size(); ++i) {
     Tensor value = weights[i].value;
-    for (const transform::WeightRole& role : transform::weight_roles(layer.class_name)) {
-      const auto quantizer = role.weight == weights[i].name ? transform::effective_quantizer(layer, role) : nullptr;
-      if (quantizer == nullptr) continue;
+    if (const auto quantizer = transform::weight_quantizer(layer, weights[i].name)) {
       quant::Quantized quantized = quantizer->quantize(value);
       value = std::move(quantized.real);
-      if (i > 0 || is_depthwise || layer.class_name == "QBatchNormalization" || !is_found(quantized.scale)) continue;
-      value = divided(value, quantized.scale);
-      const Extremes range = extremes_of(quantized.scale);
-      scales = fmt::format(" a({: 10.6f} {: 10.6f})", range.smallest, range.largest);
+      const bool is_divided = i == 0 && !is_depthwise && layer.class_name != "QBatchNormalization";
+      if (is_divided && is_found(quantized.scale)) {
+        value = divided(value, quantized.scale);
+        const Extremes range = extremes_of(quantized.scale);
+        scales = fmt::format(" a({: 10.6f} {: 10.6f})", range.smallest, range.largest);
+      }
     }
     const Extremes range = extremes_of(value);
     text += fmt::format(" ({: 8.4f} {: 8.4f})", range.smallest, range.largest);

@@ -43,14 +43,10 @@ std::vector<graph::Weight> visible_weights(const graph::Layer& layer) {
 
 quant::QuantizerPtr quantizer_of(const graph::Layer& layer, const graph::Weight& weight, size_t position,
                                  Compatibility compat) {
-  const auto roles = weight_roles(layer.class_name);
-  if (compat == Compatibility::kQkeras) {
-    return position < roles.size() ? effective_quantizer(layer, roles[position]) : nullptr;
-  }
-  for (const WeightRole& role : roles) {
-    if (role.weight == weight.name) return effective_quantizer(layer, role);
-  }
-  return nullptr;
+  if (compat == Compatibility::kNibble) return weight_quantizer(layer, weight.name);
+  // The reference pairs by position.
+  const auto quantizers = ordered_quantizers(layer);
+  return position < quantizers.size() ? quantizers[position] : nullptr;
 }
 
 FinalizedWeight finalize_weight(const graph::Layer& layer, const graph::Weight& weight, quant::QuantizerPtr quantizer,
@@ -145,7 +141,7 @@ Finalized finalize(graph::Model model, Compatibility compat) {
       result.layers.push_back(std::move(entry));
       continue;
     }
-    if (weight_roles(layer.class_name).empty()) {
+    if (!has_weight_quantizers(layer)) {
       warn_of_float_layer(layer, result.warnings);
       continue;
     }

@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/layers_recurrent.h"
 #include "nibble/transform/inspect.h"
 
 namespace nibble::transform {
@@ -96,6 +98,73 @@ TEST(Inspect, AnswersTheQuestionOfSeed0) {
   EXPECT_FALSE(after.weights.at(0).scale_is_power_of_two);
   EXPECT_THAT(after.warnings, Contains(HasSubstr("not powers of two")));
   EXPECT_THAT(after.warnings, Not(Contains(HasSubstr("nibble finalize"))));
+}
+
+TEST(Inspect, NamesTheScalesThatAreNoPowersOfTwo) {
+  const graph::Model model =
+      dense_model("quantized_bits(4,0,1,alpha=[1.0,2.0,3.0])", "quantized_bits(4,0,1,alpha=1.0)", kKernel);
+  EXPECT_THAT(inspect(model).warnings, Contains(HasSubstr("leaves a scale that is no power of two (0.375)")));
+}
+
+// Layers that hold others, and the one that names its weight otherwise.
+std::vector<graph::Layer> layers_with_layers_inside() {
+  const std::map<std::string, graph::Attribute> four = {
+      {"units", int64_t{2}},
+      {"kernel_quantizer", std::string("quantized_bits(4,0,1,alpha=1.0)")},
+      {"recurrent_quantizer", std::string("quantized_bits(3,0,1,alpha=1.0)")},
+      {"bias_quantizer", std::string("quantized_bits(2,0,1,alpha=1.0)")},
+      {"state_quantizer", std::string("quantized_bits(5,0,1,alpha=1.0)")}};
+  const graph::Layer lstm = graph::make_layer("QLSTM", "inside", four);
+  return {graph::make_layer("QBidirectional", "it", {{"layer", graph::as_inner_layer(lstm)}}),
+          graph::make_layer("Bidirectional", "it", {{"layer", graph::as_inner_layer(lstm)}}),
+          graph::make_layer("RNN", "it", {{"cell", graph::as_cell(lstm)}}),
+          graph::make_layer("QScaleShift", "it",
+                            {{"weight_quantizer", std::string("quantized_bits(4,0,1,alpha=1.0)")},
+                             {"bias_quantizer", std::string("quantized_bits(2,0,1,alpha=1.0)")}})};
+}
+
+TEST(Finalize, QuantizesWeightsOfLayersInside) {
+  for (graph::Layer& layer : layers_with_layers_inside()) {
+    SCOPED_TRACE(layer.class_name);
+    graph::Model model;
+    model.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{3, 2}}}));
+    layer.inputs = {"in"};
+    model.layers.push_back(layer);
+    model.inputs = {"in"};
+    model.outputs = {"it"};
+    graph::initialize_weights(model, 5);
+    // None on its grid as it is, the biases neither.
+    for (graph::Weight& weight : model.layers[1].weights) {
+      for (int64_t i = 0; i < weight.value.size(); ++i) weight.value[i] = 0.3f * std::sin(static_cast<float>(i + 1));
+    }
+    for (const WeightInspection& weight : inspect(model).weights) EXPECT_FALSE(weight.is_on_grid) << weight.name;
+    const Finalized result = finalize(model);
+    EXPECT_TRUE(result.warnings.empty()) << result.warnings[0];
+    ASSERT_EQ(result.layers.size(), 1u);
+    for (const FinalizedWeight& weight : result.layers[0].weights) {
+      ASSERT_TRUE(weight.encoded) << weight.name;
+      const bool recurrent = weight.name.ends_with("recurrent_kernel"), bias = weight.name.ends_with("bias");
+      EXPECT_EQ(weight.encoded->bit_width, bias ? 2 : (recurrent ? 3 : 4)) << weight.name;
+    }
+    const Inspection after = inspect(result.model);
+    for (const WeightInspection& weight : after.weights) EXPECT_TRUE(weight.is_on_grid) << weight.name;
+    EXPECT_TRUE(after.warnings.empty()) << after.warnings[0];
+  }
+}
+
+// The reference pairs the weights of both directions with its list of eight quantizers by position.
+TEST(Finalize, PairsByPositionAsTheReferenceDoes) {
+  graph::Model model;
+  model.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{3, 2}}}));
+  model.layers.push_back(layers_with_layers_inside()[0]);
+  model.layers[1].inputs = {"in"};
+  model.inputs = {"in"};
+  model.outputs = {"it"};
+  graph::initialize_weights(model, 5);
+  const Finalized result = finalize(model, Compatibility::kQkeras);
+  std::vector<int> widths;
+  for (const FinalizedWeight& weight : result.layers.at(0).weights) widths.push_back(weight.encoded->bit_width);
+  EXPECT_THAT(widths, ElementsAre(4, 3, 2, 5, 4, 3));
 }
 
 TEST(Inspect, CountsCodes) {

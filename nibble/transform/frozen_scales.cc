@@ -70,12 +70,8 @@ void freeze_layer(Layer& layer) {
 void quantize_weights(Layer& layer) {
   if (layer.class_name.ends_with("Batchnorm")) return;
   for (graph::Weight& weight : layer.weights) {
-    const auto inner = graph::inner_weight(layer, weight.name);
-    const Layer& owner = inner ? inner->layer : layer;
-    for (const WeightRole& role : weight_roles(owner.class_name)) {
-      if (role.weight != (inner ? inner->name : weight.name)) continue;
-      if (const auto quantizer = effective_quantizer(owner, role))
-        weight.value = quantizer->quantize(weight.value).real;
+    if (const auto quantizer = weight_quantizer(layer, weight.name)) {
+      weight.value = quantizer->quantize(weight.value).real;
     }
   }
 }

@@ -7,6 +7,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/transform/batch_norm_folding.h"
+#include "nibble/transform/quantizer_config.h"
 #include "nibble/transform/weight_roles.h"
 
 namespace nibble::transform {
@@ -57,6 +58,11 @@ bool fits_power_of_two_grid(const Tensor& values, int bits) {
     }
   }
   return true;
+}
+
+bool is_power_of_two(float scale) {
+  int exponent = 0;
+  return scale > 0 && std::isfinite(scale) && std::frexp(scale, &exponent) == 0.5f;
 }
 
 std::string joined(const std::vector<std::string>& names) {
@@ -139,9 +145,7 @@ WeightInspection inspect_weight(const graph::Layer& layer, const graph::Weight& 
   result.name = (is_folded ? "folded " : "") + weight.name;
   result.shape = weight.value.shape();
   result.is_folded = is_folded;
-  for (const WeightRole& role : weight_roles(layer.class_name)) {
-    if (role.weight == weight.name) result.quantizer = effective_quantizer(layer, role);
-  }
+  result.quantizer = weight_quantizer(layer, weight.name);
   if (result.quantizer == nullptr) return result;
   const quant::Quantized quantized = result.quantizer->quantize(weight.value);
   compare_with_quantized(weight.value, quantized, result);
@@ -183,15 +187,18 @@ void warn_about_weight(const WeightInspection& weight, std::vector<std::string>&
         where, weight.max_error, weight.quantizer->str()));
   }
   if (!weight.scale_is_power_of_two) {
+    std::vector<float> odd;
+    std::copy_if(weight.scales.begin(), weight.scales.end(), std::back_inserter(odd),
+                 [](float scale) { return !is_power_of_two(scale); });
     warnings.push_back(fmt::format(
-        "{}: {} leaves {} (first: {:.6g}), so the values written back are scale * code and look like "
+        "{}: {} leaves {} ({}{:.6g}), so the values written back are scale * code and look like "
         "floats. In hardware the integers are multiplied as they should be, but every result needs one more "
         "multiplication by the scale of its channel, where a power of two would be a shift. Use alpha='auto_po2' for "
         "shifts, or alpha=1.0 for plain fixed point.",
         where, weight.quantizer->str(),
-        weight.scales.size() == 1 ? "a scale that is no power of two"
-                                  : fmt::format("{} scales that are not powers of two", weight.scales.size()),
-        weight.scales.empty() ? 0.0f : weight.scales.front()));
+        odd.size() == 1 ? "a scale that is no power of two"
+                        : fmt::format("{} scales that are not powers of two", odd.size()),
+        odd.size() > 1 ? "first: " : "", odd.empty() ? 0.0f : odd.front()));
   }
   if (weight.clipped_share > 0.01) {
     warnings.push_back(
@@ -209,12 +216,14 @@ void warn_about_weight(const WeightInspection& weight, std::vector<std::string>&
 void warn_about_float_layers(const std::map<std::string, std::vector<std::string>>& layers_by_class,
                              std::vector<std::string>& warnings) {
   for (const auto& [class_name, layers] : layers_by_class) {
-    const char* advice = class_name == "BatchNormalization"
-                             ? "model_quantize changes a batch normalization only if the configuration has an entry "
-                               "'QBatchNormalization' or its "
-                               "name. Quantize it, or fold it into the "
-                               "convolution before ('nibble quantize --enable-bn-folding')"
-                             : "the class has no quantizers. 'nibble quantize' gives it some";
+    const char* advice = "nibble has no quantized form of the class";
+    if (class_name == "BatchNormalization") {
+      advice =
+          "model_quantize changes a batch normalization only if the configuration has an entry 'QBatchNormalization' "
+          "or its name. Quantize it, or fold it into the convolution before ('nibble quantize --enable-bn-folding')";
+    } else if (find_conversion(class_name) != nullptr) {
+      advice = "the class has no quantizers. 'nibble quantize' gives it some";
+    }
     warnings.push_back(fmt::format("weights of class {} are float ({}): {}.", class_name, joined(layers), advice));
   }
 }
@@ -255,7 +264,7 @@ Inspection inspect(const graph::Model& model) {
     for (const WeightInspection& weight : own) {
       if (weight.quantizer != nullptr) warn_about_weight(weight, result.warnings);
     }
-    if (!own.empty() && weight_roles(layer.class_name).empty()) {
+    if (!own.empty() && !has_weight_quantizers(layer)) {
       float_layers[layer.class_name].push_back(layer.name);
     } else {
       warn_about_float_weights(layer, own, result.warnings);

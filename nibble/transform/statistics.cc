@@ -135,16 +135,24 @@ std::vector<LayerOperation> extract_model_operations(const graph::Model& model, 
   return operations;
 }
 
-ModelSparsity model_sparsity(const graph::Model& model) {
+namespace {
+
+// QKeras' default list.
+bool has_sparsity(const Layer& layer) {
+  return is_counted(layer) || layer.class_name.ends_with("RNN") || layer.class_name.ends_with("LSTM") ||
+         layer.class_name.ends_with("GRU") || layer.class_name.ends_with("Bidirectional") ||
+         layer.class_name == "QConv2DTranspose";
+}
+
+}  // namespace
+
+ModelSparsity model_sparsity(const graph::Model& model, std::span<const std::string> allow_list) {
   const Finalized finalized = finalize(model);
   ModelSparsity result;
   int64_t zeros = 0, values = 0;
   for (const FinalizedLayer& layer : finalized.layers) {
-    if (!is_counted(model.layer(layer.name)) && !layer.class_name.ends_with("RNN") &&
-        !layer.class_name.ends_with("LSTM") && !layer.class_name.ends_with("GRU") &&
-        layer.class_name != "QConv2DTranspose") {
-      continue;
-    }
+    const bool is_listed = std::find(allow_list.begin(), allow_list.end(), layer.class_name) != allow_list.end();
+    if (allow_list.empty() ? !has_sparsity(model.layer(layer.name)) : !is_listed) continue;
     int64_t layer_zeros = 0, layer_values = 0;
     for (const FinalizedWeight& weight : layer.weights) {
       const auto data = weight.value.data();

@@ -55,8 +55,9 @@ struct ModelSparsity {
   double total = 0;
   std::vector<LayerSparsity> layers;
 };
-//   throws  InvalidArgument if a layer has no weights yet
-ModelSparsity model_sparsity(const graph::Model& model);
+//   allow_list  the classes that count; empty: QKeras' own list
+//   throws      InvalidArgument if a layer has no weights yet
+ModelSparsity model_sparsity(const graph::Model& model, std::span<const std::string> allow_list = {});
 
 // What print_qstats prints, line for line.
 std::string qstats_text(std::span<const LayerOperation> operations, const ModelSparsity& sparsity);

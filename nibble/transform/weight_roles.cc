@@ -1,7 +1,8 @@
 #include "nibble/transform/weight_roles.h"
 
 #include <map>
-#include <vector>
+
+#include "nibble/graph/layers_recurrent.h"
 
 namespace nibble::transform {
 namespace {
@@ -44,8 +45,17 @@ const std::map<std::string_view, Roles>& table() {
       {"QLSTM", recurrent},
       {"QGRU", recurrent},
       {"QBatchNormalization", batch_norm},
+      {"QScaleShift", {{"weight_quantizer", "weight", true}, {"bias_quantizer", "bias", true}}},
   };
   return rows;
+}
+
+// The attributes that hold the layers inside; empty for a layer that is none but itself.
+std::span<const std::string> inner_attributes(const graph::Layer& layer) {
+  static const std::vector<std::string> two = {"layer", "backward_layer"}, cell = {"cell"};
+  if (layer.class_name.ends_with("Bidirectional")) return two;
+  if (layer.class_name == "RNN") return cell;
+  return {};
 }
 
 }  // namespace
@@ -60,6 +70,30 @@ quant::QuantizerPtr effective_quantizer(const graph::Layer& layer, const WeightR
   if (!layer.attributes.contains(std::string(role.quantizer))) return nullptr;
   quant::QuantizerPtr quantizer = layer.get_quantizer(role.quantizer);
   return quantizer != nullptr && role.takes_hook ? quantizer->as_weight_quantizer() : quantizer;
+}
+
+bool has_weight_quantizers(const graph::Layer& layer) {
+  const auto inner = inner_attributes(layer);
+  return !weight_roles(inner.empty() ? layer.class_name : graph::inner_layer(layer, inner.front()).class_name).empty();
+}
+
+quant::QuantizerPtr weight_quantizer(const graph::Layer& layer, const std::string& weight) {
+  if (const auto inner = graph::inner_weight(layer, weight)) return weight_quantizer(inner->layer, inner->name);
+  for (const WeightRole& role : weight_roles(layer.class_name)) {
+    if (role.weight == weight) return effective_quantizer(layer, role);
+  }
+  return nullptr;
+}
+
+std::vector<quant::QuantizerPtr> ordered_quantizers(const graph::Layer& layer) {
+  std::vector<quant::QuantizerPtr> quantizers;
+  for (const WeightRole& role : weight_roles(layer.class_name)) quantizers.push_back(effective_quantizer(layer, role));
+  for (const std::string& attribute : inner_attributes(layer)) {
+    for (auto& quantizer : ordered_quantizers(graph::inner_layer(layer, attribute))) {
+      quantizers.push_back(std::move(quantizer));
+    }
+  }
+  return quantizers;
 }
 
 }  // namespace nibble::transform

@@ -4,6 +4,7 @@
 
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "nibble/graph/model.h"
 
@@ -22,5 +23,17 @@ std::span<const WeightRole> weight_roles(std::string_view class_name);
 
 // The quantizer that the layer really applies to the role's weight; null if there is none.
 quant::QuantizerPtr effective_quantizer(const graph::Layer& layer, const WeightRole& role);
+
+// ---- of a layer and of the layers inside it (Bidirectional, RNN) -----------------------------
+
+// True where the class of the layer, or of the one inside it, has quantizers for weights.
+bool has_weight_quantizers(const graph::Layer& layer);
+
+// What is really applied to a weight of the layer, such as "kernel" or "forward_kernel"; null if nothing is.
+quant::QuantizerPtr weight_quantizer(const graph::Layer& layer, const std::string& weight);
+
+// In the order of QKeras' get_quantizers(): of a Bidirectional the forward layer's, then the backward one's. Null
+// where one is None.
+std::vector<quant::QuantizerPtr> ordered_quantizers(const graph::Layer& layer);
 
 }  // namespace nibble::transform
