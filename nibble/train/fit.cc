@@ -179,7 +179,7 @@ bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, 
 
 History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
   check_options(options, dataset);
-  impl_->network.require_trainable();
+  impl_->network.require_single("train");
   impl_->check_data(dataset.train);
   const bool validates = options.validate && dataset.test.count() > 0;
   if (validates) impl_->check_data(dataset.test);

@@ -7,6 +7,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/channel_order.h"
+#include "nibble/graph/constraint.h"
 #include "nibble/graph/padding.h"
 #include "nibble/train/layer_op.h"
 #include "nibble/train/plan.h"
@@ -93,6 +94,7 @@ class Lowering {
       layer_index_ = static_cast<int>(i);
       add_layer(model_.layers[i]);
       push_point(model_.layers[i], graph::kOutput);
+      push_penalty(model_.layers[i]);
     }
     for (const std::string& name : model_.outputs) plan_.outputs.push_back(last_step_.at(name));
     return std::move(plan_);
@@ -155,6 +157,14 @@ class Lowering {
     step.inputs = {last_step_.at(layer.name)};
     step.point = point;
     push(layer, std::move(step));
+  }
+
+  // A reader of the layer's output, so the output is a value of its own.
+  void push_penalty(const Layer& layer) {
+    if (graph::regularizer_of(layer, "activity_regularizer").is_none()) return;
+    Step step = new_step(layer, StepKind::kPenalty);
+    step.inputs = {last_step_.at(layer.name)};
+    plan_.steps.push_back(std::move(step));
   }
 
   // A layer whose value is its input's.

@@ -28,6 +28,11 @@ bool keeps_corrected_variance(const graph::Layer& batch_norm) {
   return batch_norm.class_name != "QBatchNormalization" && batch_norm.get_int("axis") % 2 != 0;
 }
 
+void add_penalty(at::Tensor& sum, const graph::Regularizer& regularizer, const at::Tensor& x) {
+  const at::Tensor term = regularizer.l1 * x.abs().sum() + regularizer.l2 * x.square().sum();
+  sum = sum.defined() ? sum + term : term;
+}
+
 }  // namespace
 
 Network::Network(graph::Model model, bool fused, uint64_t seed) : model_(std::move(model)), fused_(fused), seed_(seed) {
@@ -409,6 +414,11 @@ Flow Network::Run::compute(size_t index) {
               {},
               {},
               nullptr};
+    case StepKind::kPenalty:
+      add_penalty(network.activity_penalty_,
+                  graph::regularizer_of(network.model_.layers[static_cast<size_t>(step.layer)], "activity_regularizer"),
+                  input(step).value);
+      return {};
     case StepKind::kFakeQuant:
       return {quantize_point(step.layer, step.point, input(step).value), {}, {}, nullptr};
     case StepKind::kLayer:
@@ -464,7 +474,10 @@ std::vector<at::Tensor> Network::values(std::span<const at::Tensor> inputs, std:
   run.flows.resize(plan_.steps.size());
   for (size_t i = 0; i < inputs.size(); ++i) run.flows[input_steps_[i]] = {inputs[i], {}, {}, nullptr};
   const auto all_readers = readers(plan_);
-  const size_t last = *std::max_element(steps.begin(), steps.end());
+  activity_penalty_ = at::Tensor();
+  const bool has_penalties = std::any_of(plan_.steps.begin(), plan_.steps.end(),
+                                         [](const Step& step) { return step.kind == StepKind::kPenalty; });
+  const size_t last = has_penalties ? plan_.steps.size() - 1 : *std::max_element(steps.begin(), steps.end());
   for (size_t i = 0; i <= last; ++i) {
     if (plan_.steps[i].kind != StepKind::kInput) run.flows[i] = run.compute(i);
     // Values whose last reader has run are not needed any more.
@@ -479,24 +492,11 @@ std::vector<at::Tensor> Network::values(std::span<const at::Tensor> inputs, std:
   return result;
 }
 
-void Network::require_trainable() const {
-  require_single("train");
-  for (const graph::Layer& layer : model_.layers) {
-    if (!layer.has("activity_regularizer")) continue;
-    throw Unsupported(
-        "[train] layer '{}' has an activity_regularizer, which training does not apply. Remove it from the model, or "
-        "regularize the kernel.",
-        layer.name);
-  }
-}
-
 at::Tensor Network::penalty() const {
   at::Tensor sum;
   for (const Parameter& parameter : parameters_) {
     if (parameter.regularizer.is_none() || !parameter.trainable) continue;
-    const at::Tensor term = parameter.regularizer.l1 * parameter.value.abs().sum() +
-                            parameter.regularizer.l2 * parameter.value.square().sum();
-    sum = sum.defined() ? sum + term : term;
+    add_penalty(sum, parameter.regularizer, parameter.value);
   }
   return sum;
 }

@@ -63,12 +63,12 @@ class Network {
   // Throws Unsupported in the name of `who` unless the model has one input and one output.
   void require_single(std::string_view who) const;
 
-  // Throws Unsupported where there is more than one input or output, or naming the layer with a regularizer of its
-  // output, which training does not apply.
-  void require_trainable() const;
-
-  // What the regularizers add to the loss, differentiable; undefined where there are none.
+  // What the regularizers of weights add to the loss, differentiable; undefined where there are none.
   at::Tensor penalty() const;
+
+  // What the regularizers of outputs make of the last pass: the sum over its samples, likewise. The loss, a mean, has
+  // it divided by the size of the batch.
+  at::Tensor activity_penalty() const { return activity_penalty_; }
 
   // Until the next call, batches are this process's share of those that all processes compute together: batch norms
   // see the statistics of the whole batch, dropout draws what it would draw there.
@@ -122,6 +122,7 @@ class Network {
   std::vector<LayerRuntime> layers_;
   std::vector<std::unique_ptr<ConvolutionMachine>> machines_;  // one per step; null where none
   std::map<int, CollectedStatistics> collected_;               // by layer index
+  at::Tensor activity_penalty_;                                // of the last pass
   QuantizationPhase phase_;
   bool calibrates_ = false;
   ProcessGroup* processes_ = nullptr;  // of set_share()

@@ -41,6 +41,7 @@ enum class StepKind {
   kConcatenate,
   kFakeQuant,  // a point of affine quantization, affine_points.h
   kLayer,      // by the op of its class, layer_op.h
+  kPenalty,    // what the activity_regularizer of its layer makes of the layer's output; read by nothing
 };
 
 // An activation: a plain function by name, or a quantizer.

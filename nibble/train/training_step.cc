@@ -92,6 +92,9 @@ Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples
   const at::Tensor penalty = network.penalty();
   const bool is_first = options.processes == nullptr || options.processes->is_first();
   if (penalty.defined() && is_first) loss = loss + penalty;
+  if (const at::Tensor activity = network.activity_penalty(); activity.defined()) {
+    loss = loss + activity / static_cast<double>(std::ssize(indices));
+  }
   StepResult result{loss.item<float>(), objective.count_correct(outputs, y)};
   if (options.processes != nullptr) result = sum_over_processes(result);
   if (!std::isfinite(result.loss)) return result;
@@ -153,6 +156,7 @@ Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_s
     const int64_t size = std::ssize(indices);
     const auto sum = [&](const at::Tensor& mean) { return mean.item<double>() * static_cast<double>(size); };
     loss += sum(objective.loss(outputs, y, network.has_softmax(), size));
+    if (const at::Tensor activity = network.activity_penalty(); activity.defined()) loss += activity.item<double>();
     if (objective.is_error()) {
       mse += sum(mean_squared_error(outputs, y.values, size));
       mae += sum(mean_absolute_error(outputs, y.values, size));
