@@ -1,5 +1,6 @@
 // nibble quantize: a float model and a dictionary of quantizers give a quantized model.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "nibble/cli/command.h"
@@ -40,11 +41,25 @@ void print_layers(const graph::Model& model, bool as_json, std::ostream& out) {
   }
 }
 
+// Entries for folded layers where nothing was folded.
+void note_idle_entries(const nlohmann::json& config, const graph::Model& model, std::ostream& err) {
+  for (const char* name : {"QConv2DBatchnorm", "QDepthwiseConv2DBatchnorm"}) {
+    const bool is_used = std::any_of(model.layers.begin(), model.layers.end(),
+                                     [&](const graph::Layer& layer) { return layer.class_name == name; });
+    if (is_used || !config.contains(name)) continue;
+    err << fmt::format(
+        "note: the entry '{}' had no effect: no convolution of the model is followed by a BatchNormalization alone, "
+        "with no activation of its own between them.\n",
+        name);
+  }
+}
+
 int run(const QuantizeCommandOptions& o, Streams& streams) {
   check_model_output(o.output);
   const graph::Model source = load(o.model);
+  const nlohmann::json config = read_json(o.config);
   graph::Model model = transform::model_quantize(
-      source, read_json(o.config),
+      source, config,
       {.activation_bits = o.activation_bits,
        .transfer_weights = has_weights(source),
        .prefer_qadaptiveactivation = o.prefer_adaptive,
@@ -53,6 +68,7 @@ int run(const QuantizeCommandOptions& o, Streams& streams) {
   graph::initialize_weights(model, o.seed);
   formats::keras::save_model(model, o.output);
   print_layers(model, o.json, streams.out);
+  if (o.folds) note_idle_entries(config, model, streams.err);
   streams.err << fmt::format("wrote {}{}\n", o.output.string(),
                              has_weights(source) ? "" : " with initial weights; train it with 'nibble train'");
   return kOk;

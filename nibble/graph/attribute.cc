@@ -103,6 +103,14 @@ Attribute to_activation(const AttributeSpec& spec, const Attribute& given, const
   const auto* text = std::get_if<std::string>(&given);
   if (!text) refuse_type(spec, given, layer);
   if (quant::is_activation_function(*text)) return *text;
+  std::vector<std::string> names = quant::known_quantizers();
+  const bool is_name = text->find('(') == std::string::npos;
+  if (is_name && std::find(names.begin(), names.end(), *text) == names.end()) {
+    const auto& functions = quant::activation_function_names();
+    names.insert(names.begin(), functions.begin(), functions.end());
+    throw InvalidArgument("[graph] {}: attribute '{}' is '{}', which is no activation function and no quantizer. {}",
+                          described(layer), spec.name, *text, suggest(*text, names));
+  }
   return parse_quantizer(spec, *text, layer);
 }
 

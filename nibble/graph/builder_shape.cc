@@ -29,6 +29,14 @@ LayerCall Reshape(const ReshapeOptions& o) { return {"Reshape", o.name, {{"targe
 
 LayerCall Permute(const PermuteOptions& o) { return {"Permute", o.name, {{"dims", o.dims}}}; }
 
+LayerCall ZeroPadding1D(const ZeroPadding1DOptions& o) { return {"ZeroPadding1D", o.name, {{"padding", o.padding}}}; }
+
+LayerCall Cropping1D(const Cropping1DOptions& o) { return {"Cropping1D", o.name, {{"cropping", o.cropping}}}; }
+
+LayerCall UpSampling1D(const UpSampling1DOptions& o) {
+  return {"UpSampling1D", o.name, {{"size", static_cast<int64_t>(o.size)}}};
+}
+
 LayerCall ZeroPadding2D(const ZeroPadding2DOptions& o) { return {"ZeroPadding2D", o.name, {{"padding", o.padding}}}; }
 
 LayerCall Cropping2D(const Cropping2DOptions& o) { return {"Cropping2D", o.name, {{"cropping", o.cropping}}}; }

@@ -38,6 +38,24 @@ struct PermuteOptions {
 };
 LayerCall Permute(const PermuteOptions& options);
 
+struct ZeroPadding1DOptions {
+  std::vector<int64_t> padding = {1, 1};
+  std::string name = "";
+};
+LayerCall ZeroPadding1D(const ZeroPadding1DOptions& options);
+
+struct Cropping1DOptions {
+  std::vector<int64_t> cropping = {1, 1};
+  std::string name = "";
+};
+LayerCall Cropping1D(const Cropping1DOptions& options);
+
+struct UpSampling1DOptions {
+  int size = 2;
+  std::string name = "";
+};
+LayerCall UpSampling1D(const UpSampling1DOptions& options);
+
 struct ZeroPadding2DOptions {
   std::vector<int64_t> padding = {1, 1, 1, 1};
   std::string name = "";

@@ -60,11 +60,18 @@ Shape permuted(const Layer& layer, std::span<const Shape> inputs) {
   return Shape(std::move(extents));
 }
 
-// padding and cropping are [top, bottom, left, right].
+void check_sequence(const Layer& layer, const Shape& input) {
+  if (input.rank() == 2) return;
+  throw InvalidArgument("[graph] {} needs an input of 2 axes (steps, channels), but gets {}.", described(layer),
+                        input.str());
+}
+
+// padding and cropping are [top, bottom, left, right], of a sequence [before, after].
 Shape resized(const Layer& layer, const Shape& input, const std::vector<int64_t>& edges, int sign) {
-  check_image(layer, input);
+  const int axes = static_cast<int>(edges.size() / 2);
+  axes == 1 ? check_sequence(layer, input) : check_image(layer, input);
   Shape out = input;
-  for (int axis = 0; axis < 2; ++axis) {
+  for (int axis = 0; axis < axes; ++axis) {
     if (out[axis] == Shape::kFree) continue;
     const auto i = static_cast<size_t>(2 * axis);
     out[axis] += sign * (edges[i] + edges[i + 1]);
@@ -81,6 +88,13 @@ Shape padded(const Layer& layer, std::span<const Shape> inputs) {
 }
 Shape cropped(const Layer& layer, std::span<const Shape> inputs) {
   return resized(layer, inputs[0], layer.get_ints("cropping"), -1);
+}
+
+Shape upsampled_sequence(const Layer& layer, std::span<const Shape> inputs) {
+  check_sequence(layer, inputs[0]);
+  Shape out = inputs[0];
+  if (out[0] != Shape::kFree) out[0] *= layer.get_int("size");
+  return out;
 }
 
 Shape upsampled(const Layer& layer, std::span<const Shape> inputs) {
@@ -103,6 +117,16 @@ void complete_edges(Layer& layer) {
       "[graph] {}: [{}] must be one number, two (vertical, horizontal) or four (top, bottom, left, "
       "right).",
       described(layer), fmt::join(edges, ", "));
+}
+
+// The same of a sequence: one number or (before, after).
+template <bool crop>
+void complete_ends(Layer& layer) {
+  auto& ends = std::get<std::vector<int64_t>>(layer.attributes.at(crop ? "cropping" : "padding"));
+  if (ends.size() == 1) ends.assign(2, ends[0]);
+  if (ends.size() == 2) return;
+  throw InvalidArgument("[graph] {}: [{}] must be one number or two (before, after).", described(layer),
+                        fmt::join(ends, ", "));
 }
 
 AttributeSpec any_ints(const char* name, std::vector<int64_t> default_value) {
@@ -147,6 +171,15 @@ std::vector<LayerSchema> input_and_shape_layers() {
       {.class_name = "Flatten", .attributes = {data_format()}, .output_shape = flat_shape},
       {.class_name = "Reshape", .attributes = {required_ints("target_shape", 0, -1)}, .output_shape = reshaped},
       {.class_name = "Permute", .attributes = {required_ints("dims", 0, 1)}, .output_shape = permuted},
+      {.class_name = "ZeroPadding1D",
+       .attributes = {any_ints("padding", {1, 1})},
+       .output_shape = padded,
+       .complete = complete_ends<false>},
+      {.class_name = "Cropping1D",
+       .attributes = {any_ints("cropping", {1, 1})},
+       .output_shape = cropped,
+       .complete = complete_ends<true>},
+      {.class_name = "UpSampling1D", .attributes = {integer("size", 2, 1)}, .output_shape = upsampled_sequence},
       {.class_name = "ZeroPadding2D",
        .attributes = {any_ints("padding", {1, 1, 1, 1}), data_format()},
        .output_shape = padded,

@@ -20,6 +20,21 @@ at::Tensor crop_image(LayerContext& context, std::span<const at::Tensor> inputs)
   return x.slice(1, edges[0], x.size(1) - edges[1]).slice(2, edges[2], x.size(2) - edges[3]).contiguous();
 }
 
+// padding and cropping are [before, after] of the steps.
+at::Tensor pad_sequence(LayerContext& context, std::span<const at::Tensor> inputs) {
+  const auto& ends = context.layer().get_ints("padding");
+  return at::constant_pad_nd(inputs[0], {0, 0, ends[0], ends[1]});
+}
+
+at::Tensor crop_sequence(LayerContext& context, std::span<const at::Tensor> inputs) {
+  const auto& ends = context.layer().get_ints("cropping");
+  return inputs[0].slice(1, ends[0], inputs[0].size(1) - ends[1]).contiguous();
+}
+
+at::Tensor upsample_sequence(LayerContext& context, std::span<const at::Tensor> inputs) {
+  return inputs[0].repeat_interleave(context.layer().get_int("size"), 1);
+}
+
 // bilinear: Keras' half-pixel centres.
 at::Tensor upsample_image(LayerContext& context, std::span<const at::Tensor> inputs) {
   const auto& size = context.layer().get_ints("size");
@@ -36,7 +51,8 @@ at::Tensor upsample_image(LayerContext& context, std::span<const at::Tensor> inp
 }  // namespace
 
 std::vector<LayerOpRow> shape_ops() {
-  return {{"Permute", permute}, {"Cropping2D", crop_image}, {"UpSampling2D", upsample_image}};
+  return {{"Permute", permute},       {"ZeroPadding1D", pad_sequence},     {"Cropping1D", crop_sequence},
+          {"Cropping2D", crop_image}, {"UpSampling1D", upsample_sequence}, {"UpSampling2D", upsample_image}};
 }
 
 }  // namespace nibble::train::layers
