@@ -45,10 +45,21 @@ std::string with_numbers(const std::string& text, int max_trials, int epochs) {
 
 std::string url_of(const AutoqOptions& o) { return o.study.empty() ? (o.output / "study.db").string() : o.study; }
 
+// RUN as it is to be run; what is wrong with it is said with its name.
+std::string text_of(const fs::path& path, int max_trials, int epochs) {
+  constexpr uint64_t kLargest = uint64_t{16} << 20;
+  std::string text = with_numbers(read_file(path, kLargest), max_trials, epochs);
+  try {
+    autoq::parse_run_config(text);
+  } catch (const InvalidArgument& error) {
+    throw InvalidArgument("{}: {}", path.string(), error.what());
+  }
+  return text;
+}
+
 // Without RUN, the study's own configuration is gone on with; empty where that is all there is to say.
 std::string run_config_text(const AutoqOptions& o) {
-  constexpr uint64_t kLargest = uint64_t{16} << 20;
-  if (!o.run_config.empty()) return with_numbers(read_file(o.run_config, kLargest), o.max_trials, o.epochs);
+  if (!o.run_config.empty()) return text_of(o.run_config, o.max_trials, o.epochs);
   if (o.max_trials == 0 && o.epochs == 0) return "";
   const std::string study = url_of(o);
   if (!search::Storage::holds_study(study)) return "";

@@ -9,6 +9,7 @@
 #include "nibble/cli/json_file.h"
 #include "nibble/cli/model_argument.h"
 #include "nibble/cli/table.h"
+#include "nibble/core/atomic_file.h"
 #include "nibble/formats/keras/keras_file.h"
 
 namespace nibble::cli {
@@ -45,6 +46,7 @@ void print_table(const transform::Finalized& result, std::ostream& out) {
 
 int run(const FinalizeOptions& o, Streams& streams) {
   check_model_output(o.output);
+  if (!o.codes.empty()) AtomicFile{o.codes};  // before the model is there
   const auto compat = choose<transform::Compatibility>(
       "--compat", o.compat,
       {{"none", transform::Compatibility::kNibble}, {"qkeras", transform::Compatibility::kQkeras}});

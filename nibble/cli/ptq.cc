@@ -78,7 +78,7 @@ void declare_options(CLI::App& app, PtqOptions& o) {
          "the range of what enters it), result-bits (logits with --bits)")
       ->type_name("MISTAKE");
   app.add_flag("--keep-float-weights", o.keep_float, "Store weights off their grid, as a start of training");
-  app.add_option("--seed", o.seed, "Of --adaround")->capture_default_str();
+  app.add_option("--seed", o.seed, "Of --adaround")->check(not_negative())->capture_default_str();
   app.add_option("--threads", o.threads)->check(between(1, 1024))->capture_default_str();
   app.add_option("--output,-o", o.output, "The quantized model")->type_name("OUT.keras");
   app.add_flag("--json", o.json, "Print layers and accuracies as JSON");

@@ -84,7 +84,7 @@ void declare_training(CLI::App& app, QatOptions& o) {
   app.add_option("--batch-norm-statistics", o.statistics,
                  "reestimated: measured anew before each evaluation; moving: Keras' moving averages")
       ->capture_default_str();
-  app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->capture_default_str();
+  app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->check(not_negative())->capture_default_str();
   app.add_option("--threads", o.threads, "Results repeat for the same number of threads")
       ->check(between(1, 1024))
       ->capture_default_str();

@@ -87,7 +87,9 @@ Run declare_quantize(CLI::App& app) {
   app.add_option("--activation-bits", o->activation_bits, "Width of automatic activation quantizers")
       ->check(between(1, 32))
       ->capture_default_str();
-  app.add_option("--seed", o->seed, "Of initial weights, if the model has none")->capture_default_str();
+  app.add_option("--seed", o->seed, "Of initial weights, if the model has none")
+      ->check(not_negative())
+      ->capture_default_str();
   app.add_flag("--prefer-qadaptiveactivation", o->prefer_adaptive, "Look up QAdaptiveActivation before QActivation");
   app.add_flag("--enable-bn-folding", o->folds,
                "Quantized convolutions take in the batch normalization after them (QConv2DBatchnorm)");

@@ -59,7 +59,7 @@ void declare_options(CLI::App& app, TrainOptions& o) {
       ->capture_default_str();
   app.add_option("--schedule", o.schedule, "constant, or cosine: the learning rate falls to 0 over all epochs")
       ->capture_default_str();
-  app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->capture_default_str();
+  app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->check(not_negative())->capture_default_str();
   app.add_option("--batch-norm-statistics", o.statistics,
                  "reestimated: measured anew before each evaluation; moving: Keras' moving averages")
       ->capture_default_str();
@@ -173,6 +173,10 @@ class Callbacks {
 void check_paths(const TrainOptions& o) {
   if (!o.save_best.empty() && o.save_best.extension() != ".keras") {
     throw UsageError("--save-best cannot write '{}'; the file's name must end in .keras.", o.save_best.string());
+  }
+  // What could only be written after an epoch is tried now.
+  for (const fs::path& path : {o.csv, o.save_best}) {
+    if (!path.empty()) AtomicFile{path};
   }
   std::error_code ignored;
   if (o.resume && !fs::exists(o.output / "checkpoint.nibble", ignored)) {

@@ -39,6 +39,15 @@ fs::path cache_of(const LoadOptions& options) {
   return options.cache_dir.empty() ? default_cache_dir() : options.cache_dir;
 }
 
+// A folder that was named and is not there is a mistake, not a reason to look elsewhere.
+void check_named_folder(const LoadOptions& options) {
+  const char* named = std::getenv("NIBBLE_DATA_DIR");
+  std::error_code ignored;
+  if (!options.data_dir.empty() || options.search_path || named == nullptr || *named == '\0') return;
+  if (fs::is_directory(named, ignored)) return;
+  throw IoError("[load_dataset] NIBBLE_DATA_DIR is '{}', which is no directory. Correct it, or unset it.", named);
+}
+
 std::vector<fs::path> folders_to_search(const LoadOptions& options) {
   if (!options.data_dir.empty()) return {options.data_dir};
   return options.search_path ? *options.search_path : data_search_path(cache_of(options));
@@ -135,6 +144,7 @@ Dataset load_dataset(std::string_view name, const LoadOptions& options) {
   }
   const CatalogEntry& entry = entry_of(name);
   check_holdout(name, options.holdout);
+  check_named_folder(options);
   const std::vector<fs::path> folders = folders_to_search(options);
   std::string missing;
   if (auto dataset = load_from(folders, entry, options, missing)) return *std::move(dataset);

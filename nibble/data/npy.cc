@@ -1,5 +1,6 @@
 #include "nibble/data/npy.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstring>
@@ -153,18 +154,16 @@ Header read_header(InputStream& in) {
 // Number of elements, checked against what the file can hold.
 uint64_t checked_elements(const Header& header, size_t element_bytes, const InputStream& in) {
   uint64_t elements = 1;
-  bool is_empty = false;
-  for (const int64_t extent : header.shape) {
-    if (extent == 0) {
-      is_empty = true;
-    } else if (elements > in.size_bound() / element_bytes / static_cast<uint64_t>(extent)) {
+  const auto extents = header.shape.extents();
+  if (std::find(extents.begin(), extents.end(), 0) != extents.end()) return 0;
+  for (const int64_t extent : extents) {
+    if (elements > in.size_bound() / element_bytes / static_cast<uint64_t>(extent)) {
       throw CorruptFile("[read_npy] {}: an array of shape {} needs more bytes than the file can hold.", in.place(),
                         header.shape.str());
-    } else {
-      elements *= static_cast<uint64_t>(extent);
     }
+    elements *= static_cast<uint64_t>(extent);
   }
-  return is_empty ? 0 : elements;
+  return elements;
 }
 
 template <class T>

@@ -163,7 +163,7 @@ bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, 
     if (!std::isfinite(result.loss)) {
       throw NonFiniteLoss(fmt::format(
           "[fit] the loss became {} in epoch {}, step {}. Try a smaller learning rate (it is {}) or wider quantizers.",
-          result.loss, log.epoch, s + 1, rate));
+          std::abs(result.loss), log.epoch, s + 1, rate));  // nan has a sign that says nothing
     }
     if (averages() && 2 * s >= steps_per_epoch) average.add();
     loss_sum += result.loss * static_cast<double>(size);
@@ -210,7 +210,7 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
         throw NonFiniteLoss(
             fmt::format("[fit] the validation loss became {} after epoch {}. Try a smaller learning "
                         "rate (it is {}) or wider quantizers.",
-                        evaluation.loss, log.epoch, log.learning_rate));
+                        std::abs(evaluation.loss), log.epoch, log.learning_rate));
       }
       log.val_loss = evaluation.loss;
       log.val_accuracy = evaluation.accuracy;
