@@ -7,6 +7,7 @@
 #include "nibble/core/nearest_name.h"
 #include "nibble/graph/initializer.h"
 #include "nibble/graph/layer_schema.h"
+#include "nibble/quant/plain_functions.h"
 
 namespace nibble::graph {
 namespace {
