@@ -205,15 +205,11 @@ void apply(const LayerEdit& edit, json& layer) {
 }
 
 void rewrite_inner_layers(json& layer, const json& config, const ModelQuantizeOptions& options) {
-  const LayerFacts outer = facts_of(layer);
-  const json* entry = find_entry(config, outer.name, "QBidirectional");
+  const std::string outer = facts_of(layer).name;
   for (const char* key : {"layer", "backward_layer"}) {
     const auto inner = layer["config"].find(key);
-    if (entry == nullptr || inner == layer["config"].end() || !inner->is_object()) continue;
-    const LayerFacts facts = facts_of(*inner);
-    const Conversion* conversion = find_conversion(facts.class_name);
-    if (conversion == nullptr || conversion->family != Family::kRecurrent) continue;
-    if (const auto edit = plan_recurrent(facts, conversion->to, *entry, options)) apply(*edit, *inner);
+    if (inner == layer["config"].end() || !inner->is_object()) continue;
+    if (const auto edit = plan_inner_layer(outer, facts_of(*inner), config, options)) apply(*edit, *inner);
   }
 }
 
@@ -256,6 +252,14 @@ std::optional<LayerEdit> plan_layer(const LayerFacts& layer, const json& config,
     default:
       return plan_kernel(layer, to, "kernel_quantizer", *entry, options);
   }
+}
+
+std::optional<LayerEdit> plan_inner_layer(const std::string& outer, const LayerFacts& inner, const json& config,
+                                          const ModelQuantizeOptions& options) {
+  const json* entry = find_entry(config, outer, "QBidirectional");
+  const Conversion* conversion = find_conversion(inner.class_name);
+  if (entry == nullptr || conversion == nullptr || conversion->family != Family::kRecurrent) return std::nullopt;
+  return plan_recurrent(inner, conversion->to, *entry, options);
 }
 
 void rewrite_layer_json(json& layer, const json& config, const ModelQuantizeOptions& options) {

@@ -31,10 +31,14 @@ struct LayerEdit {
 };
 
 // Nothing if the layer stays as it is. A Bidirectional changes its class only; its inner layers
-// are planned by plan_recurrent().
+// are planned by plan_inner_layer().
 //   throws  InvalidArgument naming the layer
 std::optional<LayerEdit> plan_layer(const LayerFacts& layer, const nlohmann::json& config,
                                     const ModelQuantizeOptions& options);
+
+// The same of a layer inside the Bidirectional `outer`, which the entry of that one is for.
+std::optional<LayerEdit> plan_inner_layer(const std::string& outer, const LayerFacts& inner,
+                                          const nlohmann::json& config, const ModelQuantizeOptions& options);
 
 // Keras' description {"class_name": ..., "config": {...}} of a layer, rewritten in place; inner layers included.
 void rewrite_layer_json(nlohmann::json& layer, const nlohmann::json& config, const ModelQuantizeOptions& options);

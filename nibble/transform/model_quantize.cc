@@ -4,6 +4,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/layer_schema.h"
+#include "nibble/graph/layers_recurrent.h"
 #include "nibble/transform/folded_model.h"
 #include "nibble/transform/layer_rewrite.h"
 #include "nibble/transform/quantizer_config.h"
@@ -78,6 +79,16 @@ graph::Layer apply(const LayerEdit& edit, const graph::Layer& layer) {
   return result;
 }
 
+// The layers inside a Bidirectional by its entry.
+void quantize_inside(graph::Layer& layer, const json& config, const ModelQuantizeOptions& options) {
+  for (const char* attribute : {"backward_layer", "layer"}) {
+    if (!layer.has(attribute)) continue;
+    const graph::Layer inner = graph::inner_layer(layer, attribute);
+    const auto edit = plan_inner_layer(layer.name, facts_of(inner), config, options);
+    if (edit) layer.attributes[attribute] = graph::as_inner_layer(apply(*edit, inner));
+  }
+}
+
 // Convolutions that take in their batch normalization, and these out of the graph.
 void fold_pairs(graph::Model& model, const json& config, const ModelQuantizeOptions& options) {
   for (const FoldablePair& pair : foldable_pairs(model)) {
@@ -110,6 +121,7 @@ graph::Model model_quantize(const graph::Model& model, const json& config, const
   for (graph::Layer& layer : result.layers) {
     const auto edit = plan_layer(facts_of(layer), config, options);
     if (edit) layer = apply(*edit, layer);
+    if (layer.class_name == "QBidirectional") quantize_inside(layer, config, options);
     if (!options.transfer_weights) layer.weights.clear();
   }
   return result;

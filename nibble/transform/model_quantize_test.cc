@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/layers_recurrent.h"
 
 namespace nibble::transform {
 namespace {
@@ -68,6 +69,40 @@ TEST(ModelQuantize, ClassEntriesConvertEveryLayerOfTheClass) {
   EXPECT_EQ(text(model.layer("dw"), "bias_quantizer"), "none") << "no bias, no quantizer for it";
   EXPECT_EQ(model.layer("act").class_name, "Activation");
   EXPECT_EQ(model.layer("bn").class_name, "BatchNormalization");
+}
+
+TEST(ModelQuantize, LayersInsideABidirectionalAreConvertedByItsEntry) {
+  const json entry = {{"kernel_quantizer", "quantized_bits(4,0,1,alpha=1.0)"},
+                      {"recurrent_quantizer", "quantized_bits(3,0,1,alpha=1.0)"},
+                      {"bias_quantizer", "quantized_bits(2,0,1)"},
+                      {"state_quantizer", "quantized_bits(5,0,1)"}};
+  const graph::Layer lstm = graph::make_layer("LSTM", "inside", {{"units", int64_t{2}}});
+  const graph::Layer gru = graph::make_layer("GRU", "back", {{"units", int64_t{2}}, {"go_backwards", true}});
+  for (const bool has_backward : {false, true}) {
+    graph::Model source;
+    source.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{3, 2}}}));
+    std::map<std::string, graph::Attribute> attributes = {{"layer", graph::as_inner_layer(lstm)}};
+    if (has_backward) attributes["backward_layer"] = graph::as_inner_layer(gru);
+    source.layers.push_back(graph::make_layer("Bidirectional", "both", std::move(attributes)));
+    source.layers[1].inputs = source.inputs = {"in"};
+    source.outputs = {"both"};
+    for (const char* key : {"QBidirectional", "both"}) {
+      const graph::Model model = model_quantize(source, {{key, entry}}, {});
+      EXPECT_EQ(model.layer("both").class_name, "QBidirectional");
+      const graph::Layer forward = graph::inner_layer(model.layer("both"), "layer");
+      const graph::Layer backward = graph::inner_layer(model.layer("both"), "backward_layer");
+      EXPECT_EQ(forward.class_name, "QLSTM");
+      EXPECT_EQ(backward.class_name, has_backward ? "QGRU" : "QLSTM");
+      for (const graph::Layer* inner : {&forward, &backward}) {
+        EXPECT_EQ(text(*inner, "kernel_quantizer"), canonical("quantized_bits(4,0,1,alpha=1.0)"));
+        EXPECT_EQ(text(*inner, "recurrent_quantizer"), canonical("quantized_bits(3,0,1,alpha=1.0)"));
+        EXPECT_EQ(text(*inner, "bias_quantizer"), canonical("quantized_bits(2,0,1)"));
+        EXPECT_EQ(text(*inner, "state_quantizer"), canonical("quantized_bits(5,0,1)"));
+      }
+      EXPECT_TRUE(backward.get_bool("go_backwards"));
+    }
+    EXPECT_EQ(graph::inner_layer(model_quantize(source, json::object(), {}).layer("both"), "layer").class_name, "LSTM");
+  }
 }
 
 TEST(ModelQuantize, NameEntryHidesTheClassEntryEntirely) {
