@@ -16,8 +16,9 @@ std::vector<std::string> quantizers_of(const Layer& layer) {
   };
   if (layer.class_name == "RNN") take_inner("cell", "");
   if (layer.class_name.ends_with("Bidirectional")) {
-    take_inner("layer", "forward ");
-    take_inner("backward_layer", "backward ");
+    const bool has_two = layer.has("backward_layer");
+    take_inner("layer", has_two ? "forward " : "");
+    if (has_two) take_inner("backward_layer", "backward ");
   }
   if (layer.class_name == "QAdaptiveActivation") {
     texts.push_back(fmt::format("activation {}, {} bits", layer.get_string("activation"), layer.get_int("total_bits")));
