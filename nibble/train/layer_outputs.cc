@@ -7,6 +7,7 @@
 
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
+#include "nibble/quant/blocks.h"
 #include "nibble/train/trainer.h"
 #include "nibble/transform/batch_norm_folding.h"
 #include "nibble/transform/weight_roles.h"
@@ -36,18 +37,13 @@ Extremes extremes_of(const Tensor& values) {
   return {*smallest, *largest};
 }
 
-// values / scale, where scale has extent 1 or that of values on each axis. What a scale of 0 belongs to becomes 0.
+// values / scale, which broadcasts. What a scale of 0 belongs to becomes 0.
 Tensor divided(const Tensor& values, const Tensor& scale) {
   Tensor result = values;
+  const quant::BlockIndex block(scale.shape(), values.shape());
   for (int64_t i = 0; i < values.size(); ++i) {
-    int64_t at = 0, stride = 1, rest = i;
-    for (int axis = scale.shape().rank() - 1; axis >= 0; --axis) {
-      const int64_t extent = scale.shape()[axis], position = rest % values.shape()[axis];
-      if (extent > 1) at += position * stride;
-      stride *= extent;
-      rest /= values.shape()[axis];
-    }
-    result[i] = scale[at] == 0.0f ? 0.0f : values[i] / scale[at];
+    const float own = scale[block[i]];
+    result[i] = own == 0.0f ? 0.0f : values[i] / own;
   }
   return result;
 }

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "nibble/core/error.h"
+#include "nibble/quant/blocks.h"
 #include "nibble/transform/batch_norm_folding.h"
 #include "nibble/transform/quantizer_config.h"
 #include "nibble/transform/weight_roles.h"
@@ -15,19 +16,6 @@ namespace {
 
 // Scales are means in float32, so values read back from a file may be an ulp or two away.
 constexpr double kGridTolerance = 1e-6;
-
-// The scale that belongs to element i; scale broadcasts to `shape`.
-float scale_at(const Tensor& scale, const Shape& shape, int64_t i) {
-  if (scale.size() == 1) return scale[0];
-  int64_t at = 0, stride = 1;
-  for (int axis = shape.rank() - 1; axis >= 0; --axis) {
-    const int64_t extent = scale.shape()[axis];
-    if (extent > 1) at += (i % shape[axis]) * stride;
-    stride *= extent;
-    i /= shape[axis];
-  }
-  return scale[at];
-}
 
 // The largest power of two that all values are multiples of; none for all zeros.
 std::optional<double> common_step(std::span<const float> values, int64_t begin, int64_t stride) {
@@ -81,8 +69,9 @@ bool has_auto_scale(const quant::Quantizer& quantizer) {
 void compare_with_quantized(const Tensor& stored, const quant::Quantized& quantized, WeightInspection& result) {
   int64_t zeros = 0;
   result.is_stable = true;
+  const quant::BlockIndex block(quantized.scale.shape(), stored.shape());
   for (int64_t i = 0; i < stored.size(); ++i) {
-    const double scale = std::fabs(scale_at(quantized.scale, stored.shape(), i));
+    const double scale = std::fabs(quantized.scale[block[i]]);
     const double error = std::fabs(static_cast<double>(stored[i]) - quantized.real[i]);
     const double size = std::max<double>(scale, std::fabs(quantized.real[i]));
     if (!(error <= kGridTolerance * size)) result.is_stable = false;
@@ -128,9 +117,10 @@ void describe_codes(const Tensor& stored, const quant::Quantized& quantized, con
   const bool fixed_point = result.quantizer->format().kind == quant::NumericFormat::Kind::kFixedPoint;
   if (result.is_power_of_two_code || !fixed_point || encoded.bit_width <= 2 || stored.size() == 0) return;
   int64_t saturated = 0, clipped = 0;
+  const quant::BlockIndex block(encoded.scale.shape(), stored.shape());
   for (int64_t i = 0; i < stored.size(); ++i) {
     if (is_extreme(encoded.codes[static_cast<size_t>(i)], encoded.bit_width, encoded.is_signed)) ++saturated;
-    const double half_step = 0.5 * std::fabs(scale_at(encoded.scale, stored.shape(), i));
+    const double half_step = 0.5 * std::fabs(encoded.scale[block[i]]);
     const double error = std::fabs(static_cast<double>(stored[i]) - quantized.real[i]);
     if (error > half_step * (1 + 1e-5)) ++clipped;
   }
