@@ -86,8 +86,12 @@ struct Convolution::Method {
   virtual void forward(const float* x, float* y) = 0;
   virtual void set_weights_for_gradient(const float* weights) = 0;
   virtual void gradient_input(const float* upstream, float* dx) = 0;
-  virtual void accumulate_gradient_weights(const float* x, const float* upstream) = 0;
-  virtual void add_gradient_weights(double* dweights, double* dbias) = 0;
+  virtual void gradient_weights(const float* x, const float* upstream) = 0;
+  virtual const float* slice_gradient() const = 0;
+  virtual const float* slice_bias_gradient() const = 0;
+  virtual void move_gradient_sums(double* dweights, double* dbias) = 0;
+
+  std::vector<double> sum, bias_sum;  // over slices; as slice_gradient() lies in memory. Without a bias: none
 };
 
 class Convolution::Direct : public Convolution::Method {
@@ -139,31 +143,32 @@ class Convolution::Direct : public Convolution::Method {
                                           {DNNL_ARG_SCRATCHPAD, data_scratchpad_}});
   }
 
-  void accumulate_gradient_weights(const float* x, const float* upstream) override {
+  void gradient_weights(const float* x, const float* upstream) override {
     point_at(x_, x);
     point_at(y_, upstream);
     Arguments arguments = {{DNNL_ARG_SRC, x_}, {DNNL_ARG_DIFF_DST, y_}, {DNNL_ARG_DIFF_WEIGHTS, slice_gradient_}};
     arguments.insert({DNNL_ARG_SCRATCHPAD, weights_scratchpad_});
     if (geometry_.has_bias) arguments.insert({DNNL_ARG_DIFF_BIAS, slice_bias_gradient_});
     backward_weights_.execute(cpu_stream(), arguments);
-    accumulate(floats(slice_gradient_), sum_);
-    if (geometry_.has_bias) accumulate(floats(slice_bias_gradient_), bias_sum_);
   }
 
-  void add_gradient_weights(double* dweights, double* dbias) override {
+  const float* slice_gradient() const override { return floats(slice_gradient_); }
+  const float* slice_bias_gradient() const override { return floats(slice_bias_gradient_); }
+
+  void move_gradient_sums(double* dweights, double* dbias) override {
     // oneDNN reorders no float64: what a float32 holds of the sum goes first, the rest in a second round.
     for (int round = 0; round < 2; ++round) {
       float* part = floats(slice_gradient_);
-      for (size_t i = 0; i < sum_.size(); ++i) {
-        part[i] = static_cast<float>(sum_[i]);
-        sum_[i] -= part[i];
+      for (size_t i = 0; i < sum.size(); ++i) {
+        part[i] = static_cast<float>(sum[i]);
+        sum[i] -= part[i];
       }
       to_keras_.execute(cpu_stream(), slice_gradient_, keras_gradient_);
       const float* values = floats(keras_gradient_);
       for (int64_t i = 0; i < geometry_.weight_elements(); ++i) dweights[i] += values[i];
     }
-    std::fill(sum_.begin(), sum_.end(), 0.0);
-    if (geometry_.has_bias) move_sum(bias_sum_, dbias);
+    std::fill(sum.begin(), sum.end(), 0.0);
+    if (geometry_.has_bias) move_sum(bias_sum, dbias);
   }
 
  private:
@@ -188,12 +193,12 @@ class Convolution::Direct : public Convolution::Method {
     weights_scratchpad_ = memory(weights_desc.scratchpad_desc(), cpu_engine());
     const memory::desc own_layout = weights_desc.diff_weights_desc();
     slice_gradient_ = memory(own_layout, cpu_engine());
-    sum_.assign(own_layout.get_size() / sizeof(float), 0.0);
+    sum.assign(own_layout.get_size() / sizeof(float), 0.0);
     keras_gradient_ = memory(keras_weights(geometry_), cpu_engine());
     to_keras_ = dnnl::reorder(slice_gradient_, keras_gradient_);
     if (!geometry_.has_bias) return;
     slice_bias_gradient_ = memory(bias_desc_, cpu_engine());
-    bias_sum_.assign(static_cast<size_t>(geometry_.out_channels), 0.0);
+    bias_sum.assign(static_cast<size_t>(geometry_.out_channels), 0.0);
   }
 
   ConvolutionGeometry geometry_;
@@ -209,7 +214,6 @@ class Convolution::Direct : public Convolution::Method {
   dnnl::convolution_backward_weights backward_weights_;
   memory slice_gradient_, slice_bias_gradient_, keras_gradient_;
   dnnl::reorder to_keras_;
-  std::vector<double> sum_, bias_sum_;  // sum_ is in oneDNN's own layout
 };
 
 // y[n, out] = sum over pixels p inside the image  x[n, p, in] * W[tap of p, in, out]
@@ -227,10 +231,11 @@ class Convolution::SinglePixel : public Convolution::Method {
                          (ky * g.kernel_width + first) * g.in_channels * g.out_channels,
                          (last - first) * g.in_channels});
     }
-    sum_.assign(static_cast<size_t>(g.weight_elements()), 0.0);
-    slice_gradient_.assign(sum_.size(), 0.0f);  // where no tap reaches, it stays
-    bias_sum_.assign(static_cast<size_t>(g.out_channels), 0.0);
-    slice_bias_gradient_.assign(bias_sum_.size(), 0.0f);
+    sum.assign(static_cast<size_t>(g.weight_elements()), 0.0);
+    slice_gradient_.assign(sum.size(), 0.0f);  // where no tap reaches, it stays
+    if (!g.has_bias) return;
+    bias_sum.assign(static_cast<size_t>(g.out_channels), 0.0);
+    slice_bias_gradient_.assign(bias_sum.size(), 0.0f);
   }
 
   static bool applies_to(const ConvolutionGeometry& g) {
@@ -267,25 +272,26 @@ class Convolution::SinglePixel : public Convolution::Method {
     }
   }
 
-  void accumulate_gradient_weights(const float* x, const float* upstream) override {
+  void gradient_weights(const float* x, const float* upstream) override {
     const ConvolutionGeometry& g = geometry_;
     for (const Piece& p : pieces_) {
       check(dnnl_sgemm('T', 'N', p.count, g.out_channels, g.batch, 1.0f, x + p.x, g.in_elements(), upstream,
                        g.out_channels, 0.0f, slice_gradient_.data() + p.weight, g.out_channels));
     }
-    accumulate(slice_gradient_.data(), sum_);
     if (!g.has_bias) return;
     std::fill(slice_bias_gradient_.begin(), slice_bias_gradient_.end(), 0.0f);
     for (int64_t n = 0; n < g.batch; ++n) {
       const float* sample = upstream + n * g.out_channels;
       for (size_t c = 0; c < slice_bias_gradient_.size(); ++c) slice_bias_gradient_[c] += sample[c];
     }
-    accumulate(slice_bias_gradient_.data(), bias_sum_);
   }
 
-  void add_gradient_weights(double* dweights, double* dbias) override {
-    move_sum(sum_, dweights);
-    if (geometry_.has_bias) move_sum(bias_sum_, dbias);
+  const float* slice_gradient() const override { return slice_gradient_.data(); }
+  const float* slice_bias_gradient() const override { return slice_bias_gradient_.data(); }
+
+  void move_gradient_sums(double* dweights, double* dbias) override {
+    move_sum(sum, dweights);
+    if (geometry_.has_bias) move_sum(bias_sum, dbias);
   }
 
  private:
@@ -298,7 +304,6 @@ class Convolution::SinglePixel : public Convolution::Method {
   std::vector<Piece> pieces_;
   const float* weights_ = nullptr;
   const float* bias_ = nullptr;
-  std::vector<double> sum_, bias_sum_;
   std::vector<float> slice_gradient_, slice_bias_gradient_;
 };
 
@@ -326,11 +331,11 @@ void Convolution::set_weights(const float* weights, const float* bias) { method_
 void Convolution::forward(const float* x, float* y) { method_->forward(x, y); }
 void Convolution::set_weights_for_gradient(const float* weights) { method_->set_weights_for_gradient(weights); }
 void Convolution::gradient_input(const float* upstream, float* dx) { method_->gradient_input(upstream, dx); }
-void Convolution::accumulate_gradient_weights(const float* x, const float* upstream) {
-  method_->accumulate_gradient_weights(x, upstream);
+void Convolution::gradient_weights(const float* x, const float* upstream) { method_->gradient_weights(x, upstream); }
+void Convolution::add_slice(const Convolution& of) {
+  accumulate(of.method_->slice_gradient(), method_->sum);
+  if (!method_->bias_sum.empty()) accumulate(of.method_->slice_bias_gradient(), method_->bias_sum);
 }
-void Convolution::add_gradient_weights(double* dweights, double* dbias) {
-  method_->add_gradient_weights(dweights, dbias);
-}
+void Convolution::move_gradient_sums(double* dweights, double* dbias) { method_->move_gradient_sums(dweights, dbias); }
 
 }  // namespace nibble::train

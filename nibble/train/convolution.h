@@ -46,11 +46,12 @@ class Convolution {
   void set_weights_for_gradient(const float* weights);
   void gradient_input(const float* upstream, float* dx);
 
-  // Adds this slice's weight gradient to an accumulator inside; add_ adds that to sums in Keras' layout (bias' may be
-  // null without one) and clears it. A slice's gradient is float32, the sums over slices are float64: they come out the
-  // same in whatever order the slices are added.
-  void accumulate_gradient_weights(const float* x, const float* upstream);
-  void add_gradient_weights(double* dweights, double* dbias);
+  // The gradient of the weights for one slice, float32, is kept inside until the next. add_slice() adds that of another
+  // convolution of the same geometry, or this one, to float64 sums inside; move_gradient_sums() adds those to sums in
+  // Keras' layout (bias' may be null without one) and clears them.
+  void gradient_weights(const float* x, const float* upstream);
+  void add_slice(const Convolution& of);
+  void move_gradient_sums(double* dweights, double* dbias);
 
  private:
   struct Method;      // how it is computed

@@ -1,7 +1,11 @@
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
+#include <exception>
+#include <optional>
 
 #include "nibble/core/error.h"
 #include "nibble/train/fused_ops.h"
@@ -31,7 +35,60 @@ class SingleThreaded {
   int threads_;
 };
 
+// Hands out slices in order, and lets their takers add what they found in the same order.
+class SliceQueue {
+ public:
+  explicit SliceQueue(int64_t slices) : slices_(slices) {}
+
+  // The next slice; none when all are taken, or one has failed.
+  std::optional<int64_t> take() {
+    if (failed_.load()) return std::nullopt;
+    const int64_t slice = next_.fetch_add(1);
+    return slice < slices_ ? std::optional(slice) : std::nullopt;
+  }
+
+  // A slice's place in the order of adding; left behind, with whatever it waited for, when its work is done or fails.
+  class Turn {
+   public:
+    Turn(SliceQueue& queue, int64_t slice) : queue_(queue), slice_(slice), exceptions_(std::uncaught_exceptions()) {}
+    ~Turn() {
+      if (std::uncaught_exceptions() > exceptions_) queue_.failed_ = true;
+      wait();
+      queue_.turn_.store(slice_ + 1);
+      queue_.turn_.notify_all();
+    }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+    // Until the slices before have been left behind: whoever took them is at work on them, so this ends.
+    void wait() const {
+      for (int64_t at = queue_.turn_.load(); at != slice_; at = queue_.turn_.load()) queue_.turn_.wait(at);
+    }
+
+   private:
+    SliceQueue& queue_;
+    int64_t slice_;
+    int exceptions_;
+  };
+
+ private:
+  int64_t slices_;
+  std::atomic<int64_t> next_ = 0, turn_ = 0;
+  std::atomic<bool> failed_ = false;
+};
+
 }  // namespace
+
+void SliceSums::start(int64_t channels) {
+  first.assign(static_cast<size_t>(channels), 0.0);
+  second.assign(static_cast<size_t>(channels), 0.0);
+}
+
+void SliceSums::add_to(const at::Tensor& first_total, const at::Tensor& second_total) const {
+  auto* a = first_total.data_ptr<double>();
+  auto* b = second_total.data_ptr<double>();
+  for (size_t c = 0; c < first.size(); ++c) a[c] += first[c], b[c] += second[c];
+}
 
 ConvolutionMachine::ConvolutionMachine(const ConvolutionGeometry& one_sample, bool pools)
     : one_sample_(one_sample), pools_(pools), slice_samples_(slice_for(one_sample)) {}
@@ -75,18 +132,26 @@ void ConvolutionMachine::prepare(int threads, int64_t batch, bool needs_gradient
   }
 }
 
-void ConvolutionMachine::for_each_slice(int threads, int64_t batch, const Visit& visit) {
+void ConvolutionMachine::for_each_slice(int threads, int64_t batch, const Compute& compute, const Add& add) {
   const int64_t slices = (batch + slice_samples_ - 1) / slice_samples_;
-  const auto run = [&](int thread) {
-    for (int64_t s = slices * thread / threads; s < slices * (thread + 1) / threads; ++s) {
-      const int64_t first = s * slice_samples_;
-      visit(thread, workspaces_[static_cast<size_t>(thread)], first, std::min(slice_samples_, batch - first));
+  SliceQueue queue(slices);
+  const auto run = [&](int64_t thread) {
+    Workspace& workspace = workspaces_[static_cast<size_t>(thread)];
+    while (const auto slice = queue.take()) {
+      const int64_t first = *slice * slice_samples_, samples = std::min(slice_samples_, batch - first);
+      const SliceQueue::Turn turn(queue, *slice);
+      compute(workspace, first, samples);
+      turn.wait();
+      add(workspace, samples);
     }
   };
   if (threads == 1) return run(0);
-  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t thread = begin; thread < end; ++thread) run(static_cast<int>(thread));
-  });
+  // A run that gets to work late, or alone, takes what is left: none is waited for before it has a slice.
+  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t) { run(begin); });
+}
+
+void ConvolutionMachine::move_gradient_sums(int64_t batch, double* dweights, double* dbias) const {
+  for (const int64_t samples : slice_sizes(batch)) gradient_sums(samples).move_gradient_sums(dweights, dbias);
 }
 
 Convolution& ConvolutionMachine::Workspace::for_samples(int64_t samples) const {

@@ -20,28 +20,6 @@ at::Tensor zeros(at::IntArrayRef extents) { return at::zeros(extents, at::kDoubl
 
 int thread_count() { return at::get_num_threads(); }
 
-// Sums over the batch that each thread gathers on its own; added in the order of threads, so that
-// the same number of threads gives the same bits.
-class ThreadSums {
- public:
-  ThreadSums(int threads, int64_t channels)
-      : channels_(channels), values_(static_cast<size_t>(threads * 2 * channels), 0.0) {}
-
-  double* first(int thread) { return values_.data() + static_cast<int64_t>(thread) * 2 * channels_; }
-  double* second(int thread) { return first(thread) + channels_; }
-
-  void add_to(double* first_total, double* second_total) const {
-    for (size_t i = 0; i < values_.size(); ++i) {
-      const auto channel = static_cast<int64_t>(i) % (2 * channels_);
-      (channel < channels_ ? first_total[channel] : second_total[channel - channels_]) += values_[i];
-    }
-  }
-
- private:
-  int64_t channels_;
-  std::vector<double> values_;
-};
-
 // What came back through the batch moments, for dy = upstream + y * scale_y + constant
 // (d sum / dy = 1, d sum_of_squares / dy = 2 y).
 struct MomentsGradient {
@@ -90,7 +68,6 @@ struct FusedConvolutionNode : torch::autograd::Node {
                                        const MomentsGradient& moments) const;
   const float* gradient_before_pool(Workspace& workspace, const float* gradient, int64_t first, int64_t samples) const;
   const float* activated_input(Workspace& workspace, int64_t first, int64_t samples) const;
-  void add_weight_gradients(const at::Tensor& dweights, const at::Tensor& dbias) const;
 };
 
 // The gradient with respect to the raw output: the reader's prologue if that is left to us, and the moments.
@@ -136,13 +113,6 @@ const float* FusedConvolutionNode::activated_input(Workspace& workspace, int64_t
   return result;
 }
 
-// The sums over the slices of all threads, [as the weights] and [out] double; undefined: not wanted.
-void FusedConvolutionNode::add_weight_gradients(const at::Tensor& dweights, const at::Tensor& dbias) const {
-  machine->prepare(thread_count(), x.size(0), true, [&](Convolution& convolution) {
-    convolution.add_gradient_weights(doubles(dweights), has_bias ? doubles(dbias) : nullptr);
-  });
-}
-
 torch::autograd::variable_list FusedConvolutionNode::apply(torch::autograd::variable_list&& upstream_list) {
   const ConvolutionGeometry& g = machine->geometry();
   const int64_t batch = x.size(0);
@@ -156,27 +126,29 @@ torch::autograd::variable_list FusedConvolutionNode::apply(torch::autograd::vari
   if (weights_need_gradient) dweights = zeros(weights.sizes());
   if (weights_need_gradient && has_bias) dbias = zeros({g.out_channels});
   const int threads = thread_count();
-  ThreadSums thread_sums(threads, g.in_channels);
   machine->prepare(threads, batch, true, [&](Convolution& convolution) {
     if (needs_dx) convolution.set_weights_for_gradient(floats(weights));
   });
-  machine->for_each_slice(threads, batch, [&](int thread, Workspace& workspace, int64_t first, int64_t samples) {
+  const auto compute = [&](Workspace& workspace, int64_t first, int64_t samples) {
     Convolution& convolution = workspace.for_samples(samples);
     const float* gradient = gradient_before_moments(workspace, floats(upstream), first, samples, moments);
     gradient = gradient_before_pool(workspace, gradient, first, samples);
-    if (weights_need_gradient) {
-      convolution.accumulate_gradient_weights(activated_input(workspace, first, samples), gradient);
-    }
+    if (weights_need_gradient) convolution.gradient_weights(activated_input(workspace, first, samples), gradient);
     if (!needs_dx) return;
     float* dx_slice = floats(dx) + first * g.in_elements();
     convolution.gradient_input(gradient, dx_slice);
-    if (sums) {
-      prologue->gradient_sums(dx_slice, floats(x) + first * g.in_elements(), mask->data(), first, samples,
-                              thread_sums.first(thread), thread_sums.second(thread));
-    }
+    if (!sums) return;
+    workspace.sums.start(g.in_channels);
+    prologue->gradient_sums(dx_slice, floats(x) + first * g.in_elements(), mask->data(), first, samples,
+                            workspace.sums.first.data(), workspace.sums.second.data());
+  };
+  machine->for_each_slice(threads, batch, compute, [&](Workspace& workspace, int64_t samples) {
+    if (weights_need_gradient) machine->gradient_sums(samples).add_slice(workspace.for_samples(samples));
+    if (sums) workspace.sums.add_to(sum_h, sum_hx);
   });
-  if (sums) thread_sums.add_to(doubles(sum_h), doubles(sum_hx));
-  if (weights_need_gradient) add_weight_gradients(dweights, dbias);
+  if (weights_need_gradient) {
+    machine->move_gradient_sums(batch, doubles(dweights), has_bias ? doubles(dbias) : nullptr);
+  }
   if (processes != nullptr) sum_into_first(*processes, {dweights, dbias, sum_hx, sum_h});
   for (at::Tensor* gradient : {&dweights, &dbias}) {
     if (gradient->defined()) *gradient = gradient->to(at::kFloat);
@@ -195,31 +167,31 @@ void run_forward(FusedConvolutionNode& node, const at::Tensor& bias, bool needs_
   const ConvolutionGeometry& g = machine.geometry();
   const int64_t batch = node.x.size(0);
   const int threads = thread_count();
-  ThreadSums thread_sums(threads, g.out_channels);
   machine.prepare(threads, batch, needs_gradient, [&](Convolution& convolution) {
     convolution.set_weights(floats(node.weights), bias.defined() ? floats(bias) : nullptr);
   });
-  machine.for_each_slice(
-      threads, batch, [&](int thread, ConvolutionMachine::Workspace& workspace, int64_t first, int64_t samples) {
-        const float* source = floats(node.x) + first * g.in_elements();
-        if (node.prologue != nullptr) {
-          float* activated = workspace.scratch(kActivated, samples * g.in_elements());
-          node.prologue->forward(source, activated, node.mask ? node.mask->data() : nullptr, first, samples);
-          source = activated;
-        }
-        float* target = floats(result.value) + first * machine.out_elements();
-        float* convolved = machine.pools() ? workspace.scratch(kUnpooled, samples * g.out_elements()) : target;
-        workspace.for_samples(samples).forward(source, convolved);
-        if (machine.pools()) {
-          uint8_t* argmax = needs_gradient ? node.argmax.data() + first * machine.out_elements() : nullptr;
-          kernels::max_pool_2x2_forward(convolved, target, argmax, samples, g.out_height, g.out_width, g.out_channels);
-        }
-        if (result.sum.defined()) {
-          kernels::channel_moments(target, samples * machine.out_elements() / g.out_channels, g.out_channels,
-                                   thread_sums.first(thread), thread_sums.second(thread));
-        }
-      });
-  if (result.sum.defined()) thread_sums.add_to(doubles(result.sum), doubles(result.sum_of_squares));
+  const auto compute = [&](ConvolutionMachine::Workspace& workspace, int64_t first, int64_t samples) {
+    const float* source = floats(node.x) + first * g.in_elements();
+    if (node.prologue != nullptr) {
+      float* activated = workspace.scratch(kActivated, samples * g.in_elements());
+      node.prologue->forward(source, activated, node.mask ? node.mask->data() : nullptr, first, samples);
+      source = activated;
+    }
+    float* target = floats(result.value) + first * machine.out_elements();
+    float* convolved = machine.pools() ? workspace.scratch(kUnpooled, samples * g.out_elements()) : target;
+    workspace.for_samples(samples).forward(source, convolved);
+    if (machine.pools()) {
+      uint8_t* argmax = needs_gradient ? node.argmax.data() + first * machine.out_elements() : nullptr;
+      kernels::max_pool_2x2_forward(convolved, target, argmax, samples, g.out_height, g.out_width, g.out_channels);
+    }
+    if (!result.sum.defined()) return;
+    workspace.sums.start(g.out_channels);
+    kernels::channel_moments(target, samples * machine.out_elements() / g.out_channels, g.out_channels,
+                             workspace.sums.first.data(), workspace.sums.second.data());
+  };
+  machine.for_each_slice(threads, batch, compute, [&](ConvolutionMachine::Workspace& workspace, int64_t) {
+    if (result.sum.defined()) workspace.sums.add_to(result.sum, result.sum_of_squares);
+  });
 }
 
 }  // namespace

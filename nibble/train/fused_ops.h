@@ -17,8 +17,9 @@
 // producer finishes the prologue's gradient slice by slice: the Junction is how they agree.
 //
 // Sums over the batch are float64 sums of float32 sums of slices. Slices of a batch are the same however it is shared
-// among threads and processes, and so, but for the last bit of a float64, are the sums: with any number of them
-// training goes through the same float32 numbers.
+// among threads and processes. Threads add theirs in the order of the slices, so the sums are those of one thread.
+// Those of several processes may differ from them in the last bit of a float64, and once in some 10^8 such sums the
+// nearest float32 is another.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -61,6 +62,14 @@ struct PrologueInputs {
   ProcessGroup* processes = nullptr;  // that share the batch; null: this one is alone
 };
 
+// Two sums by channel of one slice, on their way to those over the batch.
+struct SliceSums {
+  std::vector<double> first, second;
+
+  void start(int64_t channels);
+  void add_to(const at::Tensor& first_total, const at::Tensor& second_total) const;  // [channels] double
+};
+
 // Convolution primitives of one layer for the slices of any batch, made when first needed.
 class ConvolutionMachine {
  public:
@@ -81,6 +90,8 @@ class ConvolutionMachine {
     Convolution& for_samples(int64_t samples) const;
     // A buffer that lives on between calls; `which` names it. Contents are not kept.
     float* scratch(int which, int64_t elements);
+    // From compute() to add().
+    SliceSums sums;
 
    private:
     friend class ConvolutionMachine;
@@ -96,10 +107,17 @@ class ConvolutionMachine {
   // Makes the workspaces of `threads` threads ready for a batch and hands every convolution to `visit`.
   void prepare(int threads, int64_t batch, bool needs_gradient, const std::function<void(Convolution&)>& visit);
 
-  // Cuts the batch in slices and the slices in `threads` runs; visit(thread, workspace, first sample, samples) is
-  // called for each slice, the runs side by side, the slices of a run in order. After prepare().
-  using Visit = std::function<void(int thread, Workspace& workspace, int64_t first, int64_t samples)>;
-  void for_each_slice(int threads, int64_t batch, const Visit& visit);
+  // Cuts the batch in slices. `compute` is called for each, on `threads` threads side by side, then `add`, for one
+  // slice after another in their order: sums over the slices do not depend on the number of threads. After prepare().
+  //   throws  what compute or add threw first; slices that had not begun are left out then
+  using Compute = std::function<void(Workspace& workspace, int64_t first, int64_t samples)>;
+  using Add = std::function<void(Workspace& workspace, int64_t samples)>;
+  void for_each_slice(int threads, int64_t batch, const Compute& compute, const Add& add);
+
+  // What a slice's gradient of the weights is added to, and where the sums are moved from: the first workspace's.
+  Convolution& gradient_sums(int64_t samples) const { return workspaces_.front().for_samples(samples); }
+  // Adds the sums over the slices of a batch, [as the weights] and [out]; null: no bias.
+  void move_gradient_sums(int64_t batch, double* dweights, double* dbias) const;
 
  private:
   // The one or two sizes of the slices of a batch: full ones, and the rest.
