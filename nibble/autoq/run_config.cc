@@ -6,6 +6,7 @@
 #include "nibble/autoq/training_config.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
+#include "nibble/core/unique_keys.h"
 
 namespace nibble::autoq {
 namespace {
@@ -166,7 +167,7 @@ void parse_search(const JsonFields& fields, RunConfig& config) {
 
 Json parse_json(std::string_view text) {
   try {
-    return Json::parse(text, nullptr, true, /*ignore_comments=*/true);
+    return Json::parse(text, unique_keys<Json>("[run_config] "), true, /*ignore_comments=*/true);
   } catch (const Json::exception& error) {
     throw InvalidArgument("[run_config] this is no JSON: {}.", error.what());
   }

@@ -150,6 +150,7 @@ struct BadCase {
 
 const std::vector<BadCase> kBad = {
     {"NoJson", "{\"model\": ", {"no JSON"}},
+    {"KeyTwice", R"({"limit": {"Dense": [4], "Conv2D": [4], "Dense": [8]}})", {"'limit.Dense' stands twice"}},
     {"NoObject", "[1, 2]", {"the file is [1,2]", "must be an object"}},
     {"UnknownKey", R"({"max_trial": 3})", {"max_trial", "max_trials"}},
     {"UnknownGoalKey", R"({"goal": {"type": "bits", "params": {"delta": 8}}})", {"goal.params.delta", "delta_p"}},

@@ -48,13 +48,16 @@ std::string url_of(const AutoqOptions& o) { return o.study.empty() ? (o.output /
 // RUN as it is to be run; what is wrong with it is said with its name.
 std::string text_of(const fs::path& path, int max_trials, int epochs) {
   constexpr uint64_t kLargest = uint64_t{16} << 20;
-  std::string text = with_numbers(read_file(path, kLargest), max_trials, epochs);
+  const std::string given = read_file(path, kLargest);
   try {
+    // Both: what with_numbers() writes no longer shows every fault of what it was given.
+    autoq::parse_run_config(given);
+    std::string text = with_numbers(given, max_trials, epochs);
     autoq::parse_run_config(text);
+    return text;
   } catch (const InvalidArgument& error) {
     throw InvalidArgument("{}: {}", path.string(), error.what());
   }
-  return text;
 }
 
 // Without RUN, the study's own configuration is gone on with; empty where that is all there is to say.

@@ -7,7 +7,8 @@
 
 namespace nibble::cli {
 
-//   throws  IoError if it cannot be read; CorruptFile with line and column if it is not JSON
+//   throws  IoError if it cannot be read; CorruptFile with line and column if it is not JSON; InvalidArgument if a key
+//           stands twice
 nlohmann::json read_json(const std::filesystem::path& path);
 
 // Indented, atomically. throws IoError

@@ -9,6 +9,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
+#include "nibble/core/unique_keys.h"
 
 namespace nibble::cost {
 namespace {
@@ -69,6 +70,11 @@ void check_keys(const json& table) {
   if (table.value("unit", json("pJ")) != json("pJ")) refuse("unit", "must be \"pJ\"");
 }
 
+// "discarded" if it is no JSON.
+json parsed(std::string_view text) {
+  return json::parse(text, unique_keys<json>("[process_table] "), /*allow_exceptions=*/false);
+}
+
 ProcessTable from_json(const json& table) {
   if (!table.is_object()) refuse("the document", "must be an object");
   check_keys(table);
@@ -117,7 +123,7 @@ const ProcessTable& horowitz_45nm() {
 }
 
 ProcessTable parse_process_table(std::string_view json_text) {
-  const json table = json::parse(json_text, nullptr, false);
+  const json table = parsed(json_text);
   if (table.is_discarded()) throw InvalidArgument("[process_table] the text is not JSON.");
   return from_json(table);
 }
@@ -130,7 +136,7 @@ ProcessTable load_process_table(const std::filesystem::path& path) {
   if (size > kMaxFileBytes)
     throw CorruptFile("[process_table] '{}' has {} bytes; a process table has a few hundred.", path.string(), size);
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  const json table = json::parse(text, nullptr, false);
+  const json table = parsed(text);
   if (table.is_discarded()) throw CorruptFile("[process_table] '{}' is not JSON.", path.string());
   return from_json(table);
 }

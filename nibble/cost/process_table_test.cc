@@ -80,6 +80,8 @@ TEST(ProcessTable, BadTablesAreAnswered) {
     EXPECT_THAT(message_of([&] { parse_process_table(document.dump()); }), HasSubstr(row.complaint)) << row.key;
   }
   EXPECT_THAT(message_of([] { parse_process_table("{"); }), HasSubstr("not JSON"));
+  EXPECT_THAT(message_of([] { parse_process_table(R"({"name": "a", "name": "b"})"); }),
+              HasSubstr("'name' stands twice"));
   EXPECT_THAT(message_of([] { load_process_table("/no/such/table.json"); }), HasSubstr("/no/such/table.json"));
 }
 
