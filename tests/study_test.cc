@@ -76,6 +76,34 @@ TEST(StudyExport, WritesEveryTrialAsCsvAndJson) {
   EXPECT_EQ(study({"export", folder.string(), "--format", "xml"}).code, 2);
 }
 
+TEST(StudyDelete, IsRefusedWhileAWorkerElsewhereHoldsATrial) {
+  const fs::path folder = scratch_dir("study_held");
+  const search::SearchSpace space = {{"a", {"x", "y"}}};
+  search::Storage storage = search::Storage::create(
+      (folder / "study.db").string(), {.name = "by hand", .run_config = "{}", .seed = 1, .max_trials = 2});
+  const auto claim = storage.claim("another.host/1/2", space, search::RandomSampler(1));
+  const Outcome refused = study({"delete", folder.string(), "--yes"});
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_NE(refused.err.find("workers are at 1 trials"), std::string::npos) << refused.err;
+  ASSERT_TRUE(storage.release(*claim));
+  EXPECT_EQ(study({"delete", folder.string(), "--yes"}).code, 0);
+}
+
+// A search by bits for an autoencoder has neither energies nor accuracies.
+TEST(StudyTrials, ShowWhatTheSearchMeasures) {
+  const fs::path folder = scratch_dir("study_columns");
+  search::Storage storage = search::Storage::create(
+      (folder / "study.db").string(), {.name = "by hand", .run_config = "{}", .seed = 1, .max_trials = 1});
+  const auto claim = storage.claim("hand", {{"a", {"x"}}}, search::RandomSampler(1));
+  ASSERT_TRUE(storage.complete(*claim, -0.5, {{"mse", 0.0123}, {"bits", 51200}}, ""));
+  for (const char* words : {"trials", "show", "best"}) {
+    const Outcome run = study({words, folder.string()});
+    EXPECT_NE(run.out.find("mse"), std::string::npos) << run.out;
+    EXPECT_NE(run.out.find("0.0123"), std::string::npos) << run.out;
+    EXPECT_NE(run.out.find("51200"), std::string::npos) << run.out;
+  }
+}
+
 TEST(StudyDelete, AsksFirstAndLeavesOtherFilesAlone) {
   const fs::path folder = make_study("study_delete");
   write_file(folder / "notes.txt", "mine");

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <thread>
 
 #include "nibble/autoq/budget.h"
@@ -15,6 +16,7 @@
 #include "nibble/autoq/worker_pool.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
+#include "nibble/core/nearest_name.h"
 #include "nibble/search/code_version.h"
 #include "nibble/search/study_lock.h"
 #include "nibble/search/study_url.h"
@@ -40,6 +42,23 @@ struct Preparation {
   std::vector<search::Assignment> guided = {};  // what it found
 };
 
+// A pattern with a slip in it would train the layer that was to stay, without a word.
+void check_layer_patterns(const RunConfig& config, const graph::Model& model) {
+  std::vector<std::string> names;
+  for (const graph::Layer& layer : model.layers) names.push_back(layer.name);
+  for (const auto& [pattern, factor] : config.layer_learning_rates) {
+    const std::regex compiled(pattern, std::regex::ECMAScript);
+    const auto matches = [&](const std::string& name) {
+      return std::regex_search(name, compiled, std::regex_constants::match_continuous);
+    };
+    if (std::any_of(names.begin(), names.end(), matches)) continue;
+    std::string bare = pattern;
+    std::erase_if(bare, [](char c) { return std::string_view("^$.*+?()[]{}|\\").find(c) != std::string_view::npos; });
+    throw InvalidArgument("[run_config] {}: '{}' matches the start of no layer's name. {}",
+                          factor == 0.0 ? "frozen_layers" : "layer_learning_rates", pattern, suggest(bare, names));
+  }
+}
+
 // Measures what the first trials of a new study follow from.
 void guide(const RunConfig& config, const graph::Model& model, const data::Dataset& dataset, Preparation& result) {
   result.sensitivity = measure_sensitivity(config, model, dataset, result.space);
@@ -57,10 +76,18 @@ Preparation prepare(const RunConfig& config, bool is_new) {
         config.model);
   }
   check_first_trials(config, result.space);
+  check_layer_patterns(config, model);
   if (config.budget.bounds_costs()) BudgetMeter(config, model).check_reachable(result.space);
   data::Dataset dataset = load_search_data(config);
   result.notice = dataset.notice;
-  if (is_new && config.guided_start) guide(config, model, dataset, result);
+  if (is_new && config.guided_start) {
+    guide(config, model, dataset, result);
+    if (result.guided.empty()) {
+      result.notice += fmt::format("{}guided_start found no first trials: its cheapest choice is above the budget{}.",
+                                   result.notice.empty() ? "" : " ",
+                                   config.later_limit.is_empty() ? "" : ", as long as later blocks are not quantized");
+    }
+  }
   const TrainingRunner trial_run(config, model, std::move(dataset));
   result.reference_cost = CostMeter(config.goal, load_reference_model(config, model), config.compat).reference();
   return result;
@@ -163,7 +190,7 @@ class Launcher {
     result.trials = watch_.trials();
     if (const search::Trial* best = search::best_trial(result.trials)) {
       result.best = *best;
-      if (!best->artifact.empty()) result.best_model = watch_.best_model();
+      result.best_model = watch_.best_model();
     }
     result.is_over = storage_.is_over();
     result.is_exhausted = result.is_over && static_cast<int>(result.trials.size()) < storage_.info().max_trials;
@@ -323,6 +350,8 @@ int run_worker(const std::string& study_url, const WorkerProcessOptions& options
   TrainingRunner runner(config, model, load_search_data(config));
   const std::unique_ptr<search::Sampler> sampler = make_sampler(config, model, info.seed);
   storage.add_code_version(search::code_version());
+  // Without a launcher, nobody else sees before a lease is over that a worker of this machine died.
+  storage.release_dead(search::is_alive);
   return search::run_trials(storage, space, *sampler, runner,
                             {.id = "", .directory = directory_of(study_url, options), .stop = options.stop});
 }

@@ -10,7 +10,7 @@
 namespace nibble::autoq {
 namespace {
 
-constexpr int kLeastTrials = 10;
+constexpr int kLeastTrials = 10, kMostTrials = 10'000'000;
 
 bool begins_with_match(const std::string& name, const std::regex& pattern) {
   return std::regex_search(name, pattern, std::regex_constants::match_continuous);
@@ -67,8 +67,8 @@ class Planner {
       if (cost != costs_.end()) block.cost += cost->second;
     }
     if (members.empty()) refuse_empty(pattern);
-    block.trials =
-        static_cast<int>(std::max(static_cast<double>(kLeastTrials), config_.max_trials * block.cost / reference));
+    block.trials = static_cast<int>(std::clamp(config_.max_trials * block.cost / reference,
+                                               static_cast<double>(kLeastTrials), static_cast<double>(kMostTrials)));
     block.limit = limit_of(members);
     if (block.limit.empty()) {
       throw InvalidArgument(

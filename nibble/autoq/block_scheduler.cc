@@ -78,9 +78,36 @@ std::string settled_config(const std::string& given, const SearchOptions& option
   return kept;
 }
 
+// On a server, other searches' studies may have the names that ours would have.
+void refuse_others_studies(const BlockSchedule& schedule, const SearchOptions& options) {
+  if (options.study.empty() || options.resume) return;
+  for (size_t k = 0; k < schedule.blocks.size(); ++k) {
+    const std::string url = study_of(options_of_block(options, static_cast<int>(k)));
+    if (!search::Storage::holds_study(url)) continue;
+    throw InvalidArgument(
+        "[autoq] there already is a study '{}'. Go on with its search by --resume in its directory, or give --study "
+        "another name.",
+        search::parse_server_url(url).display);
+  }
+}
+
+// But for where the network lies that the block begins with: the directory may have been moved.
+bool same_block(const std::string& kept, const std::string& text) {
+  Json a = Json::parse(kept), b = Json::parse(text);
+  a.erase("model"), b.erase("model");
+  return same_search(a.dump(), b.dump());
+}
+
 SearchResult search_block(const std::string& text, const SearchOptions& options, int k) {
   SearchOptions of_block = options_of_block(options, k);
-  of_block.resume = search::Storage::holds_study(study_of(of_block));
+  const std::string url = study_of(of_block);
+  of_block.resume = search::Storage::holds_study(url);
+  if (of_block.resume && !same_block(search::Storage::open(url).info().run_config, text)) {
+    throw InvalidArgument(
+        "[autoq] the study '{}' is not that of block {} of this search: it was made with another configuration. Give "
+        "--study another name, or start in another directory.",
+        search::is_server_url(url) ? search::parse_server_url(url).display : url, k);
+  }
   return run_search(of_block.resume ? "" : text, of_block);
 }
 
@@ -148,6 +175,7 @@ ScheduleResult run_schedule(const std::string& run_config, const SearchOptions& 
   ScheduleResult result;
   result.schedule = schedule_blocks(load_search_model(config), config);
   const int count = static_cast<int>(result.schedule.blocks.size());
+  refuse_others_studies(result.schedule, options);
   make_directories(options.directory / "best");
   if (!options.resume) write_file(options.directory / "run_config.json", text);
   result.blocks_done = read_progress(options.directory, count);
@@ -159,6 +187,14 @@ ScheduleResult run_schedule(const std::string& run_config, const SearchOptions& 
     result.last =
         search_block(block_config(text, result.schedule, k, model_of_block(options.directory, k - 1)), options, k);
     if (!result.last.is_over) return result;
+    if (result.last.best && result.last.best_model.empty()) {
+      throw IoError(
+          "[autoq] block {} '{}': the weights of trial {}, its best, are not in '{}', so there is no network to go on "
+          "from. Its worker wrote them on another machine: bring '{}' here, or let all workers share the directory, "
+          "and "
+          "--resume.",
+          k, block.pattern, result.last.best->number, directory.string(), result.last.best->artifact);
+    }
     if (result.last.best_model.empty()) {
       throw Error(fmt::format(
           "[autoq] block {} '{}': no trial was completed, so there is no network to go on from; 'nibble study "

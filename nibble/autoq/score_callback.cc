@@ -51,7 +51,7 @@ double mean_of(std::span<const ExecutionScore> scores, double ExecutionScore::*m
 
 double score_deviation(std::span<const ExecutionScore> scores) {
   if (scores.size() < 2) return 0;
-  const double mean = mean_score(scores);
+  const double mean = mean_of(scores, &ExecutionScore::score);
   double sum = 0;
   for (const ExecutionScore& score : scores) sum += (score.score - mean) * (score.score - mean);
   return std::sqrt(sum / static_cast<double>(scores.size() - 1));
@@ -77,7 +77,12 @@ std::vector<std::string> temporary_files(const RunConfig& config) {
   return names;
 }
 
-double mean_score(std::span<const ExecutionScore> scores) { return mean_of(scores, &ExecutionScore::score); }
+double trial_score(const RunConfig& config, std::span<const ExecutionScore> scores, const TrialCost& cost,
+                   double reference) {
+  // A floor is kept or missed by the mean accuracy; scores on its two sides have no common scale.
+  if (config.budget.accuracy) return score_of(config, mean_of(scores, &ExecutionScore::value), cost, reference);
+  return mean_of(scores, &ExecutionScore::score);
+}
 
 int best_execution(const RunConfig& config, std::span<const ExecutionScore> scores) {
   size_t best = 0;

@@ -37,7 +37,9 @@ struct ExecutionScore {
 
 // ---- of a trial's executions, of which there is at least one ----
 
-double mean_score(std::span<const ExecutionScore> scores);
+// The mean of their scores; with a floor for the accuracy, the score of their mean accuracy.
+double trial_score(const RunConfig& config, std::span<const ExecutionScore> scores, const TrialCost& cost,
+                   double reference);
 // Index of the highest score; of equal ones the better metric, then the first.
 int best_execution(const RunConfig& config, std::span<const ExecutionScore> scores);
 // As training_runner.h lists them, without costs.

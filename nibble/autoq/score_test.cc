@@ -1,5 +1,7 @@
 #include "nibble/autoq/score.h"
 
+#include "nibble/autoq/score_callback.h"
+
 #include <gtest/gtest.h>
 
 namespace nibble::autoq {
@@ -34,6 +36,23 @@ TEST(Score, FollowsTheTable) {
     const TrialCost cost{.cost = row.cost, .delta = row.delta};
     EXPECT_NEAR(score_of(parse_run_config(row.json), row.value, cost, 100), row.score, 1e-12) << row.json;
   }
+}
+
+// Two trainings about a floor: their mean keeps it, so the trial is above every one that misses it.
+TEST(Score, OfSeveralTrainingsIsThatOfTheirMeanWhereThereIsAFloor) {
+  const TrialCost cost{.cost = 2, .delta = 0.5};
+  const auto score = [&](const char* json, double a, double b) {
+    const RunConfig config = parse_run_config(json);
+    std::vector<ExecutionScore> executions(2);
+    for (const auto& [at, value] : {std::pair(0, a), std::pair(1, b)}) {
+      executions[static_cast<size_t>(at)].value = value;
+      executions[static_cast<size_t>(at)].score = score_of(config, value, cost, 100);
+    }
+    return trial_score(config, executions, cost, 100);
+  };
+  EXPECT_NEAR(score(R"({"budget": {"accuracy": 0.985}})", 0.9845, 0.99), 100.0 / 102, 1e-12);
+  EXPECT_NEAR(score(R"({"budget": {"accuracy": 0.985}})", 0.9845, 0.985), 0.98475 / 0.985 - 1, 1e-12);
+  EXPECT_NEAR(score("{}", 0.8, 0.9), 0.85 * 1.5, 1e-12);
 }
 
 TEST(Score, IsToldAsAFormula) {

@@ -48,9 +48,11 @@ int StudyWatch::announce(const search::Trial& before, const search::Trial& now) 
 
 void StudyWatch::copy_best(const search::Trial& best) {
   best_ = best.number;
+  has_best_model_ = false;
   if (best.artifact.empty()) return;
   if (std::error_code ignored; !fs::exists(directory_ / best.artifact, ignored)) {
-    // Its worker writes to another machine's disk.
+    // Its worker writes to another machine's disk. An earlier trial's network is not to be taken for it.
+    fs::remove(directory_ / "best" / "model.keras", ignored);
     observer_.on_notice(
         fmt::format("the weights of trial {}, the best so far, are not in '{}'; workers on other "
                     "machines need the same directory to bring them here.",
@@ -58,7 +60,11 @@ void StudyWatch::copy_best(const search::Trial& best) {
     return;
   }
   make_directories(directory_ / "best");
-  write_file(best_model(), read_file(directory_ / best.artifact));
+  const fs::path copy = directory_ / "best" / "model.keras";
+  write_file(copy, read_file(directory_ / best.artifact));
+  has_best_model_ = true;
 }
+
+fs::path StudyWatch::best_model() const { return has_best_model_ ? directory_ / "best" / "model.keras" : fs::path(); }
 
 }  // namespace nibble::autoq

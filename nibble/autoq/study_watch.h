@@ -21,7 +21,8 @@ class StudyWatch {
   int poll();
 
   const std::vector<search::Trial>& trials() const { return trials_; }
-  std::filesystem::path best_model() const { return directory_ / "best" / "model.keras"; }
+  // The best trial's network; empty where its weights are on another machine, or there is none.
+  std::filesystem::path best_model() const;
 
  private:
   // Returns the number of new steps.
@@ -36,6 +37,7 @@ class StudyWatch {
   std::vector<search::Trial> trials_;
   std::vector<size_t> steps_seen_;
   int best_ = -1;
+  bool has_best_model_ = false;  // of best_
 };
 
 }  // namespace nibble::autoq

@@ -125,7 +125,15 @@ void bring_checkpoint(const search::TrialContext& context, const Execution& exec
 // Of the trial that the sampler chose; where shapes differ, what the network had already stays.
 void bring_weights(const search::TrialContext& context, graph::Model& model) {
   const auto from = search::annotated_number(context.claim.values, search::kWeightsFrom);
-  if (from) inherit_weights(formats::keras::load_model(directory_of(context, *from) / kModelFile), model);
+  if (!from) return;
+  const fs::path file = directory_of(context, *from) / kModelFile;
+  if (!is_there(file)) {
+    throw IoError(
+        "[autoq] trial {} begins with the weights of trial {}, but '{}' is not there. With transfer_weights "
+        "\"nearest\" all workers of a study need the same directory.",
+        context.claim.number, *from, file.string());
+  }
+  inherit_weights(formats::keras::load_model(file), model);
 }
 
 // The trial's weights are those of its best execution.
@@ -213,7 +221,10 @@ search::TrialResult TrainingRunner::run(const search::TrialContext& context) {
     metrics["bits"] = cost.cost;
   }
   if (budget_) budget_->add_use(model, metrics);
-  return {.score = mean_score(scores), .metrics = metrics, .artifact = kModelFile, .temporary = leftovers(context)};
+  return {.score = trial_score(config_, scores, cost, meter_.reference()),
+          .metrics = metrics,
+          .artifact = kModelFile,
+          .temporary = leftovers(context)};
 }
 
 // What nobody needs any more. In mode hyperband the next round may go on from this trial's files.

@@ -15,6 +15,7 @@
 #include "nibble/cli/study_argument.h"
 #include "nibble/cli/table.h"
 #include "nibble/cli/training_events.h"
+#include "nibble/cli/trial_columns.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/search/storage.h"
 #include "nibble/search/study_url.h"
@@ -39,7 +40,8 @@ std::string with_numbers(const std::string& text, int max_trials, int epochs) {
   auto config = nlohmann::ordered_json::parse(text, nullptr, false, /*ignore_comments=*/true);
   if (!config.is_object()) return text;  // the library says what is wrong with it
   if (max_trials > 0) config["max_trials"] = max_trials;
-  if (epochs > 0) config["epochs"] = epochs;
+  // Hyperband's own word for the epochs of its last round.
+  if (epochs > 0) config[config.contains("max_epochs") ? "max_epochs" : "epochs"] = epochs;
   return config.dump(2);
 }
 
@@ -63,7 +65,12 @@ std::string text_of(const fs::path& path, int max_trials, int epochs) {
 // Without RUN, the study's own configuration is gone on with; empty where that is all there is to say.
 std::string run_config_text(const AutoqOptions& o) {
   if (!o.run_config.empty()) return text_of(o.run_config, o.max_trials, o.epochs);
-  if (o.max_trials == 0 && o.epochs == 0) return "";
+  if (std::error_code ignored; fs::exists(o.output / "run_config.json", ignored)) {  // by blocks
+    return o.max_trials == 0 && o.epochs == 0 && !o.debug
+               ? ""
+               : text_of(o.output / "run_config.json", o.max_trials, o.epochs);
+  }
+  if (o.max_trials == 0 && o.epochs == 0 && !o.debug) return "";
   const std::string study = url_of(o);
   if (!search::Storage::holds_study(study)) return "";
   const search::StudyInfo info = search::Storage::open(study).info();
@@ -78,22 +85,18 @@ fs::path output_of(const AutoqOptions& o, const std::string& text) {
   return named;
 }
 
-std::string metric(const search::Trial& trial, const std::string& name, const char* format) {
-  const auto found = trial.metrics.find(name);
-  return found == trial.metrics.end() ? "-" : fmt::format(fmt::runtime(format), found->second);
-}
-
 void print_table(std::vector<search::Trial> trials, std::ostream& out) {
   std::erase_if(trials, [](const search::Trial& trial) { return !trial.finished(); });
   std::stable_sort(trials.begin(), trials.end(),
                    [](const auto& a, const auto& b) { return a.score.value_or(-1e300) > b.score.value_or(-1e300); });
-  Table table{.headers = {"trial", "state", "score", "accuracy", "energy nJ", "against reference"}, .rows = {}};
+  const TrialColumns columns = columns_of(trials);
+  Table table{.headers = {"trial", "state", "score", columns.metric, columns.cost_header(), "against reference"},
+              .rows = {}};
   for (const search::Trial& trial : trials) {
     const auto factor = trial.metrics.find("total_factor");
     table.rows.push_back(
         {std::to_string(trial.number), std::string(search::to_string(trial.state)),
-         trial.score ? fmt::format("{:.5f}", *trial.score) : "-", metric(trial, "accuracy", "{:.4f}"),
-         metric(trial, "energy_nj", "{:.2f}"),
+         trial.score ? fmt::format("{:.5f}", *trial.score) : "-", columns.metric_of(trial), columns.cost_of(trial),
          factor == trial.metrics.end() ? trial.reason : fmt::format("{:+.1f} %", 100 * factor->second)});
   }
   print(table, out);
@@ -108,7 +111,7 @@ void print_result(const AutoqOptions& o, const autoq::SearchResult& result, Stre
               {"score", *result.best->score},
               {"metrics", result.best->metrics},
               {"quantizers", result.best->values},
-              {"model", result.best_model.string()}};
+              {"model", result.best_model.empty() ? nlohmann::json() : nlohmann::json(result.best_model.string())}};
     }
     print_json({{"trials", result.trials.size()},
                 {"is_over", result.is_over},
@@ -120,7 +123,7 @@ void print_result(const AutoqOptions& o, const autoq::SearchResult& result, Stre
   }
   print_table(result.trials, streams.out);
   streams.out << "\nstudy   " << shown_study(url_of(o)) << "\nreport  " << report.string() << "\n";
-  if (result.best) streams.out << "best    " << result.best_model.string() << "\n";
+  if (!result.best_model.empty()) streams.out << "best    " << result.best_model.string() << "\n";
 }
 
 // Says on `err` which block is searched now.
@@ -217,6 +220,9 @@ int run(AutoqOptions o, Streams& streams) {
                      o.study);
   }
   const std::string text = run_config_text(o);
+  if (o.debug && text.empty()) {
+    throw UsageError("--debug prints the blocks of RUN.json; give one, or a DIR that holds a search.");
+  }
   if (o.debug) return print_blocks(o, text, streams);
   o.output = output_of(o, text);
   std::error_code ignored;
@@ -245,7 +251,7 @@ int run(AutoqOptions o, Streams& streams) {
   }
   if (!result.missed_floor.empty()) streams.err << "note: " << result.missed_floor << "\n";
   if (result.is_exhausted) {
-    streams.err << fmt::format("note: the search ended after {} trials: every combination was tried.\n",
+    streams.err << fmt::format("note: the search ended after {} trials: no new combination was found.\n",
                                result.trials.size());
   }
   if (!result.best) throw Error("no trial was completed; 'nibble study trials' shows the reasons.");

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "nibble/autoq/run_config.h"
+#include "nibble/autoq/score.h"
 
 namespace nibble::cli {
 namespace {
@@ -39,6 +40,7 @@ void SearchProgress::on_start(const std::string& run_config, const std::vector<s
   const int executions = config.executions_per_trial;
   epochs_ = config.epochs * executions;
   finished_ = static_cast<int>(std::count_if(trials.begin(), trials.end(), [](const auto& t) { return t.finished(); }));
+  objectives_ = {{std::string(autoq::to_string(config.metric)), autoq::is_maximised(config.metric)}, {"cost", false}};
   for (const search::Trial& trial : trials) join_front(trial);
   begin_ = std::chrono::steady_clock::now();
   const bool energy = config.goal.kind == autoq::GoalKind::kEnergy;
@@ -67,8 +69,7 @@ void SearchProgress::on_trial_finish(const search::Trial& trial, const search::T
 }
 
 bool SearchProgress::join_front(const search::Trial& trial) {
-  static const std::vector<search::Objective> objectives = {{"accuracy", true}, {"cost", false}};
-  const search::Losses losses = search::losses_of(trial, objectives);
+  const search::Losses losses = search::losses_of(trial, objectives_);
   if (losses.empty()) return false;
   const auto is_as_good = [&](const search::Losses& other) {
     return other == losses || search::dominates(other, losses);

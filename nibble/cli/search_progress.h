@@ -40,6 +40,7 @@ class SearchProgress : public autoq::SearchObserver {
   int finished_ = 0;
   int finished_here_ = 0;
   std::string best_;
+  std::vector<search::Objective> objectives_;
   std::vector<search::Losses> front_;
   std::map<int, int> running_;  // trial -> epochs done
   std::vector<std::string> notices_;

@@ -51,10 +51,10 @@ std::string reference_name(const RunConfig& config) {
 }
 
 // Bits of the weights of a trial's network, which need not be trained for that.
-std::optional<int64_t> weight_bits(const graph::Model& original, const RunConfig& config, const search::Trial& trial) {
+std::optional<int64_t> weight_bits(const graph::Model& start, const RunConfig& config, const search::Trial& trial) {
   if (trial.state != search::TrialState::kCompleted) return std::nullopt;
   try {
-    return cost::count_bits(autoq::build_trial(original, config, trial.values)).parameters;
+    return cost::count_bits(autoq::build_trial(start, config, trial.values)).parameters;
   } catch (const Error&) {
     return std::nullopt;  // a study of another version, say; its figures still are worth a report
   }
@@ -184,7 +184,7 @@ static std::vector<report::Reference> references_of(const RunConfig& config, con
 }
 
 std::vector<report::Reference> references_of(const RunConfig& config) {
-  const graph::Model model = autoq::load_search_model(config);
+  const graph::Model model = autoq::load_reference_model(config, autoq::load_search_model(config));
   return references_of(config, cost::estimate(model, query_of(config, true)), model);
 }
 
@@ -202,7 +202,8 @@ report::ReportData search_report(const search::Storage& storage, const fs::path&
                                  const std::vector<std::string>& notices) {
   const search::StudyInfo info = storage.info();
   const RunConfig config = autoq::parse_run_config(info.run_config);
-  const graph::Model original = autoq::load_search_model(config);
+  // What trials begin with, which by blocks is quantized and narrowed already, and what they are compared with.
+  const graph::Model start = autoq::load_search_model(config), original = autoq::load_reference_model(config, start);
   const auto trials = storage.trials();
   const std::vector<std::string> order = parameter_order(info.space);
 
@@ -217,7 +218,7 @@ report::ReportData search_report(const search::Storage& storage, const fs::path&
   data.references = references_of(config, reference, original);
   for (const search::Trial& trial : trials) {
     data.trials.push_back(trial_row(trial, order));
-    data.trials.back().weight_bits = weight_bits(original, config, trial);
+    data.trials.back().weight_bits = weight_bits(start, config, trial);
   }
   data.hypervolume = hypervolume_of(config, trials);
   data.curves = curves_of(storage, trials);

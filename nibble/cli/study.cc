@@ -9,6 +9,7 @@
 #include "nibble/cli/study_argument.h"
 #include "nibble/cli/study_results.h"
 #include "nibble/cli/table.h"
+#include "nibble/cli/trial_columns.h"
 #include "nibble/search/storage.h"
 
 namespace nibble::cli {
@@ -55,12 +56,12 @@ json trial_json(const search::Trial& trial) {
   return entry;
 }
 
-std::vector<std::string> trial_row(const search::Trial& trial) {
+std::vector<std::string> trial_row(const search::Trial& trial, const TrialColumns& columns) {
   return {std::to_string(trial.number),
           std::string(search::to_string(trial.state)),
           number_or_dash(trial.score, "{:.5f}"),
-          number_or_dash(metric(trial, "accuracy"), "{:.4f}"),
-          number_or_dash(metric(trial, "energy_nj"), "{:.2f}"),
+          columns.metric_of(trial),
+          columns.cost_of(trial),
           trial.reason};
 }
 
@@ -129,9 +130,8 @@ int run_show(const StudyOptions& o, Streams& streams) {
                              count(search::TrialState::kFailed), count(search::TrialState::kRunning),
                              count(search::TrialState::kWaiting), info.seed, info.code_version);
   if (best != nullptr) {
-    streams.out << fmt::format("best: trial {}, score {:.5f}, accuracy {}, energy {} nJ\n", best->number, *best->score,
-                               number_or_dash(metric(*best, "accuracy"), "{:.4f}"),
-                               number_or_dash(metric(*best, "energy_nj"), "{:.2f}"));
+    streams.out << fmt::format("best: trial {}, score {:.5f}, {}\n", best->number, *best->score,
+                               columns_of(trials).describe(*best));
   }
   return kOk;
 }
@@ -144,9 +144,8 @@ int run_best(const StudyOptions& o, Streams& streams) {
     print_json(trial_json(*best), streams.out);
     return kOk;
   }
-  streams.out << fmt::format("trial {}: score {:.5f}, accuracy {}, energy {} nJ\n\n", best->number, *best->score,
-                             number_or_dash(metric(*best, "accuracy"), "{:.4f}"),
-                             number_or_dash(metric(*best, "energy_nj"), "{:.2f}"));
+  streams.out << fmt::format("trial {}: score {:.5f}, {}\n\n", best->number, *best->score,
+                             columns_of(trials).describe(*best));
   Table table{.headers = {"parameter", "choice"}, .rows = {}};
   for (const auto& [name, value] : best->values) table.rows.push_back({name, value});
   print(table, streams.out);
@@ -168,8 +167,9 @@ int run_trials(const StudyOptions& o, Streams& streams) {
     print_json({{"trials", rows}}, streams.out);
     return kOk;
   }
-  Table table{.headers = {"trial", "state", "score", "accuracy", "energy nJ", "reason"}, .rows = {}};
-  for (const auto& trial : trials) table.rows.push_back(trial_row(trial));
+  const TrialColumns columns = columns_of(trials);
+  Table table{.headers = {"trial", "state", "score", columns.metric, columns.cost_header(), "reason"}, .rows = {}};
+  for (const auto& trial : trials) table.rows.push_back(trial_row(trial, columns));
   print(table, streams.out);
   return kOk;
 }

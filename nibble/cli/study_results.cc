@@ -13,6 +13,7 @@
 #include "nibble/search/storage.h"
 #include "nibble/search/study_lock.h"
 #include "nibble/search/study_url.h"
+#include "nibble/search/worker_id.h"
 
 namespace nibble::cli {
 namespace {
@@ -206,25 +207,28 @@ int run_export(const ExportOptions& o, Streams& streams) {
 
 namespace {
 
-// On a server there is no lock of a folder: the leases say whether anyone works.
-void delete_on_server(const std::string& url) {
-  if (const int held = search::Storage::open(url).held_trials(); held > 0) {
+// The lock of a folder tells of launchers; of workers, here and elsewhere, the leases do.
+void refuse_while_held(const std::string& url) {
+  search::Storage storage = search::Storage::open(url);
+  storage.release_dead(search::is_alive);
+  if (const int held = storage.held_trials(); held > 0) {
     throw InvalidArgument(
-        "workers are at {} trials of '{}'. Stop them first; a trial of a worker that died is free when its lease is "
-        "over, after a minute.",
+        "workers are at {} trials of '{}'. Stop them first; a trial of a worker that died on another machine is free "
+        "when its lease is over, after a minute.",
         held, shown_study(url));
   }
-  search::Storage::remove(url);
 }
 
 void delete_in_folder(const fs::path& file) {
   const fs::path folder = file.parent_path().empty() ? fs::path(".") : file.parent_path();
   const search::StudyLock lock(folder);  // refused while a search runs
+  refuse_while_held(file.string());
   search::Storage::remove(file.string());
   std::vector<fs::path> parts;
   // Beside a study.db lie what nibble itself put there; a file of another name shares its folder with strangers.
   if (file.filename() == "study.db") {
-    for (const char* name : {"trials", "best", "logs", "report.html"}) parts.push_back(folder / name);
+    for (const char* name : {"trials", "best", "logs", "report.html", "sensitivity.json", "notices.txt"})
+      parts.push_back(folder / name);
   }
   for (const fs::path& part : parts) {
     std::error_code error;
@@ -238,11 +242,15 @@ void delete_in_folder(const fs::path& file) {
 int run_delete(const DeleteOptions& o, Streams& streams) {
   const std::string url = study_url(o.study), shown = shown_study(url);
   search::Storage::open(url);  // what is no study is not deleted
+  const bool on_server = search::is_server_url(url);
   if (!o.yes) {
-    throw UsageError("this removes the study '{}' with the weights of its trials; say --yes if you mean it.", shown);
+    throw UsageError(
+        "this removes the study '{}' {}; say --yes if you mean it.", shown,
+        on_server ? "from the server (its trials' files stay in their folders)" : "with the weights of its trials");
   }
-  if (search::is_server_url(url)) {
-    delete_on_server(url);
+  if (on_server) {
+    refuse_while_held(url);
+    search::Storage::remove(url);
   } else {
     delete_in_folder(search::sqlite_path(url));
   }

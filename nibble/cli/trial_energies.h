@@ -22,7 +22,7 @@ class TrialEnergies {
 
  private:
   autoq::RunConfig config_;
-  graph::Model original_;
+  graph::Model model_, original_;  // what trials begin with, and the reference
   cost::EnergyEstimate reference_;
 };
 

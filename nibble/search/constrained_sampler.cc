@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <numeric>
+#include <set>
 #include <utility>
 
 #include "nibble/search/encoding.h"
@@ -17,15 +18,18 @@ std::vector<size_t> shuffled(size_t count, RandomStream& stream) {
   return order;
 }
 
-// Gives parameter p the candidate of least excess; returns that excess.
-double improve(const SearchSpace& space, const Excess& excess, size_t p, double current, Point& point) {
+// Gives parameter p the candidate of least excess, the first of `order` that brings the point inside or is nearest to
+// it; returns its excess. Inside all are alike: which one then is a matter of the order.
+double improve(const SearchSpace& space, const Excess& excess, size_t p, double current,
+               const std::vector<size_t>& order, Point& point) {
   Point changed = point;
-  for (size_t choice = 0; choice < space[p].candidates.size(); ++choice) {
+  for (const size_t choice : order) {
     changed[p] = static_cast<int>(choice);
     const double value = changed == point ? current : excess(decode(space, changed));
     if (value >= current) continue;
     current = value;
     point = changed;
+    if (current <= 0) break;
   }
   return current;
 }
@@ -36,12 +40,35 @@ std::optional<Point> repair(const SearchSpace& space, const Excess& excess, Poin
   while (current > 0) {
     const double before = current;
     for (const size_t p : shuffled(space.size(), stream)) {
-      if (space[p].candidates.size() > 1) current = improve(space, excess, p, current, point);
+      const size_t count = space[p].candidates.size();
+      if (count > 1) current = improve(space, excess, p, current, shuffled(count, stream), point);
       if (current <= 0) return point;
     }
     if (current >= before) return std::nullopt;
   }
   return point;
+}
+
+// The nearest point inside that was not seen, from one inside on, by changes of one parameter at a time that all lead
+// to points inside; nothing if all that is so reached was seen, or takes too long to reach.
+std::optional<Point> unseen_around(const SearchSpace& space, const Excess& excess, const Point& inside,
+                                   const std::set<Point>& seen, RandomStream& stream) {
+  constexpr size_t kMostKnown = 5000;  // a cost takes up to a millisecond, and other workers wait
+  std::vector<Point> reached = {inside};
+  std::set<Point> known = {inside};
+  for (size_t i = 0; i < reached.size() && known.size() < kMostKnown; ++i) {
+    const Point from = reached[i];
+    for (const size_t p : shuffled(space.size(), stream)) {
+      for (const size_t choice : shuffled(space[p].candidates.size(), stream)) {
+        Point next = from;
+        next[p] = static_cast<int>(choice);
+        if (!known.insert(next).second || excess(decode(space, next)) > 0) continue;
+        if (!seen.contains(next)) return next;
+        reached.push_back(next);
+      }
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -58,22 +85,29 @@ std::optional<Assignment> ConstrainedSampler::propose(const SearchSpace& space, 
   const std::set<Point> seen = points_of(space, earlier);
   RandomStream stream(
       {.seed = seed_, .purpose = RandomPurpose::kSampler, .layer = 4, .step = static_cast<uint32_t>(earlier.size())});
-  std::optional<Point> start = encode(space, *wanted);
+  std::optional<Point> start = encode(space, *wanted), inside;
   for (int i = 0; i < kMostRepairs && start; ++i) {
     const std::optional<Point> repaired = repair(space, excess_, *start, stream);
     if (repaired && !seen.contains(*repaired)) return decode(space, *repaired);
+    if (repaired) inside = repaired;
     start = draw_unseen(space, seen, stream);
   }
-  return std::nullopt;
+  if (!inside) return std::nullopt;
+  const std::optional<Point> near = unseen_around(space, excess_, *inside, seen, stream);
+  return near ? std::optional(decode(space, *near)) : std::nullopt;
 }
 
 Assignment least_excess(const SearchSpace& space, const Excess& excess) {
   Point point(space.size(), 0);
-  double current = excess(decode(space, point));
-  for (double before = current + 1; current < before;) {
+  double current = excess(decode(space, point)), before;
+  do {
     before = current;
-    for (size_t p = 0; p < space.size(); ++p) current = improve(space, excess, p, current, point);
-  }
+    for (size_t p = 0; p < space.size(); ++p) {
+      std::vector<size_t> order(space[p].candidates.size());
+      std::iota(order.begin(), order.end(), size_t{0});
+      current = improve(space, excess, p, current, order, point);
+    }
+  } while (current < before && current > 0);
   return decode(space, point);
 }
 

@@ -1,8 +1,9 @@
 // Keeps another sampler's proposals inside hard bounds that can be computed without running a trial.
 //
 // What is proposed outside is repaired: one parameter after the other, in an order drawn anew each time, gets
-// the candidate that brings the assignment nearest to the bounds, until it is inside. So what the
-// sampler wanted is kept as far as the bounds allow, and no trial outside is ever stored.
+// the candidate that brings the assignment nearest to the bounds, until it is inside; of several that bring it inside
+// one is drawn. So what the sampler wanted is kept as far as the bounds allow, and no trial outside is ever stored.
+// Where repairs only find what was tried, the points around it are looked through.
 #pragma once
 
 #include <functional>
@@ -18,7 +19,7 @@ using Excess = std::function<double(const Assignment& values)>;
 
 class ConstrainedSampler final : public Sampler {
  public:
-  // Repairs tried for one trial, from different starts, before the rest of the space counts as exhausted.
+  // Repairs tried for one trial, from different starts, before the points around what they found are looked through.
   static constexpr int kMostRepairs = 20;
 
   // Repairs draw from the Philox stream (seed, kSampler, layer 4, step k).
@@ -33,8 +34,9 @@ class ConstrainedSampler final : public Sampler {
   uint64_t seed_;
 };
 
-// The assignment of least excess that changes of one parameter at a time reach from the first candidates. It is the
-// least of all where each parameter adds its own share, as with bits; else it is an upper bound.
+// An assignment inside, or the one of least excess, that changes of one parameter at a time reach from the first
+// candidates. It is the least of all where each parameter adds its own share, as with bits; else it is an upper bound.
+//   excess  may be infinite for what is no network
 Assignment least_excess(const SearchSpace& space, const Excess& excess);
 
 }  // namespace nibble::search

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "nibble/core/error.h"
@@ -79,11 +81,38 @@ TEST(ConstrainedSampler, AnImpossibleBoundProposesNothing) {
 }
 
 TEST(ConstrainedSampler, EndsWhenEverythingInsideWasTried) {
-  // 8 ones, or one 2 among 7 ones.
-  const ConstrainedSampler sampler(std::make_unique<RandomSampler>(1), sum_above(9), 1);
-  const auto trials = run_study(sampler, 100);
-  EXPECT_GE(trials.size(), 1u);
-  EXPECT_LE(trials.size(), 9u);
+  // 8 ones; 8 times a 2 among them; 28 times two.
+  for (const auto& [bound, inside] : {std::pair(8, 1u), std::pair(9, 9u), std::pair(10, 37u)}) {
+    const ConstrainedSampler sampler(std::make_unique<RandomSampler>(1), sum_above(bound), 1);
+    const auto trials = run_study(sampler, 100);
+    EXPECT_EQ(trials.size(), inside) << "bound " << bound;
+    std::set<Assignment> seen;
+    for (const Trial& trial : trials) EXPECT_TRUE(seen.insert(trial.values).second);
+  }
+}
+
+// All that costs the same is proposed, not only the first of the list.
+TEST(ConstrainedSampler, EqualCostsAreEquallyGood) {
+  SearchSpace space;
+  for (int p = 0; p < 6; ++p) space.push_back({fmt::format("p{}", p), {"wide", "binary", "ternary"}});
+  const Excess excess = [](const Assignment& values) {
+    return static_cast<double>(
+        std::count_if(values.begin(), values.end(), [](const auto& entry) { return entry.second == "wide"; }));
+  };
+  const ConstrainedSampler sampler(std::make_unique<RandomSampler>(2), excess, 2);
+  std::vector<Trial> trials;
+  while (const auto values = sampler.propose(space, trials)) {
+    trials.push_back({.number = static_cast<int>(trials.size()), .state = TrialState::kCompleted, .values = *values});
+  }
+  EXPECT_EQ(trials.size(), 64u);
+}
+
+// The first candidates need be no network at all.
+TEST(ConstrainedSampler, LeastExcessBeginsAnywhere) {
+  const Excess excess = [](const Assignment& values) {
+    return values.at("p0") == "4" ? HUGE_VAL : sum_above(15)(values);
+  };
+  EXPECT_LE(excess(least_excess(space_of_sums(), excess)), 0.0);
 }
 
 }  // namespace

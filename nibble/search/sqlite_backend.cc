@@ -32,8 +32,11 @@ class SqliteBackend final : public DatabaseBackend {
     sql.open(soci::sqlite3, fmt::format("db=\"{}\"", path_));
     // One wait is short: Database goes on trying.
     sql << "PRAGMA busy_timeout=1000";
-    std::string mode;
-    sql << "PRAGMA journal_mode=WAL", soci::into(mode);
+    // The mode stays with the file, so another program's file is left as it is.
+    if (make && !has_tables(sql)) {
+      std::string mode;
+      sql << "PRAGMA journal_mode=WAL", soci::into(mode);
+    }
     std::string verdict;
     sql << "PRAGMA quick_check(1)", soci::into(verdict);
     if (verdict != "ok") {

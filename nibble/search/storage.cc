@@ -169,14 +169,18 @@ struct Storage::Impl {
     }
   }
 
+  // A heartbeat from later than this was written before a clock was set back: nobody renews that lease, which would
+  // hold for as long as the clock jumped. Clocks of machines may differ by less.
+  int64_t in_the_future(int64_t now) const { return now + 10 * options.lease_ms; }
+
   // Number of a trial to take over, or -1. Gives up on those that killed too many workers.
   int find_claimable(soci::session& sql, int64_t now) {
     for (;;) {
       int number = -1, state = 0, deaths = 0;
-      long long clock = now;
-      sql << "SELECT number, state, deaths FROM trial WHERE state = 0 OR (state = 1 AND lease_ends_ms < :now) "
-             "ORDER BY number LIMIT 1",
-          into(number), into(state), into(deaths), use(clock);
+      long long clock = now, future = in_the_future(now);
+      sql << "SELECT number, state, deaths FROM trial WHERE state = 0 OR (state = 1 AND (lease_ends_ms < :now OR "
+             "heartbeat_ms > :future)) ORDER BY number LIMIT 1",
+          into(number), into(state), into(deaths), use(clock), use(future);
       if (!sql.got_data()) return -1;
       if (state == kRunning) bury(sql, number, deaths + 1, now);
       if (state != kRunning || deaths + 1 < options.max_deaths) return number;
@@ -336,9 +340,10 @@ int64_t Storage::revision() const {
 
 int Storage::held_trials() const {
   return impl_->database.read("read the trials", [&](soci::session& sql) {
-    const long long now = impl_->options.clock();
+    const long long now = impl_->options.clock(), future = impl_->in_the_future(now);
     int held = 0;
-    sql << "SELECT count(*) FROM trial WHERE state = 1 AND lease_ends_ms >= :now", into(held), use(now);
+    sql << "SELECT count(*) FROM trial WHERE state = 1 AND lease_ends_ms >= :now AND heartbeat_ms <= :future",
+        into(held), use(now), use(future);
     return held;
   });
 }
@@ -356,10 +361,11 @@ std::optional<Storage::Claim> Storage::claim(const std::string& worker, const Se
                                              const Sampler& sampler) {
   // A look without the lock, so that idle workers do not hinder busy ones.
   const bool nothing_to_do = impl_->database.read("look for a trial", [&](soci::session& sql) {
-    const long long now = impl_->options.clock();
+    const long long now = impl_->options.clock(), future = impl_->in_the_future(now);
     int open_trials = 0;
-    sql << "SELECT count(*) FROM trial WHERE state = 0 OR (state = 1 AND lease_ends_ms < :now)", into(open_trials),
-        use(now);
+    sql << "SELECT count(*) FROM trial WHERE state = 0 OR (state = 1 AND (lease_ends_ms < :now OR heartbeat_ms > "
+           ":future))",
+        into(open_trials), use(now), use(future);
     return open_trials == 0 && !read_progress(sql).may_propose();
   });
   if (nothing_to_do) return std::nullopt;
@@ -448,7 +454,8 @@ int Storage::release_dead(const std::function<std::optional<bool>(std::string_vi
 void Storage::set_max_trials(int max_trials) {
   if (max_trials < 1) throw InvalidArgument("[study] max_trials is {}; a search needs at least 1.", max_trials);
   impl_->database.write("change max_trials", [&](soci::session& sql) {
-    sql << "UPDATE study SET max_trials = :m WHERE id = 1", use(max_trials);
+    // The sampler is asked anew whether there is more to try.
+    sql << "UPDATE study SET max_trials = :m, exhausted = 0 WHERE id = 1", use(max_trials);
     return 0;
   });
 }

@@ -1,5 +1,9 @@
 // Studies in files: paths, refusals and damage.
 #include <gtest/gtest.h>
+#include <soci/soci-config.h>
+#undef SOCI_HAVE_BOOST
+#include <soci/soci.h>
+#include <soci/sqlite3/soci-sqlite3.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,6 +74,19 @@ TEST(StorageErrors, FilesThatAreNoStudies) {
   for (const char* name : {"empty.db", "text.db", "other.db"}) {
     expect_error<CorruptFile>([&] { Storage::open(directory / name); }, {name});
   }
+}
+
+// SQLite keeps the journal's mode in the file.
+TEST(StorageSqlite, AForeignFileStaysAsItIs) {
+  const fs::path file = nibble::testing::scratch_dir("foreign_mode") / "other.db";
+  {
+    soci::session other(soci::sqlite3, file.string());
+    other << "CREATE TABLE song (title TEXT)";
+  }
+  const std::string before = read_file(file, 1 << 20);
+  expect_error<CorruptFile>([&] { Storage::open(file); }, {file.string()});
+  EXPECT_TRUE(Storage::holds_study(file)) << "whatever it holds, no study is made there";
+  EXPECT_EQ(read_file(file, 1 << 20), before);
 }
 
 TEST(StorageErrors, AReadOnlyDirectoryIsRefused) {

@@ -235,6 +235,23 @@ TEST_P(StorageContract, AnExhaustedSpaceEndsTheSearch) {
   }
   EXPECT_EQ(trials, 2);
   EXPECT_TRUE(study.storage->is_over());
+  // Whoever asks for more trials may have brought a sampler that finds more.
+  study.storage->set_max_trials(51);
+  EXPECT_FALSE(study.storage->is_over());
+  EXPECT_EQ(study.claim()->number, 2);
+}
+
+// A clock that is set back by a day does not make a dead worker's lease a day longer; one that differs a little, as
+// those of two machines do, costs nobody a trial.
+TEST_P(StorageContract, AClockMaySetBack) {
+  StudyAtRest study(GetParam(), "clock");
+  ASSERT_EQ(study.claim("died")->number, 0);
+  study.now -= 5'000;
+  EXPECT_EQ(study.claim("next")->number, 1);
+  EXPECT_EQ(study.storage->held_trials(), 2);
+  study.now -= 86'400'000;
+  EXPECT_EQ(study.storage->held_trials(), 0);
+  EXPECT_EQ(study.claim("next")->number, 0);
 }
 
 TEST_P(StorageContract, MoreTrialsCanBeAskedForLater) {

@@ -41,8 +41,9 @@ std::string joined(const std::string& base, const Parameters& parameters) {
 // "user:password@" becomes "user@".
 std::string without_password(const std::string& base) {
   const size_t begin = base.find("//") + 2;
-  const size_t at = base.find('@', begin), colon = base.find(':', begin);
-  const bool has_password = at != std::string::npos && colon < at && base.find('/', begin) > at;
+  // The last one: a password may hold '@' and '/', though it should not.
+  const size_t at = base.rfind('@'), colon = base.find(':', begin);
+  const bool has_password = at != std::string::npos && at > begin && colon < at;
   return has_password ? base.substr(0, colon) + base.substr(at) : base;
 }
 
