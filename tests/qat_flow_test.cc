@@ -44,6 +44,32 @@ TEST(QatFlow, TrainsEvaluatesInspectsCompilesAndVerifies) {
   EXPECT_GE(counts.at("same_class").get<double>(), 0.97 * counts.at("samples").get<double>()) << twice.out;
 }
 
+// Quantizers that are there stay; what asks for others is told.
+TEST(QatFlow, AQuantizedModelIsTrainedOn) {
+  const Workplace& place = Workplace::get();
+  ASSERT_EQ(place.run("ptq " + float_run() + " --data cifar10 --bits 8 --keep-float-weights --output p8.keras").code,
+            0);
+  const CliResult refused = place.run("qat p8.keras --data cifar10 --scheme int4 --output never");
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("stay as they are"));
+  const CliResult on = place.run("qat p8.keras --data cifar10 --batch-size 40 --epochs 1 --output p8_on");
+  ASSERT_EQ(on.code, 0) << on.err;
+  EXPECT_THAT(on.err, HasSubstr("stay as they are"));
+  EXPECT_THAT(on.out, HasSubstr("before: test accuracy"));
+}
+
+TEST(QatFlow, ClippedBiasesAreTold) {
+  const Workplace& place = Workplace::get();
+  const std::string line = "qat " + float_run() + " --data cifar10 --batch-size 40 --epochs 1 --lr 1e-9 --output ";
+  const CliResult narrow = place.run(line + "qat_bias2 --bias-bits 2");
+  ASSERT_EQ(narrow.code, 0) << narrow.err;
+  EXPECT_THAT(narrow.err, HasSubstr("biases do not fit 2 bits and are clipped"));
+  const CliResult compiled = place.run("compile qat_bias2 --output qat_bias2.nbl");
+  ASSERT_EQ(compiled.code, 0) << compiled.err;
+  EXPECT_THAT(compiled.err, HasSubstr("at the end of their 2 bits"));
+  EXPECT_EQ(place.run(line + "qat_bias32").err.find("clipped"), std::string::npos);
+}
+
 TEST(QatFlow, LearnedStepsFromAFileAndResumed) {
   const Workplace& place = Workplace::get();
   spill(place.dir() / "mixed.json",
@@ -84,6 +110,8 @@ INSTANTIATE_TEST_SUITE_P(
             "--optimizer sgd"},
         Row{"LateBegin", "qat tiny.keras --data cifar10 --begin 5 --epochs 5 --output never", 1, "never be trained"},
         Row{"EarlyFreeze", "qat tiny.keras --data cifar10 --begin 2 --freeze-ranges 1 --output never", 1, "frozen"},
+        Row{"FrozenFromTheStart", "qat tiny.keras --data cifar10 --freeze-ranges 0 --output never_frozen", 1,
+            "freeze them later"},
         Row{"NoFile", "qat tiny.keras --data cifar10 --scheme none.json --output never", 1, "none.json"}),
     [](const auto& row) { return row.param.name; });
 

@@ -7,6 +7,7 @@
 #include "nibble/cli/model_argument.h"
 #include "nibble/cli/program_options.h"
 #include "nibble/cli/table.h"
+#include "nibble/graph/layer_quantization.h"
 #include "nibble/program/program_file.h"
 
 namespace nibble::cli {
@@ -121,12 +122,28 @@ void note_thresholds(const program::Program& program, Streams& streams) {
   }
 }
 
+// Biases at the ends of the few bits that were asked for: training or calibration wanted more, most likely.
+void note_clipped_biases(const std::vector<Row>& rows, const graph::Model& model, Streams& streams) {
+  for (const Row& row : rows) {
+    const graph::Layer* layer = model.find_layer(row.layer);
+    const int bits = layer != nullptr && layer->quantization ? layer->quantization->bias_bits : 0;
+    if (row.bias.empty() || bits == 0) continue;
+    const int64_t high = (int64_t{1} << (bits - 1)) - 1;
+    const auto count =
+        std::count_if(row.bias.begin(), row.bias.end(), [&](int64_t code) { return code >= high || code < -high; });
+    if (count == 0) continue;
+    streams.err << fmt::format("note: layer '{}': {} of its {} biases are at the end of their {} bits.\n", row.layer,
+                               count, row.bias.size(), bits);
+  }
+}
+
 int run(const CompileOptions& o, Streams& streams) {
   const graph::Model model = load_with_weights(o.model);
   const program::Program program = program::lower(model, lowering_options(o.program));
   std::vector<Row> rows;
   for (const program::Operation& operation : program.operations) rows.push_back(row_of(operation));
   program::save_program(program, o.output);
+  note_clipped_biases(rows, model, streams);
   if (o.json) {
     print_json({{"operations", to_json(rows)}, {"bytes", std::filesystem::file_size(o.output)}}, streams.out);
   } else {

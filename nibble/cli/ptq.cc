@@ -192,7 +192,15 @@ int run(const PtqOptions& o, Streams& streams) {
 Run declare_ptq(CLI::App& app) {
   auto o = std::make_shared<PtqOptions>();
   declare_options(app, *o);
-  return [o](Streams& streams) { return run(*o, streams); };
+  return [o, &app](Streams& streams) {
+    for (const auto& [option, method] :
+         {std::pair("--percentile", "percentile"), std::pair("--decay", "moving-average")}) {
+      if (app.get_option(option)->count() == 0 || o->calibration == method) continue;
+      throw UsageError("{} is for --calibration {}, and this is {}. Leave it out, or change the latter.", option,
+                       method, o->calibration);
+    }
+    return run(*o, streams);
+  };
 }
 
 }  // namespace nibble::cli

@@ -1,5 +1,6 @@
 // nibble qat: trains a model with affine fake quantization, the TFMOT way.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "nibble/cli/affine_table.h"
@@ -39,6 +40,7 @@ struct QatOptions {
   std::string optimizer = "sgd", schedule = "cosine", statistics = "reestimated";
   uint64_t seed = 0;
   bool resume = false, json = false;
+  bool asks_for_quantizers = false;  // by an option of its own
 };
 
 void declare_quantization(CLI::App& app, QatOptions& o) {
@@ -188,14 +190,16 @@ nlohmann::json result_of(const QatOptions& o, const train::History& history, con
           {"val_accuracy", test.accuracy}};
 }
 
-void print_result(const QatOptions& o, const nlohmann::json& result, const graph::Model& model, Streams& streams) {
+//   start  what the accuracy before training is one of: "in float"
+void print_result(const QatOptions& o, const nlohmann::json& result, const graph::Model& model, std::string_view start,
+                  Streams& streams) {
   if (o.json) {
     print_json(result, streams.out);
     return;
   }
   print_affine_points(model, streams.out);
   if (result.at("float_accuracy").is_number()) {
-    streams.out << fmt::format("in float: test accuracy {:.4f}\n", result.at("float_accuracy").get<double>());
+    streams.out << fmt::format("{}: test accuracy {:.4f}\n", start, result.at("float_accuracy").get<double>());
   }
   streams.out << fmt::format("quantized: test loss {:.4f}, accuracy {:.4f}\nwrote {}\n",
                              result.at("val_loss").get<double>(), result.at("val_accuracy").get<double>(),
@@ -211,6 +215,25 @@ void refuse_processes() {
       place->size);
 }
 
+int64_t quantized_layers(const graph::Model& model) {
+  return std::count_if(model.layers.begin(), model.layers.end(),
+                       [](const graph::Layer& layer) { return layer.quantization.has_value(); });
+}
+
+// Layers that have affine quantizers already keep them.
+void check_what_stays(const QatOptions& o, const graph::Model& start, const graph::Model& quantized, Streams& streams) {
+  const int64_t before = quantized_layers(start), after = quantized_layers(quantized);
+  if (before == 0 || o.resume) return;
+  if (after == before && o.asks_for_quantizers) {
+    throw UsageError(
+        "the layers of '{}' have affine quantizers already, which stay as they are. Leave --scheme and its companions "
+        "out to train them on, or give the float model.",
+        start.name);
+  }
+  streams.err << fmt::format("note: {} layers have affine quantizers already, which stay as they are{}.\n", before,
+                             after == before ? "" : fmt::format("; {} more get theirs now", after - before));
+}
+
 int run(const QatOptions& o, Streams& streams) {
   listen_for_stop();
   refuse_processes();
@@ -221,6 +244,7 @@ int run(const QatOptions& o, Streams& streams) {
   const bool is_trained = has_weights(start);
   const Plan plan = plan_of(o, is_trained);
   const graph::Model quantized = qat::quantize_apply(qat::annotate_from_json(start, plan.layers), plan.scheme);
+  check_what_stays(o, start, quantized, streams);
   make_directories(o.output);
   const data::Dataset dataset = load(o.data, streams);
 
@@ -239,10 +263,17 @@ int run(const QatOptions& o, Streams& streams) {
                                history.size(), o.epochs);
     return kInterrupted;
   }
-  nlohmann::json result = result_of(o, history, train::Trainer(deployed, compile).evaluate(dataset.test));
+  train::Trainer judge(deployed, compile);
+  nlohmann::json result = result_of(o, history, judge.evaluate(dataset.test));
+  for (const auto& [layer, count] : judge.saturated_biases()) {
+    streams.err << fmt::format(
+        "note: layer '{}': {} of its {} biases do not fit {} bits and are clipped; give more --bias-bits (0: float).\n",
+        layer, count, deployed.layer(layer).find_weight("bias")->value.size(),
+        deployed.layer(layer).quantization->bias_bits);
+  }
   result["float_accuracy"] = float_accuracy;
   write_json(o.output / kResultFile, result);
-  print_result(o, result, deployed, streams);
+  print_result(o, result, deployed, quantized_layers(start) == 0 ? "in float" : "before", streams);
   return kOk;
 }
 
@@ -251,7 +282,12 @@ int run(const QatOptions& o, Streams& streams) {
 Run declare_qat(CLI::App& app) {
   auto options = std::make_shared<QatOptions>();
   declare_options(app, *options);
-  return [options](Streams& streams) { return run(*options, streams); };
+  return [options, &app](Streams& streams) {
+    for (const char* name : {"--scheme", "--quantizer", "--edge-weight-bits", "--bias-bits"}) {
+      if (app.get_option(name)->count() > 0) options->asks_for_quantizers = true;
+    }
+    return run(*options, streams);
+  };
 }
 
 }  // namespace nibble::cli

@@ -65,6 +65,9 @@ int run(const RunOptions& o, Streams& streams) {
   if (o.input.empty() == o.data.name.empty()) {
     throw UsageError("give either --input X.npy with --output Y.npy, or --data NAME.");
   }
+  if (o.input.empty() && !o.output.empty()) {
+    throw UsageError("--output is for --input; with --data the accuracy is printed. Leave one out.");
+  }
   return o.data.name.empty() ? predict(o, program, streams) : evaluate(o, program, streams);
 }
 

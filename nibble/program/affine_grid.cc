@@ -317,6 +317,7 @@ std::vector<int64_t> bias_codes(const graph::Layer& layer, float input_scale, co
   const int bits = layer.quantization ? layer.quantization->bias_bits : 0;
   if (bias == nullptr || bits == 0) return {};
   const affine::BiasCodes codes = affine::quantize_bias(bias->value.data(), input_scale, weight_scales, bits);
+  if (affine::stays_float(codes, bits)) return {};
   return {codes.codes.begin(), codes.codes.end()};
 }
 

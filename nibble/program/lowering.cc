@@ -169,7 +169,9 @@ std::string_view nearest_to(std::string_view class_name) {
         "turns one into the other; 'nibble qat' and 'nibble ptq' give it affine codes.",
         layer.name, layer.class_name, quantized);
   }
-  const std::string_view nearest = nearest_to(layer.class_name);
+  std::string_view nearest = nearest_to(layer.class_name);
+  // What helps a quantized class helps the plain one, which 'nibble ptq' and 'nibble qat' quantize.
+  if (nearest.empty()) nearest = nearest_to(quantized);
   throw Unsupported("[compile] layer '{}' is a {}, which has no integer form here. {}{}Known: {}.", layer.name,
                     layer.class_name, nearest, nearest.empty() ? "" : ". ", known);
 }

@@ -44,7 +44,16 @@ class Lowering {
   const Value& value_of(int operation) const { return program_.operations[static_cast<size_t>(operation)].result; }
   const Shape& input_shape(const Layer& layer) const { return shapes_.at(layer.inputs.at(0)); }
 
+  //   throws  Unsupported, naming layer and bits, if its results do not fit the program's integers
   int push(Operation operation) {
+    const Interval hull = operation.result.hull();
+    if (hull.low < INT32_MIN || hull.high > INT32_MAX) {
+      throw Unsupported(
+          "[compile] layer '{}' gives integers of {} bits in its step '{}'; 32 are there. Use fewer bits for the "
+          "values "
+          "that enter it, or scales that lie closer together.",
+          operation.layer, bits_of(hull), name_of(operation.action));
+    }
     program_.operations.push_back(std::move(operation));
     return static_cast<int>(program_.operations.size()) - 1;
   }

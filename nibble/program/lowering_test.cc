@@ -283,62 +283,74 @@ Node dense_after(const Node& in, const std::string& quantizer = "quantized_bits(
 
 INSTANTIATE_TEST_SUITE_P(
     Table, Refused,
-    testing::Values(RefusedCase{"FloatLayer",
-                                [] {
-                                  auto in = Input({.shape = {4}});
-                                  return build_model({in}, {Dense({.units = 2, .name = "fc"})(in)});
-                                },
-                                "layer 'fc' is a Dense, whose weights are real numbers; a QDense has integers"},
-                    RefusedCase{"NoQuantizerBetween",
-                                [] {
-                                  auto in = Input({.shape = {4}});
-                                  auto x = QDense({.units = 4, .kernel_quantizer = "ternary", .name = "first"})(in);
-                                  return build_model({in}, {dense_after(BatchNormalization({.name = "bn"})(x))});
-                                },
-                                "reads 'bn', whose values are real numbers. Put a quantizer between them"},
-                    RefusedCase{"NoKernelQuantizer",
-                                [] {
-                                  auto in = Input({.shape = {4}});
-                                  return build_model({in}, {dense_after(in, "")});
-                                },
-                                "has no kernel_quantizer"},
-                    RefusedCase{"ScaleFromTheData",
-                                [] {
-                                  auto in = Input({.shape = {4}});
-                                  auto x = dense_after(in);
-                                  return build_model({in},
-                                                     {QActivation({.activation = "quantized_bits(4,0,1,alpha='auto')",
-                                                                   .name = "act"})(x)});
-                                },
-                                "has no fixed grid"},
-                    RefusedCase{"NotMonotonic",
-                                [] {
-                                  auto in = Input({.shape = {4}});
-                                  auto x = dense_after(in);
-                                  return build_model(
-                                      {in}, {QActivation({.activation = "quantized_hswish(8,2,1)", .name = "act"})(x)});
-                                },
-                                "falls and rises"},
-                    RefusedCase{"FloatFunction",
-                                [] {
-                                  auto in = Input({.shape = {4}});
-                                  return build_model(
-                                      {in}, {Activation({.activation = "tanh", .name = "act"})(dense_after(in))});
-                                },
-                                "quantized_tanh"},
-                    RefusedCase{"NearestIsNamed",
-                                [] {
-                                  auto in = Input({.shape = {8, 2}});
-                                  return build_model({in}, {layer("MaxPooling1D", "pool")(in)});
-                                },
-                                "A MaxPooling2D over [1, length, channels] is the same. Known: "},
-                    RefusedCase{"TooWide",
-                                [] {
-                                  auto in = Input({.shape = {64}});
-                                  auto x = QActivation({.activation = "quantized_bits(20,0,1,alpha=1.0)"})(in);
-                                  return build_model({in}, {dense_after(x, "quantized_bits(16,0,1,alpha=1.0)")});
-                                },
-                                "32 are there"}),
+    testing::Values(
+        RefusedCase{"FloatLayer",
+                    [] {
+                      auto in = Input({.shape = {4}});
+                      return build_model({in}, {Dense({.units = 2, .name = "fc"})(in)});
+                    },
+                    "layer 'fc' is a Dense, whose weights are real numbers; a QDense has integers"},
+        RefusedCase{"NoQuantizerBetween",
+                    [] {
+                      auto in = Input({.shape = {4}});
+                      auto x = QDense({.units = 4, .kernel_quantizer = "ternary", .name = "first"})(in);
+                      return build_model({in}, {dense_after(BatchNormalization({.name = "bn"})(x))});
+                    },
+                    "reads 'bn', whose values are real numbers. Put a quantizer between them"},
+        RefusedCase{"NoKernelQuantizer",
+                    [] {
+                      auto in = Input({.shape = {4}});
+                      return build_model({in}, {dense_after(in, "")});
+                    },
+                    "has no kernel_quantizer"},
+        RefusedCase{"ScaleFromTheData",
+                    [] {
+                      auto in = Input({.shape = {4}});
+                      auto x = dense_after(in);
+                      return build_model(
+                          {in}, {QActivation({.activation = "quantized_bits(4,0,1,alpha='auto')", .name = "act"})(x)});
+                    },
+                    "has no fixed grid"},
+        RefusedCase{"NotMonotonic",
+                    [] {
+                      auto in = Input({.shape = {4}});
+                      auto x = dense_after(in);
+                      return build_model({in},
+                                         {QActivation({.activation = "quantized_hswish(8,2,1)", .name = "act"})(x)});
+                    },
+                    "falls and rises"},
+        RefusedCase{"FloatFunction",
+                    [] {
+                      auto in = Input({.shape = {4}});
+                      return build_model({in}, {Activation({.activation = "tanh", .name = "act"})(dense_after(in))});
+                    },
+                    "quantized_tanh"},
+        RefusedCase{"BeyondTheIntegers",
+                    [] {
+                      auto in = Input({.shape = {4}});
+                      const auto wide = QActivation(
+                          {.activation = "quantized_bits(18,0,1,alpha=32768.0)", .name = "wide"})(dense_after(in));
+                      const auto fine =
+                          QActivation({.activation = "quantized_bits(18,0,1,alpha=1.0)", .name = "fine"})(in);
+                      const auto same = QDense({.units = 4, .kernel_quantizer = "ternary"})(wide);
+                      const auto coarse =
+                          QActivation({.activation = "quantized_bits(18,0,1,alpha=32768.0)", .name = "coarse"})(same);
+                      return build_model({in}, {layer("Add", "sum")(std::vector<Node>{coarse, fine})});
+                    },
+                    "layer 'sum' gives integers of"},
+        RefusedCase{"NearestIsNamed",
+                    [] {
+                      auto in = Input({.shape = {8, 2}});
+                      return build_model({in}, {layer("MaxPooling1D", "pool")(in)});
+                    },
+                    "A MaxPooling2D over [1, length, channels] is the same. Known: "},
+        RefusedCase{"TooWide",
+                    [] {
+                      auto in = Input({.shape = {64}});
+                      auto x = QActivation({.activation = "quantized_bits(20,0,1,alpha=1.0)"})(in);
+                      return build_model({in}, {dense_after(x, "quantized_bits(16,0,1,alpha=1.0)")});
+                    },
+                    "32 are there"}),
     [](const auto& row) { return row.param.name; });
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "nibble/program/program.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "nibble/core/error.h"
 #include "nibble/program/accumulator_proof.h"
@@ -75,7 +76,7 @@ class Check {
     Accumulate proven = a;
     const auto intervals = prove_accumulator(proven, input().intervals);
     require(proven.accumulator_bits() <= 32 && proven.partial_sums == a.partial_sums);
-    for (int64_t c = 0; c < a.out_channels; ++c) require_result(at(intervals, c));
+    for (int64_t c = 0; c < a.out_channels; ++c) require_result(c, at(intervals, c));
   }
 
   void operator()(const Compare& c) const {
@@ -85,13 +86,13 @@ class Check {
     require(c.values.size() == c.thresholds.size() + c.first.size() - 1);
     constexpr int64_t kFarthest = int64_t{1} << 40;  // accumulators have 32 bits
     for (const int64_t t : c.thresholds) require(t >= -kFarthest && t <= kFarthest);
-    for (const int32_t value : c.values) require_result({value, value});
     require(c.multiplier.size() <= 1 || static_cast<int64_t>(c.multiplier.size()) == op_.result.channels());
     require(c.offset.size() == c.multiplier.size());
     for (size_t i = 0; i + 1 < c.first.size(); ++i) {
       require(c.first[i] <= c.first[i + 1] && c.first[i + 1] <= c.first.back());
       require(std::is_sorted(c.thresholds.begin() + c.first[i], c.thresholds.begin() + c.first[i + 1]));
     }
+    for (int64_t channel = 0; channel < op_.result.channels(); ++channel) require_reached(c, channel);
     if (c.rule) require_rule(c, *c.rule);
   }
 
@@ -100,26 +101,36 @@ class Check {
     require(input().shape.rank() == 3 && op_.result.shape.rank() == 3 && input().shape[2] == op_.result.shape[2]);
     require(static_cast<int64_t>(action.takes_minimum.size()) == input().shape[2]);
     check_windows_reach_inside(action.window, op_.result.shape);
-    require_result(input().hull());
+    for (int64_t c = 0; c < op_.result.channels(); ++c) require_result(c, at(input().intervals, c));
   }
 
   void operator()(const SumPool& action) const {
     check_window(action.window);
     require(input().shape.rank() == 3 && op_.result.channels() == input().shape[2]);
     require(op_.result.shape.rank() == 3 || op_.result.shape.elements() == input().shape[2]);
-    const int64_t cells = action.window.height * action.window.width;
+    const Window& w = action.window;
+    const int64_t cells = w.height * w.width;
     require(cells <= (int64_t{1} << 31));
-    require_result({input().hull().low * cells, input().hull().high * cells});
+    const Shape& in = input().shape;
+    const int64_t rows = op_.result.shape.rank() == 3 ? op_.result.shape[0] : 1;
+    const int64_t columns = op_.result.shape.rank() == 3 ? op_.result.shape[1] : 1;
+    // A window that overlaps the border would sum fewer cells.
+    require(w.pad_top == 0 && (rows - 1) * w.stride_height + (w.height - 1) * w.dilation_height < in[0]);
+    require(w.pad_left == 0 && (columns - 1) * w.stride_width + (w.width - 1) * w.dilation_width < in[1]);
+    for (int64_t c = 0; c < op_.result.channels(); ++c) {
+      const Interval& one = at(input().intervals, c);
+      require_result(c, {one.low * cells, one.high * cells});
+    }
   }
 
   void operator()(const Scale& action) const {
     require(input().shape == op_.result.shape && !action.factors.empty());
     require(action.factors.size() == 1 || static_cast<int64_t>(action.factors.size()) == op_.result.channels());
-    for (size_t c = 0; c < action.factors.size(); ++c) {
-      const int64_t factor = action.factors[c];
-      require(factor >= 1 && factor <= (int64_t{1} << 24));
-      const Interval in = action.factors.size() == 1 ? input().hull() : at(input().intervals, static_cast<int64_t>(c));
-      require_result({in.low * factor, in.high * factor});
+    for (const int64_t factor : action.factors) require(factor >= 1 && factor <= (int64_t{1} << 24));
+    for (int64_t c = 0; c < op_.result.channels(); ++c) {
+      const int64_t factor = action.factors[action.factors.size() == 1 ? 0 : static_cast<size_t>(c)];
+      const Interval& in = at(input().intervals, c);
+      require_result(c, {in.low * factor, in.high * factor});
     }
   }
 
@@ -130,7 +141,7 @@ class Check {
         require(value(i).shape == op_.result.shape);
         sum.low += at(value(i).intervals, c).low, sum.high += at(value(i).intervals, c).high;
       }
-      require_result(sum);
+      require_result(c, sum);
     }
   }
 
@@ -139,10 +150,12 @@ class Check {
     for (const int i : op_.inputs) {
       Shape shape = value(i).shape;
       require(shape.rank() == op_.result.shape.rank() && shape.rank() > 0);
-      channels += shape[-1];
+      const int64_t first = channels, count = shape[-1];
+      channels += count;
+      require(channels <= op_.result.shape[-1]);
+      for (int64_t c = 0; c < count; ++c) require_result(first + c, at(value(i).intervals, c));
       shape[-1] = op_.result.shape[-1];
       require(shape == op_.result.shape);
-      require_result(value(i).hull());
     }
     require(channels == op_.result.shape[-1]);
   }
@@ -151,19 +164,25 @@ class Check {
     const Shape& in = input().shape;
     require(in.rank() == 3 && pad.top >= 0 && pad.bottom >= 0 && pad.left >= 0 && pad.right >= 0);
     require(op_.result.shape == Shape({in[0] + pad.top + pad.bottom, in[1] + pad.left + pad.right, in[2]}));
-    require_result(input().hull());
-    require_result({0, 0});
+    for (int64_t c = 0; c < in[2]; ++c) {
+      require_result(c, at(input().intervals, c));
+      require_result(c, {0, 0});
+    }
   }
 
   void operator()(const Reshape&) const {
-    require(elements(input().shape) == elements(op_.result.shape));
-    require_result(input().hull());
+    const int64_t count = elements(input().shape), from = input().channels(), to = op_.result.channels();
+    require(count == elements(op_.result.shape));
+    if (op_.result.intervals.size() == 1) return require_result(0, input().hull());
+    // An element is of the channel that its place has in either shape; after a common multiple they meet again.
+    for (int64_t i = 0; i < std::min(count, std::lcm(from, to)); ++i)
+      require_result(i % to, at(input().intervals, i % from));
   }
 
   void operator()(const Softmax& action) const {
     require(input().shape == op_.result.shape && input().scale.size() == 1 && input().channels() <= kMostLogits);
     require(action.multiplier >= 0 && action.shift >= 0 && action.shift < 64);
-    require_result(kProbabilities);
+    for (int64_t c = 0; c < op_.result.channels(); ++c) require_result(c, kProbabilities);
   }
 
  private:
@@ -195,9 +214,21 @@ class Check {
     }
   }
 
-  // What is said of the result covers what is known of it.
-  void require_result(const Interval& known) const {
-    const Interval said = op_.result.hull();
+  // The values that a channel's input reaches.
+  void require_reached(const Compare& c, int64_t channel) const {
+    const size_t row = c.first.size() == 2 ? 0 : static_cast<size_t>(channel);
+    const auto first = c.thresholds.begin() + c.first[row], last = c.thresholds.begin() + c.first[row + 1];
+    const Interval& in = at(input().intervals, channel);
+    // Value k stands between thresholds k - 1 and k.
+    const auto* values = c.values.data() + c.first[row] + static_cast<int64_t>(row);
+    const auto lowest = std::upper_bound(first, last, in.low) - first,
+               highest = std::upper_bound(first, last, in.high) - first;
+    for (auto k = lowest; k <= highest; ++k) require_result(channel, {values[k], values[k]});
+  }
+
+  // What is said of a channel of the result covers what is known of it.
+  void require_result(int64_t channel, const Interval& known) const {
+    const Interval& said = at(op_.result.intervals, channel);
     if (known.low < said.low || known.high > said.high) fail("can give integers outside the interval that it names");
   }
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/atomic_file.h"
+#include "nibble/core/cbor.h"
 #include "nibble/core/error.h"
 #include "nibble/program/affine_grid.h"
 #include "nibble/program/packed_integers.h"
@@ -293,12 +294,14 @@ Program load_program(const std::filesystem::path& path) {
     throw CorruptFile("[program] {} is damaged: its checksum does not match.", path.string());
   }
   try {
-    Program result = program(json::from_cbor(content.substr(kHeaderBytes)));
+    Program result = program(read_cbor(content.substr(kHeaderBytes)));
     validate(result);
     return result;
   } catch (const json::exception& error) {
     throw CorruptFile("[program] {} is damaged: {}.", path.string(), error.what());
   } catch (const InvalidArgument& error) {
+    throw CorruptFile("[program] {} is damaged: {}", path.string(), error.what());
+  } catch (const CorruptFile& error) {
     throw CorruptFile("[program] {} is damaged: {}", path.string(), error.what());
   }
 }

@@ -86,6 +86,34 @@ std::string with_checksum(std::string bytes) {
   return bytes;
 }
 
+// Content that goes deeper than a stack does.
+TEST(ProgramFile, DeepNestingIsRefused) {
+  const auto path = testing::scratch_dir("nbl_deep") / "p.nbl";
+  save_program(program(), path);
+  write_file(path, with_checksum(read_file(path).substr(0, 8) + std::string(1 << 21, '\x81') + "sum."));
+  EXPECT_THROW(load_program(path), CorruptFile);
+}
+
+// What a program says of one channel holds for that channel, not only for some.
+TEST(ProgramFile, AChannelThatGivesMoreThanItSaysIsRefused) {
+  const auto path = testing::scratch_dir("nbl_hole") / "p.nbl";
+  const Program whole = program(SoftmaxForm::kInteger);
+  int tried = 0;
+  for (size_t i = 0; i < whole.operations.size(); ++i) {
+    Program lying = whole;
+    std::vector<Interval>& intervals = lying.operations[i].result.intervals;
+    const Interval first = intervals[0];
+    if (intervals.size() < 2 || first.low == first.high) continue;
+    ++tried;
+    // The others still cover it all together.
+    intervals[1] = {std::min(first.low, intervals[1].low), std::max(first.high, intervals[1].high)};
+    intervals[0] = {first.high, first.high};
+    save_program(lying, path);
+    EXPECT_THROW(load_program(path), CorruptFile) << name_of(lying.operations[i].action);
+  }
+  EXPECT_GE(tried, 4);
+}
+
 std::string mutant(std::string bytes, uint32_t number) {
   RandomStream random({7, RandomPurpose::kTest, number, 0});
   switch (random.below(4)) {

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <string>
 
 #include "nibble/core/error.h"
+#include "nibble/core/thinning.h"
 #include "nibble/graph/layer_schema.h"
 #include "nibble/kernels/affine_quantizers.h"
 #include "nibble/quant/affine/calibration.h"
@@ -21,7 +23,7 @@ using graph::AffineKind;
 using graph::AffineQuantizer;
 using graph::QuantizedPoint;
 
-// Starts of learned parameters are found on so many values at most: of larger tensors, on every k-th.
+// Of larger tensors, starts of learned parameters are found on so many values, up to twice as many.
 constexpr int64_t kStartSamples = 65536;
 constexpr double kPactPercentile = 99.9;
 constexpr float kSmallestStep = 1e-8f;
@@ -83,9 +85,11 @@ affine::StepLimits limits_of(const AffineQuantizer& q) {
 std::vector<std::vector<float>> samples(const at::Tensor& x, const affine::ChannelLayout& layout) {
   std::vector<std::vector<float>> channels(static_cast<size_t>(layout.channels));
   const float* values = x.data_ptr<float>();
-  const int64_t stride = layout.channels > 1 ? 1 : std::max<int64_t>(1, x.numel() / kStartSamples);
-  for (int64_t i = 0; i < x.numel(); i += stride) {
-    channels[static_cast<size_t>(layout.channel(i))].push_back(values[i]);
+  const bool is_thinned = layout.channels == 1 && x.numel() > kStartSamples;
+  const uint64_t part = is_thinned ? std::bit_floor(static_cast<uint64_t>(x.numel() / kStartSamples)) : 1;
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    if (is_sampled(static_cast<uint64_t>(i), part))
+      channels[static_cast<size_t>(layout.channel(i))].push_back(values[i]);
   }
   return channels;
 }
@@ -101,9 +105,12 @@ float least_error_step(std::span<const float> x, affine::StepLimits limits) {
   const auto [low, high] = std::minmax_element(x.begin(), x.end());
   const auto qn = static_cast<float>(limits.qn), qp = static_cast<float>(limits.qp);
   const float widest = std::max(limits.qn > 0 ? -*low / qn : 0.0f, *high / qp);
-  float best = kSmallestStep;
+  // Of zeros alone nothing follows; with the smallest step the first value that is none would be clipped to it for
+  // good.
+  if (widest <= kSmallestStep) return 1.0f / qp;
+  float best = widest;
   double least = std::numeric_limits<double>::infinity();
-  for (int percent = 100; percent >= 20 && widest > kSmallestStep; --percent) {
+  for (int percent = 100; percent >= 20; --percent) {
     const float step = widest * static_cast<float>(percent) / 100.0f;
     double error = 0.0;
     for (const float v : x) {
@@ -122,7 +129,8 @@ StepAndOffset first_step(const QuantizedPoint& point, std::span<const float> x) 
   if (point.is_weight) return {affine::initial_step_of_weights(x, q.num_bits), 0.0f};
   const auto [low, high] = std::minmax_element(x.begin(), x.end());
   const affine::Range range = affine::mse_range(x, {std::min(*low, 0.0f), std::max(*high, 0.0f)}, q.num_bits);
-  const float step = std::max((range.max - range.min) / static_cast<float>(limits.qn + limits.qp), kSmallestStep);
+  const float width = range.max > range.min ? range.max - range.min : 1.0f;
+  const float step = std::max(width / static_cast<float>(limits.qn + limits.qp), kSmallestStep);
   return {step, range.min + static_cast<float>(limits.qn) * step};
 }
 
@@ -216,16 +224,17 @@ std::vector<float> point_steps(const QuantizedPoint& point, LayerRuntime& runtim
   return is_grid ? steps : std::vector<float>{};
 }
 
-std::vector<double> bias_codes(const at::Tensor& bias, float input_step, std::span<const float> weight_steps,
-                               int bit_width) {
+BiasGrid bias_codes(const at::Tensor& bias, float input_step, std::span<const float> weight_steps, int bit_width) {
   const at::Tensor values = bias.detach().contiguous();
   const affine::BiasCodes codes = affine::quantize_bias(values_of(values), input_step, weight_steps, bit_width);
-  return {codes.codes.begin(), codes.codes.end()};
+  if (affine::stays_float(codes, bit_width)) return {};
+  return {{codes.codes.begin(), codes.codes.end()}, codes.saturated};
 }
 
 at::Tensor bias_on_grid(const at::Tensor& bias, float input_step, std::span<const float> weight_steps, int bit_width) {
   const at::Tensor values = bias.detach().contiguous();
   const affine::BiasCodes codes = affine::quantize_bias(values_of(values), input_step, weight_steps, bit_width);
+  if (affine::stays_float(codes, bit_width)) return bias;
   at::Tensor rounded = at::empty_like(values);
   for (size_t c = 0; c < codes.codes.size(); ++c) {
     const float step = weight_steps[weight_steps.size() == 1 ? 0 : c];

@@ -27,13 +27,17 @@ at::Tensor quantize_point(const graph::Layer& layer, const graph::QuantizedPoint
 // Real steps between neighbouring codes, one or one a channel; empty where there is no such grid.
 std::vector<float> point_steps(const graph::QuantizedPoint& point, LayerRuntime& runtime);
 
-// The bias in units of its accumulator, input_step * weight_steps[c], saturated to so many bits.
+// The bias in units of its accumulator, input_step * weight_steps[c], saturated to so many bits; no codes where it
+// stays a real number (affine::stays_float).
 //   weight_steps  one, or one per element of the bias
-std::vector<double> bias_codes(const at::Tensor& bias, float input_step, std::span<const float> weight_steps,
-                               int bit_width);
+struct BiasGrid {
+  std::vector<double> codes = {};
+  int64_t saturated = 0;  // how many were clipped
+};
+BiasGrid bias_codes(const at::Tensor& bias, float input_step, std::span<const float> weight_steps, int bit_width);
 
-// The bias rounded to its accumulator's grid, input_step * weight_steps[c], saturated to so many bits; its gradient
-// passes.
+// The bias rounded to its accumulator's grid, input_step * weight_steps[c], saturated to so many bits, or as it is
+// where it stays a real number; its gradient passes.
 //   weight_steps  one, or one per element of the bias
 at::Tensor bias_on_grid(const at::Tensor& bias, float input_step, std::span<const float> weight_steps, int bit_width);
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "nibble/core/atomic_file.h"
+#include "nibble/core/cbor.h"
 #include "nibble/core/error.h"
 
 namespace nibble::train {
@@ -96,7 +97,7 @@ Checkpoint load_checkpoint(const std::filesystem::path& path, const std::string&
                       path.string());
   }
   try {
-    const json content = json::from_cbor(bytes);
+    const json content = read_cbor(bytes);
     if (content.at("version") != kVersion) {
       throw InvalidArgument("[checkpoint] {} was written by another version of nibble. Remove it to begin anew.",
                             path.string());
@@ -120,6 +121,8 @@ Checkpoint load_checkpoint(const std::filesystem::path& path, const std::string&
     for (const json& log : content.at("history")) result.history.push_back(epoch_log(log));
     return result;
   } catch (const json::exception& error) {
+    throw CorruptFile("[checkpoint] {} is not a checkpoint: {}.", path.string(), error.what());
+  } catch (const CorruptFile& error) {
     throw CorruptFile("[checkpoint] {} is not a checkpoint: {}.", path.string(), error.what());
   }
 }

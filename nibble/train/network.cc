@@ -302,8 +302,11 @@ std::optional<SumGrid> Network::Run::sum_grid(const Step& step, std::string_view
   const graph::Layer& description = network.running(step.layer);
   const int bits = description.quantization->bias_bits;
   if (grid.bias.defined() && bits != 0) {
-    grid.bias_codes = bias_codes(grid.bias, grid.input_step, grid.weight_steps, bits);
-    grid.bias = at::Tensor();
+    BiasGrid bias = bias_codes(grid.bias, grid.input_step, grid.weight_steps, bits);
+    network.saturated_biases_.erase(description.name);
+    if (bias.saturated > 0) network.saturated_biases_[description.name] = bias.saturated;
+    if (!bias.codes.empty()) grid.bias = at::Tensor();
+    grid.bias_codes = std::move(bias.codes);
   }
   return grid;
 }

@@ -70,6 +70,10 @@ class Network {
   // it divided by the size of the batch.
   at::Tensor activity_penalty() const { return activity_penalty_; }
 
+  // Of layers whose biases have so few bits (LayerQuantization::bias_bits) that some are clipped: how many, as the last
+  // inference had them.
+  const std::map<std::string, int64_t>& saturated_biases() const { return saturated_biases_; }
+
   // Until the next call, batches are this process's share of those that all processes compute together: batch norms
   // see the statistics of the whole batch, dropout draws what it would draw there.
   //   processes     outlives the passes; null: batches are whole
@@ -123,6 +127,7 @@ class Network {
   std::vector<std::unique_ptr<ConvolutionMachine>> machines_;  // one per step; null where none
   std::map<int, CollectedStatistics> collected_;               // by layer index
   at::Tensor activity_penalty_;                                // of the last pass
+  std::map<std::string, int64_t> saturated_biases_;            // by layer's name
   QuantizationPhase phase_;
   bool calibrates_ = false;
   ProcessGroup* processes_ = nullptr;  // of set_share()

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/layer_quantization.h"
 
 namespace nibble::train {
 namespace {
@@ -38,7 +39,10 @@ class Schedule : public Callback {
 
   void on_batch_begin(int epoch, int64_t step, Trainer& trainer) override {
     const double part = static_cast<double>(step - 1) / static_cast<double>(steps_per_epoch_);
-    trainer.set_quantization_phase(phase_at(schedule_, epoch - 1 + part));
+    const QuantizationPhase phase = phase_at(schedule_, epoch - 1 + part);
+    if (!is_begun_ && !phase.ranges_move) require_ranges(trainer);
+    is_begun_ = true;
+    trainer.set_quantization_phase(phase);
   }
 
   std::string name() const override { return "quantization_schedule"; }
@@ -56,8 +60,18 @@ class Schedule : public Callback {
   }
 
  private:
+  // Ranges that are frozen before a batch was seen would stay what they are.
+  static void require_ranges(Trainer& trainer) {
+    try {
+      graph::require_calibrated(trainer.model(), "quantization_schedule");
+    } catch (const InvalidArgument& error) {
+      throw InvalidArgument("{} Here the ranges are frozen from the first step on: freeze them later.", error.what());
+    }
+  }
+
   QuantizationSchedule schedule_;
   int64_t steps_per_epoch_ = 1;
+  bool is_begun_ = false;
 };
 
 }  // namespace

@@ -204,6 +204,8 @@ void Trainer::calibrate(const data::Samples& samples, int64_t batch_size, int64_
 
 void Trainer::set_qnoise(const graph::QNoise& noise) { impl_->network.set_qnoise(noise); }
 
+std::map<std::string, int64_t> Trainer::saturated_biases() const { return impl_->network.saturated_biases(); }
+
 graph::Model Trainer::model() const { return impl_->network.model(); }
 
 std::vector<std::vector<float>> Trainer::weights() const {

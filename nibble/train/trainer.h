@@ -159,6 +159,10 @@ class Trainer {
   //   throws  InvalidArgument if data and model do not fit
   void calibrate(const data::Samples& samples, int64_t batch_size, int64_t batches);
 
+  // Layer -> how many of its biases do not fit their bits and are clipped (LayerQuantization::bias_bits), as the last
+  // evaluation or prediction had them; layers of which none is are left out.
+  std::map<std::string, int64_t> saturated_biases() const;
+
   // The model with its present weights, and the present qnoise_factor where set_qnoise() was called.
   graph::Model model() const;
 

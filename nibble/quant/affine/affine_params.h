@@ -73,4 +73,8 @@ struct BiasCodes {
 BiasCodes quantize_bias(std::span<const float> bias, float input_scale, std::span<const float> weight_scale,
                         int bit_width = 32);
 
+// True for a bias that does not fit the widest accumulators: where weights and activations have 16 bits, its grid is so
+// fine that values near 1 need more than 32 bits, and TFLite gives them 64. Here such a bias stays a real number.
+inline bool stays_float(const BiasCodes& codes, int bit_width) { return bit_width == 32 && codes.saturated > 0; }
+
 }  // namespace nibble::affine

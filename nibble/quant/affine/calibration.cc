@@ -7,6 +7,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
+#include "nibble/core/thinning.h"
 
 namespace nibble::affine {
 namespace {
@@ -116,12 +117,20 @@ void Calibrator::observe(std::span<const float> x) {
 }
 
 void Calibrator::keep(float v) {
-  if (position_++ % stride_ != 0) return;
+  if (!is_sampled(position_++, part_)) return;
   samples_.push_back(v);
-  if (static_cast<int64_t>(samples_.size()) < options_.sample_limit) return;
-  for (size_t i = 0; 2 * i < samples_.size(); ++i) samples_[i] = samples_[2 * i];
-  samples_.resize((samples_.size() + 1) / 2);
-  stride_ *= 2;
+  if (static_cast<int64_t>(samples_.size()) >= options_.sample_limit) drop_half();
+}
+
+void Calibrator::drop_half() {
+  size_t from = 0, to = 0;
+  for (uint64_t position = 0; position < position_; ++position) {
+    if (!is_sampled(position, part_)) continue;
+    const float v = samples_[from++];
+    if (is_sampled(position, 2 * part_)) samples_[to++] = v;
+  }
+  samples_.resize(to);
+  part_ *= 2;
 }
 
 Range Calibrator::range() const {
@@ -148,6 +157,7 @@ Range Calibrator::range() const {
       break;
     }
   }
+  if (chosen.min == 0.0f && chosen.max == 0.0f) chosen = widest;  // e.g. a ReLU that lets one value in 20,000 through
   return options_.symmetric ? mirrored(chosen) : chosen;
 }
 

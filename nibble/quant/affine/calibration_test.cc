@@ -107,6 +107,28 @@ TEST(Calibration, SamplesStayWithinTheLimitAndRepeat) {
   EXPECT_NEAR(few.max, range_of(options, x).max, 0.5f);  // some ten samples lie beyond a 99 % end of 500 .. 1000
 }
 
+// Channels-last values repeat their channels with a period, and no thinning may see a few of them only.
+TEST(Calibration, ThinningSeesEveryChannel) {
+  const std::vector<float> full = bell(64000);
+  std::vector<float> x = full;
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (i % 8 == 0) x[i] = 0.0f;  // channels 0 and 8 of 16
+  }
+  for (const CalibrationMethod method :
+       {CalibrationMethod::kPercentile, CalibrationMethod::kMse, CalibrationMethod::kEntropy}) {
+    const CalibrationOptions options{.method = method, .bit_width = 8, .percentile = 99.0, .sample_limit = 4000};
+    const Range with_dead = range_of(options, x), whole = range_of(options, full);
+    EXPECT_NEAR(with_dead.max / whole.max, 1.0f, 0.25f);
+    EXPECT_NEAR(with_dead.min / whole.min, 1.0f, 0.25f);
+  }
+}
+
+TEST(Calibration, ARuleThatLeavesNothingGivesWhatWasSeen) {
+  std::vector<float> x(100000, 0.0f);
+  x[5] = 3.0f;
+  EXPECT_EQ(range_of({.method = CalibrationMethod::kPercentile, .percentile = 99.0}, x), (Range{0.0f, 3.0f}));
+}
+
 TEST(Calibration, EveryChannelHasItsOwnRange) {
   const std::vector<float> x = bell(3000);
   const ChannelLayout layout{1000, 3, 1};

@@ -115,8 +115,7 @@ bool quantize_bias(const LayerTask& task, std::span<const float> steps, const Po
   const std::span<const float> scales = has_own_scale ? std::span<const float>(own) : steps;
   const affine::BiasCodes codes = affine::quantize_bias(bias->value.data(), input_scale, scales, o.bias_bits);
   row.saturated_biases = codes.saturated;
-  if (codes.saturated > 0 && o.bias_bits == kWidestBias) {
-    // At 16 bits the accumulator's grid is so fine that biases near 1 do not fit: TFLite gives them 64 bits.
+  if (affine::stays_float(codes, o.bias_bits)) {
     row.note = fmt::format("bias needs more than {} bits and stays float", kWidestBias);
     return false;
   }

@@ -58,7 +58,9 @@ bool is_rectified(const graph::Model& model, const graph::Layer& layer) {
   const auto readers = model.consumers(layer.name);
   if (own != "linear" || readers.size() != 1) return own == "relu";
   const graph::Layer& reader = model.layer(readers[0]);
-  return reader.class_name == "Activation" && reader.activation_function() == "relu";
+  if (reader.class_name != "ReLU") return reader.class_name == "Activation" && reader.activation_function() == "relu";
+  const auto plain = [&](const char* name) { return !reader.has(name) || reader.get_float(name) == 0.0; };
+  return !reader.has("max_value") && plain("negative_slope") && plain("threshold");
 }
 
 class Run {
