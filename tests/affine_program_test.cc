@@ -56,6 +56,18 @@ graph::Model branches() {
   return build_model({in}, {classifier(Dropout({.rate = 0.5, .name = "dropout"})(both))}, "branches");
 }
 
+// Both inputs of the first Add have ranges of their own; the second adds three.
+graph::Model residual() {
+  const Node in = image();
+  const Node first = conv(in, 6, "conv0", "relu"), second = conv(first, 6, "conv1");
+  const Node sum = ReLU({.name = "relu0"})(layer("Add", "sum0")(std::vector<Node>{first, second}));
+  const Node third = conv(sum, 6, "conv2", "relu6");
+  const Node all = layer(
+      "Add", "sum1")(std::vector<Node>{MaxPooling2D({.name = "pool0"})(sum), MaxPooling2D({.name = "pool1"})(third),
+                                       MaxPooling2D({.name = "pool2"})(second)});
+  return build_model({in}, {classifier(all)}, "residual");
+}
+
 Tensor samples(int64_t count, uint32_t number) {
   Tensor x(Shape{count, 10, 10, 3});
   RandomStream random({12, RandomPurpose::kTest, number, 0});
@@ -143,6 +155,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"FourBatchNorms", batch_norms, "int4", "lsq"},
         Case{"FourFoldedBatchNorms", batch_norms, "int4", "moving_average", true, qat::BatchNormMode::kFoldRunning},
         Case{"EightAverages", averages, "int8", "moving_average"}, Case{"FourAverages", averages, "int4", "last_value"},
+        Case{"EightResidual", residual, "int8", "moving_average"}, Case{"FourResidual", residual, "int4", "lsq"},
+        Case{"TfmotResidual", residual, "tfmot8", "moving_average"}, Case{"TwoPactResidual", residual, "int2", "pact"},
         Case{"EightBranches", branches, "int8", "moving_average"}, Case{"EightPact", plain, "int8", "pact"},
         Case{"FourPactBatchNorms", batch_norms, "int4", "pact"}, Case{"TwoPactBranches", branches, "int2", "pact"},
         Case{"EightDorefa", plain, "int8", "dorefa"}, Case{"FourDorefaBatchNorms", batch_norms, "int4", "dorefa"},

@@ -82,29 +82,43 @@ void Lowering::add_average_pool(const Layer& layer) {
   if (layer.attributes.contains("activation")) apply_fused_activation(layer);
 }
 
+// Scales that are no multiples of each other have a finer grid in common, which the fake-quantized network uses too; it
+// knows nothing of that where other quantizers stand before the Add.
+affine::CommonGrid Lowering::grid_of_add(const Layer& layer, const std::vector<int>& inputs) const {
+  std::vector<float> scales;
+  for (const int input : inputs) scales.push_back(value_of(input).scale[0]);
+  const affine::CommonGrid grid = [&] {
+    try {
+      return affine::common_grid(scales);
+    } catch (const InvalidArgument& error) {
+      throw Unsupported("[compile] layer '{}': {}", layer.name, error.what());
+    }
+  }();
+  const float smallest = *std::min_element(scales.begin(), scales.end());
+  const bool are_points =
+      std::all_of(inputs.begin(), inputs.end(), [&](int input) { return comes_from_affine_point(input); });
+  if (grid.step == smallest || are_points) return grid;
+  throw Unsupported(
+      "[compile] layer '{}' adds values of the scales {} and {}: no whole multiple. Use quantizers with power-of-two "
+      "scales.",
+      layer.name, *std::max_element(scales.begin(), scales.end()), smallest);
+}
+
 void Lowering::add_add(const Layer& layer) {
   std::vector<int> inputs;
-  float smallest = 0.0f;
   for (size_t i = 0; i < layer.inputs.size(); ++i) {
     inputs.push_back(integers(layer, i, true));
     if (value_of(inputs.back()).shape != shapes_.at(layer.name)) {
       throw Unsupported("[compile] layer '{}' adds values of different shapes, which is not known here.", layer.name);
     }
-    const float scale = value_of(inputs.back()).scale[0];
-    smallest = i == 0 ? scale : std::min(smallest, scale);
   }
-  Value result{shapes_.at(layer.name), {smallest}, {}};
+  const affine::CommonGrid grid = grid_of_add(layer, inputs);
+  Value result{shapes_.at(layer.name), {grid.step}, {}};
   result.intervals.assign(static_cast<size_t>(result.channels()), {});
-  for (int& input : inputs) {
-    const double factor = static_cast<double>(value_of(input).scale[0]) / smallest;
-    if (factor != std::floor(factor) || factor > 0x1p24) {
-      throw Unsupported(
-          "[compile] layer '{}' adds values of the scales {} and {}: no whole multiple. Use quantizers with "
-          "power-of-two scales.",
-          layer.name, value_of(input).scale[0], smallest);
-    }
-    const auto whole = static_cast<int64_t>(factor);
-    Value scaled{result.shape, {smallest}, {}};
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    int& input = inputs[i];
+    const int64_t whole = grid.factors[i];
+    Value scaled{result.shape, {grid.step}, {}};
     for (int64_t c = 0; c < result.channels(); ++c) {
       const Interval& in = at(value_of(input).intervals, c);
       scaled.intervals.push_back({in.low * whole, in.high * whole});

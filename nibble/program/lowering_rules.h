@@ -8,6 +8,7 @@
 
 #include "nibble/program/integer_weights.h"
 #include "nibble/program/lowering.h"
+#include "nibble/quant/affine/common_grid.h"
 
 namespace nibble::program {
 
@@ -62,6 +63,9 @@ class Lowering {
   // The integers that a layer reads; all channels of one scale if `one_scale`.
   int integers(const Layer& layer, size_t input, bool one_scale);
   int with_one_scale(const Layer& layer, int operation);
+  affine::CommonGrid grid_of_add(const Layer& layer, const std::vector<int>& inputs) const;
+  // True for values that an affine quantizer gave, moved at most.
+  bool comes_from_affine_point(int input) const;
   void apply_quantizer(const Layer& layer, Signal signal, const quant::QuantizerPtr& quantizer,
                        bool is_layer_output = true);
   // The layer's affine quantizer at that point, if it has one, on what the layer has given so far.

@@ -131,6 +131,10 @@ void Lowering::add_accumulate(const Layer& layer, bool depthwise, bool dense) {
 
 bool Lowering::network_sums_codes(const graph::QuantizedPoint& weights, int input) const {
   const bool is_mean = weights.quantizer.kind == graph::AffineKind::kDorefa && weights.quantizer.num_bits == 1;
+  return !is_mean && comes_from_affine_point(input);
+}
+
+bool Lowering::comes_from_affine_point(int input) const {
   const auto operation = [&](int i) -> const Operation& { return program_.operations[static_cast<size_t>(i)]; };
   const auto moves = [&](const Action& a) {
     return std::holds_alternative<MaxPool>(a) || std::holds_alternative<Reshape>(a) || std::holds_alternative<Pad>(a);
@@ -140,7 +144,7 @@ bool Lowering::network_sums_codes(const graph::QuantizedPoint& weights, int inpu
   std::string quantizer;
   if (const auto* first = std::get_if<QuantizeInput>(&source)) quantizer = first->quantizer->str();
   if (const auto* compare = std::get_if<Compare>(&source)) quantizer = compare->quantizer;
-  return !is_mean && quantizer.starts_with("affine_");
+  return quantizer.starts_with("affine_");
 }
 
 }  // namespace nibble::program

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 
+#include "nibble/quant/affine/common_grid.h"
 #include "nibble/train/plain_ops.h"
 
 namespace nibble::train {
@@ -80,6 +81,16 @@ at::Tensor exact_average(const at::Tensor& x, const Step& step, float input_step
                                          {w.stride_height, w.stride_width}, {0, 0}, /*ceil_mode=*/false,
                                          /*count_include_pad=*/true, /*divisor_override=*/1);
   return (sums.permute({0, 2, 3, 1}).contiguous() * input_step) / static_cast<float>(w.height * w.width);
+}
+
+at::Tensor exact_add(std::span<const at::Tensor> x, std::span<const float> steps) {
+  const affine::CommonGrid grid = affine::common_grid(steps);
+  at::Tensor sum;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const at::Tensor term = codes_of(x[i], steps[i]) * static_cast<float>(grid.factors[i]);
+    sum = sum.defined() ? sum + term : term;
+  }
+  return sum * grid.step;
 }
 
 at::Tensor max_pool_2x2(const at::Tensor& x) {

@@ -34,6 +34,10 @@ at::Tensor exact_dense(const at::Tensor& x, const at::Tensor& kernel, const SumG
 // An average pool whose windows lie within the image, or the global one: (sum of codes * step) / cells.
 at::Tensor exact_average(const at::Tensor& x, const Step& step, float input_step);
 
+// The sum of values on their grids, as multiples of one step (quant/affine/common_grid.h).
+//   steps  one for each of x, above 0
+at::Tensor exact_add(std::span<const at::Tensor> x, std::span<const float> steps);
+
 // True for a pool that exact_average() knows.
 bool has_exact_average(const Step& step);
 

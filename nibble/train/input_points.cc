@@ -1,4 +1,6 @@
-// find_input_points(): which codes a convolution, Dense or average reads.
+// find_input_points(): which codes a convolution, Dense, average or Add reads.
+#include <algorithm>
+
 #include "nibble/train/plan.h"
 
 namespace nibble::train {
@@ -27,15 +29,27 @@ bool moves_values(const Step& step) {
   }
 }
 
+// The kFakeQuant step whose values `step` gives; -1: none.
+int point_behind(const Plan& plan, int step) {
+  while (moves_values(plan.steps[static_cast<size_t>(step)])) step = plan.steps[static_cast<size_t>(step)].inputs[0];
+  return plan.steps[static_cast<size_t>(step)].kind == StepKind::kFakeQuant ? step : -1;
+}
+
+void find_points_of_add(const Plan& plan, Step& step) {
+  for (const int input : step.inputs) step.input_points.push_back(point_behind(plan, input));
+  if (std::find(step.input_points.begin(), step.input_points.end(), -1) != step.input_points.end()) {
+    step.input_points.clear();
+  }
+}
+
 }  // namespace
 
 void find_input_points(Plan& plan) {
   for (Step& step : plan.steps) {
+    if (step.kind == StepKind::kAdd) find_points_of_add(plan, step);
     if (!sums_values(step)) continue;
     if (step.prologue && !only_drops(*step.prologue)) continue;
-    int at = step.inputs[0];
-    while (moves_values(plan.steps[static_cast<size_t>(at)])) at = plan.steps[static_cast<size_t>(at)].inputs[0];
-    if (plan.steps[static_cast<size_t>(at)].kind == StepKind::kFakeQuant) step.input_point = at;
+    step.input_point = point_behind(plan, step.inputs[0]);
   }
 }
 

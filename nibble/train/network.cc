@@ -147,6 +147,9 @@ struct Network::Run {
   void require_one_process(const graph::Layer& description, const graph::QuantizedPoint& point) const;
   // Steps between the codes of the step's input, if they are one for all; 0: its values are no codes.
   float input_codes(const Step& step);
+  float codes_of_point(int point);
+  // An Add's sum as the integer program has it, in inference; nothing unless all its inputs are codes of one step each.
+  std::optional<at::Tensor> sum_of_codes(const Step& step, std::span<const at::Tensor> inputs);
   // Steps between the codes of a kernel; empty: its values are no codes.
   std::vector<float> kernel_codes(int index, std::string_view kernel);
   // The layer's bias as it adds it: on the grid of its accumulators, where it has one.
@@ -272,12 +275,22 @@ void Network::Run::require_one_process(const graph::Layer& description, const gr
       description.name, point.name);
 }
 
-float Network::Run::input_codes(const Step& step) {
-  if (step.input_point < 0 || !network.phase_.applies) return 0.0f;
-  const Step& source = network.plan_.steps[static_cast<size_t>(step.input_point)];
+float Network::Run::codes_of_point(int point) {
+  if (point < 0 || !network.phase_.applies) return 0.0f;
+  const Step& source = network.plan_.steps[static_cast<size_t>(point)];
   const auto steps =
       point_steps(*graph::quantized_point(network.running(source.layer), source.point), layer(source.layer));
   return steps.size() == 1 ? steps[0] : 0.0f;
+}
+
+float Network::Run::input_codes(const Step& step) { return codes_of_point(step.input_point); }
+
+std::optional<at::Tensor> Network::Run::sum_of_codes(const Step& step, std::span<const at::Tensor> inputs) {
+  if (step.input_points.empty() || pass != Pass::kInference || at::GradMode::is_enabled()) return std::nullopt;
+  std::vector<float> steps;
+  for (const int point : step.input_points) steps.push_back(codes_of_point(point));
+  const bool is_grid = std::all_of(steps.begin(), steps.end(), [](float s) { return s > 0.0f; });
+  return is_grid ? std::optional(exact_add(inputs, steps)) : std::nullopt;
 }
 
 std::vector<float> Network::Run::kernel_codes(int index, std::string_view kernel) {
@@ -433,6 +446,7 @@ Flow Network::Run::compute(size_t index) {
       }
       std::vector<at::Tensor> inputs;
       for (int i : step.inputs) inputs.push_back(flows[static_cast<size_t>(i)].value);
+      if (const auto sum = sum_of_codes(step, inputs)) return {*sum, {}, {}, nullptr};
       return {plain_step(step, inputs), {}, {}, nullptr};
     }
   }

@@ -85,13 +85,14 @@ struct Step {
   bool gives_moments = false;        // kConvolution: sums for the batch norm that reads it
   bool gradient_is_pending = false;  // its one reader leaves the last pass of the gradient to it
 
-  Activation activation;            // kActivation
-  double rate = 0.0;                // kDropout
-  std::string point = {};           // kFakeQuant: which one of the layer's
-  int input_point = -1;             // the kFakeQuant step whose codes a sum's or average's inputs are; -1: none
-  Window window;                    // pools, kPad
-  std::vector<int64_t> order = {};  // kPermute: the axes of the input, the batch's first
-  int axis = -1;                    // kConcatenate, kBatchNorm; counted with the batch axis, -1 is the last
+  Activation activation;               // kActivation
+  double rate = 0.0;                   // kDropout
+  std::string point = {};              // kFakeQuant: which one of the layer's
+  int input_point = -1;                // the kFakeQuant step whose codes a sum's or average's inputs are; -1: none
+  std::vector<int> input_points = {};  // kAdd: likewise, of each input; empty unless all have one
+  Window window;                       // pools, kPad
+  std::vector<int64_t> order = {};     // kPermute: the axes of the input, the batch's first
+  int axis = -1;                       // kConcatenate, kBatchNorm; counted with the batch axis, -1 is the last
 };
 
 struct Plan {
@@ -106,7 +107,7 @@ Plan lower(const graph::Model& model);
 // Joins what belongs together. The result computes the same.
 Plan fuse(const Plan& plan);
 
-// Fills in input_point: between a point and its reader stand steps that move values only.
+// Fills in input_point and input_points: between a point and its reader stand steps that move values only.
 void find_input_points(Plan& plan);
 
 // Which steps read each step's value.

@@ -1,0 +1,23 @@
+// nibble/quant/affine/common_grid.h
+// Values of several steps as multiples of one, so that an Add sums whole numbers.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace nibble::affine {
+
+// value = code * step[i] ~= code * factors[i] * step
+struct CommonGrid {
+  float step = 1.0f;
+  std::vector<int64_t> factors;  // 1 .. 2^24
+};
+
+// Whole multiples of the smallest step are exactly that. Else the grid is 2^14 times finer than the largest step: a code
+// of 8 bits is off by less than a hundredth of its step, and the sum of two still is exact in float32.
+//   steps   above 0, at least one
+//   throws  InvalidArgument if the largest is more than 2^14 times the smallest and no multiple of it
+CommonGrid common_grid(std::span<const float> steps);
+
+}  // namespace nibble::affine
