@@ -61,7 +61,7 @@ graph::Model residual() {
   const Node in = image();
   const Node first = conv(in, 6, "conv0", "relu"), second = conv(first, 6, "conv1");
   const Node sum = ReLU({.name = "relu0"})(layer("Add", "sum0")(std::vector<Node>{first, second}));
-  const Node third = conv(sum, 6, "conv2", "relu6");
+  const Node third = conv(sum, 6, "conv2", "relu");
   const Node all = layer(
       "Add", "sum1")(std::vector<Node>{MaxPooling2D({.name = "pool0"})(sum), MaxPooling2D({.name = "pool1"})(third),
                                        MaxPooling2D({.name = "pool2"})(second)});

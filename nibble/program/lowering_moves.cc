@@ -95,13 +95,16 @@ affine::CommonGrid Lowering::grid_of_add(const Layer& layer, const std::vector<i
     }
   }();
   const float smallest = *std::min_element(scales.begin(), scales.end());
-  const bool are_points =
-      std::all_of(inputs.begin(), inputs.end(), [&](int input) { return comes_from_affine_point(input); });
+  const bool are_points = std::all_of(inputs.begin(), inputs.end(), [&](int input) {
+    const Interval codes = value_of(input).hull();
+    constexpr int64_t kMost = (int64_t{1} << affine::kMostBitsOfAdd) - 1;
+    return comes_from_affine_point(input) && codes.low >= -kMost && codes.high <= kMost;
+  });
   if (grid.step == smallest || are_points) return grid;
   throw Unsupported(
       "[compile] layer '{}' adds values of the scales {} and {}: no whole multiple. Use quantizers with power-of-two "
-      "scales.",
-      layer.name, *std::max_element(scales.begin(), scales.end()), smallest);
+      "scales, or affine ones of at most {} bits.",
+      layer.name, *std::max_element(scales.begin(), scales.end()), smallest, affine::kMostBitsOfAdd);
 }
 
 void Lowering::add_add(const Layer& layer) {

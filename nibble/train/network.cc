@@ -11,6 +11,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/layers_recurrent.h"
+#include "nibble/quant/affine/common_grid.h"
 #include "nibble/train/affine_points.h"
 #include "nibble/train/exact_sums.h"
 #include "nibble/train/layer_op.h"
@@ -288,7 +289,11 @@ float Network::Run::input_codes(const Step& step) { return codes_of_point(step.i
 std::optional<at::Tensor> Network::Run::sum_of_codes(const Step& step, std::span<const at::Tensor> inputs) {
   if (step.input_points.empty() || pass != Pass::kInference || at::GradMode::is_enabled()) return std::nullopt;
   std::vector<float> steps;
-  for (const int point : step.input_points) steps.push_back(codes_of_point(point));
+  for (const int point : step.input_points) {
+    const Step& source = network.plan_.steps[static_cast<size_t>(point)];
+    const auto quantizer = graph::quantized_point(network.running(source.layer), source.point)->quantizer;
+    steps.push_back(quantizer.num_bits <= affine::kMostBitsOfAdd ? codes_of_point(point) : 0.0f);
+  }
   const bool is_grid = std::all_of(steps.begin(), steps.end(), [](float s) { return s > 0.0f; });
   return is_grid ? std::optional(exact_add(inputs, steps)) : std::nullopt;
 }

@@ -14,10 +14,12 @@ struct CommonGrid {
   std::vector<int64_t> factors;  // 1 .. 2^24
 };
 
-// Whole multiples of the smallest step are exactly that. Else the grid is 2^14 times finer than the largest step: a code
-// of 8 bits is off by less than a hundredth of its step, and the sum of two still is exact in float32.
+// Whole multiples of the smallest step are exactly that. Else the grid is 2^14 times finer than the largest step: a
+// code of 8 bits is off by less than a hundredth of its step, and the sum of two still is exact in float32. Codes of
+// more than kMostBitsOfAdd bits are only added where the steps are multiples.
 //   steps   above 0, at least one
 //   throws  InvalidArgument if the largest is more than 2^14 times the smallest and no multiple of it
+constexpr int kMostBitsOfAdd = 8;
 CommonGrid common_grid(std::span<const float> steps);
 
 }  // namespace nibble::affine
