@@ -1,7 +1,7 @@
 // nibble/transform/ptq/quantized_forward.h
 // A network with calibrated affine quantizers, layer by layer: weights through their stored ranges, then the layer as
-// a float network computes it, then its activation points; an Add of codes sums whole numbers. Slow, and without torch: the definition that the fake
-// quantization of train/ is tested against.
+// a float network computes it, then its activation points; an Add of codes sums whole numbers. Slow, and without torch:
+// the definition that the fake quantization of train/ is tested against.
 #pragma once
 
 #include "nibble/transform/ptq/post_training.h"
