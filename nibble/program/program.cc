@@ -1,7 +1,7 @@
 #include "nibble/program/program.h"
 
 #include <algorithm>
-#include <numeric>
+#include <functional>
 
 #include "nibble/core/error.h"
 #include "nibble/program/accumulator_proof.h"
@@ -91,8 +91,12 @@ class Check {
     for (size_t i = 0; i + 1 < c.first.size(); ++i) {
       require(c.first[i] <= c.first[i + 1] && c.first[i + 1] <= c.first.back());
       require(std::is_sorted(c.thresholds.begin() + c.first[i], c.thresholds.begin() + c.first[i + 1]));
+      const auto value = c.values.begin() + c.first[i] + static_cast<int64_t>(i);
+      const auto end = value + (c.first[i + 1] - c.first[i]) + 1;
+      require(std::is_sorted(value, end) || std::is_sorted(value, end, std::greater<>()));
     }
-    for (int64_t channel = 0; channel < op_.result.channels(); ++channel) require_reached(c, channel);
+    const int64_t channels = c.first.size() == 2 ? distinct_channels(input()) : op_.result.channels();
+    for (int64_t channel = 0; channel < channels; ++channel) require_reached(c, channel);
     if (c.rule) require_rule(c, *c.rule);
   }
 
@@ -101,7 +105,7 @@ class Check {
     require(input().shape.rank() == 3 && op_.result.shape.rank() == 3 && input().shape[2] == op_.result.shape[2]);
     require(static_cast<int64_t>(action.takes_minimum.size()) == input().shape[2]);
     check_windows_reach_inside(action.window, op_.result.shape);
-    for (int64_t c = 0; c < op_.result.channels(); ++c) require_result(c, at(input().intervals, c));
+    for (int64_t c = 0; c < distinct_channels(input()); ++c) require_result(c, at(input().intervals, c));
   }
 
   void operator()(const SumPool& action) const {
@@ -117,7 +121,7 @@ class Check {
     // A window that overlaps the border would sum fewer cells.
     require(w.pad_top == 0 && (rows - 1) * w.stride_height + (w.height - 1) * w.dilation_height < in[0]);
     require(w.pad_left == 0 && (columns - 1) * w.stride_width + (w.width - 1) * w.dilation_width < in[1]);
-    for (int64_t c = 0; c < op_.result.channels(); ++c) {
+    for (int64_t c = 0; c < distinct_channels(input()); ++c) {
       const Interval& one = at(input().intervals, c);
       require_result(c, {one.low * cells, one.high * cells});
     }
@@ -127,7 +131,8 @@ class Check {
     require(input().shape == op_.result.shape && !action.factors.empty());
     require(action.factors.size() == 1 || static_cast<int64_t>(action.factors.size()) == op_.result.channels());
     for (const int64_t factor : action.factors) require(factor >= 1 && factor <= (int64_t{1} << 24));
-    for (int64_t c = 0; c < op_.result.channels(); ++c) {
+    const int64_t channels = action.factors.size() == 1 ? distinct_channels(input()) : op_.result.channels();
+    for (int64_t c = 0; c < channels; ++c) {
       const int64_t factor = action.factors[action.factors.size() == 1 ? 0 : static_cast<size_t>(c)];
       const Interval& in = at(input().intervals, c);
       require_result(c, {in.low * factor, in.high * factor});
@@ -135,7 +140,9 @@ class Check {
   }
 
   void operator()(const Add&) const {
-    for (int64_t c = 0; c < op_.result.channels(); ++c) {
+    int64_t channels = 1;
+    for (const int i : op_.inputs) channels = std::max(channels, distinct_channels(value(i)));
+    for (int64_t c = 0; c < channels; ++c) {
       Interval sum;
       for (const int i : op_.inputs) {
         require(value(i).shape == op_.result.shape);
@@ -153,7 +160,8 @@ class Check {
       const int64_t first = channels, count = shape[-1];
       channels += count;
       require(channels <= op_.result.shape[-1]);
-      for (int64_t c = 0; c < count; ++c) require_result(first + c, at(value(i).intervals, c));
+      const bool are_alike = value(i).intervals.size() == 1 && op_.result.intervals.size() == 1;
+      for (int64_t c = 0; c < (are_alike ? 1 : count); ++c) require_result(first + c, at(value(i).intervals, c));
       shape[-1] = op_.result.shape[-1];
       require(shape == op_.result.shape);
     }
@@ -164,7 +172,7 @@ class Check {
     const Shape& in = input().shape;
     require(in.rank() == 3 && pad.top >= 0 && pad.bottom >= 0 && pad.left >= 0 && pad.right >= 0);
     require(op_.result.shape == Shape({in[0] + pad.top + pad.bottom, in[1] + pad.left + pad.right, in[2]}));
-    for (int64_t c = 0; c < in[2]; ++c) {
+    for (int64_t c = 0; c < distinct_channels(input()); ++c) {
       require_result(c, at(input().intervals, c));
       require_result(c, {0, 0});
     }
@@ -174,9 +182,12 @@ class Check {
     const int64_t count = elements(input().shape), from = input().channels(), to = op_.result.channels();
     require(count == elements(op_.result.shape));
     if (op_.result.intervals.size() == 1) return require_result(0, input().hull());
-    // An element is of the channel that its place has in either shape; after a common multiple they meet again.
-    for (int64_t i = 0; i < std::min(count, std::lcm(from, to)); ++i)
-      require_result(i % to, at(input().intervals, i % from));
+    // An element is of the channel that its place has in either shape.
+    const bool by_channel = input().intervals.size() > 1 && (from % to == 0 || to % from == 0);
+    const Interval all = input().hull();
+    for (int64_t i = 0; i < std::max(by_channel ? from : 0, to); ++i) {
+      require_result(i % to, by_channel ? at(input().intervals, i % from) : all);
+    }
   }
 
   void operator()(const Softmax& action) const {
@@ -214,7 +225,12 @@ class Check {
     }
   }
 
-  // The values that a channel's input reaches.
+  // Channels of which each may say something of its own, here or in the input: no more than a file can hold.
+  int64_t distinct_channels(const Value& in) const {
+    return in.intervals.size() == 1 && op_.result.intervals.size() == 1 ? 1 : op_.result.channels();
+  }
+
+  // The values that a channel's input reaches: those at its ends, where values only rise or only fall.
   void require_reached(const Compare& c, int64_t channel) const {
     const size_t row = c.first.size() == 2 ? 0 : static_cast<size_t>(channel);
     const auto first = c.thresholds.begin() + c.first[row], last = c.thresholds.begin() + c.first[row + 1];
@@ -223,7 +239,7 @@ class Check {
     const auto* values = c.values.data() + c.first[row] + static_cast<int64_t>(row);
     const auto lowest = std::upper_bound(first, last, in.low) - first,
                highest = std::upper_bound(first, last, in.high) - first;
-    for (auto k = lowest; k <= highest; ++k) require_result(channel, {values[k], values[k]});
+    require_result(channel, {std::min(values[lowest], values[highest]), std::max(values[lowest], values[highest])});
   }
 
   // What is said of a channel of the result covers what is known of it.

@@ -112,6 +112,20 @@ TEST(ProgramFile, AChannelThatGivesMoreThanItSaysIsRefused) {
   EXPECT_GE(tried, 4);
 }
 
+// A few numbers say that there are two billion channels; to look at each would take as long as an attacker likes.
+TEST(ProgramFile, WhatIsCheckedIsNoMoreThanTheFileHolds) {
+  Program vast;
+  vast.name = "vast";
+  vast.input_shape = Shape{1, 1, 1 << 30};
+  const auto value = [&] { return Value{vast.input_shape, {1.0f}, {{0, 1}}}; };
+  vast.operations.push_back({"in", {}, QuantizeInput{quant::get_quantizer("quantized_bits(1,1,0)")}, value()});
+  for (int i = 0; i < 2000; ++i) {
+    vast.operations.push_back({"add", {i}, Add{}, value()});
+  }
+  vast.output = 2000;
+  EXPECT_NO_THROW(validate(vast));
+}
+
 std::string mutant(std::string bytes, uint32_t number) {
   RandomStream random({7, RandomPurpose::kTest, number, 0});
   switch (random.below(4)) {
