@@ -1,5 +1,7 @@
 #include "nibble/autoq/study_watch.h"
 
+#include <utility>
+
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 
@@ -48,11 +50,12 @@ int StudyWatch::announce(const search::Trial& before, const search::Trial& now) 
 
 void StudyWatch::copy_best(const search::Trial& best) {
   best_ = best.number;
-  has_best_model_ = false;
+  const bool had_best_model = std::exchange(has_best_model_, false);
   if (best.artifact.empty()) return;
   if (std::error_code ignored; !fs::exists(directory_ / best.artifact, ignored)) {
-    // Its worker writes to another machine's disk. An earlier trial's network is not to be taken for it.
-    fs::remove(directory_ / "best" / "model.keras", ignored);
+    // Its worker writes to another machine's disk. The network copied for an earlier trial, which has it still, is not
+    // to be taken for this one; a file that was there before may be the only one left, and stays.
+    if (had_best_model) fs::remove(directory_ / "best" / "model.keras", ignored);
     observer_.on_notice(
         fmt::format("the weights of trial {}, the best so far, are not in '{}'; workers on other "
                     "machines need the same directory to bring them here.",
