@@ -33,12 +33,16 @@ case $count in '' | *[!0-9]* | 0) echo "$0: -n must be a number above 0, not '$c
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 stopping=0
+failed=0
 declare -A fruitless=() # slot -> times in a row that it ended with an error
 declare -A slot_of=()   # process -> slot
 
 start() { # SLOT
+  [ $stopping = 0 ] || return 0
   "${NIBBLE:-nibble}" worker --study "$study" "${options[@]}" &
   slot_of[$!]=$1
+  # A signal between the fork and the line above did not know of this process yet.
+  [ $stopping = 0 ] || kill -TERM $! 2>/dev/null
 }
 
 stop_all() {
@@ -47,23 +51,35 @@ stop_all() {
 }
 trap stop_all INT TERM
 
-for ((slot = 0; slot < count; ++slot)); do start "$slot"; done
-failed=0
-while [ ${#slot_of[@]} -gt 0 ]; do
-  wait -n -p ended "${!slot_of[@]}"
-  code=$?
-  # A signal interrupts the wait without a process having ended.
-  [ -n "${ended:-}" ] || continue
-  slot=${slot_of[$ended]}
-  unset "slot_of[$ended]"
-  ended=
-  [ $stopping = 1 ] && continue
-  if [ $code -gt 128 ] && [ $code != 130 ]; then # killed: its trial goes on from its checkpoint
+has_ended() { # PROCESS CODE
+  local slot=${slot_of[$1]}
+  unset "slot_of[$1]"
+  [ $stopping = 0 ] || return 0
+  if [ "$2" -gt 128 ] && [ "$2" != 130 ]; then # killed: its trial goes on from its checkpoint
     start "$slot"
-  elif [ $code != 0 ]; then # an error of its own: it said why
+  elif [ "$2" != 0 ]; then # an error of its own: it said why
     fruitless[$slot]=$((${fruitless[$slot]:-0} + 1))
     if [ "${fruitless[$slot]}" -lt 2 ]; then start "$slot"; else failed=1; fi
   fi
+}
+
+# Those that ended while no 'wait' looked: 'wait -n' knows them no more, 'wait PROCESS' still has their code.
+reap_unseen() {
+  local process
+  for process in "${!slot_of[@]}"; do
+    kill -0 "$process" 2>/dev/null && continue
+    wait "$process" 2>/dev/null
+    has_ended "$process" $?
+  done
+}
+
+for ((slot = 0; slot < count; ++slot)); do start "$slot"; done
+while [ ${#slot_of[@]} -gt 0 ]; do
+  ended=
+  # A signal interrupts this without a process having ended; then 'ended' stays empty.
+  wait -n -p ended "${!slot_of[@]}" 2>/dev/null
+  code=$?
+  if [ -n "${ended:-}" ]; then has_ended "$ended" $code; else reap_unseen; fi
 done
 [ $stopping = 1 ] && exit 130
 exit $failed
