@@ -50,6 +50,18 @@ graph::Model averages() {
   return build_model({in}, {Dense({.units = 5, .activation = "softmax", .name = "dense"})(x)}, "averages");
 }
 
+graph::Model averages_at_borders() {
+  const Node in = image();
+  const auto mean = [](const Node& x, const std::string& name, int64_t size, int64_t stride) {
+    return layer("AveragePooling2D", name,
+                 {{"pool_size", std::vector<int64_t>{size, size}},
+                  {"strides", std::vector<int64_t>{stride, stride}},
+                  {"padding", "same"}})(x);
+  };
+  const Node x = mean(conv(mean(conv(in, 8, "conv0", "relu"), "mean0", 3, 1), 6, "conv1"), "mean1", 3, 2);
+  return build_model({in}, {classifier(x)}, "averages_at_borders");
+}
+
 graph::Model branches() {
   const Node in = image();
   const Node both = Concatenate({.name = "both"})({conv(in, 4, "a", "relu"), conv(in, 3, "b")});
@@ -66,6 +78,15 @@ graph::Model residual() {
       "Add", "sum1")(std::vector<Node>{MaxPooling2D({.name = "pool0"})(sum), MaxPooling2D({.name = "pool1"})(third),
                                        MaxPooling2D({.name = "pool2"})(second)});
   return build_model({in}, {classifier(all)}, "residual");
+}
+
+graph::Model curves() {
+  const Node in = image();
+  Node x =
+      Activation({.activation = "swish", .name = "swish"})(BatchNormalization({.name = "bn"})(conv(in, 8, "conv0")));
+  x = conv(conv(x, 6, "conv1", "tanh"), 6, "conv2", "gelu");
+  x = Activation({.activation = "sigmoid", .name = "gate"})(conv(x, 4, "conv3"));
+  return build_model({in}, {classifier(x, "sigmoid")}, "curves");
 }
 
 Tensor samples(int64_t count, uint32_t number) {
@@ -155,11 +176,15 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"FourBatchNorms", batch_norms, "int4", "lsq"},
         Case{"FourFoldedBatchNorms", batch_norms, "int4", "moving_average", true, qat::BatchNormMode::kFoldRunning},
         Case{"EightAverages", averages, "int8", "moving_average"}, Case{"FourAverages", averages, "int4", "last_value"},
+        Case{"EightAveragesAtBorders", averages_at_borders, "int8", "moving_average"},
+        Case{"FourAveragesAtBorders", averages_at_borders, "int4", "lsq"},
         Case{"EightResidual", residual, "int8", "moving_average"}, Case{"FourResidual", residual, "int4", "lsq"},
         Case{"TfmotResidual", residual, "tfmot8", "moving_average"}, Case{"TwoPactResidual", residual, "int2", "pact"},
         Case{"EightBranches", branches, "int8", "moving_average"}, Case{"EightPact", plain, "int8", "pact"},
         Case{"FourPactBatchNorms", batch_norms, "int4", "pact"}, Case{"TwoPactBranches", branches, "int2", "pact"},
-        Case{"EightDorefa", plain, "int8", "dorefa"}, Case{"FourDorefaBatchNorms", batch_norms, "int4", "dorefa"},
+        Case{"EightCurves", curves, "int8", "moving_average"}, Case{"FourCurves", curves, "int4", "lsq"},
+        Case{"TfmotCurves", curves, "tfmot8", "moving_average"}, Case{"EightDorefa", plain, "int8", "dorefa"},
+        Case{"FourDorefaBatchNorms", batch_norms, "int4", "dorefa"},
         Case{"TwoDorefaAverages", averages, "int2", "dorefa"}),
     [](const auto& row) { return row.param.name; });
 

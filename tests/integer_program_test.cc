@@ -69,6 +69,16 @@ graph::Model pools() {
   return build_model({in}, {classifier(x)}, "pools");
 }
 
+// 4, 6 and 9 cells of a window are inside.
+graph::Model averages_at_borders() {
+  const Node in = image();
+  Node x = act(conv(in, 6, "quantized_bits(4,0,1,alpha=1)", "conv0"), "quantized_relu(6,3)", "a");
+  x = AveragePooling2D({.pool_size = {3, 3}, .strides = std::vector<int64_t>{1, 1}, .padding = "same"})(x);
+  x = act(x, "quantized_relu(8,3)", "b");
+  x = QAveragePooling2D({.pool_size = {3, 3}, .strides = std::vector<int64_t>{2, 2}, .padding = "same"})(x);
+  return build_model({in}, {classifier(act(x, "quantized_relu(8,3)", "c"))}, "averages_at_borders");
+}
+
 graph::Model branches() {
   const Node in = image();
   auto a = act(conv(in, 4, "quantized_po2(3,1)", "conv0"), "quantized_relu(4,2)", "a");
@@ -115,6 +125,23 @@ graph::Model folded() {
   return build_model({in}, {classifier(x)}, "folded");
 }
 
+// Plain functions before quantizers, and at the end.
+graph::Model curves() {
+  const Node in = image();
+  Node x = in;
+  for (const char* name : {"sigmoid", "swish", "tanh", "gelu", "softplus", "elu", "mish", "hard_sigmoid", "selu"}) {
+    x = QConv2D({.filters = 4,
+                 .kernel_size = {3, 3},
+                 .padding = "same",
+                 .kernel_quantizer = "quantized_bits(6,1,1,alpha=1)",
+                 .bias_quantizer = "quantized_bits(8,2,1)"})(x);
+    x = Activation({.activation = name})(BatchNormalization()(x));
+    x = QActivation({.activation = "quantized_bits(7,1,1,alpha=1)"})(x);
+  }
+  x = QDense({.units = 3, .kernel_quantizer = "quantized_bits(4,0,1)", .activation = "sigmoid"})(Flatten()(x));
+  return build_model({in}, {x}, "curves");
+}
+
 struct Case {
   std::string name;
   std::function<graph::Model()> build;
@@ -123,20 +150,22 @@ struct Case {
 std::vector<Case> cases() {
   std::vector<Case> rows = {{"Residual", residual},
                             {"Pools", pools},
+                            {"AveragesAtBorders", averages_at_borders},
                             {"Branches", branches},
                             {"QuantizedBatchNorm", quantized_batch_norm},
                             {"OwnInputQuantizer", own_input_quantizer},
-                            {"FoldedBatchNorm", folded}};
+                            {"FoldedBatchNorm", folded},
+                            {"Curves", curves}};
   const std::map<std::string, const char*> kernels = {{"Bits4", "quantized_bits(4,0,1,alpha=1.0)"},
                                                       {"Bits8Po2Scales", "quantized_bits(8,0,1,alpha='auto_po2')"},
                                                       {"Ternary", "ternary(alpha=1)"},
                                                       {"Binary", "binary(alpha=1)"},
                                                       {"Po2", "quantized_po2(4,1)"}};
   const std::map<std::string, const char*> activations = {
-      {"Relu4", "quantized_relu(4,2)"},      {"Bits6", "quantized_bits(6,2,1,alpha=1)"},
-      {"Binary", "binary(alpha=1)"},         {"Ternary", "ternary(alpha=1)"},
-      {"Tanh", "quantized_tanh(6)"},         {"Sigmoid", "quantized_sigmoid(6)"},
-      {"ReluPo2", "quantized_relu_po2(4,4)"}};
+      {"Relu4", "quantized_relu(4,2)"},       {"Bits6", "quantized_bits(6,2,1,alpha=1)"},
+      {"Binary", "binary(alpha=1)"},          {"Ternary", "ternary(alpha=1)"},
+      {"Tanh", "quantized_tanh(6)"},          {"Sigmoid", "quantized_sigmoid(6)"},
+      {"ReluPo2", "quantized_relu_po2(4,4)"}, {"Hswish", "quantized_hswish(6,1,1)"}};
   for (const auto& [kernel_name, kernel] : kernels) {
     for (const auto& [activation_name, activation] : activations) {
       rows.push_back({"Weights" + kernel_name + "Activations" + activation_name,

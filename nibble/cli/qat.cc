@@ -35,6 +35,7 @@ struct QatOptions {
   int epochs = 3, edge_bits = -1, bias_bits = -1, threads = 1;
   int64_t batch_size = 128;
   double learning_rate = 0.01;
+  std::optional<double> penalty;   // of pact; the scheme's where it is not given
   std::optional<double> momentum;  // of sgd; 0.9 where it is not given
   double begin = 0.0, freeze_ranges = -1.0, freeze_batch_norm = -1.0;
   std::string optimizer = "sgd", schedule = "cosine", statistics = "reestimated";
@@ -53,6 +54,12 @@ void declare_quantization(CLI::App& app, QatOptions& o) {
   app.add_option("--quantizer", o.quantizer,
                  "moving_average, last_value, all_values, lsq, lsq_plus, pact or dorefa. Default: the scheme's")
       ->type_name("NAME");
+  app.add_option(
+         "--penalty", o.penalty,
+         "Of pact: for each clipping level a, L * a^2 is added to the loss; the usual weight decay works, 1e-4. "
+         "Default: the scheme's, 0")
+      ->check(between(0.0, 1e6))
+      ->type_name("L");
   app.add_option("--batch-norm", o.batch_norm,
                  "float: behind quantized kernels; fold: into the weights before training; fold_running, fold_batch: "
                  "in each step. Default: fold where the model has weights, else float")
@@ -141,6 +148,7 @@ Plan plan_of(const QatOptions& o, bool has_trained_weights) {
     plan.scheme = qat::scheme_named(o.scheme);
   }
   if (!o.quantizer.empty()) qat::set_quantizer(plan.scheme, o.quantizer);
+  if (o.penalty) plan.scheme.penalty = *o.penalty;
   if (o.edge_bits >= 0) plan.scheme.edge_weight_bits = o.edge_bits;
   if (o.bias_bits >= 0) plan.scheme.bias_bits = o.bias_bits;
   plan.scheme.batch_norm = batch_norm_mode(o, has_trained_weights, plan.scheme);
@@ -283,7 +291,7 @@ Run declare_qat(CLI::App& app) {
   auto options = std::make_shared<QatOptions>();
   declare_options(app, *options);
   return [options, &app](Streams& streams) {
-    for (const char* name : {"--scheme", "--quantizer", "--edge-weight-bits", "--bias-bits"}) {
+    for (const char* name : {"--scheme", "--quantizer", "--penalty", "--edge-weight-bits", "--bias-bits"}) {
       if (app.get_option(name)->count() > 0) options->asks_for_quantizers = true;
     }
     return run(*options, streams);

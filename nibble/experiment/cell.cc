@@ -25,22 +25,41 @@ std::vector<Variation> bias_widths() {
   return all;
 }
 
-// One mistake of the original at a time, then all of them (spec, section 2).
+// One mistake of the original at a time, then all of them (spec, section 2). D4 is one of training (master_weights()).
 std::vector<Variation> ablations() {
-  std::vector<Variation> all = {{.name = "right", .study = "ablation"},
-                                {.name = "D1-variance", .study = "ablation"},
-                                {.name = "D5-minmax", .study = "ablation"},
-                                {.name = "D6-relu-range", .study = "ablation"},
-                                {.name = "D7-result-bits", .study = "ablation"},
-                                {.name = "D8-per-tensor", .study = "ablation"},
-                                {.name = "all", .study = "ablation"}};
-  const auto set = [&](size_t i, auto change) { change(all[i]), change(all.back()); };
-  set(1, [](Variation& v) { v.fold_divisor = ptq::FoldDivisor::kVariance; });
-  set(2, [](Variation& v) { v.calibration = affine::CalibrationMethod::kMinMax; });
-  set(3, [](Variation& v) { v.range_before_activation = true; });
-  set(4, [](Variation& v) { v.least_result_bits = 2; });
-  set(5, [](Variation& v) { v.per_axis = false; });
-  return all;
+  struct Mistake {
+    const char* name;
+    void (*make)(Variation&);
+  };
+  const Mistake mistakes[] = {{"D1-variance", [](Variation& v) { v.fold_divisor = ptq::FoldDivisor::kVariance; }},
+                              {"D2-backwards", [](Variation& v) { v.statistics_momentum = 0.1; }},
+                              {"D3-retrained", [](Variation& v) { v.statistics_momentum = 0.9; }},
+                              {"D5-minmax", [](Variation& v) { v.calibration = affine::CalibrationMethod::kMinMax; }},
+                              {"D6-relu-range", [](Variation& v) { v.range_before_activation = true; }},
+                              {"D7-result-bits", [](Variation& v) { v.least_result_bits = 2; }},
+                              {"D8-per-tensor", [](Variation& v) { v.per_axis = false; }}};
+  std::vector<Variation> variations = {{.name = "right", .study = "ablation"}};
+  Variation all{.name = "all", .study = "ablation"};
+  for (const Mistake& mistake : mistakes) {
+    variations.push_back({.name = mistake.name, .study = "ablation"});
+    mistake.make(variations.back());
+    mistake.make(all);
+  }
+  all.statistics_momentum = 0.1;  // D2 is D3 and more
+  variations.push_back(all);
+  return variations;
+}
+
+// Means nothing to a network without batch norms.
+bool is_about_batch_norms(const Variation& v) {
+  const Variation right;
+  return v.name != "all" &&
+         (v.fold_divisor != right.fold_divisor || v.statistics_momentum != right.statistics_momentum);
+}
+
+std::vector<Variation> master_weights() {
+  return {{.name = "kept", .study = "master-weights"},
+          {.name = "D4-overwritten", .study = "master-weights", .overwrites_weights = true}};
 }
 
 std::vector<Variation> calibrations() {
@@ -95,6 +114,7 @@ std::vector<Study> studies() {
           {"learning-rate", Method::kQat, learning_rates("learning-rate", false, {1e-3, 3e-3, 1e-2, 3e-2, 1e-1})},
           {"optimizer", Method::kQat, std::move(optimizers)},
           {"ablation", Method::kPtq, ablations()},
+          {"master-weights", Method::kQat, master_weights()},
           {"calibration", Method::kPtq, calibrations()},
           {"weights", Method::kPtq, weight_helps()}};
 }
@@ -128,8 +148,7 @@ void add_cells(const PtqQatOptions& o, const Cell& base, std::vector<Cell>& cell
     if (std::find(o.studies.begin(), o.studies.end(), study.name) == o.studies.end()) continue;
     for (const int bits : o.bits) {
       for (const Variation& variation : study.variations) {
-        // Without batch norms there is nothing to fold.
-        if (!base.with_batch_norm && variation.name == "D1-variance") continue;
+        if (!base.with_batch_norm && is_about_batch_norms(variation)) continue;
         Cell cell = base;
         cell.method = study.method;
         cell.bits = bits;

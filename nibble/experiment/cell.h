@@ -39,6 +39,9 @@ struct Variation {
   int least_result_bits = 8;
   ptq::FoldDivisor fold_divisor = ptq::FoldDivisor::kStandardDeviation;
   bool range_before_activation = false;
+  // Below 1: the calibration samples move the batch norms' statistics, which keep so much of the old.
+  double statistics_momentum = 1.0;
+  bool overwrites_weights = false;           // QAT: train/quantization_phase.h
   std::optional<double> learning_rate = {};  // of QAT; else the experiment's
   bool adam = false;
   // Trained without the last tenth of the training part, the float network too, and measured on it.
@@ -78,7 +81,7 @@ struct PtqQatOptions {
   int threads = 1;
 };
 
-// "bias-width", "learning-rate", "optimizer", "ablation", "calibration", "weights"
+// "bias-width", "learning-rate", "optimizer", "ablation", "master-weights", "calibration", "weights"
 const std::vector<std::string>& study_names();
 
 //   throws  InvalidArgument naming an unknown data set, network or study, or a number that is not possible

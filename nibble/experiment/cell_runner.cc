@@ -47,6 +47,35 @@ Tensor first_samples(const data::Samples& samples, int64_t count) {
   return x;
 }
 
+// Lets batches of the samples move the batch norms' statistics and nothing else.
+graph::Model with_moved_statistics(graph::Model model, const Tensor& samples, double momentum, int threads) {
+  std::map<std::string, double> kept;
+  for (graph::Layer& layer : model.layers) {
+    if (layer.class_name != "BatchNormalization") continue;
+    kept[layer.name] = layer.get_float("momentum");
+    layer.attributes["momentum"] = momentum;
+  }
+  train::CompileOptions compile;
+  compile.optimizer = train::OptimizerKind::kSgd;
+  compile.learning_rate = 1e-30;  // no weight of any size moves by that
+  compile.batch_norm_statistics = train::BatchNormStatistics::kMoving;
+  compile.threads = threads;
+  const std::vector<int64_t>& extents = samples.shape().extents();
+  data::Dataset dataset;
+  dataset.train = data::Samples(Shape(std::vector<int64_t>(extents.begin() + 1, extents.end())),
+                                std::vector<float>(samples.data().begin(), samples.data().end()),
+                                std::vector<int32_t>(static_cast<size_t>(extents[0]), 0));
+  train::Trainer trainer(std::move(model), compile);
+  train::FitOptions fit;
+  fit.epochs = 1;
+  fit.batch_size = kBatchSize;
+  fit.validate = false;
+  trainer.fit(dataset, fit);
+  graph::Model moved = trainer.model();
+  for (const auto& [name, value] : kept) moved.layer(name).attributes["momentum"] = value;
+  return moved;
+}
+
 graph::AffineQuantizer learned(graph::AffineQuantizer quantizer, bool is_signed) {
   if (quantizer.is_none()) return quantizer;
   quantizer.kind = graph::AffineKind::kLsq;
@@ -144,6 +173,7 @@ graph::Model CellRunner::trained(const Cell& cell, graph::Model model, const dat
   fit.resume = true;
   if (hooks_.progress != nullptr) fit.callbacks = {hooks_.progress};
   train::Trainer trainer(std::move(model), compile);
+  trainer.set_quantization_phase({.overwrites_weights = cell.variation.overwrites_weights});
   trainer.fit(dataset, fit);
   if (hooks_.stop != nullptr && hooks_.stop->load()) throw Stopped{};
   std::error_code ignored;
@@ -182,8 +212,12 @@ CellRunner::Quantized CellRunner::quantized(const Cell& cell, const data::Datase
     if (hooks_.stop != nullptr && hooks_.stop->load()) throw Stopped{};
   };
   const Tensor samples = first_samples(dataset.train, options_.calibration_samples);
+  graph::Model start = float_model(cell);
+  if (v.statistics_momentum < 1.0) {
+    start = with_moved_statistics(std::move(start), samples, v.statistics_momentum, options_.threads);
+  }
   ptq::PostTrainingResult result =
-      ptq::quantize_after_training(float_model(cell), samples, options, train::layer_function, before_layer);
+      ptq::quantize_after_training(std::move(start), samples, options, train::layer_function, before_layer);
   Quantized quantized{.model = std::move(result.model)};
   int64_t saturated = 0, biases = 0;
   for (const ptq::QuantizedLayer& layer : result.layers) {

@@ -50,6 +50,20 @@ TEST_F(Runner, FloatAndEightBitsAreNearEachOtherAndTheFloatNetworkIsKept) {
   EXPECT_FALSE(fs::exists(store.checkpoint_path({.dataset = "fashion_mnist", .with_batch_norm = true})));
 }
 
+// D2 and D3 of the specification: folding sees the statistics of the calibration samples.
+TEST_F(Runner, CalibrationCanMoveStatistics) {
+  const CellStore store(directory_);
+  CellRunner runner(options_, store, hooks());
+  Cell cell{.dataset = "fashion_mnist", .with_batch_norm = true, .method = Method::kPtq, .bits = 8};
+  const double right = runner.run(cell).accuracy;
+  for (const double momentum : {0.9, 0.1}) {
+    cell.variation.statistics_momentum = momentum;
+    const double moved = runner.run(cell).accuracy;
+    EXPECT_NE(moved, right) << momentum;
+    EXPECT_GT(moved, 20.0) << momentum;
+  }
+}
+
 TEST_F(Runner, StopsBetweenStepsAndSaysSo) {
   const CellStore store(directory_);
   const std::atomic<bool> stop = true;

@@ -32,6 +32,10 @@ TEST(Cells, StudiesAddTheirVariations) {
   for (const Cell& cell : cells_of(options)) EXPECT_TRUE(keys.insert(cell.key()).second) << cell.key();
   EXPECT_TRUE(keys.contains("fashion_mnist-cnn_bn-s1-ptq-4-ablation-D1-variance"));
   EXPECT_FALSE(keys.contains("fashion_mnist-cnn-s1-ptq-4-ablation-D1-variance"));  // nothing to fold
+  EXPECT_TRUE(keys.contains("fashion_mnist-cnn_bn-s1-ptq-4-ablation-D3-retrained"));
+  EXPECT_FALSE(keys.contains("fashion_mnist-cnn-s1-ptq-4-ablation-D2-backwards"));
+  EXPECT_TRUE(keys.contains("fashion_mnist-cnn-s1-ptq-4-ablation-all"));
+  EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-master-weights-D4-overwritten"));
   EXPECT_TRUE(keys.contains("cifar10-cnn-s1-ptq-4-bias-width-bias4own"));
   EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-learning-rate-sgd0.03"));
   EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-optimizer-adam0.001"));
@@ -48,6 +52,7 @@ TEST(Cells, AllMistakesTogetherAreEachOfThem) {
   EXPECT_TRUE(all->variation.range_before_activation);
   EXPECT_EQ(all->variation.least_result_bits, 2);
   EXPECT_FALSE(all->variation.per_axis);
+  EXPECT_EQ(all->variation.statistics_momentum, 0.1);
 }
 
 struct Figure {

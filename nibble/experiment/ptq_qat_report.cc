@@ -116,6 +116,23 @@ std::vector<std::string> best_row(const LinePlot& plot) {
   return row;
 }
 
+// Of the cell with every seed, rising.
+std::vector<double> values_of(std::span<const FinishedCell> finished, Cell cell, double CellResult::*field) {
+  std::vector<double> values;
+  for (const FinishedCell& f : finished) {
+    cell.seed = f.cell.seed;
+    if (f.cell.key() == cell.key()) values.push_back(f.result.*field);
+  }
+  std::sort(values.begin(), values.end());
+  return values;
+}
+
+// Of rising values, at least one.
+double median(const std::vector<double>& values) {
+  const size_t n = values.size();
+  return (values[(n - 1) / 2] + values[n / 2]) / 2;
+}
+
 // Of one study and network: a row a variation, a column a width.
 void add_study(const std::string& study, const Cell& base, const PtqQatOptions& o,
                std::span<const FinishedCell> finished, Section& section) {
@@ -146,11 +163,8 @@ void add_study(const std::string& study, const Cell& base, const PtqQatOptions& 
       row.push_back(number(accuracy));
       plot.lines[i].y.push_back(accuracy ? std::optional(accuracy->median) : std::nullopt);
       if (study != "bias-width") continue;
-      double share = 0;
-      for (const FinishedCell& f : finished) {
-        if (f.cell.key() == cell.key()) share = f.result.saturated_biases;
-      }
-      row.push_back(accuracy ? fmt::format("{:.1f}", 100.0 * share) : "-");
+      const std::vector<double> shares = values_of(finished, cell, &CellResult::saturated_biases);
+      row.push_back(shares.empty() ? "-" : fmt::format("{:.1f}", 100.0 * median(shares)));
     }
     plot.ticks.push_back(cell.variation.name);
     table.rows.push_back(std::move(row));
@@ -173,7 +187,11 @@ std::string explanation(const std::string& study) {
       {"ablation",
        "Post-training quantization with one mistake of the original at a time (numbers as in the specification), and "
        "with all of them. D1 divides by the variance where it should be the standard deviation: the collapse of the "
-       "published batch-norm figures."},
+       "published batch-norm figures. D3 lets the calibration batches move the batch norms' statistics, D2 moves them "
+       "backwards, to nine tenths of each batch."},
+      {"master-weights",
+       "QAT as it is, and with the original's mistake D4: quantized weights overwrite the float ones in every step, so "
+       "that a step smaller than half a code is lost."},
       {"weights",
        "Post-training quantization with one scale a kernel and with one a channel, each with cross-layer equalization, "
        "bias correction, and AdaRound."},
@@ -191,19 +209,12 @@ void add_claim(std::vector<Claim>& claims, const std::string& text, const Cell& 
 }  // namespace
 
 std::optional<Accuracy> accuracy_of(std::span<const FinishedCell> finished, const Cell& cell) {
-  std::vector<double> values;
-  Cell wanted = cell;
-  for (const FinishedCell& f : finished) {
-    wanted.seed = f.cell.seed;
-    if (f.cell.key() == wanted.key()) values.push_back(f.result.accuracy);
-  }
+  const std::vector<double> values = values_of(finished, cell, &CellResult::accuracy);
   if (values.empty()) return std::nullopt;
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return Accuracy{.median = (values[(n - 1) / 2] + values[n / 2]) / 2,
+  return Accuracy{.median = median(values),
                   .lowest = values.front(),
                   .highest = values.back(),
-                  .seeds = static_cast<int>(n)};
+                  .seeds = static_cast<int>(values.size())};
 }
 
 std::vector<Claim> claims_of(const PtqQatOptions& o, std::span<const FinishedCell> finished) {

@@ -48,6 +48,9 @@ void check_numbers(const Layer& layer, const QuantizedPoint& point) {
     throw InvalidArgument("[quantize] {}: num_bits is {}; it must lie between {} and 16.", described(layer, point),
                           q.num_bits, lowest);
   }
+  if (!(q.penalty >= 0.0) || !std::isfinite(q.penalty)) {
+    throw InvalidArgument("[quantize] {}: penalty is {}; it must be 0 or above.", described(layer, point), q.penalty);
+  }
   if (!is_tracker(q.kind)) return;
   try {
     affine::RangeTracker(tracker_config(q), 1);
@@ -152,6 +155,7 @@ void clear_unused(AffineQuantizer& q) {
   const AffineQuantizer defaults;
   if (q.is_none()) q = defaults;
   if (q.kind != AffineKind::kFixed) q.fixed = defaults.fixed;
+  if (q.kind != AffineKind::kPact) q.penalty = defaults.penalty;
   if (q.kind == AffineKind::kMovingAverage) return;
   q.ema_decay = defaults.ema_decay;
   q.average_start = defaults.average_start;

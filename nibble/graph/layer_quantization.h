@@ -52,6 +52,7 @@ struct AffineQuantizer {
   affine::Range fixed{-6, 6};  // Fixed
   double ema_decay = 0.999;    // MovingAverage, in [0, 1)
   affine::AverageStart average_start = affine::AverageStart::kInitialRange;  // MovingAverage
+  double penalty = 0.0;  // PACT: penalty * alpha^2 is added to the loss
 
   bool is_none() const { return kind == AffineKind::kNone; }
   bool operator==(const AffineQuantizer&) const = default;

@@ -67,9 +67,13 @@ void set(AffineQuantizer& q, std::string_view where, const std::string& key, con
   } else if (key == "first_batch_initializes") {
     q.average_start =
         as_bool(where, key, value) ? affine::AverageStart::kFirstBatch : affine::AverageStart::kInitialRange;
+  } else if (key == "penalty") {
+    q.penalty = as_number(where, key, value);
   } else {
-    const std::vector<std::string> known = {"num_bits", "per_axis", "symmetric", "narrow_range",           "axis",
-                                            "init_min", "init_max", "ema_decay", "first_batch_initializes"};
+    const std::vector<std::string> known = {"num_bits",     "per_axis",  "symmetric",
+                                            "narrow_range", "axis",      "init_min",
+                                            "init_max",     "ema_decay", "first_batch_initializes",
+                                            "penalty"};
     throw InvalidArgument("{}: a quantizer has no '{}'. {}", where, key, suggest(key, known));
   }
 }
@@ -110,6 +114,7 @@ std::string to_string(const AffineQuantizer& q) {
   if (q.kind == AffineKind::kMovingAverage && q.ema_decay != kDefaults.ema_decay) {
     text += fmt::format(",decay={}", q.ema_decay);
   }
+  if (q.penalty != kDefaults.penalty) text += fmt::format(",penalty={}", q.penalty);
   return text + ")";
 }
 
@@ -126,6 +131,7 @@ json to_json(const AffineQuantizer& q) {
     if (q.ema_decay != kDefaults.ema_decay) config["ema_decay"] = q.ema_decay;
     if (q.average_start == affine::AverageStart::kFirstBatch) config["first_batch_initializes"] = true;
   }
+  if (q.penalty != kDefaults.penalty) config["penalty"] = q.penalty;
   return {{"class_name", class_name(q.kind)}, {"config", std::move(config)}};
 }
 

@@ -153,6 +153,7 @@ INSTANTIATE_TEST_SUITE_P(
                     {.weights = {{"kernel", of(kLast, false)}, {"kernel", of(kAll, false)}}},
                     "two quantizers"},
         RefusalCase{"NarrowBias", "conv", {.bias_bits = 1}, "bias_bits is 1"},
+        RefusalCase{"NegativePenalty", "conv", {.output = {.kind = AffineKind::kPact, .penalty = -1}}, "penalty is -1"},
         RefusalCase{"DecayOfOne", "conv", {.output = {.kind = kAverage, .ema_decay = 1.0}}, "decay is 1"}),
     [](const auto& row) { return row.param.name; });
 
@@ -186,11 +187,18 @@ TEST(LayerQuantization, ConfigRoundTripIsExact) {
             R"("symmetric":true}})");
 }
 
+TEST(LayerQuantization, PenaltyIsKept) {
+  const AffineQuantizer pact{.kind = AffineKind::kPact, .num_bits = 4, .penalty = 1e-4};
+  EXPECT_EQ(to_json(pact)["config"]["penalty"], 1e-4);
+  EXPECT_EQ(affine_quantizer_from_json(to_json(pact), "here"), pact);
+  EXPECT_EQ(to_string(pact), "PACT(4,penalty=0.0001)");
+}
+
 TEST(LayerQuantization, WhatAKindDoesNotUseIsForgotten) {
   Model model = small();
   set_quantization(model, "relu",
                    LayerQuantization{.pre_activation = {.num_bits = 3},
-                                     .output = {.kind = kLast, .fixed = {0, 1}, .ema_decay = 0.5}});
+                                     .output = {.kind = kLast, .fixed = {0, 1}, .ema_decay = 0.5, .penalty = 1}});
   EXPECT_EQ(model.layer("relu").quantization, LayerQuantization{.output = {.kind = kLast}});
 }
 

@@ -63,6 +63,10 @@ std::string Layer::activation_function(std::string_view attribute) const {
   return name ? *name : "";
 }
 
+std::string plain_function_name(const Layer& layer, const std::string& name) {
+  return name == "hard_sigmoid" && layer.class_name.starts_with('Q') ? "qkeras.hard_sigmoid" : name;
+}
+
 const Weight* Layer::find_weight(std::string_view wanted) const {
   const auto found = std::find_if(weights.begin(), weights.end(), [&](const Weight& w) { return w.name == wanted; });
   return found == weights.end() ? nullptr : &*found;

@@ -69,6 +69,10 @@ struct Layer {
   Weight* find_weight(std::string_view name);
 };
 
+// The plain function that a layer means by a name: in QKeras' layers hard_sigmoid is QKeras' (x / 2 + 1 / 2, clipped;
+// "qkeras.hard_sigmoid" here), in others Keras 2's (x / 5 + 1 / 2, clipped).
+std::string plain_function_name(const Layer& layer, const std::string& name);
+
 struct Model {
   std::string name = "model";
   std::vector<Layer> layers;         // in an order where inputs come first

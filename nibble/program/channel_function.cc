@@ -21,6 +21,7 @@ struct Apply {
     const float y = x >= s.threshold ? x : (x - s.threshold) * s.slope;
     return s.has_highest ? std::min(y, s.highest) : y;
   }
+  float operator()(const Curve& s) const { return s.curve->value(x); }
 };
 
 struct Direction {
@@ -31,13 +32,21 @@ struct Direction {
   int operator()(const Divide&) const { return 1; }
   int operator()(const Multiply& s) const { return std::signbit(s.by) ? -1 : 1; }
   int operator()(const Rectify&) const { return 1; }
+  int operator()(const Curve&) const { return 1; }
 };
 
 }  // namespace
 
-float ChannelFunction::operator()(float x, int64_t channel) const {
-  for (const Stage& stage : stages_) x = std::visit(Apply{x, channel}, stage);
+float ChannelFunction::after(size_t stages, float x, int64_t channel) const {
+  for (size_t i = 0; i < stages; ++i) x = std::visit(Apply{x, channel}, stages_[i]);
   return x;
+}
+
+bool ChannelFunction::is_monotonic() const {
+  return std::none_of(stages_.begin(), stages_.end(), [](const Stage& stage) {
+    const auto* curve = std::get_if<Curve>(&stage);
+    return curve != nullptr && curve->curve->lowest_at.has_value();
+  });
 }
 
 int ChannelFunction::direction(int64_t channel) const {

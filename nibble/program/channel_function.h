@@ -4,13 +4,16 @@
 //
 // The operations are those of the training path in the inference phase, rounding by rounding
 // (IEEE float32, nothing fused), so that a decision found by evaluating the chain is the decision
-// of the trained network. Every operation is monotonic, and so is the chain: rounding keeps order.
+// of the trained network. Every operation is monotonic, and so is the chain: rounding keeps order. Only curves such as
+// swish turn, once (turning_points.h).
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <variant>
 #include <vector>
+
+#include "nibble/quant/activation_curves.h"
 
 namespace nibble::program {
 
@@ -42,7 +45,12 @@ struct Rectify {
   bool has_highest = false;
 };
 
-using Stage = std::variant<Affine, Offset, Divide, Multiply, Rectify>;
+// A plain activation function.
+struct Curve {
+  const quant::ActivationCurve* curve = nullptr;
+};
+
+using Stage = std::variant<Affine, Offset, Divide, Multiply, Rectify, Curve>;
 
 class ChannelFunction {
  public:
@@ -50,9 +58,12 @@ class ChannelFunction {
   bool is_identity() const { return stages_.empty(); }
   const std::vector<Stage>& stages() const { return stages_; }
 
-  float operator()(float x, int64_t channel) const;
+  float operator()(float x, int64_t channel) const { return after(stages_.size(), x, channel); }
+  // What the first `stages` of them make of x.
+  float after(size_t stages, float x, int64_t channel) const;
 
-  // +1 where it rises (or is constant) with x, -1 where it falls.
+  bool is_monotonic() const;
+  // Of a monotonic one: +1 where it rises (or is constant) with x, -1 where it falls.
   int direction(int64_t channel) const;
 
  private:

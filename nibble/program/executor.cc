@@ -131,7 +131,10 @@ void Run::operator()(const SumPool& action) const {
   const Shape& result = operation.result.shape;
   const Shape shape = result.rank() == 3 ? result : Shape{1, 1, in[2]};
   std::fill(out.begin(), out.end(), 0);
-  for_each_cell(action.window, in, shape, [&](size_t o, size_t, size_t i) { out[o] += x()[i]; });
+  Integers cells(out.size(), 0);
+  for_each_cell(action.window, in, shape, [&](size_t o, size_t, size_t i) { out[o] += x()[i], ++cells[o]; });
+  if (action.common == 0) return;
+  for (size_t i = 0; i < out.size(); ++i) out[i] *= static_cast<int32_t>(action.common) / cells[i];
 }
 
 void Run::operator()(const Scale& action) const {

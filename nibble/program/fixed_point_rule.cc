@@ -30,6 +30,7 @@ struct LineOfStages {
     line.lowest = std::max(line.lowest, 0.0);
     if (s.has_highest) line.highest = std::min(line.highest, static_cast<double>(s.highest));
   }
+  void operator()(const Curve&) { is_line = false; }
 
  private:
   bool is_clipped() const { return std::isfinite(line.lowest); }

@@ -70,14 +70,17 @@ void Lowering::apply_function(const Layer& layer, Signal signal, const std::stri
     end_in_softmax(layer);
     return;
   }
-  if (name != "relu" && name != "relu6") {
-    throw Unsupported("[compile] layer '{}': the float function {} is not known here. Use a quantizer, for example {}.",
-                      layer.name, name, name == "tanh" ? "quantized_tanh(8)" : "quantized_relu(4,2)");
-  }
   if (signal.operation < 0) signal.operation = integers(layer, 0, false);
-  Rectify stage;
-  if (name == "relu6") stage.highest = 6.0f, stage.has_highest = true;
-  signal.pending.push(stage);
+  if (name == "relu") {
+    signal.pending.push(Rectify{});
+  } else if (name == "relu6") {
+    signal.pending.push(Rectify{.highest = 6.0f, .has_highest = true});
+  } else if (const auto* curve = quant::activation_curve(graph::plain_function_name(layer, name))) {
+    signal.pending.push(Curve{curve});
+  } else {
+    throw Unsupported("[compile] layer '{}': the float function {} is not known here. Use a quantizer, for example {}.",
+                      layer.name, name, "quantized_relu(4,2)");
+  }
   signals_[layer.name] = std::move(signal);
 }
 

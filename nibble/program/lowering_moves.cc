@@ -5,6 +5,7 @@
 #include "nibble/core/error.h"
 #include "nibble/graph/padding.h"
 #include "nibble/program/lowering_rules.h"
+#include "nibble/program/window_cells.h"
 
 namespace nibble::program {
 
@@ -30,6 +31,12 @@ void Lowering::add_max_pool(const Layer& layer) {
   if (signal.operation < 0) signal.operation = integers(layer, 0, false);
   const Value& in = value_of(signal.operation);
   const Shape& shape = input_shape(layer);
+  if (!signal.pending.is_monotonic()) {
+    throw Unsupported(
+        "[compile] layer '{}': the largest of values that a curve such as swish gives is not the curve of the largest. "
+        "Put a quantizer between '{}' and the pool.",
+        layer.name, layer.inputs.at(0));
+  }
   const bool is_global = !layer.attributes.contains("pool_size");
   MaxPool action{is_global ? Window{shape[0], shape[1]} : pool_window(layer, shape), {}};
   for (int64_t c = 0; c < in.channels(); ++c) action.takes_minimum.push_back(signal.pending.direction(c) < 0 ? 1 : 0);
@@ -45,31 +52,46 @@ void Lowering::add_max_pool(const Layer& layer) {
   signals_[layer.name] = std::move(signal);
 }
 
+SumPool Lowering::sums_of_windows(const Layer& layer, const Value& in) const {
+  const Shape& shape = input_shape(layer);
+  if (!layer.attributes.contains("pool_size")) return {Window{shape[0], shape[1]}};
+  SumPool action{pool_window(layer, shape)};
+  const Window& window = action.window;
+  const Shape& out = shapes_.at(layer.name);
+  const bool overlaps = window.pad_top > 0 || window.pad_left > 0 ||
+                        (out[0] - 1) * window.stride_height + window.height > shape[0] ||
+                        (out[1] - 1) * window.stride_width + window.width > shape[1];
+  if (!overlaps) return action;
+  if (layer.has("average_quantizer")) {
+    throw Unsupported(
+        "[compile] layer '{}': its windows overlap the border, where one quantized factor does not fit all of them. "
+        "Use "
+        "padding 'valid', or no average_quantizer.",
+        layer.name);
+  }
+  action.common = common_cells(window, shape[0], shape[1], out[0], out[1]);
+  // As far as the float network sums without rounding.
+  constexpr int64_t kExact = int64_t{1} << 24;
+  const Interval codes = in.hull();
+  if (action.common == 0 || std::max(std::abs(codes.low), std::abs(codes.high)) > kExact / action.common) {
+    throw Unsupported(
+        "[compile] layer '{}': its windows overlap the border and average over so many different numbers of cells that "
+        "no integers of 24 bits hold them. Use smaller windows, fewer bits, or padding 'valid'.",
+        layer.name);
+  }
+  return action;
+}
+
 void Lowering::add_average_pool(const Layer& layer) {
   const int input = integers(layer, 0, false);
   const Value& in = value_of(input);
-  const Shape& shape = input_shape(layer);
-  const bool is_global = !layer.attributes.contains("pool_size");
-  Window window{shape[0], shape[1]};
-  if (!is_global) {
-    window = pool_window(layer, shape);
-    const Shape& out = shapes_.at(layer.name);
-    const bool overlaps = window.pad_top > 0 || window.pad_left > 0 ||
-                          (out[0] - 1) * window.stride_height + window.height > shape[0] ||
-                          (out[1] - 1) * window.stride_width + window.width > shape[1];
-    if (overlaps) {
-      throw Unsupported(
-          "[compile] layer '{}': its windows overlap the border and average over fewer cells there. Use "
-          "padding 'valid'.",
-          layer.name);
-    }
-  }
-  const int64_t cells = window.height * window.width;
+  const SumPool action = sums_of_windows(layer, in);
+  const int64_t cells = action.common != 0 ? action.common : action.window.height * action.window.width;
   Value result{shapes_.at(layer.name), in.scale, {}};
   for (const Interval& interval : in.intervals)
     result.intervals.push_back({interval.low * cells, interval.high * cells});
   Signal signal;
-  signal.operation = push({layer.name, {input}, SumPool{window}, std::move(result)});
+  signal.operation = push({layer.name, {input}, action, std::move(result)});
   const auto quantizer =
       layer.attributes.contains("average_quantizer") ? layer.get_quantizer("average_quantizer") : nullptr;
   if (quantizer != nullptr) {

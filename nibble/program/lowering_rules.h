@@ -63,6 +63,7 @@ class Lowering {
   // The integers that a layer reads; all channels of one scale if `one_scale`.
   int integers(const Layer& layer, size_t input, bool one_scale);
   int with_one_scale(const Layer& layer, int operation);
+  SumPool sums_of_windows(const Layer& layer, const Value& in) const;
   affine::CommonGrid grid_of_add(const Layer& layer, const std::vector<int>& inputs) const;
   // True for values that an affine quantizer gave, moved at most.
   bool comes_from_affine_point(int input) const;

@@ -69,6 +69,8 @@ ChannelFunction chain(std::vector<Stage> stages) {
   return function;
 }
 
+ChannelFunction curve(const char* name) { return chain({Curve{quant::activation_curve(name)}}); }
+
 class EveryAccumulator : public testing::TestWithParam<ThresholdCase> {};
 
 // The decision of the float arithmetic, for each integer of the interval.
@@ -113,7 +115,30 @@ INSTANTIATE_TEST_SUITE_P(
                       {-3000, 3000},
                       0x1p-6f,
                       chain({Offset{{0.1f}}, Rectify{0, 0, 6, true}})},
-        ThresholdCase{"Average", "quantized_bits(8,3,1,alpha=1)", {-300, 300}, 0x1p-3f, chain({Divide{49}})}),
+        ThresholdCase{"Average", "quantized_bits(8,3,1,alpha=1)", {-300, 300}, 0x1p-3f, chain({Divide{49}})},
+        ThresholdCase{"RealSigmoid", "quantized_relu(6,0)", {-900, 900}, 0x1p-7f, curve("sigmoid")},
+        ThresholdCase{"RealTanh", "quantized_bits(5,0,1,alpha=1)", {-900, 900}, 0.0057f, curve("tanh")},
+        ThresholdCase{"Elu", "quantized_bits(6,2,1,alpha=1)", {-900, 900}, 0x1p-7f, curve("elu")},
+        ThresholdCase{"Swish", "quantized_bits(8,2,1,alpha=1)", {-3000, 3000}, 0.0027f, curve("swish")},
+        ThresholdCase{"SwishAbove", "quantized_bits(8,2,1,alpha=1)", {100, 3000}, 0.0027f, curve("swish")},
+        ThresholdCase{"SwishBelow", "quantized_bits(8,0,1,alpha=1)", {-3000, -1000}, 0.0027f, curve("swish")},
+        ThresholdCase{"FineMish", "quantized_bits(12,2,1,alpha=1)", {-300000, 200000}, 0x1p-15f, curve("mish")},
+        ThresholdCase{"GeluAfterFallingBatchNorm",
+                      "quantized_bits(8,2,1,alpha=1)",
+                      {-3000, 3000},
+                      0x1p-8f,
+                      chain({Affine{{-0.9f}, {0.3f}}, Curve{quant::activation_curve("gelu")}})},
+        ThresholdCase{"SwishTwice",
+                      "quantized_bits(10,1,1,alpha=1)",
+                      {-3000, 3000},
+                      0x1p-8f,
+                      chain({Curve{quant::activation_curve("swish")}, Affine{{-12.0f}, {-1.5f}},
+                             Curve{quant::activation_curve("swish")}})},
+        ThresholdCase{"Hswish", "quantized_hswish(8,2,1)", {-3000, 3000}, 0.0027f, {}},
+        // its lowest value, -3/8, is half way between two codes, and float32 goes to either side
+        ThresholdCase{"HswishAtATie", "quantized_hswish(4,1,1)", {-600000, 600000}, 0x1p-17f, {}},
+        ThresholdCase{
+            "SteepHswish", "quantized_hswish(8,2,1,relu_shift=4,relu_upper_bound=1.5)", {-3000, 3000}, 0x1p-8f, {}}),
     [](const auto& row) { return row.param.name; });
 
 // The grid of PACT and of DoReFa's activations is the trained quantizer, bit for bit.
@@ -311,20 +336,39 @@ INSTANTIATE_TEST_SUITE_P(
                           {in}, {QActivation({.activation = "quantized_bits(4,0,1,alpha='auto')", .name = "act"})(x)});
                     },
                     "has no fixed grid"},
-        RefusedCase{"NotMonotonic",
+        RefusedCase{"MaximumOfACurveThatTurns",
                     [] {
-                      auto in = Input({.shape = {4}});
-                      auto x = dense_after(in);
-                      return build_model({in},
-                                         {QActivation({.activation = "quantized_hswish(8,2,1)", .name = "act"})(x)});
+                      auto in = Input({.shape = {4, 4, 1}});
+                      auto x = QConv2D({.filters = 2, .kernel_size = {3, 3}, .kernel_quantizer = "ternary"})(in);
+                      x = Activation({.activation = "swish", .name = "act"})(x);
+                      return build_model({in}, {MaxPooling2D({.name = "pool"})(x)});
                     },
-                    "falls and rises"},
+                    "Put a quantizer between 'act' and the pool"},
+        RefusedCase{"QuantizedAverageAtTheBorder",
+                    [] {
+                      auto in = Input({.shape = {5, 5, 1}});
+                      return build_model({in}, {QAveragePooling2D({.pool_size = {2, 2},
+                                                                   .padding = "same",
+                                                                   .average_quantizer = "quantized_bits(8,0,1)",
+                                                                   .name = "mean"})(in)});
+                    },
+                    "one quantized factor does not fit all"},
+        RefusedCase{"AverageOfManyNumbersOfCells",
+                    [] {
+                      auto in = Input({.shape = {40, 40, 1}});
+                      return build_model({in}, {AveragePooling2D({.pool_size = {23, 23},
+                                                                  .strides = std::vector<int64_t>{1, 1},
+                                                                  .padding = "same",
+                                                                  .name = "mean"})(in)});
+                    },
+                    "no integers of 24 bits hold them"},
         RefusedCase{"FloatFunction",
                     [] {
                       auto in = Input({.shape = {4}});
-                      return build_model({in}, {Activation({.activation = "tanh", .name = "act"})(dense_after(in))});
+                      return build_model({in},
+                                         {Activation({.activation = "log_softmax", .name = "act"})(dense_after(in))});
                     },
-                    "quantized_tanh"},
+                    "the float function log_softmax is not known here"},
         RefusedCase{"BeyondTheIntegers",
                     [] {
                       auto in = Input({.shape = {4}});

@@ -6,6 +6,7 @@
 #include "nibble/core/error.h"
 #include "nibble/program/accumulator_proof.h"
 #include "nibble/program/integer_softmax.h"
+#include "nibble/program/window_cells.h"
 
 namespace nibble::program {
 namespace {
@@ -91,12 +92,8 @@ class Check {
     for (size_t i = 0; i + 1 < c.first.size(); ++i) {
       require(c.first[i] <= c.first[i + 1] && c.first[i + 1] <= c.first.back());
       require(std::is_sorted(c.thresholds.begin() + c.first[i], c.thresholds.begin() + c.first[i + 1]));
-      const auto value = c.values.begin() + c.first[i] + static_cast<int64_t>(i);
-      const auto end = value + (c.first[i + 1] - c.first[i]) + 1;
-      require(std::is_sorted(value, end) || std::is_sorted(value, end, std::greater<>()));
     }
-    const int64_t channels = c.first.size() == 2 ? distinct_channels(input()) : op_.result.channels();
-    for (int64_t channel = 0; channel < channels; ++channel) require_reached(c, channel);
+    require_reached(c);
     if (c.rule) require_rule(c, *c.rule);
   }
 
@@ -118,12 +115,17 @@ class Check {
     const Shape& in = input().shape;
     const int64_t rows = op_.result.shape.rank() == 3 ? op_.result.shape[0] : 1;
     const int64_t columns = op_.result.shape.rank() == 3 ? op_.result.shape[1] : 1;
-    // A window that overlaps the border would sum fewer cells.
-    require(w.pad_top == 0 && (rows - 1) * w.stride_height + (w.height - 1) * w.dilation_height < in[0]);
-    require(w.pad_left == 0 && (columns - 1) * w.stride_width + (w.width - 1) * w.dilation_width < in[1]);
+    if (action.common != 0) {
+      require(action.common == common_cells(w, in[0], in[1], rows, columns));
+    } else {
+      require(w.pad_top == 0 && (rows - 1) * w.stride_height + (w.height - 1) * w.dilation_height < in[0]);
+      require(w.pad_left == 0 && (columns - 1) * w.stride_width + (w.width - 1) * w.dilation_width < in[1]);
+    }
+    // An average times what divides it; on the way there is a sum, which is no larger.
+    const int64_t factor = action.common != 0 ? action.common : cells;
     for (int64_t c = 0; c < distinct_channels(input()); ++c) {
       const Interval& one = at(input().intervals, c);
-      require_result(c, {one.low * cells, one.high * cells});
+      require_result(c, {one.low * factor, one.high * factor});
     }
   }
 
@@ -230,16 +232,20 @@ class Check {
     return in.intervals.size() == 1 && op_.result.intervals.size() == 1 ? 1 : op_.result.channels();
   }
 
-  // The values that a channel's input reaches: those at its ends, where values only rise or only fall.
-  void require_reached(const Compare& c, int64_t channel) const {
-    const size_t row = c.first.size() == 2 ? 0 : static_cast<size_t>(channel);
-    const auto first = c.thresholds.begin() + c.first[row], last = c.thresholds.begin() + c.first[row + 1];
-    const Interval& in = at(input().intervals, channel);
-    // Value k stands between thresholds k - 1 and k.
-    const auto* values = c.values.data() + c.first[row] + static_cast<int64_t>(row);
-    const auto lowest = std::upper_bound(first, last, in.low) - first,
-               highest = std::upper_bound(first, last, in.high) - first;
-    require_result(channel, {std::min(values[lowest], values[highest]), std::max(values[lowest], values[highest])});
+  // The values that a channel's input reaches. Channels that share a row of thresholds have one input for it, all that
+  // any of them can be given: a file cannot make this longer than itself.
+  void require_reached(const Compare& c) const {
+    for (size_t row = 0; row + 1 < c.first.size(); ++row) {
+      const bool is_shared = c.first.size() == 2;
+      const Interval in = is_shared ? input().hull() : at(input().intervals, static_cast<int64_t>(row));
+      const auto first = c.thresholds.begin() + c.first[row], last = c.thresholds.begin() + c.first[row + 1];
+      // Value k stands between thresholds k - 1 and k.
+      const auto values = c.values.begin() + c.first[row] + static_cast<int64_t>(row);
+      const auto [low, high] = std::minmax_element(values + (std::upper_bound(first, last, in.low) - first),
+                                                   values + (std::upper_bound(first, last, in.high) - first) + 1);
+      const int64_t channels = is_shared ? static_cast<int64_t>(op_.result.intervals.size()) : 1;
+      for (int64_t k = 0; k < channels; ++k) require_result(static_cast<int64_t>(row) + k, {*low, *high});
+    }
   }
 
   // What is said of a channel of the result covers what is known of it.
@@ -302,6 +308,7 @@ struct StageCheck {
   bool operator()(const Divide&) const { return true; }
   bool operator()(const Multiply&) const { return true; }
   bool operator()(const Rectify&) const { return true; }
+  bool operator()(const Curve&) const { return true; }
 };
 
 }  // namespace

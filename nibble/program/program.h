@@ -4,10 +4,10 @@
 // Every value between two operations is a tensor of integers; integer * scale is the real number
 // that the float network has there. A convolution accumulates integers. Everything between an
 // accumulator and the next quantizer (bias, batch norm, activation, the quantizer itself) is one
-// comparison with thresholds: the quantizer's result is a monotonic step function of the
-// accumulator, and its steps were found by evaluating the trained float arithmetic. So the integers
-// are the trained ones exactly, without a multiplier, a shift or a rounding rule (fixed_point_rule.h has those, for
-// hardware that multiplies).
+// comparison with thresholds: the quantizer's result is a step function of the
+// accumulator, a monotonic one but for curves such as swish, and its steps were found by evaluating the trained float
+// arithmetic. So the integers are the trained ones exactly, without a multiplier, a shift or a rounding rule
+// (fixed_point_rule.h has those, for hardware that multiplies).
 //   Y. Umuroglu et al., "FINN", FPGA 2017, has the thresholds.
 //
 // Plain data. lowering.h makes it, executor.h runs it, program_file.h keeps it.
@@ -97,6 +97,9 @@ struct MaxPool {
 };
 struct SumPool {
   Window window;
+  // 0: windows lie inside. Else they may overlap the border, and each sum is multiplied by common / (cells inside), a
+  // whole number (window_cells.h).
+  int64_t common = 0;
 };
 struct Scale {
   std::vector<int64_t> factors;  // per channel

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/atomic_file.h"
@@ -19,7 +20,7 @@ using nlohmann::json;
 constexpr std::string_view kMagic("nibble\0", 7);  // and a byte with the version
 constexpr size_t kHeaderBytes = 8;
 // A program is written in the lowest version that holds it, so that an older nibble reads what it can run.
-constexpr char kPlain = 2, kWithSoftmax = 3, kWithRules = 4;
+constexpr char kPlain = 2, kWithSoftmax = 3, kWithRules = 4, kWithTurnsOrBorders = 5, kNewest = kWithTurnsOrBorders;
 constexpr size_t kSumBytes = 4;
 
 // ---- arrays ---------------------------------------------------------------------
@@ -108,7 +109,11 @@ struct Write {
   json operator()(const MaxPool& a) const {
     return {{"window", to_json(a.window)}, {"takes_minimum", pack(a.takes_minimum)}};
   }
-  json operator()(const SumPool& a) const { return {{"window", to_json(a.window)}}; }
+  json operator()(const SumPool& a) const {
+    json out = {{"window", to_json(a.window)}};
+    if (a.common != 0) out["common"] = a.common;
+    return out;
+  }
   json operator()(const Scale& a) const { return {{"factors", pack(a.factors)}}; }
   json operator()(const Add&) const { return json::object(); }
   json operator()(const Concatenate&) const { return json::object(); }
@@ -158,7 +163,7 @@ Action action(const std::string& name, const json& in) {
   if (name == "accumulate") return accumulate(in);
   if (name == "compare") return compare(in);
   if (name == "max_pool") return MaxPool{window(in.at("window")), unpack<uint8_t>(in.at("takes_minimum"))};
-  if (name == "sum_pool") return SumPool{window(in.at("window"))};
+  if (name == "sum_pool") return SumPool{window(in.at("window")), in.value("common", int64_t{0})};
   if (name == "scale") return Scale{unpack<int64_t>(in.at("factors"))};
   if (name == "add") return Add{};
   if (name == "concatenate") return Concatenate{};
@@ -195,6 +200,7 @@ struct WriteStage {
   json operator()(const Rectify& s) const {
     return {"rectify", floats({s.slope, s.threshold, s.highest}), s.has_highest};
   }
+  json operator()(const Curve& s) const { return {"curve", s.curve->name}; }
 };
 
 float one(const json& in, size_t index = 0) {
@@ -210,6 +216,11 @@ Stage stage(const json& in) {
   if (name == "divide") return Divide{one(in.at(1))};
   if (name == "multiply") return Multiply{one(in.at(1))};
   if (name == "rectify") return Rectify{one(in.at(1)), one(in.at(1), 1), one(in.at(1), 2), in.at(2).get<bool>()};
+  if (name == "curve") {
+    const auto of = in.at(1).get<std::string>();
+    if (const auto* curve = quant::activation_curve(of)) return Curve{curve};
+    throw CorruptFile("[program] an activation is called '{}', which this version of nibble does not know.", of);
+  }
   throw CorruptFile("[program] a float function is called '{}', which this version of nibble does not know.", name);
 }
 
@@ -245,15 +256,31 @@ Program program(const json& in) {
   return result;
 }
 
+// Values of some channel rise and fall.
+bool turns(const Compare& c) {
+  for (size_t i = 0; i + 1 < c.first.size(); ++i) {
+    const auto value = c.values.begin() + c.first[i] + static_cast<int64_t>(i);
+    const auto end = value + (c.first[i + 1] - c.first[i]) + 1;
+    if (!std::is_sorted(value, end) && !std::is_sorted(value, end, std::greater<>())) return true;
+  }
+  return false;
+}
+
 char version_of(const Operation& operation) {
   if (std::holds_alternative<Softmax>(operation.action)) return kWithSoftmax;
+  const auto* pool = std::get_if<SumPool>(&operation.action);
+  if (pool != nullptr && pool->common != 0) return kWithTurnsOrBorders;
   const auto* compare = std::get_if<Compare>(&operation.action);
-  return compare != nullptr && compare->rule ? kWithRules : kPlain;
+  if (compare == nullptr) return kPlain;
+  return turns(*compare) ? kWithTurnsOrBorders : compare->rule ? kWithRules : kPlain;
 }
 
 char version_of(const Program& program) {
   char version = kPlain;
   for (const Operation& operation : program.operations) version = std::max(version, version_of(operation));
+  for (const Stage& s : program.to_real.stages()) {
+    if (std::holds_alternative<Curve>(s)) version = kWithTurnsOrBorders;
+  }
   return version;
 }
 
@@ -281,9 +308,9 @@ Program load_program(const std::filesystem::path& path) {
     throw CorruptFile("[program] {} is no integer program (.nbl). 'nibble compile' makes one.", path.string());
   }
   const char version = view[kHeaderBytes - 1];
-  if (version < kPlain || version > kWithRules) {
+  if (version < kPlain || version > kNewest) {
     throw CorruptFile("[program] {} has version {}; this nibble reads versions {} to {}. Compile it anew.",
-                      path.string(), static_cast<int>(version), static_cast<int>(kPlain), static_cast<int>(kWithRules));
+                      path.string(), static_cast<int>(version), static_cast<int>(kPlain), static_cast<int>(kNewest));
   }
   uint32_t sum = 0;
   for (size_t i = 0; i < kSumBytes; ++i) {

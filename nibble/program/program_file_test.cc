@@ -17,7 +17,8 @@ namespace {
 namespace b = graph::build;
 
 // One of each action, but for softmax where it is not asked for.
-Program program(SoftmaxForm form = SoftmaxForm::kFloat, std::optional<affine::Rounding> rounding = std::nullopt) {
+Program program(SoftmaxForm form = SoftmaxForm::kFloat, std::optional<affine::Rounding> rounding = std::nullopt,
+                const std::string& mean_activation = "quantized_relu(4,2)") {
   auto in = b::Input({.shape = {8, 8, 2}, .name = "input"});
   auto x = b::QConv2D(
       {.filters = 4, .kernel_size = {3, 3}, .padding = "same", .kernel_quantizer = "ternary", .name = "conv"})(in);
@@ -27,7 +28,7 @@ Program program(SoftmaxForm form = SoftmaxForm::kFloat, std::optional<affine::Ro
   auto sum = b::layer("Add", "add")(std::vector<b::Node>{relu, bits});
   auto both = b::layer("Concatenate", "join")(std::vector<b::Node>{sum, bits});
   both = b::layer("ZeroPadding2D", "pad")(both);
-  auto y = b::QActivation({.activation = "quantized_relu(4,2)", .name = "mean_relu"})(
+  auto y = b::QActivation({.activation = mean_activation, .name = "mean_relu"})(
       b::layer("GlobalAveragePooling2D", "mean")(both));
   y = b::layer("Reshape", "reshape", {{"target_shape", std::vector<int64_t>{8}}})(y);
   y = b::QDense({.units = 3, .kernel_quantizer = "quantized_bits(4,0,1)", .name = "dense"})(y);
@@ -55,9 +56,19 @@ TEST(ProgramFile, ReadsBackAndRunsTheSame) {
   }
 }
 
-// Older readers take what has no multipliers and no softmax of integers.
+// Older readers take what has no multipliers, no softmax of integers and no curves that turn.
 TEST(ProgramFile, HasTheLowestVersionThatHoldsIt) {
   const auto path = testing::scratch_dir("nbl_version") / "p.nbl";
+  const Program turning = program(SoftmaxForm::kFloat, std::nullopt, "quantized_hswish(6,1,1)");
+  save_program(turning, path);
+  EXPECT_EQ(read_file(path)[7], 5);
+  EXPECT_EQ(run(load_program(path), samples(5)), run(turning, samples(5)));
+  Program curve = program();
+  curve.softmax = false;
+  curve.to_real.push(Curve{quant::activation_curve("tanh")});
+  save_program(curve, path);
+  EXPECT_EQ(read_file(path)[7], 5);
+  EXPECT_EQ(run(load_program(path), samples(5)), run(curve, samples(5)));
   save_program(program(SoftmaxForm::kInteger, affine::Rounding::kSingle), path);
   EXPECT_EQ(read_file(path)[7], 4);
   save_program(program(SoftmaxForm::kInteger), path);
@@ -65,7 +76,7 @@ TEST(ProgramFile, HasTheLowestVersionThatHoldsIt) {
   save_program(program(), path);
   std::string bytes = read_file(path);
   EXPECT_EQ(bytes[7], 2);
-  for (const char version : {0, 1, 5, -1}) {
+  for (const char version : {0, 1, 6, -1}) {
     bytes[7] = version;
     write_file(path, bytes);
     EXPECT_THROW(load_program(path), CorruptFile) << static_cast<int>(version);

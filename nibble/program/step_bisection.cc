@@ -5,7 +5,7 @@
 namespace nibble::program {
 namespace {
 
-// A part of a channel's interval whose ends differ.
+// A part of a channel's integers whose ends differ.
 struct Segment {
   int64_t channel, low, high;
   float value_low, value_high;
@@ -13,13 +13,9 @@ struct Segment {
 
 class Bisection {
  public:
-  Bisection(const std::vector<Interval>& intervals, const Evaluate& evaluate, int64_t most_steps,
+  Bisection(const std::vector<std::vector<int64_t>>& breaks, const Evaluate& evaluate, int64_t most_steps,
             const std::function<void()>& too_many)
-      : intervals_(intervals),
-        evaluate_(evaluate),
-        most_steps_(most_steps),
-        too_many_(too_many),
-        functions_(intervals.size()) {}
+      : breaks_(breaks), evaluate_(evaluate), most_steps_(most_steps), too_many_(too_many), functions_(breaks.size()) {}
 
   std::vector<StepFunction> run() {
     begin();
@@ -34,15 +30,16 @@ class Bisection {
  private:
   void begin() {
     std::vector<Point> ends;
-    for (size_t c = 0; c < intervals_.size(); ++c) {
-      ends.push_back({static_cast<int64_t>(c), intervals_[c].low});
-      ends.push_back({static_cast<int64_t>(c), intervals_[c].high});
+    for (size_t c = 0; c < breaks_.size(); ++c) {
+      for (const int64_t x : breaks_[c]) ends.push_back({static_cast<int64_t>(c), x});
     }
     const std::vector<float> values = ask(ends);
-    for (size_t c = 0; c < intervals_.size(); ++c) {
-      const float low = values[2 * c], high = values[2 * c + 1];
-      functions_[c].first_value = low;
-      add({static_cast<int64_t>(c), intervals_[c].low, intervals_[c].high, low, high}, segments_);
+    size_t end = 0;
+    for (size_t c = 0; c < breaks_.size(); ++c, ++end) {
+      functions_[c].first_value = values[end];
+      for (size_t i = 1; i < breaks_[c].size(); ++i, ++end) {
+        add({static_cast<int64_t>(c), ends[end].x, ends[end + 1].x, values[end], values[end + 1]}, segments_);
+      }
     }
   }
 
@@ -75,7 +72,7 @@ class Bisection {
     segments_ = std::move(next);
   }
 
-  const std::vector<Interval>& intervals_;
+  const std::vector<std::vector<int64_t>>& breaks_;
   const Evaluate& evaluate_;
   int64_t most_steps_;
   const std::function<void()>& too_many_;
@@ -86,9 +83,9 @@ class Bisection {
 
 }  // namespace
 
-std::vector<StepFunction> find_steps(const std::vector<Interval>& intervals, const Evaluate& evaluate,
+std::vector<StepFunction> find_steps(const std::vector<std::vector<int64_t>>& breaks, const Evaluate& evaluate,
                                      int64_t most_steps, const std::function<void()>& too_many) {
-  return Bisection(intervals, evaluate, most_steps, too_many).run();
+  return Bisection(breaks, evaluate, most_steps, too_many).run();
 }
 
 }  // namespace nibble::program

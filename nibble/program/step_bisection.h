@@ -1,5 +1,6 @@
 // nibble/program/step_bisection.h
-// Every step of monotonic step functions of an integer, one function a channel, by halving intervals.
+// Every step of step functions of an integer, one function a channel, by halving the intervals in which they only rise
+// or only fall.
 #pragma once
 
 #include <cstdint>
@@ -29,9 +30,10 @@ struct StepFunction {
 using Evaluate = std::function<std::vector<float>(const std::vector<Point>&)>;
 
 // Asks each function at about 2 log2(width) points a step.
-//   intervals  one a channel; steps outside are not looked for
-//   too_many   called, to throw, as soon as there are more than most_steps over all channels
-std::vector<StepFunction> find_steps(const std::vector<Interval>& intervals, const Evaluate& evaluate,
+//   breaks    rising integers, two or more a channel: between neighbours the function is monotonic; steps outside of
+//             the first and last are not looked for
+//   too_many  called, to throw, as soon as there are more than most_steps over all channels
+std::vector<StepFunction> find_steps(const std::vector<std::vector<int64_t>>& breaks, const Evaluate& evaluate,
                                      int64_t most_steps, const std::function<void()>& too_many);
 
 }  // namespace nibble::program

@@ -7,12 +7,10 @@
 
 #include "nibble/core/error.h"
 #include "nibble/program/step_bisection.h"
+#include "nibble/program/turning_points.h"
 
 namespace nibble::program {
 namespace {
-
-// Quantizers that never fall where their input rises.
-bool is_monotonic(const quant::Quantizer& quantizer) { return quantizer.class_name() != "quantized_hswish"; }
 
 void require_fixed_grid(const ThresholdSearch& search) {
   const nlohmann::json config = search.quantizer->config();
@@ -21,12 +19,6 @@ void require_fixed_grid(const ThresholdSearch& search) {
     throw Unsupported(
         "[compile] layer '{}': the scale of {} is found from the values it is given, so the activation has no fixed "
         "grid. Give it a number as alpha.",
-        search.layer, search.quantizer->str());
-  }
-  if (!is_monotonic(*search.quantizer)) {
-    throw Unsupported(
-        "[compile] layer '{}': {} falls and rises, so it is no comparison with thresholds. Use a quantizer that rises, "
-        "such as quantized_relu.",
         search.layer, search.quantizer->str());
   }
 }
@@ -186,7 +178,11 @@ void hint(const std::vector<RealLine>& lines, Compare& compare) {
 }
 
 std::vector<StepFunction> search_steps(const ThresholdSearch& search, const Evaluate& evaluate) {
-  return find_steps(search.intervals, evaluate, search.max_thresholds, [&] {
+  std::vector<std::vector<int64_t>> breaks;
+  for (size_t c = 0; c < search.intervals.size(); ++c) {
+    breaks.push_back(monotonic_breaks(search, static_cast<int64_t>(c)));
+  }
+  return find_steps(breaks, evaluate, search.max_thresholds, [&] {
     throw Unsupported(
         "[compile] layer '{}': {} has more than {} steps over all channels. Use fewer bits, or leave out the batch "
         "norm before it.",

@@ -28,8 +28,8 @@ struct Thresholds {
 
 // Finds every step by bisection of the interval, all channels side by side; `compare.rule` says whether they are a
 // rule's.
-//   throws  Unsupported if the quantizer's grid depends on the data, if its values are no integers times a scale,
-//           if it does not rise with its input, or if there are more than max_thresholds steps
+//   throws  Unsupported if the quantizer's grid depends on the data, if its values are no integers times a scale, or if
+//           there are more than max_thresholds steps
 Thresholds find_thresholds(const ThresholdSearch& search);
 
 }  // namespace nibble::program

@@ -297,6 +297,24 @@ TEST(AffineNetwork, SumsOfCodesAreTheSumsOfReals) {
   }
 }
 
+TEST(AffineNetwork, OverwrittenWeightsAreTheirQuantizedValues) {
+  Model model = float_model();
+  graph::set_quantization(model, "conv", kernel_only(AffineKind::kLastValue, true));
+  const Tensor before = model.layer("conv").find_weight("kernel")->value;
+  Network network(model, true, 1);
+  network.set_quantization_phase({.overwrites_weights = true});
+  const at::Tensor x = batch(4, 1);
+  loss_of(network, x).backward();
+  const Tensor once = network.model().layer("conv").find_weight("kernel")->value;
+  EXPECT_NE(once, before);
+  const at::Tensor gradient = parameter(network, "conv", "kernel").value.grad();
+  EXPECT_GT(gradient.abs().sum().item<float>(), 0.0f);
+  network.set_quantization_phase({.ranges_move = false, .overwrites_weights = true});
+  loss_of(network, x);
+  EXPECT_EQ(network.model().layer("conv").find_weight("kernel")->value, once) << "they are codes already";
+  network.set_quantization_phase({});
+}
+
 TEST(AffineNetwork, DataThatIsNoNumberIsRefused) {
   Network network(everything(AffineKind::kLastValue, AffineKind::kMovingAverage), true, 1);
   at::Tensor x = batch(4, 1);

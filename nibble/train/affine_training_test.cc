@@ -1,6 +1,8 @@
 // Quantization-aware training the TFMOT way, as a user sees it.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "nibble/core/error.h"
 #include "nibble/formats/keras/keras_file.h"
 #include "nibble/graph/builder.h"
@@ -104,6 +106,30 @@ INSTANTIATE_TEST_SUITE_P(Rows, EachQuantizer,
                          ::testing::Values("moving_average", "last_value", "all_values", "lsq", "lsq_plus", "pact",
                                            "dorefa"),
                          [](const auto& row) { return row.param; });
+
+// The sum of the clipping levels of a trained model, squared.
+double squared_levels(const Model& model) {
+  double sum = 0.0;
+  for (const graph::Layer& layer : model.layers) {
+    for (const graph::Weight& weight : layer.weights) {
+      if (weight.name.ends_with("_alpha")) sum += std::pow(weight.value[0], 2);
+    }
+  }
+  return sum;
+}
+
+TEST(AffineTraining, PenaltyLowersClippingLevels) {
+  std::vector<double> levels;
+  for (const double penalty : {0.0, 0.05}) {
+    qat::Scheme pact = scheme("pact");
+    pact.penalty = penalty;
+    Trainer trainer(qat::quantize_model(trained(), pact), options());
+    trainer.fit(stripes_data(), epochs(2));
+    levels.push_back(squared_levels(trainer.model()));
+  }
+  EXPECT_GT(levels[1], 0.0);
+  EXPECT_LT(levels[1], 0.9 * levels[0]);
+}
 
 TEST(AffineTraining, LearnedStepsTakeBothOptimizers) {
   CompileOptions sgd = options();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <numeric>
 
 #include "nibble/quant/affine/common_grid.h"
 #include "nibble/train/plain_ops.h"
@@ -49,6 +50,16 @@ at::Tensor scaled_sum(const at::Tensor& x, const at::Tensor& kernel, const SumGr
   return grid.bias.defined() ? y + grid.bias : y;
 }
 
+// Of the numbers in it; 0: there is none that float32 holds.
+int64_t common_multiple(const at::Tensor& cells) {
+  int64_t common = 1;
+  for (int64_t i = 0; i < cells.numel(); ++i) {
+    common = std::lcm(common, static_cast<int64_t>(cells.data_ptr<float>()[i]));
+    if (static_cast<double>(common) > kExactFloat) return 0;
+  }
+  return common;
+}
+
 }  // namespace
 
 at::Tensor exact_convolution(const at::Tensor& x, const ConvolutionGeometry& geometry, const at::Tensor& kernel,
@@ -62,12 +73,6 @@ at::Tensor exact_dense(const at::Tensor& x, const at::Tensor& kernel, const SumG
                     [](const at::Tensor& a, const at::Tensor& b) { return at::matmul(a, b); });
 }
 
-bool has_exact_average(const Step& step) {
-  if (step.kind == StepKind::kGlobalAveragePool) return true;
-  const Window& w = step.window;
-  return step.kind == StepKind::kAveragePool && w.pad_top + w.pad_left + w.pad_bottom + w.pad_right == 0;
-}
-
 at::Tensor exact_average(const at::Tensor& x, const Step& step, float input_step) {
   const at::Tensor codes = codes_of(x, input_step);
   if (step.kind == StepKind::kGlobalAveragePool) {
@@ -76,11 +81,10 @@ at::Tensor exact_average(const at::Tensor& x, const Step& step, float input_step
     extents.insert(extents.end(), step.shape.begin(), step.shape.end());
     return (codes.sum({1, 2}) * input_step / cells).reshape(extents);
   }
-  const Window& w = step.window;
-  const at::Tensor sums = at::avg_pool2d(codes.permute({0, 3, 1, 2}), {w.height, w.width},
-                                         {w.stride_height, w.stride_width}, {0, 0}, /*ceil_mode=*/false,
-                                         /*count_include_pad=*/true, /*divisor_override=*/1);
-  return (sums.permute({0, 2, 3, 1}).contiguous() * input_step) / static_cast<float>(w.height * w.width);
+  const at::Tensor sums = window_sums(codes, step.window), cells = cells_inside(step.window, x.size(1), x.size(2));
+  const int64_t common = common_multiple(cells);
+  if (common == 0) return sums * input_step / cells;
+  return sums * (static_cast<float>(common) / cells) * input_step / static_cast<float>(common);
 }
 
 at::Tensor exact_add(std::span<const at::Tensor> x, std::span<const float> steps) {

@@ -31,15 +31,13 @@ at::Tensor exact_convolution(const at::Tensor& x, const ConvolutionGeometry& geo
 //   x       [..., in];  kernel [in, out]
 at::Tensor exact_dense(const at::Tensor& x, const at::Tensor& kernel, const SumGrid& grid);
 
-// An average pool whose windows lie within the image, or the global one: (sum of codes * step) / cells.
+// An average pool, also the global one: (sum of codes * step) / cells. Where windows overlap the border, the sums are
+// brought to one number of cells first, a multiple of all (program/window_cells.h).
 at::Tensor exact_average(const at::Tensor& x, const Step& step, float input_step);
 
 // The sum of values on their grids, as multiples of one step (quant/affine/common_grid.h).
 //   steps  one for each of x, above 0
 at::Tensor exact_add(std::span<const at::Tensor> x, std::span<const float> steps);
-
-// True for a pool that exact_average() knows.
-bool has_exact_average(const Step& step);
 
 at::Tensor max_pool_2x2(const at::Tensor& x);
 

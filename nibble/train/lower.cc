@@ -64,7 +64,7 @@ Activation from_quantizer(quant::QuantizerPtr quantizer) {
 
 Activation activation_of(const Layer& layer, std::string_view attribute) {
   if (auto quantizer = layer.get_quantizer(attribute)) return from_quantizer(std::move(quantizer));
-  return plain_function(plain_function_name(layer, layer.activation_function(attribute)));
+  return plain_function(graph::plain_function_name(layer, layer.activation_function(attribute)));
 }
 
 Activation relu_of(const Layer& layer) {
@@ -331,10 +331,6 @@ void Lowering::add_layer(const Layer& layer) {
 }
 
 }  // namespace
-
-std::string plain_function_name(const Layer& layer, const std::string& name) {
-  return name == "hard_sigmoid" && layer.class_name.starts_with('Q') ? "qkeras.hard_sigmoid" : name;
-}
 
 Plan lower(const graph::Model& model) { return Lowering(model).run(); }
 

@@ -133,7 +133,12 @@ struct Network::Run {
                        network.fused_ ? found->fast.get() : nullptr);
     }
     if (found->mask.defined()) value = value * found->mask;
-    return quantize_point(index, name, value);
+    const at::Tensor used = quantize_point(index, name, value);
+    if (network.phase_.overwrites_weights && is_training()) {
+      const at::NoGradGuard no_gradient;
+      found->value.variable_data().copy_(used);  // the gradient's graph is not to know
+    }
+    return used;
   }
 
   // x through the layer's affine quantizer at that point, or x itself where there is none.
@@ -211,7 +216,7 @@ class Network::OpContext : public LayerContext {
 
   at::Tensor apply(const at::Tensor& x, const graph::Layer& layer, std::string_view attribute) override {
     Activation activation;
-    activation.function = plain_function_name(layer, layer.activation_function(attribute));
+    activation.function = graph::plain_function_name(layer, layer.activation_function(attribute));
     return plain_activation(x, activation, layer.name);
   }
 
@@ -445,7 +450,7 @@ Flow Network::Run::compute(size_t index) {
     case StepKind::kLayer:
       return {layer_op(step), {}, {}, nullptr};
     default: {
-      const bool is_exact = pass == Pass::kInference && !at::GradMode::is_enabled() && has_exact_average(step);
+      const bool is_exact = pass == Pass::kInference && !at::GradMode::is_enabled();
       if (const float codes = is_exact ? input_codes(step) : 0.0f; codes != 0.0f) {
         return {exact_average(input(step).value, step, codes), {}, {}, nullptr};
       }

@@ -82,6 +82,14 @@ std::string measure_of(const graph::Layer& layer, const std::string& weight) {
   return "";
 }
 
+// What PACT adds to the loss for its clipping level; nothing for other weights.
+graph::Regularizer penalty_on(const graph::Layer& layer, const std::string& weight) {
+  for (const graph::QuantizedPoint& point : graph::quantized_points(layer)) {
+    if (weight == point.name + "_alpha") return {.l2 = point.quantizer.penalty};
+  }
+  return {};
+}
+
 // QKeras clips a quantized weight that has no constraint of its own.
 graph::Constraint constraint_on(const graph::Layer& layer, const std::string& weight,
                                 const quant::QuantizerPtr& quantizer) {
@@ -128,6 +136,7 @@ void Network::make_parameters() {
       if (!is_state(name)) {
         parameter.constraint = constraint_on(owner, own_name, quantizer);
         parameter.regularizer = graph::regularizer_of(owner, attribute_of(owner, own_name, "regularizer"));
+        if (parameter.regularizer.is_none()) parameter.regularizer = penalty_on(layer, name);
       }
       layers_[l].add_weight(name, parameter.value, quantizer);
       if (name == "kernel" && layer.attributes.contains("mask")) layers_[l].weights.back().mask = mask_of(layer);

@@ -2,11 +2,13 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <map>
 
 #include "nibble/core/error.h"
+#include "nibble/quant/activation_curves.h"
 #include "nibble/quant/plain_functions.h"
 #include "nibble/train/prologue.h"
 
@@ -31,14 +33,8 @@ at::Tensor max_pool(const at::Tensor& x, const Window& w) {
   return to_nhwc(at::max_pool2d(padded, {w.height, w.width}, {w.stride_height, w.stride_width}));
 }
 
-// Windows that overlap the border average over the cells inside only.
 at::Tensor average_pool(const at::Tensor& x, const Window& w) {
-  const auto pool = [&](const at::Tensor& nchw) {
-    return at::avg_pool2d(pad(nchw, w, 0.0), {w.height, w.width}, {w.stride_height, w.stride_width});
-  };
-  const at::Tensor nchw = to_nchw(x);
-  const at::Tensor inside = pool(at::ones({1, 1, nchw.size(2), nchw.size(3)}, at::kFloat));
-  return to_nhwc(pool(nchw) / inside);
+  return window_sums(x, w) / cells_inside(w, x.size(1), x.size(2));
 }
 
 at::Tensor reduce(const std::vector<at::Tensor>& inputs,
@@ -66,6 +62,14 @@ at::Tensor elementwise(const at::Tensor& x, const quant::PlainFunction& function
   return x.requires_grad() ? value + (x - x.detach()) * derivative : value;
 }
 
+at::Tensor curve_values(const at::Tensor& x, const quant::ActivationCurve& curve) {
+  const at::Tensor in = x.contiguous();
+  at::Tensor out = at::empty_like(in);
+  const float* from = in.data_ptr<float>();
+  std::transform(from, from + in.numel(), out.data_ptr<float>(), curve.value);
+  return out;
+}
+
 }  // namespace
 
 at::Tensor plain_convolution(const at::Tensor& x, const ConvolutionGeometry& g, const at::Tensor& kernel,
@@ -80,6 +84,15 @@ at::Tensor plain_convolution(const at::Tensor& x, const ConvolutionGeometry& g, 
       at::convolution(padded, torch_kernel(kernel, g), bias, strides, no_padding, dilation, false, {0, 0}, g.groups));
 }
 
+at::Tensor window_sums(const at::Tensor& x, const Window& w) {
+  return to_nhwc(at::avg_pool2d(pad(to_nchw(x), w, 0.0), {w.height, w.width}, {w.stride_height, w.stride_width}, {0, 0},
+                                /*ceil_mode=*/false, /*count_include_pad=*/true, /*divisor_override=*/1));
+}
+
+at::Tensor cells_inside(const Window& window, int64_t rows, int64_t columns) {
+  return window_sums(at::ones({1, rows, columns, 1}, at::kFloat), window);
+}
+
 at::Tensor plain_dropout(const at::Tensor& x, float rate, const RandomKey& key, int64_t first_unit) {
   const at::Tensor ones = at::ones(x.sizes(), at::kFloat);
   at::Tensor mask = at::empty(x.sizes(), at::kFloat);
@@ -91,6 +104,11 @@ at::Tensor plain_dropout(const at::Tensor& x, float rate, const RandomKey& key, 
 }
 
 at::Tensor plain_activation(const at::Tensor& x, const Activation& activation, const std::string& layer) {
+  // Where no gradient is wanted: the numbers that an integer program has, too.
+  if (const auto* curve = quant::activation_curve(activation.function);
+      curve != nullptr && !at::GradMode::is_enabled()) {
+    return curve_values(x, *curve);
+  }
   using Function = std::function<at::Tensor(const at::Tensor&)>;
   static const std::map<std::string, Function> kFunctions = {
       {"linear", [](const at::Tensor& v) { return v; }},

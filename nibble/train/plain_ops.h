@@ -18,6 +18,11 @@ namespace nibble::train {
 at::Tensor plain_convolution(const at::Tensor& x, const ConvolutionGeometry& geometry, const at::Tensor& kernel,
                              const at::Tensor& bias);
 
+// Sums over windows, [N, H, W, C]; what lies outside is 0.
+at::Tensor window_sums(const at::Tensor& x, const Window& window);
+// How many cells of each window lie inside [rows, columns]: [1, H, W, 1].
+at::Tensor cells_inside(const Window& window, int64_t rows, int64_t columns);
+
 // The same elements are dropped as by the fused function with this key and first unit.
 at::Tensor plain_dropout(const at::Tensor& x, float rate, const RandomKey& key, int64_t first_unit = 0);
 

@@ -56,10 +56,6 @@ struct Activation {
   float qnoise_factor = 1.0f;
 };
 
-// The plain function that a layer means by a name: in QKeras' layers hard_sigmoid is QKeras' (x / 2 + 1 / 2, clipped),
-// in others Keras 2's (x / 5 + 1 / 2, clipped).
-std::string plain_function_name(const graph::Layer& layer, const std::string& name);
-
 // What is done to a value on its way into the next computation, in this order.
 struct Prologue {
   int batch_norm_layer = -1;             // -1: no batch norm

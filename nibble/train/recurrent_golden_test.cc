@@ -29,7 +29,7 @@ at::Tensor through(const graph::Layer& layer, const std::string& attribute, cons
 at::Tensor activate(const graph::Layer& layer, const std::string& attribute, const at::Tensor& x) {
   if (layer.get_quantizer(attribute) != nullptr) return through(layer, attribute, x);
   Activation activation;
-  activation.function = plain_function_name(layer, layer.activation_function(attribute));
+  activation.function = graph::plain_function_name(layer, layer.activation_function(attribute));
   return plain_activation(x, activation, layer.name);
 }
 

@@ -18,7 +18,12 @@ struct Reach {
   int64_t begin, end;
   Reach(int64_t position, int64_t stride, int64_t pad, int64_t size, int64_t extent)
       : begin(std::max<int64_t>(position * stride - pad, 0)), end(std::min(position * stride - pad + size, extent)) {}
+  int64_t cells() const { return end - begin; }
 };
+
+inline int32_t factor_of(const Pool& p, const Reach& ys, const Reach& xs) {
+  return p.common == 0 ? 1 : p.common / static_cast<int32_t>(ys.cells() * xs.cells());
+}
 
 }  // namespace nibble::kernels
 #endif
@@ -31,6 +36,7 @@ HWY_INLINE void PoolCell(const Pool& p, const void* input, int64_t sample, int64
   const D32 d;
   const Reach ys(row, p.stride_height, p.pad_top, p.height, p.in_rows);
   const Reach xs(column, p.stride_width, p.pad_left, p.width, p.in_columns);
+  const V32 factor = hn::Set(d, kKind == PoolKind::kSum ? factor_of(p, ys, xs) : 1);
   const auto channels = static_cast<size_t>(p.channels);
   const auto place = static_cast<size_t>(p.layout.pixel(sample, row, column));
   for (size_t c = 0; c < channels; c += hn::Lanes(d)) {
@@ -43,6 +49,7 @@ HWY_INLINE void PoolCell(const Pool& p, const void* input, int64_t sample, int64
         result = kKind == PoolKind::kSum ? hn::Add(result, code) : hn::Max(result, hn::Xor(code, flip));
       }
     }
+    if constexpr (kKind == PoolKind::kSum) result = hn::Mul(result, factor);
     result = Requantize(p.requantization, hn::Xor(result, flip), c);
     StoreCodes(result, results, p.format, place + c, channels - c);
   }
@@ -124,6 +131,7 @@ int32_t pooled(const Pool& p, const void* input, int64_t sample, int64_t row, in
       is_first = false;
     }
   }
+  if (p.kind == PoolKind::kSum) result *= factor_of(p, ys, xs);
   return requantize(p.requantization, result, channel);
 }
 

@@ -158,6 +158,14 @@ Node pooled(const Node& in) {
   return dense(Flatten()(x), 7);
 }
 
+// Windows with 4, 6 and 9 cells inside, then 2 and 4.
+Node averaged_at_borders(const Node& in) {
+  Node x = act(conv(in, 18, kWeights4, {.padding = "same", .use_bias = false}), "quantized_relu(4,2)");
+  x = act(AveragePooling2D({.pool_size = {3, 3}, .strides = {1, 1}, .padding = "same"})(x), "quantized_relu(6,2)");
+  x = act(AveragePooling2D({.pool_size = {2, 2}, .strides = {2, 2}, .padding = "same"})(x), "quantized_relu(8,2)");
+  return dense(Flatten()(x), 7);
+}
+
 Node global_maximum(const Node& in) {
   Node x = layer("GlobalMaxPooling2D", "")(conv(in, 18, kWeights4, {.padding = "same", .use_bias = false}));
   return dense(act(BatchNormalization()(x), "quantized_relu(4,2)"), 7);
@@ -196,6 +204,19 @@ INSTANTIATE_TEST_SUITE_P(
              {8, 8, 3},
              [](const Node& in) { return classifier(in, "quantized_po2(4,1)", "quantized_relu_po2(4,4)"); }},
         Case{"Tanh", {8, 8, 3}, [](const Node& in) { return classifier(in, kWeights4, "quantized_tanh(8)"); }},
+        Case{"Hswish", {8, 8, 3}, [](const Node& in) { return classifier(in, kWeights4, "quantized_hswish(8,2,1)"); }},
+        Case{"NarrowHswish",
+             {8, 8, 3},
+             [](const Node& in) { return classifier(in, kWeights8, "quantized_hswish(3,1,1)"); }},
+        Case{"Curves",
+             {8, 8, 3},
+             [](const Node& in) {
+               Node x = conv(in, 18, kWeights4, {.padding = "same"});
+               x = act(Activation({.activation = "swish"})(x), "quantized_bits(8,2,1,alpha=1.0)");
+               x = Activation({.activation = "tanh"})(BatchNormalization()(conv(MaxPooling2D()(x), 18, kWeights8)));
+               x = dense(Flatten()(act(x, "quantized_bits(6,0,1,alpha=1.0)")), 3);
+               return Activation({.activation = "sigmoid"})(x);
+             }},
         Case{"SixteenBitWeights",
              {6, 6, 2},
              [](const Node& in) { return classifier(in, "quantized_bits(14,0,1,alpha=1.0)", "quantized_relu(6,2)"); }},
@@ -242,7 +263,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"Dense", {37}, [](const Node& in) { return dense(act(dense(in, 70), "quantized_relu(4,2)"), 3); }},
         Case{"Residual", {16, 16, 3}, residual}, Case{"Separable", {24, 24, 3}, separable},
         Case{"Pooled", {20, 20, 2}, pooled}, Case{"GlobalMaximum", {7, 6, 2}, global_maximum},
-        Case{"Moved", {8, 8, 2}, moved}),
+        Case{"AveragedAtBorders", {7, 6, 2}, averaged_at_borders}, Case{"Moved", {8, 8, 2}, moved}),
     [](const auto& row) { return row.param.name; });
 
 // Two hidden layers of -1 and 1, the second with a border; weights of -1 and 1, or 0 too.

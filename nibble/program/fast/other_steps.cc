@@ -114,7 +114,9 @@ class Pooling final : public Step {
           RequantizationPlan requantization)
       : layer_(operation.layer), in_(in), out_(out), requantization_(std::move(requantization)) {
     const auto* extremum = std::get_if<MaxPool>(&operation.action);
-    const Window& w = extremum != nullptr ? extremum->window : std::get<SumPool>(operation.action).window;
+    const auto* sum = std::get_if<SumPool>(&operation.action);
+    const Window& w = extremum != nullptr ? extremum->window : sum->window;
+    if (sum != nullptr) pool_.common = static_cast<int32_t>(sum->common);
     const TensorLayout &i = in.layout, &o = out.layout;
     pool_.kind = extremum != nullptr ? kernels::PoolKind::kExtremum : kernels::PoolKind::kSum;
     pool_.height = w.height, pool_.width = w.width, pool_.stride_height = w.stride_height;

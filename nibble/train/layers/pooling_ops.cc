@@ -52,7 +52,8 @@ at::Tensor averaged(const graph::Layer& layer, const at::Tensor& x) {
   const at::Tensor nchw = as_image(x);
   const Pool pool = pool_of(layer, nchw);
   const auto sum = [&](const at::Tensor& t) {
-    return at::avg_pool2d(at::constant_pad_nd(t, pool.padding, 0.0), pool.size, pool.strides);
+    return at::avg_pool2d(at::constant_pad_nd(t, pool.padding, 0.0), pool.size, pool.strides, {0, 0},
+                          /*ceil_mode=*/false, /*count_include_pad=*/true, /*divisor_override=*/1);
   };
   const at::Tensor inside = sum(at::ones({1, 1, nchw.size(2), nchw.size(3)}, at::kFloat));
   return from_image(sum(nchw) / inside, x.dim());

@@ -145,7 +145,8 @@ AffineQuantizer activation_quantizer(const Scheme& scheme, bool is_rectified) {
           .num_bits = scheme.activation_bits,
           .symmetric = is_step && !is_rectified,
           .ema_decay = scheme.ema_decay,
-          .average_start = scheme.average_start};
+          .average_start = scheme.average_start,
+          .penalty = kind == AffineKind::kPact ? scheme.penalty : 0.0};
 }
 
 AffineQuantizer input_quantizer(const Scheme& scheme) {
@@ -192,6 +193,10 @@ void check(const Scheme& scheme) {
   if (scheme.edge_weight_bits != 0 && (scheme.edge_weight_bits < 2 || scheme.edge_weight_bits > 16)) {
     throw InvalidArgument("[quantize] edge_weight_bits is {}; it must lie between 2 and 16, or be 0 for weight_bits.",
                           scheme.edge_weight_bits);
+  }
+  if (scheme.penalty != 0.0 && scheme.activations != AffineKind::kPact) {
+    throw InvalidArgument(
+        "[quantize] a penalty is on PACT's clipping levels; this scheme has none. Set quantizer to pact.");
   }
   if (scheme.weights == AffineKind::kPact) {
     throw InvalidArgument("[quantize] PACT is for activations; weights can have LSQ, DoReFa or a range tracker.");

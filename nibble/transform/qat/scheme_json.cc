@@ -41,6 +41,13 @@ double decay(const std::string& key, const json& value) {
   return value.get<double>();
 }
 
+double factor(const std::string& key, const json& value) {
+  if (!value.is_number() || !(value.get<double>() >= 0) || value.get<double>() > 1e6) {
+    refuse(key, value, "a number between 0 and 1e6");
+  }
+  return value.get<double>();
+}
+
 BatchNormMode batch_norm_mode(const std::string& name) {
   const std::map<std::string, BatchNormMode> modes = {{"float", BatchNormMode::kFloat},
                                                       {"fold", BatchNormMode::kFold},
@@ -68,6 +75,7 @@ const std::map<std::string, Setter>& setters() {
        [](Scheme& s, const std::string& k, const json& v) { s.activations = graph::affine_kind(text(k, v)); }},
       {"per_axis", [](Scheme& s, const std::string& k, const json& v) { s.per_axis = boolean(k, v); }},
       {"ema_decay", [](Scheme& s, const std::string& k, const json& v) { s.ema_decay = decay(k, v); }},
+      {"penalty", [](Scheme& s, const std::string& k, const json& v) { s.penalty = factor(k, v); }},
       {"first_batch_initializes",
        [](Scheme& s, const std::string& k, const json& v) {
          s.average_start = boolean(k, v) ? affine::AverageStart::kFirstBatch : affine::AverageStart::kInitialRange;

@@ -40,6 +40,12 @@ TEST(Scheme, FileSetsWhatItNames) {
   EXPECT_FALSE(scheme.per_axis);
 }
 
+TEST(Scheme, PenaltyIsOnClippingLevels) {
+  const Scheme scheme = scheme_from_json(json::parse(R"({"quantizer": "pact", "penalty": 2e-4})"));
+  EXPECT_EQ(activation_quantizer(scheme, /*is_rectified=*/true).penalty, 2e-4);
+  EXPECT_EQ(activation_quantizer(scheme, /*is_rectified=*/false).penalty, 0.0);
+}
+
 TEST(Scheme, FileRefuses) {
   const std::vector<std::pair<const char*, const char*>> rows = {
       {R"([])", "must be an object"},
@@ -55,6 +61,8 @@ TEST(Scheme, FileRefuses) {
       {R"({"weights": "PACTQuantizer"})", "PACT is for activations"},
       {R"({"activations": "FixedQuantizer"})", "belongs to one tensor"},
       {R"({"ema_decay": 1})", "below 1"},
+      {R"({"penalty": 1e-4})", "Set quantizer to pact"},
+      {R"({"quantizer": "pact", "penalty": -1})", "between 0 and 1e6"},
       {R"({"batch_norm": "folded"})", "float, fold, fold_batch or fold_running"}};
   for (const auto& [text, wanted] : rows) {
     try {
