@@ -11,6 +11,7 @@
 #include "nibble/program/verification.h"
 #include "nibble/train/trainer.h"
 #include "nibble/transform/qat/quantize_apply.h"
+#include "nibble/transform/qat/snap_offsets.h"
 
 namespace nibble {
 namespace {
@@ -132,12 +133,14 @@ TEST_P(AffineProgram, HasTheNetworksCodes) {
   scheme.per_axis = c.per_axis;
   scheme.batch_norm = c.batch_norm;
   const graph::Model trained = calibrated(c.build(), scheme);
-  const graph::Model model = qat::unfold_batch_norms(trained);
+  graph::Model model = qat::unfold_batch_norms(trained);
   const Tensor x = samples(200, 2);
   const Tensor before = train::Trainer(trained, {}).predict(x), after = train::Trainer(model, {}).predict(x);
   int64_t moved = 0;
   for (int64_t i = 0; i < after.size(); ++i) moved += std::abs(after[i] - before[i]) > 0.1f ? 1 : 0;
   EXPECT_LE(moved, after.size() / 20) << "unfolding changes a bias by half a step of its grid at most";
+  const bool has_offsets = !qat::snap_offsets(model).empty();
+  EXPECT_EQ(has_offsets, c.quantizer == "lsq_plus");
   const auto path = std::filesystem::path(testing::TempDir()) / ("affine_" + c.name + ".nbl");
   program::save_program(program::lower(model), path);
   const program::Program program = program::load_program(path);
@@ -183,7 +186,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"EightBranches", branches, "int8", "moving_average"}, Case{"EightPact", plain, "int8", "pact"},
         Case{"FourPactBatchNorms", batch_norms, "int4", "pact"}, Case{"TwoPactBranches", branches, "int2", "pact"},
         Case{"EightCurves", curves, "int8", "moving_average"}, Case{"FourCurves", curves, "int4", "lsq"},
-        Case{"TfmotCurves", curves, "tfmot8", "moving_average"}, Case{"EightDorefa", plain, "int8", "dorefa"},
+        Case{"TfmotCurves", curves, "tfmot8", "moving_average"}, Case{"EightLsqPlusCurves", curves, "int8", "lsq_plus"},
+        Case{"FourLsqPlusAverages", averages, "int4", "lsq_plus"}, Case{"EightDorefa", plain, "int8", "dorefa"},
         Case{"FourDorefaBatchNorms", batch_norms, "int4", "dorefa"},
         Case{"TwoDorefaAverages", averages, "int2", "dorefa"}),
     [](const auto& row) { return row.param.name; });

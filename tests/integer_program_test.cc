@@ -6,6 +6,7 @@
 #include <map>
 
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_shape.h"
 #include "nibble/program/lowering.h"
 #include "nibble/program/verification.h"
 #include "nibble/train/trainer.h"

@@ -21,6 +21,7 @@
 #include "nibble/train/process_group.h"
 #include "nibble/train/quantization_schedule.h"
 #include "nibble/transform/qat/quantize_apply.h"
+#include "nibble/transform/qat/snap_offsets.h"
 
 namespace nibble::cli {
 namespace {
@@ -214,6 +215,17 @@ void print_result(const QatOptions& o, const nlohmann::json& result, const graph
                              result.at("model").get<std::string>());
 }
 
+// Offsets that training left between two codes.
+void snap_offsets(graph::Model& model, Streams& streams) {
+  const std::vector<qat::SnappedOffset> offsets = qat::snap_offsets(model);
+  if (offsets.empty()) return;
+  streams.err << fmt::format(
+      "note: {} learned offsets moved to the nearest multiple of their steps, so that real 0 has a code. model.keras "
+      "has "
+      "them as fixed ranges.\n",
+      offsets.size());
+}
+
 // The ranges of activations are measured, which several processes cannot do together.
 void refuse_processes() {
   const auto place = train::place_of_process(train::process_environment());
@@ -264,7 +276,8 @@ int run(const QatOptions& o, Streams& streams) {
   train::Trainer trainer(quantized, compile);
   const train::History history = trainer.fit(dataset, fit);
   // What trained with its batch norms merged in each step is, from now on, a plain network.
-  const graph::Model deployed = qat::unfold_batch_norms(trainer.model());
+  graph::Model deployed = qat::unfold_batch_norms(trainer.model());
+  snap_offsets(deployed, streams);
   formats::keras::save_model(deployed, o.output / "model.keras");
   if (stop_requested()) {
     streams.err << fmt::format("stopped after {} of {} epochs; run the same command with --resume to go on.\n",

@@ -8,6 +8,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_shape.h"
 #include "nibble/program/accumulator_proof.h"
 #include "nibble/program/affine_grid.h"
 #include "nibble/program/executor.h"
