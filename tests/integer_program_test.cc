@@ -139,7 +139,7 @@ graph::Model curves() {
     x = Activation({.activation = name})(BatchNormalization()(x));
     x = QActivation({.activation = "quantized_bits(7,1,1,alpha=1)"})(x);
   }
-  x = QDense({.units = 3, .kernel_quantizer = "quantized_bits(4,0,1)", .activation = "sigmoid"})(Flatten()(x));
+  x = QDense({.units = 3, .activation = "sigmoid", .kernel_quantizer = "quantized_bits(4,0,1)"})(Flatten()(x));
   return build_model({in}, {x}, "curves");
 }
 
