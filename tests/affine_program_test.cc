@@ -186,7 +186,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"EightBranches", branches, "int8", "moving_average"}, Case{"EightPact", plain, "int8", "pact"},
         Case{"FourPactBatchNorms", batch_norms, "int4", "pact"}, Case{"TwoPactBranches", branches, "int2", "pact"},
         Case{"EightCurves", curves, "int8", "moving_average"}, Case{"FourCurves", curves, "int4", "lsq"},
-        Case{"TfmotCurves", curves, "tfmot8", "moving_average"}, Case{"EightLsqPlusCurves", curves, "int8", "lsq_plus"},
+        Case{"EightLsqPlusCurves", curves, "int8", "lsq_plus"},
         Case{"FourLsqPlusAverages", averages, "int4", "lsq_plus"}, Case{"EightDorefa", plain, "int8", "dorefa"},
         Case{"FourDorefaBatchNorms", batch_norms, "int4", "dorefa"},
         Case{"TwoDorefaAverages", averages, "int2", "dorefa"}),

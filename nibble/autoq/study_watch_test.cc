@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const search::SearchSpace kSpace = {{"kernel", {"binary", "ternary"}}};
+const search::SearchSpace kSpace = {{"bits", {"1", "2", "3", "4", "5", "6", "7", "8"}}};
 
 struct Notices : SearchObserver {
   void on_notice(const std::string& text) override { texts.push_back(text); }

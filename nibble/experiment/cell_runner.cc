@@ -47,35 +47,6 @@ Tensor first_samples(const data::Samples& samples, int64_t count) {
   return x;
 }
 
-// Lets batches of the samples move the batch norms' statistics and nothing else.
-graph::Model with_moved_statistics(graph::Model model, const Tensor& samples, double momentum, int threads) {
-  std::map<std::string, double> kept;
-  for (graph::Layer& layer : model.layers) {
-    if (layer.class_name != "BatchNormalization") continue;
-    kept[layer.name] = layer.get_float("momentum");
-    layer.attributes["momentum"] = momentum;
-  }
-  train::CompileOptions compile;
-  compile.optimizer = train::OptimizerKind::kSgd;
-  compile.learning_rate = 1e-30;  // no weight of any size moves by that
-  compile.batch_norm_statistics = train::BatchNormStatistics::kMoving;
-  compile.threads = threads;
-  const std::vector<int64_t>& extents = samples.shape().extents();
-  data::Dataset dataset;
-  dataset.train = data::Samples(Shape(std::vector<int64_t>(extents.begin() + 1, extents.end())),
-                                std::vector<float>(samples.data().begin(), samples.data().end()),
-                                std::vector<int32_t>(static_cast<size_t>(extents[0]), 0));
-  train::Trainer trainer(std::move(model), compile);
-  train::FitOptions fit;
-  fit.epochs = 1;
-  fit.batch_size = kBatchSize;
-  fit.validate = false;
-  trainer.fit(dataset, fit);
-  graph::Model moved = trainer.model();
-  for (const auto& [name, value] : kept) moved.layer(name).attributes["momentum"] = value;
-  return moved;
-}
-
 graph::AffineQuantizer learned(graph::AffineQuantizer quantizer, bool is_signed) {
   if (quantizer.is_none()) return quantizer;
   quantizer.kind = graph::AffineKind::kLsq;
@@ -123,6 +94,34 @@ void use_learned_steps(graph::Model& model) {
       steps = steps_of(ranges.at(point.name), steps, point.quantizer.num_bits);
     }
   }
+}
+
+graph::Model with_moved_statistics(graph::Model model, const Tensor& samples, double momentum, int threads) {
+  std::map<std::string, double> kept;
+  for (graph::Layer& layer : model.layers) {
+    if (layer.class_name != "BatchNormalization") continue;
+    kept[layer.name] = layer.get_float("momentum");
+    layer.attributes["momentum"] = momentum;
+  }
+  train::CompileOptions compile;
+  compile.optimizer = train::OptimizerKind::kSgd;
+  compile.learning_rate = 1e-30;  // no weight of any size moves by that
+  compile.batch_norm_statistics = train::BatchNormStatistics::kMoving;
+  compile.threads = threads;
+  const std::vector<int64_t>& extents = samples.shape().extents();
+  data::Dataset dataset;
+  dataset.train = data::Samples(Shape(std::vector<int64_t>(extents.begin() + 1, extents.end())),
+                                std::vector<float>(samples.data().begin(), samples.data().end()),
+                                std::vector<int32_t>(static_cast<size_t>(extents[0]), 0));
+  train::Trainer trainer(std::move(model), compile);
+  train::FitOptions fit;
+  fit.epochs = 1;
+  fit.batch_size = kBatchSize;
+  fit.validate = false;
+  trainer.fit(dataset, fit);
+  graph::Model moved = trainer.model();
+  for (const auto& [name, value] : kept) moved.layer(name).attributes["momentum"] = value;
+  return moved;
 }
 
 void prepare(data::Dataset& dataset, int64_t train_samples) {

@@ -51,6 +51,10 @@ class CellRunner {
   std::map<std::string, data::Dataset> datasets_;  // by name, and "/validation" for that split
 };
 
+// Lets batches of the samples move the batch norms' statistics and nothing else.
+//   momentum  the share of the old statistics that each batch leaves
+graph::Model with_moved_statistics(graph::Model model, const Tensor& samples, double momentum, int threads);
+
 // Trackers become learned steps that begin with the calibrated ranges.
 void use_learned_steps(graph::Model& model);
 

@@ -24,10 +24,11 @@ double selu(double x) {
   return kScale * (x > 0.0 ? x : kAlpha * std::expm1(x));
 }
 
-double gelu(double x) { return 0.5 * x * (1.0 + std::erf(x * M_SQRT1_2)); }
-
 // x times a factor that vanishes faster than x grows; -infinity times 0 would be no number.
 double times(double x, double factor) { return factor == 0.0 ? 0.0 : x * factor; }
+
+// (1 + erf would have no digits left far below 0)
+double gelu(double x) { return times(x, 0.5 * std::erfc(-x * M_SQRT1_2)); }
 
 template <double (*kFunction)(double)>
 float rounded(float x) {
