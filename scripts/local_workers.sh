@@ -63,7 +63,8 @@ has_ended() { # PROCESS CODE
   fi
 }
 
-# Those that ended while no 'wait' looked: 'wait -n' knows them no more, 'wait PROCESS' still has their code.
+# Those that ended while no 'wait' looked: 'wait -n' knows them no more and waits for the others, 'wait PROCESS' still
+# has their code.
 reap_unseen() {
   local process
   for process in "${!slot_of[@]}"; do
@@ -74,12 +75,12 @@ reap_unseen() {
 }
 
 for ((slot = 0; slot < count; ++slot)); do start "$slot"; done
-while [ ${#slot_of[@]} -gt 0 ]; do
+while reap_unseen; [ ${#slot_of[@]} -gt 0 ]; do
   ended=
   # A signal interrupts this without a process having ended; then 'ended' stays empty.
   wait -n -p ended "${!slot_of[@]}" 2>/dev/null
   code=$?
-  if [ -n "${ended:-}" ]; then has_ended "$ended" $code; else reap_unseen; fi
+  [ -z "${ended:-}" ] || has_ended "$ended" $code
 done
 [ $stopping = 1 ] && exit 130
 exit $failed

@@ -108,6 +108,14 @@ graph::Model own_input_quantizer() {
   return build_model({in}, {classifier(x)}, "own_input_quantizer");
 }
 
+// Its lowest code is neither that of the largest nor that of the smallest input.
+graph::Model own_turning_input_quantizer() {
+  const Node in = image();
+  Node x = act(in, "quantized_hswish(6,1,1)", "first");
+  x = act(bn(conv(x, 6, "ternary(alpha=1)", "conv0"), "bn0"), "quantized_relu(4,2)", "a");
+  return build_model({in}, {classifier(x)}, "own_turning_input_quantizer");
+}
+
 // Batch norms folded into the kernel.
 graph::Model folded() {
   const Node in = image();
@@ -155,6 +163,7 @@ std::vector<Case> cases() {
                             {"Branches", branches},
                             {"QuantizedBatchNorm", quantized_batch_norm},
                             {"OwnInputQuantizer", own_input_quantizer},
+                            {"OwnTurningInputQuantizer", own_turning_input_quantizer},
                             {"FoldedBatchNorm", folded},
                             {"Curves", curves}};
   const std::map<std::string, const char*> kernels = {{"Bits4", "quantized_bits(4,0,1,alpha=1.0)"},

@@ -59,6 +59,16 @@ TEST_F(LocalWorkers, EndWithWhatTheirWorkersSaid) {
   }
 }
 
+// One ends while the script starts the next, which lives on: its slot is not to wait for that one.
+TEST_F(LocalWorkers, OneThatEndsAtOnceIsStartedAgainBesideTheOther) {
+  const std::string flag = (dir_ / "flag").string();
+  ChildProcess script = start("mkdir '" + flag + "' 2>/dev/null && kill -9 $$; sleep 20");
+  for (int i = 0; i < 1000 && starts() < 3; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(starts(), 3);
+  script.signal(SIGTERM);
+  EXPECT_EQ(script.wait(60), 130) << script.err();
+}
+
 // Between the starts of the workers, while the script waits, while they end: it must neither hang nor leave one.
 TEST_F(LocalWorkers, EndAtASignalAtAnyMoment) {
   for (int moment = 0; moment < 40; ++moment) {

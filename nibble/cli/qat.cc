@@ -221,8 +221,7 @@ void snap_offsets(graph::Model& model, Streams& streams) {
   if (offsets.empty()) return;
   streams.err << fmt::format(
       "note: {} learned offsets moved to the nearest multiple of their steps, so that real 0 has a code. model.keras "
-      "has "
-      "them as fixed ranges.\n",
+      "has them as fixed ranges.\n",
       offsets.size());
 }
 

@@ -221,6 +221,8 @@ nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
     settings["qat_learning_rate"] = cell.variation.learning_rate.value_or(o.qat_learning_rate);
   }
   if (is_trained_on || cell.method == Method::kPtq) settings["calibration_samples"] = o.calibration_samples;
+  // What names of variations did not always mean.
+  if (cell.variation.statistics_momentum < 1.0) settings["statistics_momentum"] = cell.variation.statistics_momentum;
   return settings;
 }
 

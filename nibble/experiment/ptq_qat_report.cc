@@ -191,7 +191,8 @@ std::string explanation(const std::string& study) {
        "backwards, to nine tenths of each batch."},
       {"master-weights",
        "QAT as it is, and with the original's mistake D4: quantized weights overwrite the float ones in every step, so "
-       "that a step smaller than half a code is lost."},
+       "that a step smaller than half a code is lost. The original does so in convolutions of its plain blocks; here "
+       "every quantized weight is overwritten."},
       {"weights",
        "Post-training quantization with one scale a kernel and with one a channel, each with cross-layer equalization, "
        "bias correction, and AdaRound."},

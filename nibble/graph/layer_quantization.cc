@@ -168,13 +168,19 @@ void clear_unused(LayerQuantization& quantization) {
   }
 }
 
+// The same, but for what is no part of the values.
+bool has_same_values(AffineQuantizer a, const AffineQuantizer& b) {
+  a.penalty = b.penalty;
+  return a == b;
+}
+
 // The variable of a point whose quantizer is the same in both; null otherwise.
 const Weight* kept_variable(const Layer& before, const Layer& after, const std::string& variable) {
   for (const QuantizedPoint& point : quantized_points(after)) {
     const auto old = quantized_point(before, point.name);
     const bool is_of_point =
         variable.starts_with(point.name + "_") && variable.find('_', point.name.size() + 1) == std::string::npos;
-    if (is_of_point && old && old->quantizer == point.quantizer) return before.find_weight(variable);
+    if (is_of_point && old && has_same_values(old->quantizer, point.quantizer)) return before.find_weight(variable);
   }
   return nullptr;
 }

@@ -9,6 +9,7 @@
 #include "nibble/graph/channel_order.h"
 #include "nibble/program/affine_grid.h"
 #include "nibble/program/lowering_rules.h"
+#include "nibble/program/turning_points.h"
 
 namespace nibble::program {
 
@@ -26,8 +27,9 @@ int Lowering::quantize_input(const quant::QuantizerPtr& quantizer, const std::st
     const auto* action = std::get_if<QuantizeInput>(&program_.operations[i].action);
     if (action != nullptr && *action->quantizer == *quantizer) return static_cast<int>(i);
   }
-  // The codes of inputs beyond all bounds are the outermost ones.
-  const quant::Encoded encoded = quantizer->encode(Tensor(Shape{3}, {-1e30f, 0.0f, 1e30f}));
+  // The codes of inputs beyond all bounds are the outermost ones, but for a quantizer that turns.
+  const float turn = turn_of(*quantizer).value_or(0.0f);
+  const quant::Encoded encoded = quantizer->encode(Tensor(Shape{4}, {-1e30f, 0.0f, turn, 1e30f}));
   if (encoded.scale.size() != 1 || encoded.kind != quant::Encoded::Kind::kAffine) {
     throw Unsupported("[compile] layer '{}': {} cannot quantize the input; a fixed-point quantizer with one scale can.",
                       layer, quantizer->str());

@@ -143,7 +143,8 @@ void Lowering::push_softmax(const Layer& layer) {
   if (signal.operation < 0) return;  // nothing was computed, as run() says
   if (!signal.pending.is_identity()) {
     throw Unsupported(
-        "[compile] layer '{}': its logits are real numbers, because a bias or batch norm before it is on no grid; "
+        "[compile] layer '{}': its logits are real numbers, because a bias, batch norm or curve before it is on no "
+        "grid; "
         "softmax in integers needs integers. Put a quantizer before it, or leave the softmax in float.",
         layer.name);
   }

@@ -65,8 +65,7 @@ SumPool Lowering::sums_of_windows(const Layer& layer, const Value& in) const {
   if (layer.has("average_quantizer")) {
     throw Unsupported(
         "[compile] layer '{}': its windows overlap the border, where one quantized factor does not fit all of them. "
-        "Use "
-        "padding 'valid', or no average_quantizer.",
+        "Use padding 'valid', or no average_quantizer.",
         layer.name);
   }
   action.common = common_cells(window, shape[0], shape[1], out[0], out[1]);

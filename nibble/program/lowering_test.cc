@@ -136,8 +136,9 @@ INSTANTIATE_TEST_SUITE_P(
                       chain({Curve{quant::activation_curve("swish")}, Affine{{-12.0f}, {-1.5f}},
                              Curve{quant::activation_curve("swish")}})},
         ThresholdCase{"Hswish", "quantized_hswish(8,2,1)", {-3000, 3000}, 0.0027f, {}},
-        // its lowest value, -3/8, is half way between two codes, and float32 goes to either side
+        // its lowest value, -3/8, is half way between two codes
         ThresholdCase{"HswishAtATie", "quantized_hswish(4,1,1)", {-600000, 600000}, 0x1p-17f, {}},
+        ThresholdCase{"FineHswish", "quantized_hswish(12,2,1,relu_shift=4)", {-5000000, -3000000}, 0x1.75cp-22f, {}},
         ThresholdCase{
             "SteepHswish", "quantized_hswish(8,2,1,relu_shift=4,relu_upper_bound=1.5)", {-3000, 3000}, 0x1p-8f, {}}),
     [](const auto& row) { return row.param.name; });

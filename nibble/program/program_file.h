@@ -1,7 +1,8 @@
 // nibble/program/program_file.h
 // .nbl: an integer program in one file.
 //
-//   "nibble\0\2", then CBOR (RFC 8949) of the program, then the CRC-32 of all before it, little-endian.
+//   "nibble\0" and a byte with the version, then CBOR (RFC 8949) of the program, then the CRC-32 of all before it,
+//   little-endian.
 // Weights are packed with as many bits as the widest of the layer needs, -1 and 1 with one; thresholds and codes as
 // lines (packed_integers.h).
 #pragma once

@@ -17,8 +17,7 @@ namespace {
 namespace b = graph::build;
 
 // One of each action, but for softmax where it is not asked for.
-Program program(SoftmaxForm form = SoftmaxForm::kFloat, std::optional<affine::Rounding> rounding = std::nullopt,
-                const std::string& mean_activation = "quantized_relu(4,2)") {
+Program program(SoftmaxForm form = SoftmaxForm::kFloat, std::optional<affine::Rounding> rounding = std::nullopt) {
   auto in = b::Input({.shape = {8, 8, 2}, .name = "input"});
   auto x = b::QConv2D(
       {.filters = 4, .kernel_size = {3, 3}, .padding = "same", .kernel_quantizer = "ternary", .name = "conv"})(in);
@@ -28,7 +27,7 @@ Program program(SoftmaxForm form = SoftmaxForm::kFloat, std::optional<affine::Ro
   auto sum = b::layer("Add", "add")(std::vector<b::Node>{relu, bits});
   auto both = b::layer("Concatenate", "join")(std::vector<b::Node>{sum, bits});
   both = b::layer("ZeroPadding2D", "pad")(both);
-  auto y = b::QActivation({.activation = mean_activation, .name = "mean_relu"})(
+  auto y = b::QActivation({.activation = "quantized_relu(4,2)", .name = "mean_relu"})(
       b::layer("GlobalAveragePooling2D", "mean")(both));
   y = b::layer("Reshape", "reshape", {{"target_shape", std::vector<int64_t>{8}}})(y);
   y = b::QDense({.units = 3, .kernel_quantizer = "quantized_bits(4,0,1)", .name = "dense"})(y);
@@ -36,6 +35,31 @@ Program program(SoftmaxForm form = SoftmaxForm::kFloat, std::optional<affine::Ro
   graph::Model model = b::build_model({in}, {y}, "all");
   graph::initialize_weights(model, 2);
   return lower(model, {.softmax = form, .rounding = rounding});
+}
+
+// Comparisons that fall and rise, one for all channels and one each, and an average that overlaps the border.
+Program turning_program() {
+  auto in = b::Input({.shape = {8, 8, 2}, .name = "input"});
+  auto x = b::QActivation({.activation = "quantized_hswish(6,1,1)", .name = "first"})(in);
+  x = b::QConv2D({.filters = 4, .kernel_size = {3, 3}, .kernel_quantizer = "ternary", .name = "conv"})(x);
+  x = b::QActivation({.activation = "quantized_hswish(6,2,1)", .name = "shared"})(x);
+  x = b::AveragePooling2D({.pool_size = {3, 3}, .padding = "same", .name = "mean"})(x);
+  x = b::QActivation({.activation = "quantized_bits(8,1,1,alpha=1)", .name = "bits"})(x);
+  x = b::BatchNormalization({.name = "bn"})(x);
+  x = b::QActivation({.activation = "quantized_hswish(5,1,1)", .name = "own"})(x);
+  x = b::QDense({.units = 3, .kernel_quantizer = "quantized_bits(4,0,1)", .name = "dense"})(b::Flatten()(x));
+  graph::Model model = b::build_model({in}, {x}, "turning");
+  graph::initialize_weights(model, 2);
+  for (float& gamma : model.layer("bn").find_weight("gamma")->value.data()) gamma = 3.0f;
+  return lower(model);
+}
+
+template <class Action>
+Operation& operation_of(Program& program, const std::string& layer) {
+  for (Operation& operation : program.operations) {
+    if (operation.layer == layer && std::holds_alternative<Action>(operation.action)) return operation;
+  }
+  throw std::runtime_error("no such operation of " + layer);
 }
 
 Tensor samples(int64_t count) {
@@ -59,7 +83,7 @@ TEST(ProgramFile, ReadsBackAndRunsTheSame) {
 // Older readers take what has no multipliers, no softmax of integers and no curves that turn.
 TEST(ProgramFile, HasTheLowestVersionThatHoldsIt) {
   const auto path = testing::scratch_dir("nbl_version") / "p.nbl";
-  const Program turning = program(SoftmaxForm::kFloat, std::nullopt, "quantized_hswish(6,1,1)");
+  const Program turning = turning_program();
   save_program(turning, path);
   EXPECT_EQ(read_file(path)[7], 5);
   EXPECT_EQ(run(load_program(path), samples(5)), run(turning, samples(5)));
@@ -123,6 +147,43 @@ TEST(ProgramFile, AChannelThatGivesMoreThanItSaysIsRefused) {
   EXPECT_GE(tried, 4);
 }
 
+// Where values fall and rise, those in between count, not only those at the ends.
+TEST(ProgramFile, AComparisonThatGivesMoreThanItSaysIsRefused) {
+  for (const char* layer : {"shared", "own"}) {
+    Program lying = turning_program();
+    Operation& operation = operation_of<Compare>(lying, layer);
+    const auto& compare = std::get<Compare>(operation.action);
+    EXPECT_EQ(compare.first.size(), layer == std::string("shared") ? 2u : 5u);
+    const auto lowest = std::min_element(compare.values.begin(), compare.values.end());
+    EXPECT_NE(lowest, compare.values.begin());
+    EXPECT_NE(lowest, compare.values.end() - 1);
+    const std::vector<Interval> said = operation.result.intervals;
+    for (const size_t count : {size_t{1}, size_t{4}}) {
+      Interval hull{INT32_MAX, INT32_MIN};
+      for (const Interval& in : said) hull = {std::min(hull.low, in.low), std::max(hull.high, in.high)};
+      operation.result.intervals.assign(count, hull);
+      EXPECT_NO_THROW(validate(lying)) << layer;
+      operation.result.intervals.back().low = hull.low + 1;
+      EXPECT_THROW(validate(lying), CorruptFile) << layer << ", " << count << " intervals";
+    }
+  }
+}
+
+TEST(ProgramFile, AveragesAtBordersHaveTheOneFactorThatFits) {
+  const Program whole = turning_program();
+  Program changed = whole;
+  Operation& operation = operation_of<SumPool>(changed, "mean");
+  auto& pool = std::get<SumPool>(operation.action);
+  EXPECT_EQ(pool.common, 36);  // 4, 6 and 9 cells
+  for (const int64_t common : {int64_t{0}, int64_t{35}, int64_t{37}, int64_t{72}, int64_t{-36}, INT64_MAX}) {
+    pool.common = common;
+    EXPECT_THROW(validate(changed), CorruptFile) << common;
+  }
+  changed = whole;
+  for (Interval& interval : operation_of<SumPool>(changed, "mean").result.intervals) --interval.high;
+  EXPECT_THROW(validate(changed), CorruptFile);
+}
+
 // A few numbers say that there are two billion channels; to look at each would take as long as an attacker likes.
 TEST(ProgramFile, WhatIsCheckedIsNoMoreThanTheFileHolds) {
   Program vast;
@@ -161,12 +222,15 @@ std::string mutant(std::string bytes, uint32_t number) {
 
 TEST(ProgramFile, TenThousandMutantsAreRefusedOrRun) {
   const auto path = testing::scratch_dir("nbl_mutants") / "p.nbl";
-  save_program(program(SoftmaxForm::kInteger, affine::Rounding::kGemmlowpDouble), path);
-  const std::string whole = read_file(path);
+  std::vector<std::string> wholes;
+  for (const Program& whole : {program(SoftmaxForm::kInteger, affine::Rounding::kGemmlowpDouble), turning_program()}) {
+    save_program(whole, path);
+    wholes.push_back(read_file(path));
+  }
   const Tensor x = samples(1);
   int refused = 0;
   for (uint32_t number = 0; number < 10000; ++number) {
-    write_file(path, mutant(whole, number));
+    write_file(path, mutant(wholes[number % 2], number));
     try {
       const Program read = load_program(path);
       if (read.input_shape == Shape({8, 8, 2})) run(read, x);

@@ -30,7 +30,7 @@ struct StepFunction {
 using Evaluate = std::function<std::vector<float>(const std::vector<Point>&)>;
 
 // Asks each function at about 2 log2(width) points a step.
-//   breaks    rising integers, two or more a channel: between neighbours the function is monotonic; steps outside of
+//   breaks    rising integers, one or more a channel: between neighbours the function is monotonic; steps outside of
 //             the first and last are not looked for
 //   too_many  called, to throw, as soon as there are more than most_steps over all channels
 std::vector<StepFunction> find_steps(const std::vector<std::vector<int64_t>>& breaks, const Evaluate& evaluate,

@@ -92,8 +92,8 @@ std::vector<RealLine> lines_of(const ThresholdSearch& search, float grid_scale) 
 }
 
 // Whether the channel's rule stays beside the trained network, a code away at most (a floor lies half a code lower):
-// where the quantizer rounds no line, or 32 bits do not hold the bias, it does not. Both rise or fall throughout, so
-// the ends and both sides of each step tell.
+// where the quantizer rounds no line, or 32 bits do not hold the bias, it does not. Between its steps the quantizer is
+// constant and the rule rises or falls, so the ends and both sides of each step tell.
 bool is_near(const FixedPointRule& rule, size_t channel, const Interval& interval, const StepFunction& function,
              const Grid& grid) {
   const int64_t most = rule.rounding == affine::Rounding::kFloor ? 2 : 1;

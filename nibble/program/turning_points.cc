@@ -1,7 +1,6 @@
 #include "nibble/program/turning_points.h"
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
 
 #include "nibble/quant/quantized_hswish.h"
@@ -22,11 +21,7 @@ std::vector<Turn> turns_of(const ThresholdSearch& search) {
     const auto* curve = std::get_if<Curve>(&stages[i]);
     if (curve != nullptr && curve->curve->lowest_at) turns.push_back({i, *curve->curve->lowest_at});
   }
-  if (const auto* hswish = dynamic_cast<const quant::QuantizedHswish*>(search.quantizer.get())) {
-    // x (x + shift) is lowest half way, unless its factor is at its bound before.
-    const float shift = hswish->params().relu_shift.real(), bound = hswish->params().relu_upper_bound.real();
-    turns.push_back({stages.size(), std::min(-0.5f * shift, bound - shift)});
-  }
+  if (const auto turn = turn_of(*search.quantizer)) turns.push_back({stages.size(), *turn});
   return turns;
 }
 
@@ -44,25 +39,12 @@ int64_t first_where(int64_t low, int64_t high, const std::function<bool(int64_t)
   return low;
 }
 
-// (a parabola's bottom is flat to one part in 2^24 over about one in 2^12 of its distance from 0)
-constexpr float kFlatPart = 0x1p-10f;
-constexpr int64_t kMostFlat = 1 << 14;  // integers; an accumulator of more in there gets fewer
-
-// The integers of a piece, on which `value` rises or falls, whose values lie around `turn`, one more on either side.
-Interval around(float turn, const Interval& piece, const std::function<float(int64_t)>& value) {
-  const bool rises = value(piece.low) <= value(piece.high);
-  Interval flat;
-  for (float room = std::abs(turn) * kFlatPart;; room *= 0.5f) {
-    const float low = turn - room, high = turn + room;
-    flat.low =
-        first_where(piece.low, piece.high, [&](int64_t x) { return rises ? value(x) >= low : value(x) <= high; });
-    flat.high = first_where(piece.low, piece.high, [&](int64_t x) { return rises ? value(x) > high : value(x) < low; });
-    if (flat.high - flat.low <= kMostFlat || room == 0.0f) break;
-  }
-  return {std::max(piece.low, flat.low - 1), std::min({piece.high, flat.high, flat.low + kMostFlat})};
-}
-
 }  // namespace
+
+std::optional<float> turn_of(const quant::Quantizer& quantizer) {
+  const auto* hswish = dynamic_cast<const quant::QuantizedHswish*>(&quantizer);
+  return hswish == nullptr ? std::nullopt : std::optional(hswish->lowest_at());
+}
 
 std::vector<int64_t> monotonic_breaks(const ThresholdSearch& search, int64_t channel) {
   const Interval& all = search.intervals[static_cast<size_t>(channel)];
@@ -73,8 +55,12 @@ std::vector<int64_t> monotonic_breaks(const ThresholdSearch& search, int64_t cha
     };
     std::vector<int64_t> more = breaks;
     for (size_t i = 0; i + 1 < breaks.size(); ++i) {
-      const Interval flat = around(turn.x, {breaks[i], breaks[i + 1]}, value);
-      for (int64_t x = flat.low; x <= flat.high; ++x) more.push_back(x);
+      // Between its ends the value rises or falls; the turn is passed between two neighbouring integers.
+      const int64_t low = breaks[i], high = breaks[i + 1];
+      const bool rises = value(low) <= value(high);
+      const int64_t passed =
+          first_where(low, high, [&](int64_t x) { return rises ? value(x) >= turn.x : value(x) <= turn.x; });
+      more.insert(more.end(), {std::max(low, passed - 1), std::min(high, passed)});
     }
     std::sort(more.begin(), more.end());
     more.erase(std::unique(more.begin(), more.end()), more.end());

@@ -54,11 +54,12 @@ QuantizedHswish::QuantizedHswish(QuantizedHswishParams params)
 }
 
 Tensor QuantizedHswish::curve(const Tensor& x) const {
-  const float shift = params_.relu_shift.real(), bound = params_.relu_upper_bound.real();
+  const double shift = params_.relu_shift.real(), bound = params_.relu_upper_bound.real();
   Tensor h(x.shape());
   for (int64_t i = 0; i < x.size(); ++i) {
-    const float ramp = clip(x[i] + shift, 0.0f, bound);
-    h[i] = ramp == 0.0f ? 0.0f : x[i] * ramp / bound;  // -infinity too: its product with 0 would be NaN
+    const double real = x[i], ramp = std::clamp(real + shift, 0.0, bound);
+    // -infinity too: its product with 0 would be NaN
+    h[i] = ramp == 0.0 ? 0.0f : static_cast<float>(real * ramp / bound);
   }
   return h;
 }
@@ -86,13 +87,15 @@ double QuantizedHswish::max() const { return bits_.max(); }
 
 // The lowest point of the parabola x (x + shift) / bound, quantized; the reference cannot say.
 double QuantizedHswish::min() const {
-  const double shift = params_.relu_shift.value, bound = params_.relu_upper_bound.value;
-  // Where the bound cuts the parabola off before its minimum at -shift / 2, the line x takes over.
-  const double lowest_at = std::min(-shift / 2.0, bound - shift);
   QuantizedHswishParams params = params_;
   if (params.alpha.is_auto()) params.alpha = Alpha();
-  const auto at = static_cast<float>(std::max(lowest_at, -shift));
-  return QuantizedHswish(params).quantize(Tensor::scalar(at)).real[0];
+  return QuantizedHswish(params).quantize(Tensor::scalar(lowest_at())).real[0];
+}
+
+// Where the bound cuts the parabola off before its minimum at -shift / 2, the line x takes over.
+float QuantizedHswish::lowest_at() const {
+  const double shift = params_.relu_shift.real(), bound = params_.relu_upper_bound.real();
+  return static_cast<float>(std::max(std::min(-shift / 2.0, bound - shift), -shift));
 }
 
 std::vector<float> QuantizedHswish::range() const { return bits_.range(); }

@@ -1,5 +1,6 @@
 // nibble/quant/quantized_hswish.h
-// h(x) = x * min(max(x + relu_shift, 0), relu_upper_bound) / relu_upper_bound, then quantized_bits of h.
+// h(x) = x * min(max(x + relu_shift, 0), relu_upper_bound) / relu_upper_bound, then quantized_bits of h. h is evaluated
+// in double and rounded to float once, so that it falls to its lowest point and rises from there, float by float.
 // Gradient: dh/dx, times the gradient of quantized_bits.
 #pragma once
 
@@ -38,6 +39,7 @@ class QuantizedHswish final : public Quantizer {
   NumericFormat format() const override;
   double max() const override;
   double min() const override;
+  float lowest_at() const;  // where h is lowest
   std::vector<float> range() const override;
   std::string qkeras_str() const override;
   std::string str() const override;

@@ -1,6 +1,7 @@
 #include "nibble/train/plain_ops.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <functional>
@@ -66,7 +67,10 @@ at::Tensor curve_values(const at::Tensor& x, const quant::ActivationCurve& curve
   const at::Tensor in = x.contiguous();
   at::Tensor out = at::empty_like(in);
   const float* from = in.data_ptr<float>();
-  std::transform(from, from + in.numel(), out.data_ptr<float>(), curve.value);
+  float* to = out.data_ptr<float>();
+  at::parallel_for(0, in.numel(), 1 << 12, [&](int64_t begin, int64_t end) {
+    std::transform(from + begin, from + end, to + begin, curve.value);
+  });
   return out;
 }
 

@@ -166,6 +166,15 @@ Node averaged_at_borders(const Node& in) {
   return dense(Flatten()(x), 7);
 }
 
+// Maxima are taken of sums, before comparisons that fall and rise.
+Node pooled_before_turning(const Node& in) {
+  Node x = MaxPooling2D()(conv(in, 18, kWeights4, {.padding = "same", .use_bias = false}));
+  x = act(x, "quantized_hswish(8,2,1)");
+  x = MaxPooling2D()(conv(x, 18, kWeights4, {.padding = "same", .use_bias = false}));
+  x = act(Activation({.activation = "swish"})(BatchNormalization()(x)), "quantized_bits(8,2,1,alpha=1.0)");
+  return dense(Flatten()(x), 7);
+}
+
 Node global_maximum(const Node& in) {
   Node x = layer("GlobalMaxPooling2D", "")(conv(in, 18, kWeights4, {.padding = "same", .use_bias = false}));
   return dense(act(BatchNormalization()(x), "quantized_relu(4,2)"), 7);
@@ -263,6 +272,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"Dense", {37}, [](const Node& in) { return dense(act(dense(in, 70), "quantized_relu(4,2)"), 3); }},
         Case{"Residual", {16, 16, 3}, residual}, Case{"Separable", {24, 24, 3}, separable},
         Case{"Pooled", {20, 20, 2}, pooled}, Case{"GlobalMaximum", {7, 6, 2}, global_maximum},
+        Case{"PooledBeforeTurning", {12, 12, 2}, pooled_before_turning},
         Case{"AveragedAtBorders", {7, 6, 2}, averaged_at_borders}, Case{"Moved", {8, 8, 2}, moved}),
     [](const auto& row) { return row.param.name; });
 

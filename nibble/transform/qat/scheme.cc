@@ -253,6 +253,7 @@ void set_quantizer(Scheme& scheme, std::string_view name) {
     if (pair.name != name) continue;
     scheme.weights = pair.weights;
     scheme.activations = pair.activations;
+    if (scheme.activations != AffineKind::kPact) scheme.penalty = 0.0;
     return;
   }
   throw InvalidArgument("[quantize] '{}' is no quantizer of a scheme. {}", name, suggest(name, names));

@@ -17,7 +17,8 @@ std::optional<SnappedOffset> snapped(const graph::Layer& layer, const std::strin
   if (q.kind != AffineKind::kLsqPlus || q.per_axis) return std::nullopt;
   const graph::Weight* step = layer.find_weight(point + "_step");
   const graph::Weight* offset = layer.find_weight(point + "_offset");
-  if (step == nullptr || offset == nullptr || !(step->value[0] > 0.0f) || offset->value[0] == 0.0f) return std::nullopt;
+  if (step == nullptr || offset == nullptr || !(step->value[0] > 0.0f)) return std::nullopt;
+  if (offset->value[0] == 0.0f || !std::isfinite(offset->value[0])) return std::nullopt;
   const affine::StepLimits limits = affine::step_limits(q.num_bits, q.symmetric, q.narrow_range);
   SnappedOffset result{layer.name, point, offset->value[0], step->value[0]};
   const double steps = std::nearbyint(static_cast<double>(result.offset) / result.step);

@@ -61,7 +61,11 @@ TEST_P(SnapOffsets, KeepsTheStepsAndGivesZeroACode) {
   tracker.quantize(x, all, found);
   const float offset = static_cast<float>(c.steps) * c.step;
   affine::learned_step_quantize<float>(
-      x, all, {{&c.step, 1}, {&offset, 1}, affine::step_limits(c.quantizer.num_bits, c.quantizer.symmetric)}, expected);
+      x, all,
+      {{&c.step, 1},
+       {&offset, 1},
+       affine::step_limits(c.quantizer.num_bits, c.quantizer.symmetric, c.quantizer.narrow_range)},
+      expected);
   int far = 0;
   for (size_t i = 0; i < x.size(); ++i) far += std::abs(found[i] - expected[i]) > 1e-5f * std::abs(x[i]) ? 1 : 0;
   EXPECT_LE(far, 2) << "near ties only";
@@ -74,6 +78,11 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"Up", {.kind = AffineKind::kLsqPlus, .num_bits = 4}, 0.03f, -0.047f, -2},
                       Case{"Signed", {.kind = AffineKind::kLsqPlus, .num_bits = 4, .symmetric = true}, 0.7f, 1.5f, 2},
                       Case{"SmallerThanHalfAStep", {.kind = AffineKind::kLsqPlus, .num_bits = 4}, 0.7f, -0.2f, 0},
+                      Case{"Narrow",
+                           {.kind = AffineKind::kLsqPlus, .num_bits = 4, .symmetric = true, .narrow_range = true},
+                           0.7f,
+                           -1.5f,
+                           -2},
                       // unsigned codes from 0: an offset above 0 would leave 0 out
                       Case{"ZeroOutOfReach", {.kind = AffineKind::kLsqPlus, .num_bits = 4}, 0.1f, 0.5f, 0}),
     [](const auto& row) { return row.param.name; });
@@ -86,6 +95,8 @@ TEST(SnapOffsets, LeaveOthersAlone) {
     EXPECT_TRUE(snap_offsets(model).empty());
     EXPECT_EQ(model.layer("dense").quantization, before);
   }
+  graph::Model broken = model_with({.kind = AffineKind::kLsqPlus}, 0.1f, std::nanf(""));
+  EXPECT_TRUE(snap_offsets(broken).empty());
   graph::Model fresh = model_with({.kind = AffineKind::kLsqPlus}, 0.0f, 0.3f);
   EXPECT_TRUE(snap_offsets(fresh).empty()) << "its step was never found";
 }
