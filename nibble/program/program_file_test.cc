@@ -41,16 +41,18 @@ Program program(SoftmaxForm form = SoftmaxForm::kFloat, std::optional<affine::Ro
 Program turning_program() {
   auto in = b::Input({.shape = {8, 8, 2}, .name = "input"});
   auto x = b::QActivation({.activation = "quantized_hswish(6,1,1)", .name = "first"})(in);
-  x = b::QConv2D({.filters = 4, .kernel_size = {3, 3}, .kernel_quantizer = "ternary", .name = "conv"})(x);
+  x = b::QConv2D({.filters = 4, .kernel_size = {3, 3}, .kernel_quantizer = "ternary(alpha=1)", .name = "conv"})(x);
+  x = b::QActivation({.activation = "quantized_bits(8,2,1,alpha=1)", .name = "wide"})(x);
   x = b::QActivation({.activation = "quantized_hswish(6,2,1)", .name = "shared"})(x);
-  x = b::AveragePooling2D({.pool_size = {3, 3}, .padding = "same", .name = "mean"})(x);
+  x = b::AveragePooling2D(
+      {.pool_size = {3, 3}, .strides = std::vector<int64_t>{1, 1}, .padding = "same", .name = "mean"})(x);
   x = b::QActivation({.activation = "quantized_bits(8,1,1,alpha=1)", .name = "bits"})(x);
   x = b::BatchNormalization({.name = "bn"})(x);
   x = b::QActivation({.activation = "quantized_hswish(5,1,1)", .name = "own"})(x);
   x = b::QDense({.units = 3, .kernel_quantizer = "quantized_bits(4,0,1)", .name = "dense"})(b::Flatten()(x));
   graph::Model model = b::build_model({in}, {x}, "turning");
   graph::initialize_weights(model, 2);
-  for (float& gamma : model.layer("bn").find_weight("gamma")->value.data()) gamma = 3.0f;
+  for (float& gamma : model.layer("bn").find_weight("gamma")->value.data()) gamma = -3.0f;
   return lower(model);
 }
 
