@@ -8,7 +8,6 @@
 #include "nibble/core/nearest_name.h"
 #include "nibble/graph/channel_order.h"
 #include "nibble/graph/layer_schema.h"
-#include "nibble/quant/affine/learned_step.h"
 
 namespace nibble::graph {
 namespace {
@@ -156,6 +155,8 @@ void clear_unused(AffineQuantizer& q) {
   if (q.is_none()) q = defaults;
   if (q.kind != AffineKind::kFixed) q.fixed = defaults.fixed;
   if (q.kind != AffineKind::kPact) q.penalty = defaults.penalty;
+  const bool has_step = q.kind == AffineKind::kLsq || q.kind == AffineKind::kLsqPlus;
+  if (!has_step) q.gradient_elements = defaults.gradient_elements;
   if (q.kind == AffineKind::kMovingAverage) return;
   q.ema_decay = defaults.ema_decay;
   q.average_start = defaults.average_start;
@@ -171,6 +172,7 @@ void clear_unused(LayerQuantization& quantization) {
 // The same, but for what is no part of the values.
 bool has_same_values(AffineQuantizer a, const AffineQuantizer& b) {
   a.penalty = b.penalty;
+  a.gradient_elements = b.gradient_elements;
   return a == b;
 }
 

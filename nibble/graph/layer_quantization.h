@@ -26,6 +26,7 @@
 
 #include "nibble/core/shape.h"
 #include "nibble/quant/affine/affine_params.h"
+#include "nibble/quant/affine/learned_step.h"
 #include "nibble/quant/affine/range_tracker.h"
 
 namespace nibble::graph {
@@ -53,6 +54,7 @@ struct AffineQuantizer {
   double ema_decay = 0.999;    // MovingAverage, in [0, 1)
   affine::AverageStart average_start = affine::AverageStart::kInitialRange;  // MovingAverage
   double penalty = 0.0;  // PACT: penalty * alpha^2 is added to the loss
+  affine::GradientElements gradient_elements = affine::GradientElements::kShared;  // LSQ, LSQ+: scales the gradients
 
   bool is_none() const { return kind == AffineKind::kNone; }
   bool operator==(const AffineQuantizer&) const = default;

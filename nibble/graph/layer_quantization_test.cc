@@ -194,11 +194,36 @@ TEST(LayerQuantization, PenaltyIsKept) {
   EXPECT_EQ(to_string(pact), "PACT(4,penalty=0.0001)");
 }
 
+TEST(LayerQuantization, GradientElementsAreWrittenWhereTheyDifferFromTheDefault) {
+  AffineQuantizer lsq{.kind = AffineKind::kLsq, .num_bits = 4};
+  EXPECT_FALSE(to_json(lsq)["config"].contains("gradient_elements"));
+  lsq.gradient_elements = affine::GradientElements::kTensor;
+  EXPECT_EQ(to_json(lsq)["config"]["gradient_elements"], "tensor");
+  EXPECT_EQ(affine_quantizer_from_json(to_json(lsq), "here"), lsq);
+  EXPECT_EQ(to_string(lsq), "LSQ(4,gradient_elements=tensor)");
+}
+
+// The scale of the gradients is no part of the values.
+TEST(LayerQuantization, OtherGradientElementsKeepTheStep) {
+  Model model = small();
+  initialize_weights(model, 1);
+  LayerQuantization q = on_weight("kernel", of(AffineKind::kLsq, false));
+  set_quantization(model, "conv", q);
+  model.layer("conv").find_weight("kernel_step")->value[0] = 0.25f;
+  q.weights[0].quantizer.gradient_elements = affine::GradientElements::kTensor;
+  set_quantization(model, "conv", q);
+  EXPECT_EQ(variables_text(model.layer("conv"), 2), "kernel_step () 0.25; ");
+}
+
 TEST(LayerQuantization, WhatAKindDoesNotUseIsForgotten) {
   Model model = small();
   set_quantization(model, "relu",
                    LayerQuantization{.pre_activation = {.num_bits = 3},
-                                     .output = {.kind = kLast, .fixed = {0, 1}, .ema_decay = 0.5, .penalty = 1}});
+                                     .output = {.kind = kLast,
+                                                .fixed = {0, 1},
+                                                .ema_decay = 0.5,
+                                                .penalty = 1,
+                                                .gradient_elements = affine::GradientElements::kTensor}});
   EXPECT_EQ(model.layer("relu").quantization, LayerQuantization{.output = {.kind = kLast}});
 }
 
@@ -214,6 +239,7 @@ TEST(LayerQuantization, ConfigRefuses) {
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"num_bits": 18446744073709551615}}})", "small"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"per_axes": true}}})", "Did you mean 'per_axis'?"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": []}})", "must be an object"},
+      {R"({"output": {"class_name": "LSQQuantizer", "config": {"gradient_elements": 3}}})", "\"shared\" or"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"num_bits": 99}}})", "num_bits is 99"}};
   for (const auto& [text, message] : rows) {
     json config = to_config(small());

@@ -57,6 +57,12 @@ LayerQuantization kernel_only(AffineKind kind, bool per_axis, int bits = 3) {
   return {.weights = {{"kernel", {.kind = kind, .num_bits = bits, .per_axis = per_axis, .symmetric = true}}}};
 }
 
+LayerQuantization by_the_tensor(LayerQuantization q) {
+  for (graph::WeightQuantizer& each : q.weights) each.quantizer.gradient_elements = affine::GradientElements::kTensor;
+  if (!q.post_activation.is_none()) q.post_activation.gradient_elements = affine::GradientElements::kTensor;
+  return q;
+}
+
 // The float network at the quantized kernel has the same loss, and the same gradient where weights are inside.
 TEST(AffineNetwork, KernelGradientIsTheFloatOneUnderTheMask) {
   for (const bool fused : {false, true}) {
@@ -150,6 +156,18 @@ INSTANTIATE_TEST_SUITE_P(
                   "post_activation_step",
                   1e-4f,
                   1.0 / std::sqrt(64.0 * 7)},
+        SlopeCase{"LsqPerAxisOfActivations",
+                  "conv",
+                  {.post_activation = {.kind = AffineKind::kLsq, .num_bits = 3, .per_axis = true}},
+                  "post_activation_step",
+                  1e-4f,
+                  1.0 / std::sqrt(16.0 * 7)},
+        // N as some public code counts it: every channel, and every one of the 3 samples.
+        SlopeCase{"LsqPerAxisByTheTensor", "conv", by_the_tensor(kernel_only(AffineKind::kLsq, true)), "kernel_step",
+                  1e-4f, 1.0 / std::sqrt(72.0 * 3)},
+        SlopeCase{"LsqPlusOfActivationsByTheTensor", "conv",
+                  by_the_tensor({.post_activation = {.kind = AffineKind::kLsqPlus, .num_bits = 3}}),
+                  "post_activation_step", 1e-4f, 1.0 / std::sqrt(192.0 * 7)},
         SlopeCase{"Pact",
                   "conv",
                   {.post_activation = {.kind = AffineKind::kPact, .num_bits = 3}},

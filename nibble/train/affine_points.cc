@@ -176,9 +176,9 @@ at::Tensor learned(const graph::Layer& layer, const QuantizedPoint& point, Layer
   if (q.kind == AffineKind::kPact) return pact_quant(x, parameter, q.num_bits);
   const LayerWeight* offset = runtime.find(point.name + "_offset");
   const affine::StepLimits limits = limits_of(q);
-  const int64_t shared = x.numel() / (point.is_weight ? 1 : x.size(0)) / layout.channels;
+  const int64_t counted = affine::gradient_elements(q.gradient_elements, layout, point.is_weight ? 1 : x.size(0));
   return learned_step_quant(x, layout, parameter, offset == nullptr ? at::Tensor() : offset->value,
-                            {limits, affine::learned_step_gradient_scale(std::max<int64_t>(1, shared), limits.qp)});
+                            {limits, affine::learned_step_gradient_scale(counted, limits.qp)});
 }
 
 }  // namespace

@@ -111,6 +111,8 @@ void quantize_activation_layer(const Layer& layer, const Scheme& scheme, bool is
   result.output = activation_quantizer(scheme, is_rectified);
 }
 
+bool has_step(AffineKind kind) { return kind == AffineKind::kLsq || kind == AffineKind::kLsqPlus; }
+
 bool is_qkeras_quantized(const Layer& layer) {
   for (const graph::AttributeSpec& spec : graph::schema_of(layer).attributes) {
     if (spec.kind == graph::AttributeKind::kQuantizer && layer.has(spec.name)) return true;
@@ -128,6 +130,7 @@ AffineQuantizer weight_quantizer(const Scheme& scheme, const Layer& layer) {
                             .narrow_range = true,
                             .ema_decay = scheme.ema_decay,
                             .average_start = scheme.average_start};
+  if (has_step(scheme.weights)) quantizer.gradient_elements = scheme.gradient_elements;
   const bool is_transposed = layer.class_name == "Conv2DTranspose";
   if (scheme.tfmot && (is_transposed || layer.class_name == "Dense")) quantizer.per_axis = false;
   if (is_transposed && quantizer.per_axis) quantizer.axis = -2;  // kernels are (h, w, out, in)
@@ -140,13 +143,13 @@ AffineQuantizer activation_quantizer(const Scheme& scheme, bool is_rectified) {
   AffineKind kind = scheme.activations;
   const bool needs_rectified = kind == AffineKind::kPact || kind == AffineKind::kDorefa;
   if (needs_rectified && !is_rectified) kind = AffineKind::kMovingAverage;
-  const bool is_step = kind == AffineKind::kLsq || kind == AffineKind::kLsqPlus;
   return {.kind = kind,
           .num_bits = scheme.activation_bits,
-          .symmetric = is_step && !is_rectified,
+          .symmetric = has_step(kind) && !is_rectified,
           .ema_decay = scheme.ema_decay,
           .average_start = scheme.average_start,
-          .penalty = kind == AffineKind::kPact ? scheme.penalty : 0.0};
+          .penalty = kind == AffineKind::kPact ? scheme.penalty : 0.0,
+          .gradient_elements = has_step(kind) ? scheme.gradient_elements : affine::GradientElements::kShared};
 }
 
 AffineQuantizer input_quantizer(const Scheme& scheme) {
@@ -197,6 +200,13 @@ void check(const Scheme& scheme) {
   if (scheme.penalty != 0.0 && scheme.activations != AffineKind::kPact) {
     throw InvalidArgument(
         "[quantize] a penalty is on PACT's clipping levels; this scheme has none. Set quantizer to pact.");
+  }
+  const bool counts_all = scheme.gradient_elements != affine::GradientElements::kShared;
+  if (counts_all && !has_step(scheme.weights) && !has_step(scheme.activations)) {
+    throw InvalidArgument(
+        "[quantize] gradient_elements scales the gradients of learned steps; this scheme has none. Set quantizer to "
+        "lsq "
+        "or lsq_plus.");
   }
   if (scheme.weights == AffineKind::kPact) {
     throw InvalidArgument("[quantize] PACT is for activations; weights can have LSQ, DoReFa or a range tracker.");
@@ -254,6 +264,7 @@ void set_quantizer(Scheme& scheme, std::string_view name) {
     scheme.weights = pair.weights;
     scheme.activations = pair.activations;
     if (scheme.activations != AffineKind::kPact) scheme.penalty = 0.0;
+    if (!has_step(scheme.weights)) scheme.gradient_elements = affine::GradientElements::kShared;
     return;
   }
   throw InvalidArgument("[quantize] '{}' is no quantizer of a scheme. {}", name, suggest(name, names));

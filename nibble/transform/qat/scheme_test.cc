@@ -46,6 +46,19 @@ TEST(Scheme, PenaltyIsOnClippingLevels) {
   EXPECT_EQ(activation_quantizer(scheme, /*is_rectified=*/false).penalty, 0.0);
 }
 
+TEST(Scheme, GradientElementsAreOfLearnedSteps) {
+  using affine::GradientElements;
+  graph::Layer conv;
+  conv.class_name = "Conv2D";
+  const Scheme lsq = scheme_from_json(json::parse(R"({"quantizer": "lsq", "gradient_elements": "tensor"})"));
+  EXPECT_EQ(weight_quantizer(lsq, conv).gradient_elements, GradientElements::kTensor);
+  EXPECT_EQ(activation_quantizer(lsq, /*is_rectified=*/false).gradient_elements, GradientElements::kTensor);
+  const Scheme half = scheme_from_json(
+      json::parse(R"({"weights": "LSQQuantizer", "gradient_elements": "tensor", "quantizer": "moving_average"})"));
+  EXPECT_EQ(weight_quantizer(half, conv).gradient_elements, GradientElements::kTensor);
+  EXPECT_EQ(activation_quantizer(half, /*is_rectified=*/true).gradient_elements, GradientElements::kShared);
+}
+
 TEST(Scheme, FileRefuses) {
   const std::vector<std::pair<const char*, const char*>> rows = {
       {R"([])", "must be an object"},
@@ -63,6 +76,8 @@ TEST(Scheme, FileRefuses) {
       {R"({"ema_decay": 1})", "below 1"},
       {R"({"penalty": 1e-4})", "Set quantizer to pact"},
       {R"({"quantizer": "pact", "penalty": -1})", "between 0 and 1e6"},
+      {R"({"quantizer": "lsq", "gradient_elements": "batch"})", "\"shared\" or \"tensor\""},
+      {R"({"gradient_elements": "tensor"})", "Set quantizer to lsq"},
       {R"({"batch_norm": "folded"})", "float, fold, fold_batch or fold_running"}};
   for (const auto& [text, wanted] : rows) {
     try {
