@@ -111,6 +111,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Row{"UnknownExperiment", "experiment ptq --out e", 2, "'ptq-qat'"},
                       Row{"UnknownDataset", "experiment ptq-qat --out e --datasets mnist", 2, "fashion_mnist"},
                       Row{"UnknownMethod", "experiment ptq-qat --out e --methods lsqq", 2, "Did you mean 'lsq'"},
+                      Row{"NegativeDecay", "experiment ptq-qat --out e --qat-weight-decay -1", 2, "--qat-weight-decay"},
+                      Row{"EmptyBatches", "experiment ptq-qat --out e --qat-batch-size 0", 2, "--qat-batch-size"},
                       Row{"UnknownStudy", "experiment ptq-qat --out e --studies bias", 2, "bias-width"}),
     [](const auto& row) { return row.param.name; });
 

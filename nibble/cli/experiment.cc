@@ -51,6 +51,13 @@ void declare_options(CLI::App& app, ExperimentOptions& o) {
       ->check(between(1, 10000))
       ->capture_default_str();
   app.add_option("--qat-lr", plan.qat_learning_rate, "Of SGD, falling to 0")->check(positive())->capture_default_str();
+  app.add_option("--qat-batch-size", plan.qat_batch_size, "Of QAT and fine-tuning; float training has 64")
+      ->check(between<int64_t>(1, 65536))
+      ->capture_default_str();
+  app.add_option("--qat-weight-decay", plan.qat_weight_decay,
+                 "Of QAT and fine-tuning: so much of a kernel's weights is added to their gradient")
+      ->check(between(0.0, 1.0))
+      ->capture_default_str();
   app.add_option("--train-samples", plan.train_samples, "Only the first so many; 0: all")
       ->check(between<int64_t>(0, 1 << 30))
       ->capture_default_str();
@@ -122,10 +129,12 @@ int report_stop(size_t done, size_t all, Streams& streams) {
 int run_ptq_qat(const ExperimentOptions& o, Streams& streams) {
   const std::vector<Cell> cells = experiment::cells_of(o.plan);
   const experiment::CellStore store(o.output);
-  TrainingProgress progress(streams.err, streams.err_is_terminal, 64);
+  const auto progress = [&](int64_t batch_size) {
+    return std::make_unique<TrainingProgress>(streams.err, streams.err_is_terminal, batch_size);
+  };
   experiment::CellRunner runner(o.plan, store,
                                 {.load_dataset = [&](const std::string& name) { return load_for(o, name, streams); },
-                                 .progress = &progress,
+                                 .progress = progress,
                                  .stop = &stop_requested()});
   std::vector<FinishedCell> finished;
   for (const Cell& cell : cells) {

@@ -127,6 +127,13 @@ void require_known(const char* what, const std::vector<std::string>& given, cons
   }
 }
 
+void require_weight_decay(double decay) {
+  // A step may not turn a weight's sign: learning rates are below 1.
+  if (decay >= 0 && decay <= 1) return;
+  throw InvalidArgument("[experiment] --qat-weight-decay is {}; it must lie between 0 and 1. 1e-4 and 1e-5 are usual.",
+                        decay);
+}
+
 void require_at_least(const char* what, int64_t given, int64_t least) {
   if (given < least) throw InvalidArgument("[experiment] {} is {}; it must be at least {}.", what, given, least);
 }
@@ -194,6 +201,8 @@ void check(const PtqQatOptions& o) {
   require_at_least("--seeds", o.seeds, 1);
   require_at_least("--epochs", o.epochs, 1);
   require_at_least("--qat-epochs", o.qat_epochs, 1);
+  require_at_least("--qat-batch-size", o.qat_batch_size, 1);
+  require_weight_decay(o.qat_weight_decay);
   require_at_least("--train-samples", o.train_samples, 0);
   require_at_least("--calibration-samples", o.calibration_samples, 1);
 }
@@ -219,6 +228,9 @@ nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
   if (is_trained_on || cell.method == Method::kFineTuned) {
     settings["qat_epochs"] = o.qat_epochs;
     settings["qat_learning_rate"] = cell.variation.learning_rate.value_or(o.qat_learning_rate);
+    // Only where they differ: cells from before there was a choice stay good.
+    if (o.qat_batch_size != kBatchSize) settings["qat_batch_size"] = o.qat_batch_size;
+    if (o.qat_weight_decay != 0) settings["qat_weight_decay"] = o.qat_weight_decay;
   }
   if (is_trained_on || cell.method == Method::kPtq) settings["calibration_samples"] = o.calibration_samples;
   // What names of variations did not always mean.

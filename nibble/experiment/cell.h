@@ -67,6 +67,8 @@ struct CellResult {
   int64_t samples = 0;          // measured on
 };
 
+inline constexpr int64_t kBatchSize = 64;  // the original's
+
 struct PtqQatOptions {
   std::vector<std::string> datasets = {"fashion_mnist", "cifar10"};
   std::vector<std::string> networks = {"cnn", "cnn_bn"};
@@ -76,7 +78,9 @@ struct PtqQatOptions {
   int seeds = 3;  // 1 .. seeds
   int epochs = 8, qat_epochs = 1;
   double learning_rate = 1e-3, qat_learning_rate = 0.01;  // Adam; SGD with momentum 0.9
-  int64_t train_samples = 0;                              // 0: all
+  int64_t qat_batch_size = kBatchSize;
+  double qat_weight_decay = 0;  // times a kernel's weights is added to their gradient
+  int64_t train_samples = 0;    // 0: all
   int64_t calibration_samples = 512;
   int threads = 1;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "nibble/formats/keras/keras_file.h"
@@ -13,7 +14,6 @@
 namespace nibble::experiment {
 namespace {
 
-constexpr int64_t kBatchSize = 64;
 constexpr double kMomentum = 0.9;
 
 // The network that a cell starts from. One that is measured on validation samples must not have seen them.
@@ -124,6 +124,17 @@ graph::Model with_moved_statistics(graph::Model model, const Tensor& samples, do
   return moved;
 }
 
+void set_weight_decay(graph::Model& model, double decay) {
+  for (graph::Layer& layer : model.layers) {
+    const auto found = layer.attributes.find("kernel_regularizer");
+    if (found == layer.attributes.end()) continue;
+    found->second = graph::None{};
+    if (decay == 0) continue;
+    const nlohmann::json l2 = {{"class_name", "L2"}, {"config", {{"l2", decay / 2}}}};
+    found->second = graph::OpaqueJson{l2.dump()};
+  }
+}
+
 void prepare(data::Dataset& dataset, int64_t train_samples) {
   if (train_samples > 0 && train_samples < dataset.train.count()) {
     dataset.train = dataset.train.slice(0, train_samples);
@@ -164,20 +175,25 @@ graph::Model CellRunner::trained(const Cell& cell, graph::Model model, const dat
   compile.threads = options_.threads;
   train::FitOptions fit;
   fit.epochs = is_float ? options_.epochs : options_.qat_epochs;
-  fit.batch_size = kBatchSize;
+  fit.batch_size = is_float ? kBatchSize : options_.qat_batch_size;
   fit.schedule = is_float ? train::ScheduleKind::kConstant : train::ScheduleKind::kCosine;
   fit.validate = false;
   fit.stop = hooks_.stop;
   fit.checkpoint = store_.checkpoint_path(cell);
   fit.resume = true;
-  if (hooks_.progress != nullptr) fit.callbacks = {hooks_.progress};
+  const auto progress = hooks_.progress ? hooks_.progress(fit.batch_size) : nullptr;
+  if (progress != nullptr) fit.callbacks = {progress.get()};
+  const bool decays = !is_float && options_.qat_weight_decay > 0;
+  if (decays) set_weight_decay(model, options_.qat_weight_decay);
   train::Trainer trainer(std::move(model), compile);
   trainer.set_quantization_phase({.overwrites_weights = cell.variation.overwrites_weights});
   trainer.fit(dataset, fit);
   if (hooks_.stop != nullptr && hooks_.stop->load()) throw Stopped{};
   std::error_code ignored;
   std::filesystem::remove(fit.checkpoint, ignored);
-  return trainer.model();
+  graph::Model result = trainer.model();
+  if (decays) set_weight_decay(result, 0);  // what is measured is the loss and accuracy of the network alone
+  return result;
 }
 
 graph::Model CellRunner::float_model(const Cell& cell) {

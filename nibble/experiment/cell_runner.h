@@ -5,6 +5,7 @@
 #include <atomic>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 
 #include "nibble/data/dataset.h"
@@ -20,7 +21,8 @@ struct Stopped {};
 struct RunnerHooks {
   // Gives a data set by name, as stored; CIFAR-10 with batch 5 held out.
   std::function<data::Dataset(const std::string& name)> load_dataset;
-  train::Callback* progress = nullptr;      // of each training
+  // Follows a training with such batches; may give null.
+  std::function<std::unique_ptr<train::Callback>(int64_t batch_size)> progress = {};
   const std::atomic<bool>* stop = nullptr;  // true: run() throws Stopped
 };
 
@@ -54,6 +56,9 @@ class CellRunner {
 // Lets batches of the samples move the batch norms' statistics and nothing else.
 //   momentum  the share of the old statistics that each batch leaves
 graph::Model with_moved_statistics(graph::Model model, const Tensor& samples, double momentum, int threads);
+
+// Weight decay as an L2 regularizer of every kernel (of half of it: its gradient is 2 l2 w); 0 takes it away.
+void set_weight_decay(graph::Model& model, double decay);
 
 // Trackers become learned steps that begin with the calibrated ranges.
 void use_learned_steps(graph::Model& model);

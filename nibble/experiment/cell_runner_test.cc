@@ -97,6 +97,53 @@ TEST(MovedStatistics, KeepTheirShareAndLeaveWeightsAlone) {
   EXPECT_EQ(slow.layer("bn_0").attributes, model.layer("bn_0").attributes);
 }
 
+// Images of zeros leave the first kernel to its decay.
+TEST(WeightDecay, IsAddedToTheGradientOfKernels) {
+  graph::Model model = models::make_builtin("fashion_mnist_cnn");
+  graph::initialize_weights(model, 1);
+  const graph::Model plain = model;
+  set_weight_decay(model, 0.5);
+  data::Dataset dataset;
+  dataset.train = data::Samples(Shape{28, 28, 1}, std::vector<float>(8 * 28 * 28, 0.0f), std::vector<int32_t>(8, 3));
+  train::CompileOptions compile;
+  compile.optimizer = train::OptimizerKind::kSgd;
+  compile.learning_rate = 0.1;
+  compile.weight_averaging = train::WeightAveraging::kNone;
+  train::Trainer trainer(model, compile);
+  train::FitOptions fit;
+  fit.epochs = 1, fit.batch_size = 8, fit.validate = false;
+  trainer.fit(dataset, fit);
+  graph::Model after = trainer.model();
+  const Tensor &kernel = after.layer("conv_0").find_weight("kernel")->value,
+               &before = plain.layer("conv_0").find_weight("kernel")->value;
+  for (int64_t i = 0; i < kernel.size(); ++i) {
+    EXPECT_NEAR(kernel[i], (1 - 0.1f * 0.5f) * before[i], 1e-6f);  // a rounding or two of weights below 1
+  }
+  set_weight_decay(after, 0);
+  for (const graph::Layer& layer : after.layers) EXPECT_EQ(layer.attributes, plain.layer(layer.name).attributes);
+}
+
+TEST_F(Runner, WeightDecayAndBatchSizeChangeTheFineTunedNetwork) {
+  const CellStore store(directory_);
+  const Cell cell{.dataset = "fashion_mnist", .method = Method::kQat, .bits = 4};
+  std::vector<int64_t> sizes;
+  std::vector<double> accuracies;
+  for (const double decay : {0.0, 1.0}) {
+    PtqQatOptions options = options_;
+    options.qat_weight_decay = decay;
+    options.qat_batch_size = 32;
+    options.qat_epochs = 3;
+    RunnerHooks watching = hooks();
+    watching.progress = [&](int64_t batch_size) {
+      sizes.push_back(batch_size);
+      return nullptr;
+    };
+    accuracies.push_back(CellRunner(options, store, watching).run(cell).accuracy);
+  }
+  EXPECT_EQ(sizes, (std::vector<int64_t>{64, 32, 32}));  // the float network is trained once, as always
+  EXPECT_NE(accuracies[0], accuracies[1]);               // the strongest decay takes what was learned away
+}
+
 TEST(LearnedSteps, AreSignedWhereRangesGoBelowZero) {
   graph::Model model = models::make_builtin("cifar10_cnn");
   graph::initialize_weights(model, 1);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -81,6 +82,24 @@ TEST(Cells, SettingsNameWhatTheResultDependsOn) {
   EXPECT_NE(settings_of(ptq, options), before_ptq);
 }
 
+TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
+  const PtqQatOptions before;
+  PtqQatOptions options;
+  options.qat_batch_size = 128, options.qat_weight_decay = 1e-4;
+  for (const Method method : {Method::kFloat, Method::kPtq}) {
+    const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
+    EXPECT_EQ(settings_of(cell, options), settings_of(cell, before)) << name(method);
+  }
+  for (const Method method : {Method::kFineTuned, Method::kQat, Method::kLsq}) {
+    const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
+    EXPECT_EQ(settings_of(cell, options).at("qat_batch_size"), 128) << name(method);
+    EXPECT_EQ(settings_of(cell, options).at("qat_weight_decay"), 1e-4) << name(method);
+    // Cells of before there was a choice stay good.
+    EXPECT_FALSE(settings_of(cell, before).contains("qat_batch_size"));
+    EXPECT_FALSE(settings_of(cell, before).contains("qat_weight_decay"));
+  }
+}
+
 struct Refusal {
   const char* name;
   void (*spoil)(PtqQatOptions& options);
@@ -107,6 +126,9 @@ INSTANTIATE_TEST_SUITE_P(Rows, Refusals,
                                            Refusal{"Bits", [](O& o) { o.bits = {1}; }, "16"},
                                            Refusal{"Seeds", [](O& o) { o.seeds = 0; }, "--seeds"},
                                            Refusal{"Epochs", [](O& o) { o.epochs = 0; }, "--epochs"},
+                                           Refusal{"Batch", [](O& o) { o.qat_batch_size = 0; }, "--qat-batch-size"},
+                                           Refusal{"Decay", [](O& o) { o.qat_weight_decay = -1e-4; }, "1e-4 and 1e-5"},
+                                           Refusal{"NoDecay", [](O& o) { o.qat_weight_decay = std::nan(""); }, "nan"},
                                            Refusal{"Samples", [](O& o) { o.train_samples = -1; }, "--train-samples"}),
                          [](const auto& row) { return row.param.name; });
 

@@ -257,11 +257,12 @@ Document ptq_qat_document(const PtqQatOptions& o, std::span<const FinishedCell> 
   main.paragraphs = {
       fmt::format(
           "Percent of correct classes; median over {} seed{} (lowest .. highest). Float training: {} epoch{} of "
-          "Adam, learning rate {}, batches of 64{}. QAT and fine-tuning go on from there for {} epoch{} of SGD, "
-          "momentum 0.9, learning rate {} falling to 0.",
-          o.seeds, plural(o.seeds), o.epochs, plural(o.epochs), o.learning_rate,
+          "Adam, learning rate {}, batches of {}{}. QAT and fine-tuning go on from there for {} epoch{} of SGD, "
+          "momentum 0.9, batches of {}, learning rate {} falling to 0{}.",
+          o.seeds, plural(o.seeds), o.epochs, plural(o.epochs), o.learning_rate, kBatchSize,
           o.train_samples > 0 ? fmt::format(", on {} training samples", o.train_samples) : "", o.qat_epochs,
-          plural(o.qat_epochs), o.qat_learning_rate),
+          plural(o.qat_epochs), o.qat_batch_size, o.qat_learning_rate,
+          o.qat_weight_decay > 0 ? fmt::format(", weight decay {}", o.qat_weight_decay) : ""),
       "Published: raywan-110/Quantization-DNNs, whole percent, one seed. Its CIFAR-10 figures are of the test images; "
       "here training leaves out batch 5 and accuracy is on its 10,000 images. Input, weights and activations have the "
       "bits of the column, logits 8 at least, biases 32; weights a scale for each output channel."};
