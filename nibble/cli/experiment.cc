@@ -116,7 +116,13 @@ void print_cells(const ExperimentOptions& o, const std::vector<FinishedCell>& fi
   }
   nlohmann::json claims = nlohmann::json::array();
   for (const experiment::Claim& claim : experiment::claims_of(o.plan, finished)) {
-    claims.push_back({{"claim", claim.text}, {"holds", claim.margin >= 0}, {"margin", claim.margin}});
+    claims.push_back({{"claim", claim.text},
+                      {"line", claim.line},
+                      {"holds", claim.holds},
+                      {"margin", claim.margin},
+                      {"lowest_margin", claim.lowest},
+                      {"highest_margin", claim.highest},
+                      {"seeds", claim.seeds}});
   }
   print_json({{"cells", cells}, {"claims", claims}}, streams.out);
 }
