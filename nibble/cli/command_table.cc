@@ -110,7 +110,8 @@ constexpr std::array kCommands = {
             declare_report},
     Command{"experiment", "Compute a published table of quantized networks again, beside the published figures.",
             "  nibble experiment ptq-qat --out table1 --datasets fashion_mnist --networks cnn --seeds 1\n"
-            "  nibble experiment ptq-qat --out table1 --studies ablation,bias-width\n",
+            "  nibble experiment ptq-qat --out table1 --studies ablation,bias-width\n"
+            "  nibble experiment ptq-qat --out table1 --workers 4 --studies all\n",
             declare_experiment, /*computes=*/true},
     Command{"plot-quantizer", "Value and gradient of a quantizer, as a picture or a table.",
             "  nibble plot-quantizer \"quantized_relu(4,2)\" --from -1 --to 5 --output relu.svg\n"

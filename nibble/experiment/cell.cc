@@ -184,6 +184,15 @@ std::string Cell::key() const {
   return key;
 }
 
+Cell float_cell(const Cell& cell) {
+  Cell base{.dataset = cell.dataset, .with_batch_norm = cell.with_batch_norm, .seed = cell.seed};
+  if (!cell.variation.on_validation) return base;
+  base.variation.study = "validation";
+  base.variation.name = "split";
+  base.variation.on_validation = true;
+  return base;
+}
+
 const std::vector<std::string>& study_names() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> all;
@@ -191,6 +200,11 @@ const std::vector<std::string>& study_names() {
     return all;
   }();
   return names;
+}
+
+std::vector<std::string> studies_named(std::vector<std::string> words) {
+  if (std::find(words.begin(), words.end(), "all") == words.end()) return words;
+  return study_names();
 }
 
 void check(const PtqQatOptions& o) {

@@ -88,8 +88,15 @@ struct PtqQatOptions {
 // "bias-width", "learning-rate", "optimizer", "ablation", "master-weights", "calibration", "weights"
 const std::vector<std::string>& study_names();
 
+// Every study for "all"; else the words themselves.
+std::vector<std::string> studies_named(std::vector<std::string> words);
+
 //   throws  InvalidArgument naming an unknown data set, network or study, or a number that is not possible
 void check(const PtqQatOptions& options);
+
+// The cell of the float network that a cell starts from. One that is measured on validation samples must not have seen
+// them.
+Cell float_cell(const Cell& cell);
 
 // Every cell, in the order in which they are computed: each after the float network that it starts from.
 std::vector<Cell> cells_of(const PtqQatOptions& options);

@@ -16,16 +16,6 @@ namespace {
 
 constexpr double kMomentum = 0.9;
 
-// The network that a cell starts from. One that is measured on validation samples must not have seen them.
-Cell float_cell(const Cell& cell) {
-  Cell base{.dataset = cell.dataset, .with_batch_norm = cell.with_batch_norm, .seed = cell.seed};
-  if (!cell.variation.on_validation) return base;
-  base.variation.study = "validation";
-  base.variation.name = "split";
-  base.variation.on_validation = true;
-  return base;
-}
-
 data::Dataset validation_split(const data::Dataset& dataset) {
   const int64_t count = dataset.train.count(), kept = count - count / 10;
   data::Dataset split;
@@ -244,10 +234,7 @@ CellRunner::Quantized CellRunner::quantized(const Cell& cell, const data::Datase
   return quantized;
 }
 
-CellResult CellRunner::run(const Cell& cell) {
-  const auto begin = std::chrono::steady_clock::now();
-  const data::Dataset& dataset = dataset_of(cell);
-  CellResult result;
+void CellRunner::measure(const Cell& cell, const data::Dataset& dataset, CellResult& result) {
   graph::Model model;
   switch (cell.method) {
     case Method::kFloat:
@@ -265,6 +252,30 @@ CellResult CellRunner::run(const Cell& cell) {
   }
   train::Trainer trainer(std::move(model), {.threads = options_.threads});
   result.accuracy = 100.0 * trainer.evaluate(dataset.test).accuracy;
+}
+
+// What a study of learning rates is there to find out.
+void CellRunner::measure_if_it_converges(const Cell& cell, const data::Dataset& dataset, CellResult& result) {
+  try {
+    measure(cell, dataset, result);
+    return;
+  } catch (const train::NonFiniteLoss&) {
+  } catch (const affine::NonFiniteValue&) {
+  }
+  result.accuracy = 0;
+  std::error_code ignored;
+  std::filesystem::remove(store_.checkpoint_path(cell), ignored);
+}
+
+CellResult CellRunner::run(const Cell& cell) {
+  const auto begin = std::chrono::steady_clock::now();
+  const data::Dataset& dataset = dataset_of(cell);
+  CellResult result;
+  if (cell.variation.learning_rate) {
+    measure_if_it_converges(cell, dataset, result);
+  } else {
+    measure(cell, dataset, result);
+  }
   result.samples = dataset.test.count();
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return result;

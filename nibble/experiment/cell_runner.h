@@ -33,7 +33,8 @@ class CellRunner {
  public:
   CellRunner(const PtqQatOptions& options, const CellStore& store, RunnerHooks hooks);
 
-  // The float network of the same seed is trained first if it was not yet.
+  // The float network of the same seed is trained first if it was not yet. Where a study's learning rate makes the loss
+  // infinite, the accuracy is 0.
   CellResult run(const Cell& cell);
 
  private:
@@ -43,6 +44,8 @@ class CellRunner {
   };
 
   const data::Dataset& dataset_of(const Cell& cell);
+  void measure(const Cell& cell, const data::Dataset& dataset, CellResult& result);
+  void measure_if_it_converges(const Cell& cell, const data::Dataset& dataset, CellResult& result);
   graph::Model float_model(const Cell& cell);
   graph::Model trained(const Cell& cell, graph::Model model, const data::Dataset& dataset);
   Quantized quantized(const Cell& cell, const data::Dataset& dataset);

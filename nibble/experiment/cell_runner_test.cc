@@ -144,6 +144,16 @@ TEST_F(Runner, WeightDecayAndBatchSizeChangeTheFineTunedNetwork) {
   EXPECT_NE(accuracies[0], accuracies[1]);               // the strongest decay takes what was learned away
 }
 
+TEST_F(Runner, OnlyAStudyOfLearningRatesMayDiverge) {
+  const CellStore store(directory_);
+  options_.qat_learning_rate = 1e30;
+  Cell cell{.dataset = "fashion_mnist", .method = Method::kFineTuned};
+  EXPECT_THROW(CellRunner(options_, store, hooks()).run(cell), train::NonFiniteLoss);
+  cell.method = Method::kQat, cell.bits = 8;
+  cell.variation = {.name = "sgd1e+30", .study = "learning-rate", .learning_rate = 1e30};
+  EXPECT_EQ(CellRunner(options_, store, hooks()).run(cell).accuracy, 0);
+}
+
 TEST(LearnedSteps, AreSignedWhereRangesGoBelowZero) {
   graph::Model model = models::make_builtin("cifar10_cnn");
   graph::initialize_weights(model, 1);

@@ -42,6 +42,13 @@ TEST(Cells, StudiesAddTheirVariations) {
   EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-optimizer-adam0.001"));
 }
 
+TEST(Cells, AllNamesEveryStudy) {
+  EXPECT_EQ(studies_named({"all"}), study_names());
+  EXPECT_EQ(studies_named({"weights", "all"}), study_names());
+  EXPECT_EQ(studies_named({"weights", "ablation"}), (std::vector<std::string>{"weights", "ablation"}));
+  EXPECT_TRUE(studies_named({}).empty());
+}
+
 TEST(Cells, AllMistakesTogetherAreEachOfThem) {
   PtqQatOptions options;
   options.studies = {"ablation"};

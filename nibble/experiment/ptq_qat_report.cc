@@ -165,7 +165,7 @@ std::string explanation(const std::string& study) {
        "and with a scale of their own (\"own\")."},
       {"learning-rate",
        "QAT with SGD (momentum 0.9, cosine), measured on the last tenth of the training part, which neither network "
-       "saw. The original's law says: fewer bits, lower learning rate."},
+       "saw. A training that diverges has 0. The original's law says: fewer bits, lower learning rate."},
       {"optimizer", "QAT with Adam and with SGD at several learning rates, measured as the study of learning rates."},
       {"ablation",
        "Post-training quantization with one mistake of the original at a time (numbers as in the specification), and "

@@ -340,7 +340,7 @@ TEST(AffineNetwork, DataThatIsNoNumberIsRefused) {
   try {
     loss_of(network, x);
     FAIL() << "was taken";
-  } catch (const InvalidArgument& error) {
+  } catch (const affine::NonFiniteValue& error) {
     EXPECT_NE(std::string(error.what()).find("layer 'in' (InputLayer), 'output'"), std::string::npos) << error.what();
   }
 }

@@ -195,6 +195,8 @@ at::Tensor quantize_point(const graph::Layer& layer, const QuantizedPoint& point
   }
   try {
     return tracked(point, runtime, x, layout, mode);
+  } catch (const affine::NonFiniteValue& error) {
+    throw affine::NonFiniteValue("[train] {}, '{}': {}", graph::described(layer), point.name, error.what());
   } catch (const InvalidArgument& error) {
     throw InvalidArgument("[train] {}, '{}': {}", graph::described(layer), point.name, error.what());
   }

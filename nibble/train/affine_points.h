@@ -19,8 +19,8 @@ struct PointMode {
 };
 
 //   x       a weight, or an activation with the batch axis
-//   throws  InvalidArgument naming the layer if x holds NaN or infinity while it is watched, or learned parameters were
-//           never found
+//   throws  affine::NonFiniteValue naming the layer if x holds NaN or infinity while it is watched; InvalidArgument if
+//           learned parameters were never found
 at::Tensor quantize_point(const graph::Layer& layer, const graph::QuantizedPoint& point, LayerRuntime& runtime,
                           const at::Tensor& x, PointMode mode);
 

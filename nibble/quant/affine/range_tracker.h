@@ -81,7 +81,7 @@ class RangeTracker {
   bool is_calibrated() const { return is_calibrated_; }
 
   // Moves the ranges by one batch.
-  //   throws  InvalidArgument if x holds NaN or infinity, is empty, or does not fit the layout
+  //   throws  NonFiniteValue if x holds NaN or infinity; InvalidArgument if it is empty or does not fit the layout
   void observe(std::span<const float> x, const ChannelLayout& layout);
 
   // Fake quantization with the ranges as they are; None copies.
