@@ -32,6 +32,12 @@ void check_kind(const Layer& layer, const QuantizedPoint& point) {
     throw InvalidArgument("[quantize] {}: per_axis is not possible; this quantizer has one range for the whole tensor.",
                           described(layer, point));
   }
+  if (point.is_weight && point.quantizer.gradient_bits != 0) {
+    throw InvalidArgument(
+        "[quantize] {}: gradient_bits is for activations, whose gradients the layers before are trained with; leave it "
+        "out here.",
+        described(layer, point));
+  }
   if (kind == AffineKind::kPact && point.is_weight) {
     throw InvalidArgument(
         "[quantize] {}: PACT clips at 0, which weights cannot take. It is for activations; use LSQ, DoReFa or a range "
@@ -49,6 +55,11 @@ void check_numbers(const Layer& layer, const QuantizedPoint& point) {
   }
   if (!(q.penalty >= 0.0) || !std::isfinite(q.penalty)) {
     throw InvalidArgument("[quantize] {}: penalty is {}; it must be 0 or above.", described(layer, point), q.penalty);
+  }
+  if (q.gradient_bits < 0 || q.gradient_bits > 16) {
+    throw InvalidArgument(
+        "[quantize] {}: gradient_bits is {}; it must lie between 1 and 16, or be 0 for float gradients.",
+        described(layer, point), q.gradient_bits);
   }
   if (!is_tracker(q.kind)) return;
   try {
@@ -155,6 +166,7 @@ void clear_unused(AffineQuantizer& q) {
   if (q.is_none()) q = defaults;
   if (q.kind != AffineKind::kFixed) q.fixed = defaults.fixed;
   if (q.kind != AffineKind::kPact) q.penalty = defaults.penalty;
+  if (q.kind != AffineKind::kDorefa) q.gradient_bits = defaults.gradient_bits;
   const bool has_step = q.kind == AffineKind::kLsq || q.kind == AffineKind::kLsqPlus;
   if (!has_step) q.gradient_elements = defaults.gradient_elements;
   if (q.kind == AffineKind::kMovingAverage) return;

@@ -154,6 +154,14 @@ INSTANTIATE_TEST_SUITE_P(
                     "two quantizers"},
         RefusalCase{"NarrowBias", "conv", {.bias_bits = 1}, "bias_bits is 1"},
         RefusalCase{"NegativePenalty", "conv", {.output = {.kind = AffineKind::kPact, .penalty = -1}}, "penalty is -1"},
+        RefusalCase{"GradientBitsOfAWeight",
+                    "conv",
+                    {.weights = {{"kernel", {.kind = AffineKind::kDorefa, .gradient_bits = 6}}}},
+                    "for activations"},
+        RefusalCase{"WideGradient",
+                    "conv",
+                    {.output = {.kind = AffineKind::kDorefa, .gradient_bits = 17}},
+                    "gradient_bits is 17"},
         RefusalCase{"DecayOfOne", "conv", {.output = {.kind = kAverage, .ema_decay = 1.0}}, "decay is 1"}),
     [](const auto& row) { return row.param.name; });
 
@@ -201,6 +209,13 @@ TEST(LayerQuantization, GradientElementsAreWrittenWhereTheyDifferFromTheDefault)
   EXPECT_EQ(to_json(lsq)["config"]["gradient_elements"], "tensor");
   EXPECT_EQ(affine_quantizer_from_json(to_json(lsq), "here"), lsq);
   EXPECT_EQ(to_string(lsq), "LSQ(4,gradient_elements=tensor)");
+}
+
+TEST(LayerQuantization, GradientBitsAreKept) {
+  const AffineQuantizer dorefa{.kind = AffineKind::kDorefa, .num_bits = 4, .gradient_bits = 6};
+  EXPECT_EQ(to_json(dorefa)["config"]["gradient_bits"], 6);
+  EXPECT_EQ(affine_quantizer_from_json(to_json(dorefa), "here"), dorefa);
+  EXPECT_EQ(to_string(dorefa), "DoReFa(4,gradient_bits=6)");
 }
 
 // The scale of the gradients is no part of the values.

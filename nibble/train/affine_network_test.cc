@@ -183,6 +183,23 @@ Model everything(AffineKind weights, AffineKind activations, const std::string& 
   return qat::quantize_model(float_model(activation), scheme);
 }
 
+TEST(AffineNetwork, DorefasGradientsAreDrawnAnewInEachStep) {
+  Model model = float_model();
+  graph::set_quantization(
+      model, "conv",
+      LayerQuantization{.post_activation = {.kind = AffineKind::kDorefa, .num_bits = 4, .gradient_bits = 2}});
+  Network network(model, true, 1);
+  const at::Tensor x = batch(3, 1);
+  const auto gradient = [&](uint32_t step) {
+    const at::Tensor& kernel = parameter(network, "conv", "kernel").value;
+    if (kernel.grad().defined()) kernel.grad().zero_();
+    network.forward(x, Pass::kTraining, step, false).sum().backward();
+    return kernel.grad().clone();
+  };
+  EXPECT_TRUE(at::equal(gradient(1), gradient(1)));
+  EXPECT_FALSE(at::equal(gradient(1), gradient(2)));
+}
+
 TEST(AffineNetwork, FusedAndPlainAgree) {
   for (const AffineKind kind : {AffineKind::kLastValue, AffineKind::kLsq}) {
     const Model model = everything(kind, kind == AffineKind::kLsq ? kind : AffineKind::kMovingAverage);

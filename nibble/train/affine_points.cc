@@ -191,7 +191,8 @@ at::Tensor quantize_point(const graph::Layer& layer, const QuantizedPoint& point
   if (graph::is_learned(q.kind)) return learned(layer, point, runtime, x, layout, mode);
   if (q.kind == AffineKind::kDorefa) {
     if (!mode.applies) return x;
-    return point.is_weight ? dorefa_quant_weights(x, q.num_bits) : dorefa_quant_activations(x, q.num_bits);
+    if (point.is_weight) return dorefa_quant_weights(x, q.num_bits);
+    return dorefa_quant_activations(x, q.num_bits, {q.gradient_bits, mode.random});
   }
   try {
     return tracked(point, runtime, x, layout, mode);

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "nibble/core/philox.h"
 #include "nibble/graph/layer_quantization.h"
 #include "nibble/train/layer_runtime.h"
 
@@ -16,6 +17,7 @@ namespace nibble::train {
 struct PointMode {
   bool observes = false;  // ranges move by x before they are used; learned parameters that were never found are
   bool applies = true;    // false: x comes back as it is
+  RandomKey random = {};  // of stochastic gradients; one for each layer, point and step
 };
 
 //   x       a weight, or an activation with the batch axis

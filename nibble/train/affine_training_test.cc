@@ -131,6 +131,13 @@ TEST(AffineTraining, PenaltyLowersClippingLevels) {
   EXPECT_LT(levels[1], 0.9 * levels[0]);
 }
 
+TEST(AffineTraining, LearnsFromGradientsOfSixBits) {
+  qat::Scheme dorefa = scheme("dorefa");
+  dorefa.gradient_bits = 6;
+  Trainer trainer(qat::quantize_model(trained(), dorefa), options());
+  EXPECT_GT(*trainer.fit(stripes_data(), epochs(4)).back().val_accuracy, 0.95);
+}
+
 TEST(AffineTraining, LearnedStepsTakeBothOptimizers) {
   CompileOptions sgd = options();
   sgd.optimizer = OptimizerKind::kSgd;

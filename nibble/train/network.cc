@@ -145,8 +145,12 @@ struct Network::Run {
   at::Tensor quantize_point(int index, std::string_view name, const at::Tensor& x) {
     const graph::Layer& description = network.running(index);
     const auto point = graph::quantized_point(description, name);
-    if (point) require_one_process(description, *point);
-    return point ? train::quantize_point(description, *point, layer(index), x, point_mode(description, *point)) : x;
+    if (!point) return x;
+    require_one_process(description, *point);
+    PointMode mode = point_mode(description, *point);
+    const uint32_t place = name == graph::kPreActivation ? 0 : name == graph::kPostActivation ? 1 : 2;
+    mode.random = quantize_options(index, kGradientRole + place).random;
+    return train::quantize_point(description, *point, layer(index), x, mode);
   }
 
   PointMode point_mode(const graph::Layer& description, const graph::QuantizedPoint& point) const;

@@ -149,6 +149,7 @@ AffineQuantizer activation_quantizer(const Scheme& scheme, bool is_rectified) {
           .ema_decay = scheme.ema_decay,
           .average_start = scheme.average_start,
           .penalty = kind == AffineKind::kPact ? scheme.penalty : 0.0,
+          .gradient_bits = kind == AffineKind::kDorefa ? scheme.gradient_bits : 0,
           .gradient_elements = has_step(kind) ? scheme.gradient_elements : affine::GradientElements::kShared};
 }
 
@@ -200,6 +201,13 @@ void check(const Scheme& scheme) {
   if (scheme.penalty != 0.0 && scheme.activations != AffineKind::kPact) {
     throw InvalidArgument(
         "[quantize] a penalty is on PACT's clipping levels; this scheme has none. Set quantizer to pact.");
+  }
+  if (scheme.gradient_bits < 0 || scheme.gradient_bits > 16) {
+    throw InvalidArgument("[quantize] gradient_bits is {}; it must lie between 1 and 16, or be 0 for float gradients.",
+                          scheme.gradient_bits);
+  }
+  if (scheme.gradient_bits != 0 && scheme.activations != AffineKind::kDorefa) {
+    throw InvalidArgument("[quantize] gradient_bits belongs to DoReFa's activations. Set quantizer to dorefa.");
   }
   const bool counts_all = scheme.gradient_elements != affine::GradientElements::kShared;
   if (counts_all && !has_step(scheme.weights) && !has_step(scheme.activations)) {
@@ -264,6 +272,7 @@ void set_quantizer(Scheme& scheme, std::string_view name) {
     scheme.weights = pair.weights;
     scheme.activations = pair.activations;
     if (scheme.activations != AffineKind::kPact) scheme.penalty = 0.0;
+    if (scheme.activations != AffineKind::kDorefa) scheme.gradient_bits = 0;
     if (!has_step(scheme.weights)) scheme.gradient_elements = affine::GradientElements::kShared;
     return;
   }

@@ -43,7 +43,8 @@ struct Scheme {
   bool per_axis = true;     // a range for each output channel of the weights; not DoReFa
   double ema_decay = 0.99;  // TFMOT's 0.999 from [-6, 6] needs thousands of steps
   affine::AverageStart average_start = affine::AverageStart::kFirstBatch;
-  double penalty = 0.0;  // PACT: of its clipping levels; the network's weight decay works
+  double penalty = 0.0;   // PACT: of its clipping levels; the network's weight decay works
+  int gradient_bits = 0;  // DoReFa: of the gradients behind its activations, 1 .. 16; 0: they stay float
   affine::GradientElements gradient_elements = affine::GradientElements::kShared;  // LSQ and LSQ+
   BatchNormMode batch_norm = BatchNormMode::kFloat;
   // As TFMOT: its classes, its placement with its defects (layout.h), Dense and Conv2DTranspose per tensor, biases in

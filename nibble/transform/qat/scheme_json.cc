@@ -82,6 +82,7 @@ const std::map<std::string, Setter>& setters() {
       {"per_axis", [](Scheme& s, const std::string& k, const json& v) { s.per_axis = boolean(k, v); }},
       {"ema_decay", [](Scheme& s, const std::string& k, const json& v) { s.ema_decay = decay(k, v); }},
       {"penalty", [](Scheme& s, const std::string& k, const json& v) { s.penalty = factor(k, v); }},
+      {"gradient_bits", [](Scheme& s, const std::string& k, const json& v) { s.gradient_bits = width(k, v); }},
       {"gradient_elements",
        [](Scheme& s, const std::string& k, const json& v) { s.gradient_elements = elements(k, v); }},
       {"first_batch_initializes",

@@ -59,6 +59,13 @@ TEST(Scheme, GradientElementsAreOfLearnedSteps) {
   EXPECT_EQ(activation_quantizer(half, /*is_rectified=*/true).gradient_elements, GradientElements::kShared);
 }
 
+TEST(Scheme, GradientBitsAreOfDorefasActivations) {
+  const Scheme scheme = scheme_from_json(json::parse(R"({"quantizer": "dorefa", "gradient_bits": 6})"));
+  EXPECT_EQ(activation_quantizer(scheme, /*is_rectified=*/true).gradient_bits, 6);
+  EXPECT_EQ(activation_quantizer(scheme, /*is_rectified=*/false).gradient_bits, 0);
+  EXPECT_EQ(weight_quantizer(scheme, graph::Layer{}).gradient_bits, 0);
+}
+
 TEST(Scheme, FileRefuses) {
   const std::vector<std::pair<const char*, const char*>> rows = {
       {R"([])", "must be an object"},
@@ -77,6 +84,8 @@ TEST(Scheme, FileRefuses) {
       {R"({"penalty": 1e-4})", "Set quantizer to pact"},
       {R"({"quantizer": "pact", "penalty": -1})", "between 0 and 1e6"},
       {R"({"quantizer": "lsq", "gradient_elements": "batch"})", "\"shared\" or \"tensor\""},
+      {R"({"gradient_bits": 6})", "Set quantizer to dorefa"},
+      {R"({"quantizer": "dorefa", "gradient_bits": 17})", "gradient_bits is 17"},
       {R"({"gradient_elements": "tensor"})", "Set quantizer to lsq"},
       {R"({"batch_norm": "folded"})", "float, fold, fold_batch or fold_running"}};
   for (const auto& [text, wanted] : rows) {
