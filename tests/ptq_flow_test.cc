@@ -221,10 +221,10 @@ bool is_free(const fs::path& lock) {
 
 TEST(ExperimentFlow, StopsItsWorkers) {
   const Workplace& place = Workplace::get();
-  // As Ctrl-C: to the whole group of processes.
+  // The workers hear of it from the process that started them.
   const CliResult result = place.run(
       "experiment ptq-qat --out stopped --workers 2 --datasets cifar10 --methods ptq --seeds 1 --epochs 10000",
-      "timeout --preserve-status -s INT 5");
+      "timeout --foreground --preserve-status -s INT 5");
   EXPECT_EQ(result.code, 130);
   EXPECT_FALSE(fs::exists(place.dir() / "stopped/cells/cifar10-cnn-s1-float.json"));
   // A worker that lived would hold one.

@@ -148,7 +148,7 @@ struct Network::Run {
     if (!point) return x;
     require_one_process(description, *point);
     PointMode mode = point_mode(description, *point);
-    const uint32_t place = name == graph::kPreActivation ? 0 : name == graph::kPostActivation ? 1 : 2;
+    const uint32_t place = name == graph::kPreActivation ? 0u : name == graph::kPostActivation ? 1u : 2u;
     mode.random = quantize_options(index, kGradientRole + place).random;
     return train::quantize_point(description, *point, layer(index), x, mode);
   }
