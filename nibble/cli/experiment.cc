@@ -177,6 +177,7 @@ bool watch_workers(const ExperimentOptions& o, const std::vector<Cell>& cells, c
     const size_t done = teller.look(&streams.err);
     if (done == cells.size()) break;
     if (!workers.failure().empty() || !any_runs) {
+      if (stop_requested()) return false;  // Ctrl-C reached them first
       throw IoError("[experiment] {} of {} cells are computed, but {} Run the same command again to go on.", done,
                     cells.size(), workers.failure().empty() ? "all workers have ended." : workers.failure());
     }
