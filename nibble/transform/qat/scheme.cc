@@ -212,9 +212,8 @@ void check(const Scheme& scheme) {
   const bool counts_all = scheme.gradient_elements != affine::GradientElements::kShared;
   if (counts_all && !has_step(scheme.weights) && !has_step(scheme.activations)) {
     throw InvalidArgument(
-        "[quantize] gradient_elements scales the gradients of learned steps; this scheme has none. Set quantizer to "
-        "lsq "
-        "or lsq_plus.");
+        "[quantize] gradient_elements scales the gradients of learned steps; this scheme has none. "
+        "Set quantizer to lsq or lsq_plus.");
   }
   if (scheme.weights == AffineKind::kPact) {
     throw InvalidArgument("[quantize] PACT is for activations; weights can have LSQ, DoReFa or a range tracker.");
