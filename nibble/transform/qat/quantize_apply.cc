@@ -50,7 +50,7 @@ class Application {
 
   Model run() {
     facts_.squeezes = expand_separable(annotated_);
-    merge_batch_norms(annotated_, scheme_.batch_norm);
+    merge_batch_norms(annotated_, scheme_.batch_norm.value_or(BatchNormMode::kFloat));
     for (const auto& [name, config] : annotated_.layers) {
       facts_.annotated.insert(name);
       if (config != nullptr) facts_.configured.insert(name);

@@ -217,6 +217,7 @@ Scheme tfmot_scheme(int weight_bits, int activation_bits) {
           .bias_bits = 0,
           .ema_decay = 0.999,
           .average_start = affine::AverageStart::kInitialRange,
+          .batch_norm = BatchNormMode::kFloat,
           .tfmot = true};
 }
 

@@ -44,7 +44,8 @@ struct Scheme {
   double ema_decay = 0.99;  // TFMOT's 0.999 from [-6, 6] needs thousands of steps
   affine::AverageStart average_start = affine::AverageStart::kFirstBatch;
   double penalty = 0.0;  // PACT: of its clipping levels; the network's weight decay works
-  BatchNormMode batch_norm = BatchNormMode::kFloat;
+  // Nothing: nobody said. quantize_apply() then takes kFloat, and `nibble qat` kFold where the model is trained.
+  std::optional<BatchNormMode> batch_norm = {};
   // As TFMOT: its classes, its placement with its defects (layout.h), Dense and Conv2DTranspose per tensor, biases in
   // float, results as wide as other activations.
   bool tfmot = false;
