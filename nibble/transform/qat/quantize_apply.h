@@ -36,7 +36,8 @@ void quantize_annotate_layer(AnnotatedModel& annotated, const std::string& layer
 
 // A new model; its ranges stand at their start.
 //   1. SeparableConv1D and 2D without a configuration become DepthwiseConv2D and Conv2D
-//   2. batch normalizations are merged as the scheme says
+//   2. marked batch normalizations without a configuration are merged as the scheme says, into marked layers whose
+//      weights are to be quantized; others stay
 //   3. each marked layer gets the user's configuration, or what its neighbours say (layout.h), or the scheme's default;
 //      a layer that is the only input of a marked one, and not marked, gets the default's activations and outputs
 //   4. inputs that feed a marked layer are quantized
