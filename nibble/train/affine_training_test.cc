@@ -263,5 +263,23 @@ TEST(Calibration, FindsRangesWithoutTraining) {
   EXPECT_NEAR(trainer.evaluate(stripes(200, 2)).accuracy, in_float.evaluate(stripes(200, 2)).accuracy, 0.02);
 }
 
+// An input that is 0 in all the data has a range all the same.
+TEST(Calibration, ZerosThatWereSeenAreCalibrated) {
+  const Model start = qat::quantize_model(trained(), scheme("moving_average", 8));
+  EXPECT_EQ(graph::uncalibrated_point(start.layer("in")), "output");
+  Trainer trainer(start, options());
+  const data::Samples zeros(Shape{8, 8, 1}, std::vector<float>(64 * 20), std::vector<int32_t>(20));
+  trainer.calibrate(zeros, 10, 2);
+  const Model model = trainer.model();
+  graph::require_calibrated(model, "test");
+  EXPECT_EQ(graph::stored_ranges(model.layer("in"), "output"), std::vector<affine::Range>(1));
+  const auto path = ::testing::TempDir() + "/affine_zeros.keras";
+  formats::keras::save_model(model, path);
+  const Model read = formats::keras::load_model(path);
+  graph::require_calibrated(read, "test");
+  Trainer again(read, {});
+  EXPECT_EQ(again.evaluate(zeros).accuracy, trainer.evaluate(zeros).accuracy);
+}
+
 }  // namespace
 }  // namespace nibble::train
