@@ -148,14 +148,14 @@ TEST(AffineTraining, LearnedStepsTakeBothOptimizers) {
   }
 }
 
-// Seed 2: with TFMOT, kernel_min and kernel_max were scalars whatever per_axis said.
+// Seed 2: with TFMOT, kernel_min and kernel_max were scalars whatever per_axis said. What that costs is
+// tests/qat_accuracy_test.cc.
 TEST(AffineTraining, AllValuesPerAxisHasARangeForEachOf32Filters) {
-  double accuracy[2];
   for (const bool per_axis : {false, true}) {
     qat::Scheme four = scheme("all_values");
     four.per_axis = per_axis;
     Trainer trainer(qat::quantize_model(float_network(32), four), options());
-    accuracy[per_axis] = *trainer.fit(stripes_data(), epochs(5)).back().val_accuracy;
+    EXPECT_GT(*trainer.fit(stripes_data(), epochs(5)).back().val_accuracy, 0.95);
     const Model model = trainer.model();
     const graph::Layer& conv = model.layer("conv");
     const auto ranges = graph::stored_ranges(conv, "kernel");
@@ -168,7 +168,6 @@ TEST(AffineTraining, AllValuesPerAxisHasARangeForEachOf32Filters) {
       EXPECT_GE(range.max, kernel[i]);
     }
   }
-  EXPECT_GE(accuracy[1], accuracy[0] - 0.01);
 }
 
 class EachBatchNorm : public ::testing::TestWithParam<qat::BatchNormMode> {};
