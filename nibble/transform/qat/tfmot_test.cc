@@ -27,7 +27,9 @@ std::string places(const Model& model, const std::string& layer) {
   return parts.empty() ? "-" : fmt::format("{}", fmt::join(parts, "+"));
 }
 
-Node input(const std::string& name, const Shape& shape) { return Input({.shape = shape, .name = name}); }
+Node input(const std::string& name, std::vector<int64_t> shape) {
+  return Input({.shape = std::move(shape), .name = name});
+}
 Node relu(const Node& x, const std::string& name) { return ReLU({.name = name})(x); }
 Node norm(const Node& x, const std::string& name) { return BatchNormalization({.name = name})(x); }
 Node conv(const Node& x, const std::string& name) {
