@@ -110,8 +110,9 @@ std::string scheme_of_seed_2(bool per_axis) {
 void expect_ranges(const std::string& folder, size_t count) {
   const CliResult inspected = place().run("inspect " + folder + " --json");
   ASSERT_EQ(inspected.code, 0) << inspected.err;
+  const json document = json::parse(inspected.out);
   bool is_listed = false;
-  for (const json& point : json::parse(inspected.out).at("affine")) {
+  for (const json& point : document.at("affine")) {
     if (point.at("layer") != "conv2d" || point.at("point") != "kernel") continue;
     is_listed = true;
     EXPECT_EQ(point.at("quantizer"), count == 1 ? "AllValues(4)" : "AllValues(4,per_axis)");
