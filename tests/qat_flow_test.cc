@@ -87,6 +87,26 @@ TEST(QatFlow, LearnedStepsFromAFileAndResumed) {
             formats::keras::load_model(place.dir() / "qat_whole/model.keras"));
 }
 
+// A trained model's batch norms are folded where nothing else was said; "float" in a file is something.
+TEST(QatFlow, WhatIsSaidOfBatchNormsHolds) {
+  const Workplace& place = Workplace::get();
+  spill(place.dir() / "bn_unsaid.json", R"({"scheme": {"base": "int8"}})");
+  spill(place.dir() / "bn_float.json", R"({"scheme": {"base": "int8", "batch_norm": "float"}})");
+  struct Said {
+    const char* options;
+    bool stays;
+  };
+  for (const auto& [options, stays] : {Said{"--scheme bn_unsaid.json", false}, Said{"--scheme bn_float.json", true},
+                                       Said{"--scheme bn_float.json --batch-norm fold", false},
+                                       Said{"--scheme bn_unsaid.json --batch-norm float", true}}) {
+    const CliResult result = place.run("qat " + float_run() + " --data cifar10 --batch-size 40 --epochs 1 " + options +
+                                       " --output qat_said");
+    ASSERT_EQ(result.code, 0) << result.err;
+    const graph::Model model = formats::keras::load_model(place.dir() / "qat_said/model.keras");
+    EXPECT_EQ(model.find_layer("bn") != nullptr, stays) << options;
+  }
+}
+
 struct Row {
   const char* name;
   const char* line;

@@ -63,7 +63,7 @@ void declare_quantization(CLI::App& app, QatOptions& o) {
       ->type_name("L");
   app.add_option("--batch-norm", o.batch_norm,
                  "float: behind quantized kernels; fold: into the weights before training; fold_running, fold_batch: "
-                 "in each step. Default: fold where the model has weights, else float")
+                 "in each step. Default: the scheme's; else fold where the model has weights, else float")
       ->type_name("MODE");
   app.add_option("--edge-weight-bits", o.edge_bits, "Of the first and the last layer's weights")->check(between(2, 16));
   app.add_option("--bias-bits", o.bias_bits, "2 to 32, on the accumulator's grid; 0: float. Default: the scheme's")
@@ -113,11 +113,11 @@ void declare_options(CLI::App& app, QatOptions& o) {
   declare_training(app, o);
 }
 
+// What the option says, else the scheme; where neither does, folding, which needs trained weights.
 qat::BatchNormMode batch_norm_mode(const QatOptions& o, bool has_trained_weights, const qat::Scheme& scheme) {
   using qat::BatchNormMode;
   if (o.batch_norm.empty()) {
-    return scheme.batch_norm == BatchNormMode::kFloat && has_trained_weights && !scheme.tfmot ? BatchNormMode::kFold
-                                                                                              : scheme.batch_norm;
+    return scheme.batch_norm.value_or(has_trained_weights ? BatchNormMode::kFold : BatchNormMode::kFloat);
   }
   return choose<BatchNormMode>("--batch-norm", o.batch_norm,
                                {{"float", BatchNormMode::kFloat},

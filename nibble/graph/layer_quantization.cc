@@ -145,6 +145,14 @@ bool stands_at(const Layer& layer, const QuantizedPoint& point, const char* suff
   return std::all_of(values.begin(), values.end(), [&](float v) { return v == start; });
 }
 
+// The mark of as_seen().
+bool saw_zeros(const Layer& layer, const QuantizedPoint& point) {
+  const Weight* min = point.quantizer.kind == AffineKind::kAllValues ? layer.find_weight(point.name + "_min") : nullptr;
+  if (min == nullptr) return false;
+  const auto values = min->value.data();
+  return std::any_of(values.begin(), values.end(), [](float v) { return v == 0.0f && std::signbit(v); });
+}
+
 affine::AffineParams params_of_step(const AffineQuantizer& q, float step, float offset, const std::string& where) {
   const float zero = -offset / step;
   if (zero != std::nearbyint(zero)) {
@@ -310,6 +318,11 @@ void set_quantization(Model& model, std::string_view name, std::optional<LayerQu
   layer = std::move(changed);
 }
 
+affine::Range as_seen(AffineKind kind, affine::Range range) {
+  const bool is_start = kind == AffineKind::kAllValues && range == initial_range(kind);
+  return is_start ? affine::Range{-0.0f, 0.0f} : range;
+}
+
 std::vector<affine::Range> stored_ranges(const Layer& layer, std::string_view name) {
   const QuantizedPoint point = require_point(layer, name);
   if (point.quantizer.kind == AffineKind::kFixed) return {point.quantizer.fixed};
@@ -318,7 +331,9 @@ std::vector<affine::Range> stored_ranges(const Layer& layer, std::string_view na
   }
   const auto min = variable(layer, point, "min").value.data(), max = variable(layer, point, "max").value.data();
   std::vector<affine::Range> ranges;
-  for (size_t i = 0; i < min.size() && i < max.size(); ++i) ranges.push_back({min[i], max[i]});
+  for (size_t i = 0; i < min.size() && i < max.size(); ++i) {
+    ranges.push_back({min[i] + 0.0f, max[i]});  // the mark is no part of the range
+  }
   return ranges;
 }
 
@@ -336,8 +351,9 @@ void store_ranges(Layer& layer, std::string_view name, std::span<const affine::R
   Tensor& min = layer.find_weight(point.name + "_min")->value;
   Tensor& max = layer.find_weight(point.name + "_max")->value;
   for (size_t i = 0; i < ranges.size(); ++i) {
-    min[static_cast<int64_t>(i)] = ranges[i].min;
-    max[static_cast<int64_t>(i)] = ranges[i].max;
+    const affine::Range seen = as_seen(point.quantizer.kind, ranges[i]);
+    min[static_cast<int64_t>(i)] = seen.min;
+    max[static_cast<int64_t>(i)] = seen.max;
   }
 }
 
@@ -345,9 +361,9 @@ std::string uncalibrated_point(const Layer& layer) {
   for (const QuantizedPoint& point : quantized_points(layer)) {
     const AffineKind kind = point.quantizer.kind;
     const affine::Range start = initial_range(kind);
-    if (has_minmax(kind) && stands_at(layer, point, "min", start.min) && stands_at(layer, point, "max", start.max)) {
-      return point.name;
-    }
+    const bool is_at_start =
+        has_minmax(kind) && stands_at(layer, point, "min", start.min) && stands_at(layer, point, "max", start.max);
+    if (is_at_start && !saw_zeros(layer, point)) return point.name;
     if (is_learned(kind) && stands_at(layer, point, kind == AffineKind::kPact ? "alpha" : "step", 0.0f)) {
       return point.name;
     }

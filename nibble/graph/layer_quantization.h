@@ -13,8 +13,9 @@
 //   LSQ, LSQ+                             <point>_step [, <point>_offset] start at 0: not found yet
 //   PACT                                  <point>_alpha                   likewise
 //   Fixed, DoReFa, None                   none
-// They are scalars, or per axis vectors with one value a channel. Sources: spec/tfmot-tflite.md A2 and A3,
-// spec/ptq-qat-experiments.md 5.1 - 5.4. Their arithmetic is nibble/quant/affine's.
+// They are scalars, or per axis vectors with one value a channel. An AllValues tracker that saw nothing but zeros has
+// [-0, 0], which is the same range as its start and tells that it was calibrated. Sources: spec/tfmot-tflite.md A2 and
+// A3, spec/ptq-qat-experiments.md 5.1 - 5.4. Their arithmetic is nibble/quant/affine's.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -120,9 +121,14 @@ void set_quantization(Model& model, std::string_view layer, std::optional<LayerQ
 
 // ---- stored ranges --------------------------------------------------------------
 
+// A range that a tracker has seen, as its variables hold it: [-0, 0] for AllValues of zeros alone. Files and
+// checkpoints keep the sign, and no computation sees it.
+affine::Range as_seen(AffineKind kind, affine::Range range);
+
 // The ranges of a point whose quantizer is_tracker(): one, or one a channel.
 //   throws  InvalidArgument if the layer has no such point, or not its variables
 std::vector<affine::Range> stored_ranges(const Layer& layer, std::string_view point);
+// The point then counts as calibrated.
 //   throws  InvalidArgument also if their number is not that of the variables, or one is no range
 void store_ranges(Layer& layer, std::string_view point, std::span<const affine::Range> ranges);
 

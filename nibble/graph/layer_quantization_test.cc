@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
@@ -302,6 +303,29 @@ TEST(LayerQuantization, RangesAreKeptAndSayWhetherTheyFit) {
   EXPECT_THROW(store_ranges(conv, "kernel", std::vector<affine::Range>(32, {1.0f, -1.0f})), InvalidArgument);
   EXPECT_THROW(stored_ranges(conv, "output"), InvalidArgument);
   EXPECT_THROW(stored_ranges(model.layer("dense"), "pre_activation"), InvalidArgument);
+}
+
+// AllValues starts at [0, 0], as TFMOT's does; having seen zeros is something else.
+TEST(LayerQuantization, ZerosThatWereSeenAreCalibrated) {
+  Model model = quantized();
+  Layer& in = model.layer("in");
+  EXPECT_EQ(uncalibrated_point(in), "output");
+  const std::vector<affine::Range> zeros(1);
+  store_ranges(in, "output", zeros);
+  EXPECT_EQ(uncalibrated_point(in), "");
+  EXPECT_EQ(stored_ranges(in, "output"), zeros);
+  EXPECT_FALSE(std::signbit(stored_ranges(in, "output")[0].min)) << "the mark is seen by no one";
+  EXPECT_EQ(in.find_weight("output_min")->value[0], 0.0f);
+  EXPECT_EQ(in.find_weight("output_max")->value[0], 0.0f);
+  EXPECT_EQ(point_params(in, "output")[0].scale, 1.0f);
+  store_ranges(in, "output", std::vector<affine::Range>{{0.0f, 2.0f}});
+  EXPECT_EQ(uncalibrated_point(in), "");
+
+  set_quantization(model, "conv", on_weight("kernel", of(kAll, true)));
+  Layer& conv = model.layer("conv");
+  EXPECT_EQ(uncalibrated_point(conv), "kernel");
+  store_ranges(conv, "kernel", std::vector<affine::Range>(32));
+  EXPECT_EQ(uncalibrated_point(conv), "");
 }
 
 TEST(LayerQuantization, ParamsAreThoseOfTheCodes) {

@@ -45,8 +45,9 @@ std::vector<affine::Range> stored_ranges(const QuantizedPoint& point, LayerRunti
 void store(std::span<const affine::Range> ranges, const QuantizedPoint& point, LayerRuntime& runtime) {
   at::Tensor min = variable(runtime, point, "min"), max = variable(runtime, point, "max");
   for (size_t c = 0; c < ranges.size(); ++c) {
-    min.data_ptr<float>()[c] = ranges[c].min;
-    max.data_ptr<float>()[c] = ranges[c].max;
+    const affine::Range seen = graph::as_seen(point.quantizer.kind, ranges[c]);
+    min.data_ptr<float>()[c] = seen.min;
+    max.data_ptr<float>()[c] = seen.max;
   }
 }
 

@@ -34,7 +34,9 @@ enum class AverageStart { kInitialRange, kFirstBatch };
 
 enum class TrackerCompat {
   kNone,
-  kTfmot,  // AllValues ignores per_axis, Fixed ignores num_bits (always 8), depthwise kernels use the last axis
+  // AllValues ignores per_axis, Fixed ignores num_bits (always 8), depthwise kernels use the last axis. For trackers on
+  // their own: a model gets quantizers that do so by themselves (qat::as_tfmot).
+  kTfmot,
 };
 
 // A plain value; what TFMOT's constructor takes, and what its configuration holds.

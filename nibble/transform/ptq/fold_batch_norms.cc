@@ -95,14 +95,14 @@ ChannelMoments output_moments(const graph::Layer& batch_norm) {
   return moments;
 }
 
-FoldedBatchNorms fold_batch_norms(const graph::Model& model, FoldDivisor divisor) {
+FoldedBatchNorms fold_batch_norms(const graph::Model& model, FoldDivisor divisor, const MayFold& may_fold) {
   FoldedBatchNorms result{.model = model, .folded = {}, .left = {}, .moments = {}};
   const auto shapes = graph::infer_shapes(model);
   for (const graph::Layer& layer : model.layers) {
     if (layer.class_name != "BatchNormalization") continue;
     const graph::Layer batch_norm = result.model.layer(layer.name);  // its input may have changed
     graph::Layer* partner = partner_of(result.model, batch_norm, shapes);
-    if (partner == nullptr) {
+    if (partner == nullptr || (may_fold && !may_fold(*partner, batch_norm))) {
       result.left.push_back(layer.name);
       continue;
     }

@@ -126,6 +126,14 @@ Layer merged_layer(const Layer& layer, const Layer& batch_norm, BatchNormMode mo
   return merged;
 }
 
+// A layer whose weights are to be quantized, and a batch normalization of which nobody has said anything else.
+bool may_merge(const AnnotatedModel& annotated, const Layer& layer, const Layer& batch_norm) {
+  const auto of_layer = annotated.layers.find(layer.name), of_norm = annotated.layers.find(batch_norm.name);
+  if (of_layer == annotated.layers.end() || of_norm == annotated.layers.end()) return false;
+  if (of_norm->second != nullptr || layer.quantization || batch_norm.quantization) return false;
+  return of_layer->second == nullptr || !of_layer->second->quantization(layer).weights.empty();
+}
+
 constexpr std::string_view kFoldedSuffix = "Batchnorm";
 
 Layer unfolded(const Layer& layer) {
@@ -186,12 +194,17 @@ std::set<std::string> expand_separable(AnnotatedModel& annotated) {
 void merge_batch_norms(AnnotatedModel& annotated, BatchNormMode mode) {
   if (mode == BatchNormMode::kFloat) return;
   if (mode == BatchNormMode::kFold) {
-    annotated.model = ptq::fold_batch_norms(annotated.model).model;
+    annotated.model = ptq::fold_batch_norms(annotated.model, ptq::FoldDivisor::kStandardDeviation,
+                                            [&](const Layer& layer, const Layer& batch_norm) {
+                                              return may_merge(annotated, layer, batch_norm);
+                                            })
+                          .model;
   } else {
     for (const transform::FoldablePair& pair : transform::foldable_pairs(annotated.model)) {
-      if (!annotated.layers.contains(pair.layer) || !annotated.layers.contains(pair.batch_norm)) continue;
       Layer& layer = annotated.model.layer(pair.layer);
-      layer = merged_layer(layer, annotated.model.layer(pair.batch_norm), mode);
+      const Layer& batch_norm = annotated.model.layer(pair.batch_norm);
+      if (!may_merge(annotated, layer, batch_norm)) continue;
+      layer = merged_layer(layer, batch_norm, mode);
       transform::bypass_layer(annotated.model, pair.batch_norm);
     }
   }

@@ -102,6 +102,12 @@ void quantize_activation_layer(const Layer& layer, const Scheme& scheme, bool is
   if (function.empty()) {
     throw Unsupported("[quantize] {} is a QKeras quantizer already.", graph::described(layer));
   }
+  if (function == "gelu" && is_tfmot_of_bits(scheme)) {
+    throw Unsupported(
+        "[quantize] {}: TFMOT's scheme of n bits has no Activation layer of gelu. Use tfmot8 or a scheme of nibble's "
+        "own, or give the layer a configuration.",
+        graph::described(layer));
+  }
   if (scheme.tfmot && function != "linear" && function != "relu6") places_of(layer, function, scheme);
   if (function == "linear" || function == "softmax") return;
   if (function == "sigmoid" || function == "tanh") {
@@ -134,8 +140,6 @@ AffineQuantizer weight_quantizer(const Scheme& scheme, const Layer& layer) {
   const bool is_transposed = layer.class_name == "Conv2DTranspose";
   if (scheme.tfmot && (is_transposed || layer.class_name == "Dense")) quantizer.per_axis = false;
   if (is_transposed && quantizer.per_axis) quantizer.axis = -2;  // kernels are (h, w, out, in)
-  // TFMOT's last axis of a depthwise kernel is the multiplier: with the usual one of 1, a single range.
-  if (scheme.tfmot && layer.class_name == "DepthwiseConv2D") quantizer.axis = 3;
   return quantizer;
 }
 
@@ -167,7 +171,7 @@ std::optional<LayerQuantization> default_quantization(const Layer& layer, const 
   const ClassRule& rule = found->second;
   LayerQuantization result;
   for (const char* weight : rule.weights) result.weights.push_back({weight, weight_quantizer(scheme, layer)});
-  if (!rule.weights.empty() && !scheme.tfmot) result.bias_bits = scheme.bias_bits;
+  if (!rule.weights.empty()) result.bias_bits = scheme.bias_bits;
   if (rule.around_activation) quantize_activation(layer, scheme, is_rectified, result);
   if (rule.is_activation_layer) quantize_activation_layer(layer, scheme, is_rectified, result);
   if (rule.output) {
@@ -234,7 +238,31 @@ Scheme tfmot_scheme(int weight_bits, int activation_bits) {
           .bias_bits = 0,
           .ema_decay = 0.999,
           .average_start = affine::AverageStart::kInitialRange,
+          .batch_norm = BatchNormMode::kFloat,
           .tfmot = true};
+}
+
+bool is_tfmot_of_bits(const Scheme& scheme) {
+  const bool is_of_8 = scheme.weight_bits == 8 && scheme.activation_bits == 8 && scheme.input_bits == 8;
+  return scheme.tfmot && !is_of_8;
+}
+
+LayerQuantization as_tfmot(LayerQuantization quantization) {
+  const auto change = [](AffineQuantizer& quantizer) {
+    if (quantizer.kind == AffineKind::kAllValues) quantizer.per_axis = false;
+    if (quantizer.kind == AffineKind::kFixed) quantizer.num_bits = 8;
+  };
+  for (graph::WeightQuantizer& weight : quantization.weights) {
+    change(weight.quantizer);
+    const bool is_by_channel = weight.quantizer.per_axis && weight.quantizer.axis == -1;
+    // With the usual multiplier of 1, a single range.
+    if (weight.weight == "depthwise_kernel" && is_by_channel) weight.quantizer.axis = 3;
+  }
+  for (AffineQuantizer* quantizer :
+       {&quantization.pre_activation, &quantization.post_activation, &quantization.output}) {
+    change(*quantizer);
+  }
+  return quantization;
 }
 
 Scheme scheme_named(std::string_view name) {

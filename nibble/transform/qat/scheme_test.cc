@@ -40,6 +40,14 @@ TEST(Scheme, FileSetsWhatItNames) {
   EXPECT_FALSE(scheme.per_axis);
 }
 
+// Else a program that has a default of its own could not tell.
+TEST(Scheme, FloatBatchNormsAreNotTheSameAsNothingSaid) {
+  EXPECT_EQ(scheme_named("int8").batch_norm, std::nullopt);
+  EXPECT_EQ(scheme_from_json(json::parse(R"({"base": "int4"})")).batch_norm, std::nullopt);
+  EXPECT_EQ(scheme_from_json(json::parse(R"({"batch_norm": "float"})")).batch_norm, BatchNormMode::kFloat);
+  EXPECT_EQ(scheme_named("tfmot8").batch_norm, BatchNormMode::kFloat) << "TFMOT folds nothing in training";
+}
+
 TEST(Scheme, PenaltyIsOnClippingLevels) {
   const Scheme scheme = scheme_from_json(json::parse(R"({"quantizer": "pact", "penalty": 2e-4})"));
   EXPECT_EQ(activation_quantizer(scheme, /*is_rectified=*/true).penalty, 2e-4);
