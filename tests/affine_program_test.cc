@@ -36,6 +36,13 @@ graph::Model plain() {
   return build_model({in}, {classifier(x)}, "plain");
 }
 
+// Sums of 16-bit codes over 300 inputs take 39 bits or so.
+graph::Model wide() {
+  const Node in = image();
+  const Node x = Dense({.units = 4, .activation = "relu", .name = "hidden"})(Flatten({.name = "flatten"})(in));
+  return build_model({in}, {Dense({.units = 5, .activation = "softmax", .name = "dense"})(x)}, "wide");
+}
+
 graph::Model batch_norms() {
   const Node in = image();
   Node x = ReLU({.name = "relu0"})(BatchNormalization({.name = "bn0"})(conv(in, 8, "conv0")));
@@ -189,8 +196,20 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"EightLsqPlusCurves", curves, "int8", "lsq_plus"},
         Case{"FourLsqPlusAverages", averages, "int4", "lsq_plus"}, Case{"EightDorefa", plain, "int8", "dorefa"},
         Case{"FourDorefaBatchNorms", batch_norms, "int4", "dorefa"},
-        Case{"TwoDorefaAverages", averages, "int2", "dorefa"}),
+        Case{"TwoDorefaAverages", averages, "int2", "dorefa"}, Case{"SixteenWide", wide, "int16", "moving_average"}),
     [](const auto& row) { return row.param.name; });
+
+// The network sums 16-bit codes in double, the program in 64 bits.
+TEST(AffineProgram, SumsBeyond32Bits) {
+  qat::Scheme scheme = qat::scheme_named("int16");
+  const program::Program program = program::lower(qat::unfold_batch_norms(calibrated(wide(), scheme)));
+  int widest = 0;
+  for (const program::Operation& operation : program.operations) {
+    const auto* sum = std::get_if<program::Accumulate>(&operation.action);
+    if (sum != nullptr) widest = std::max(widest, sum->accumulator_bits());
+  }
+  EXPECT_GT(widest, 32);
+}
 
 template <class Kind>
 std::string message(const graph::Model& model) {
@@ -218,6 +237,25 @@ TEST(AffineProgram, Refuses) {
   graph::Model clipped = calibrated(plain(), scheme);
   clipped.layer("conv0").find_weight("post_activation_alpha")->value[0] = -1.0f;
   EXPECT_NE(message<InvalidArgument>(clipped).find("clipping level of -1"), std::string::npos);
+}
+
+// What TFMOT's layout leaves float is told by its points, and what quantizes it.
+TEST(AffineProgram, SaysWhatTfmotLeavesOut) {
+  const Node in = image();
+  const Node separate = ReLU({.name = "relu0"})(conv(in, 6, "conv0"));
+  const auto lowered = [](const Node& in, const Node& out, const char* scheme) {
+    return message<Unsupported>(
+        qat::unfold_batch_norms(calibrated(build_model({in}, {out}, "model"), qat::scheme_named(scheme))));
+  };
+  const std::string text = lowered(in, classifier(separate), "tfmot8");
+  EXPECT_NE(text.find("layer 'conv0' (Conv2D) has no point 'kernel'"), std::string::npos) << text;
+  EXPECT_NE(text.find("'nibble qat --scheme int8'"), std::string::npos) << text;
+  EXPECT_EQ(lowered(in, classifier(separate), "int8"), "(was lowered)");
+  EXPECT_EQ(lowered(in, classifier(conv(in, 6, "conv0", "relu")), "tfmot8"), "(was lowered)");
+  // A sigmoid is quantized before, not behind.
+  const std::string sigmoid = lowered(in, classifier(conv(in, 6, "conv0", "sigmoid")), "tfmot8");
+  EXPECT_NE(sigmoid.find("the point 'output' of 'conv0', or 'post_activation', which it lacks"), std::string::npos)
+      << sigmoid;
 }
 
 // Weights of one bit are -1 and 1 times their mean magnitude.

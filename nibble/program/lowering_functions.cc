@@ -148,6 +148,7 @@ void Lowering::push_softmax(const Layer& layer) {
         "softmax in integers needs integers. Put a quantizer before it, or leave the softmax in float.",
         layer.name);
   }
+  require_narrow(layer, signal.operation);
   const int logits = with_one_scale(layer, signal.operation);
   const Value& in = value_of(logits);
   if (in.channels() > kMostLogits) {

@@ -44,13 +44,15 @@ void Lowering::push_accumulate(const Layer& layer, Accumulate action, const Inte
     if (action.bias.empty()) signal.pending.push(Offset{bias});
   }
   result.intervals = prove_accumulator(action, in.intervals);
-  action.is_exact_in_float = is_exact || (action.is_exact_in_float && scales_are_powers);
-  if (action.accumulator_bits() > 32) {
+  // Where the network sums codes too, it does so in double.
+  constexpr int64_t kExactInDouble = int64_t{1} << 53;
+  const bool fits_double = action.partial_sums.low >= -kExactInDouble && action.partial_sums.high <= kExactInDouble;
+  action.is_exact_in_float = (is_exact && fits_double) || (action.is_exact_in_float && scales_are_powers);
+  if (action.accumulator_bits() > kMostBits) {
     throw Unsupported(
-        "[compile] layer '{}' ({}) needs an accumulator of {} bits; 32 are there. Use fewer bits for its weights or "
-        "for "
-        "the values that enter it.",
-        layer.name, layer.class_name, action.accumulator_bits());
+        "[compile] layer '{}' ({}) needs an accumulator of 64 bits or more; {} are there. Use fewer bits for its "
+        "weights or for the values that enter it.",
+        layer.name, layer.class_name, kMostBits);
   }
   const bool has_points = graph::quantized_point(layer, graph::kPreActivation) ||
                           graph::quantized_point(layer, graph::kPostActivation) ||

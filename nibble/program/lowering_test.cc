@@ -243,6 +243,63 @@ TEST(Lowering, ScalesPerChannelStayPerChannel) {
   }
 }
 
+// ---- sums beyond 32 bits ---------------------------------------------------------------------
+
+constexpr const char* kSixteenBits = "quantized_bits(16,0,1,alpha=1.0)";
+
+graph::Model wide_dense() {
+  auto in = Input({.shape = {512}, .name = "input"});
+  auto x = QActivation({.activation = kSixteenBits, .name = "first"})(in);
+  x = QDense({.units = 4, .use_bias = false, .kernel_quantizer = kSixteenBits, .name = "dense"})(x);
+  x = QActivation({.activation = "quantized_bits(16,5,1,alpha=1.0)", .name = "last"})(x);
+  graph::Model model = build_model({in}, {x}, "wide");
+  graph::initialize_weights(model, 3);
+  return model;
+}
+
+// Random ones, and for each unit those that take its sum to both ends.
+Tensor samples_of_wide_dense(const graph::Model& model) {
+  Tensor x(Shape{16, 512});
+  const Tensor& kernel = model.find_layer("dense")->find_weight("kernel")->value;
+  RandomStream random({8, RandomPurpose::kTest, 0, 0});
+  for (int64_t n = 0; n < 16; ++n) {
+    for (int64_t i = 0; i < 512; ++i) {
+      const bool up = kernel[i * 4 + n / 2 % 4] > 0.0f;
+      x[n * 512 + i] = n < 8 ? (up == (n % 2 == 0) ? 1.0f : -1.0f) : random.uniform() * 2 - 1;
+    }
+  }
+  return x;
+}
+
+TEST(Lowering, SumsOfMoreThan32BitsAreExact) {
+  const graph::Model model = wide_dense();
+  const Program program = lower(model);
+  validate(program);
+  const Accumulate& sums = accumulate_of(program, "dense");
+  EXPECT_GT(sums.accumulator_bits(), 33);
+  EXPECT_FALSE(sums.is_exact_in_float) << "float32 has 24 bits";
+  const auto sixteen = quant::get_quantizer(kSixteenBits),
+             last = quant::get_quantizer("quantized_bits(16,5,1,alpha=1.0)");
+  const Tensor x = samples_of_wide_dense(model);
+  const std::vector<int32_t> codes = sixteen->encode(x).codes;
+  const std::vector<int32_t> weights = sixteen->encode(model.find_layer("dense")->find_weight("kernel")->value).codes;
+  Executor executor(program);
+  std::vector<float> output(4);
+  __int128 largest = 0;
+  for (size_t n = 0; n < 16; ++n) {
+    executor.run(x.data().subspan(n * 512, 512), output);
+    for (size_t c = 0; c < 4; ++c) {
+      __int128 sum = 0;
+      for (size_t i = 0; i < 512; ++i) sum += static_cast<__int128>(codes[n * 512 + i]) * weights[i * 4 + c];
+      largest = std::max(largest, sum < 0 ? -sum : sum);
+      ASSERT_EQ(executor.result(1)[c], static_cast<int64_t>(sum)) << n << ", " << c;
+      const float real = static_cast<float>(static_cast<double>(sum) * 0x1p-30);
+      EXPECT_EQ(output[c], last->quantize(Tensor(Shape{1}, real)).real[0]) << n << ", " << c;
+    }
+  }
+  EXPECT_GT(static_cast<double>(largest), 0x1p32) << "samples reach beyond 32 bits";
+}
+
 TEST(Lowering, SoftmaxInIntegersIsNearTheFloatOne) {
   const graph::Model model = classifier();
   const Program in_float = lower(model), in_integers = lower(model, {.softmax = SoftmaxForm::kInteger});
@@ -390,13 +447,21 @@ INSTANTIATE_TEST_SUITE_P(
                       return build_model({in}, {layer("MaxPooling1D", "pool")(in)});
                     },
                     "A MaxPooling2D over [1, length, channels] is the same. Known: "},
+        RefusedCase{"SumsOfWideSums",
+                    [] {
+                      auto in = Input({.shape = {512}});
+                      auto x = QActivation({.activation = kSixteenBits})(in);
+                      x = QDense({.units = 4, .use_bias = false, .kernel_quantizer = kSixteenBits, .name = "wide"})(x);
+                      return build_model({in}, {dense_after(x)});
+                    },
+                    "from 'wide'; it takes integers of 32 bits at most. Put a quantizer between them"},
         RefusedCase{"TooWide",
                     [] {
-                      auto in = Input({.shape = {64}});
-                      auto x = QActivation({.activation = "quantized_bits(20,0,1,alpha=1.0)"})(in);
-                      return build_model({in}, {dense_after(x, "quantized_bits(16,0,1,alpha=1.0)")});
+                      auto in = Input({.shape = {1024}});
+                      auto x = QActivation({.activation = "quantized_bits(31,0,1,alpha=1.0)"})(in);
+                      return build_model({in}, {dense_after(x, "quantized_bits(31,0,1,alpha=1.0)")});
                     },
-                    "32 are there"}),
+                    "layer 'dense' (QDense) needs an accumulator of 64 bits or more; 63 are there"}),
     [](const auto& row) { return row.param.name; });
 
 }  // namespace

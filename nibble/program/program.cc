@@ -34,6 +34,10 @@ Interval Value::hull() const {
   return hull;
 }
 
+bool moves_integers(const Action& action) {
+  return std::holds_alternative<MaxPool>(action) || std::holds_alternative<Reshape>(action);
+}
+
 std::string_view name_of(const Action& action) {
   static constexpr std::string_view kNames[] = {"quantize", "accumulate",  "compare", "max_pool", "sum_pool", "scale",
                                                 "add",      "concatenate", "pad",     "reshape",  "softmax"};
@@ -55,6 +59,7 @@ class Check {
       if (input < 0 || input >= static_cast<int>(index_)) fail("reads what comes after it");
     }
     check_value();
+    check_widths();
     std::visit(*this, op_.action);
   }
 
@@ -76,7 +81,7 @@ class Check {
     require(op_.result.channels() == a.out_channels && input().channels() == a.in_channels);
     Accumulate proven = a;
     const auto intervals = prove_accumulator(proven, input().intervals);
-    require(proven.accumulator_bits() <= 32 && proven.partial_sums == a.partial_sums);
+    require(proven.accumulator_bits() <= kMostBits && proven.partial_sums == a.partial_sums);
     for (int64_t c = 0; c < a.out_channels; ++c) require_result(c, at(intervals, c));
   }
 
@@ -85,7 +90,7 @@ class Check {
     require(c.first.size() == 2 || static_cast<int64_t>(c.first.size()) == op_.result.channels() + 1);
     require(c.first.front() == 0 && c.first.back() == static_cast<int64_t>(c.thresholds.size()));
     require(c.values.size() == c.thresholds.size() + c.first.size() - 1);
-    constexpr int64_t kFarthest = int64_t{1} << 40;  // accumulators have 32 bits
+    constexpr int64_t kFarthest = int64_t{1} << (kMostBits - 1);
     for (const int64_t t : c.thresholds) require(t >= -kFarthest && t <= kFarthest);
     require(c.multiplier.size() <= 1 || static_cast<int64_t>(c.multiplier.size()) == op_.result.channels());
     require(c.offset.size() == c.multiplier.size());
@@ -288,11 +293,23 @@ class Check {
     const auto one_or_channels = [&](size_t size) { return size == 1 || static_cast<int64_t>(size) == v.channels(); };
     require(one_or_channels(v.scale.size()) && one_or_channels(v.intervals.size()));
     for (const float scale : v.scale) require(scale > 0.0f);
-    for (const Interval& interval : v.intervals) {
-      require(interval.low <= interval.high && interval.low >= INT32_MIN && interval.high <= INT32_MAX);
+    for (const Interval& interval : v.intervals) require(interval.low <= interval.high);
+  }
+
+  // Products and sums of what is narrow stay within 64 bits.
+  void check_widths() const {
+    const bool moves = moves_integers(op_.action);
+    const bool gives_wide = moves || std::holds_alternative<Accumulate>(op_.action);
+    const Interval hull = op_.result.hull();
+    const bool fits = hull.low >= kLowest && hull.high <= -(kLowest + 1);
+    if (!fits || (is_wide(op_.result) && !gives_wide)) fail("gives integers of more bits than there are");
+    const bool takes_wide = moves || std::holds_alternative<Compare>(op_.action);
+    for (const int i : op_.inputs) {
+      if (is_wide(value(i)) && !takes_wide) fail("reads integers of more bits than it takes");
     }
   }
 
+  static constexpr int64_t kLowest = -(int64_t{1} << (kMostBits - 1));
   const Program& program_;
   size_t index_;
   const Operation& op_;

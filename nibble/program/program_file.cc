@@ -20,7 +20,8 @@ using nlohmann::json;
 constexpr std::string_view kMagic("nibble\0", 7);  // and a byte with the version
 constexpr size_t kHeaderBytes = 8;
 // A program is written in the lowest version that holds it, so that an older nibble reads what it can run.
-constexpr char kPlain = 2, kWithSoftmax = 3, kWithRules = 4, kWithTurnsOrBorders = 5, kNewest = kWithTurnsOrBorders;
+constexpr char kPlain = 2, kWithSoftmax = 3, kWithRules = 4, kWithTurnsOrBorders = 5, kWithWideSums = 6,
+               kNewest = kWithWideSums;
 constexpr size_t kSumBytes = 4;
 
 // ---- arrays ---------------------------------------------------------------------
@@ -267,6 +268,8 @@ bool turns(const Compare& c) {
 }
 
 char version_of(const Operation& operation) {
+  const auto* sums = std::get_if<Accumulate>(&operation.action);
+  if (is_wide(operation.result) || (sums != nullptr && sums->accumulator_bits() > kNarrowBits)) return kWithWideSums;
   if (std::holds_alternative<Softmax>(operation.action)) return kWithSoftmax;
   const auto* pool = std::get_if<SumPool>(&operation.action);
   if (pool != nullptr && pool->common != 0) return kWithTurnsOrBorders;

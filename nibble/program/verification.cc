@@ -12,7 +12,7 @@ int64_t largest(std::span<const float> values) {
 }
 
 // The program's values of one sample against the network's.
-void compare(const Value& value, std::span<const int32_t> integers, std::span<const float> expected, int64_t sample,
+void compare(const Value& value, std::span<const int64_t> integers, std::span<const float> expected, int64_t sample,
              LayerComparison& comparison) {
   const int64_t channels = value.channels();
   for (size_t i = 0; i < integers.size(); ++i) {
