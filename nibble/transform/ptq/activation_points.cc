@@ -58,6 +58,8 @@ bool moves_values(const graph::Layer& layer) {
       "MaxPooling1D", "MaxPooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "Flatten",       "Reshape",
       "Permute",      "Dropout",      "SpatialDropout1D",   "SpatialDropout2D",   "ZeroPadding1D", "ZeroPadding2D",
       "Cropping2D",   "UpSampling2D"};
+  // Between the pixels of its input a bilinear one has values that no code stands for.
+  if (layer.class_name == "UpSampling2D" && layer.get_string("interpolation") != "nearest") return false;
   return is_one_of(layer, kMoves);
 }
 

@@ -88,6 +88,44 @@ TEST(ActivationPoints, OfFusedActivationsAndBranches) {
                           ActivationPoint{"dense", "pre_activation", true}));
 }
 
+// Between pixels there are new values, unless the nearest pixel is taken.
+TEST(ActivationPoints, OfUpsampling) {
+  for (const bool is_bilinear : {false, true}) {
+    const Node in = Input({.shape = {4, 4, 2}, .name = "input"});
+    Node x = UpSampling2D({.interpolation = is_bilinear ? "bilinear" : "nearest", .name = "up"})(in);
+    x = Dense({.units = 3, .name = "dense"})(Flatten({.name = "flat"})(x));
+    const graph::Model model = build_model({in}, {x});
+    EXPECT_EQ(moves_values(model.layer("up")), !is_bilinear);
+    std::vector<ActivationPoint> expected = {{"input", "output", false}};
+    if (is_bilinear) expected.push_back({"up", "output", false});
+    expected.push_back({"dense", "post_activation", true});
+    EXPECT_EQ(activation_points(model), expected);
+  }
+}
+
+// Its range is its own: of the mean of two pixels, not of the pixels.
+TEST(PostTraining, BilinearUpsamplingHasARange) {
+  const Node in = Input({.shape = {10, 10, 2}, .name = "input"});
+  Node x = UpSampling2D({.interpolation = "bilinear", .name = "up"})(in);
+  x = Dense({.units = 3, .name = "dense"})(Flatten({.name = "flatten"})(x));
+  graph::Model model = build_model({in}, {x});
+  graph::initialize_weights(model, 2);
+  // A stand-in for interpolation: every value halved, four times over.
+  const auto compute = [](const graph::Layer& layer, std::span<const Tensor> inputs) {
+    if (layer.class_name != "UpSampling2D") return plain_layer(layer, inputs);
+    const Tensor& from = inputs[0];
+    Tensor y(Shape{from.shape()[0], 20, 20, 2});
+    for (int64_t i = 0; i < y.size(); ++i) y[i] = from[i / (20 * 20 * 2) * (10 * 10 * 2) + i % (10 * 10 * 2)] / 2;
+    return y;
+  };
+  const PostTrainingOptions options{.calibration = {.method = affine::CalibrationMethod::kMinMax}};
+  const graph::Model result = quantize_after_training(model, samples(), options, compute).model;
+  const affine::Range input = graph::stored_ranges(result.layer("input"), "output")[0],
+                      up = graph::stored_ranges(result.layer("up"), "output")[0];
+  EXPECT_FLOAT_EQ(up.max, input.max / 2);
+  EXPECT_FLOAT_EQ(up.min, input.min / 2);
+}
+
 TEST(PostTraining, GivesACalibratedModelWithRangesOfTheData) {
   const PostTrainingResult result = quantized({.per_axis = true});
   EXPECT_THAT(result.folded, ElementsAre("conv_0", "conv_1"));
