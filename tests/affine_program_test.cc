@@ -6,6 +6,8 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_activation.h"
+#include "nibble/graph/builder_shape.h"
 #include "nibble/program/lowering.h"
 #include "nibble/program/program_file.h"
 #include "nibble/program/verification.h"
@@ -97,6 +99,31 @@ graph::Model curves() {
   return build_model({in}, {classifier(x, "sigmoid")}, "curves");
 }
 
+graph::Model slopes() {
+  const Node in = image();
+  const Node x = ELU({.alpha = 0.7, .name = "elu"})(conv(in, 6, "conv0"));
+  return build_model({in}, {classifier(PReLU({.shared_axes = {1, 2}, .name = "prelu"})(conv(x, 5, "conv1")))},
+                     "slopes");
+}
+
+// What reads moved codes sums codes.
+graph::Model moves() {
+  const Node in = image();
+  Node x = UpSampling2D({.size = {1, 2}, .name = "up"})(conv(in, 6, "conv0", "relu"));
+  x = conv(Cropping2D({.cropping = {1, 0, 2, 3}, .name = "crop"})(x), 5, "conv1", "relu");
+  x = conv(Permute({.dims = {2, 1, 3}, .name = "turn"})(x), 4, "conv2", "relu");
+  return build_model({in}, {classifier(Permute({.dims = {3, 1, 2}, .name = "channels"})(x))}, "moves");
+}
+
+// Ranges of their own, so that codes are compared on the output's grid.
+graph::Model extremes() {
+  const Node in = image();
+  const Node first = conv(in, 6, "conv0", "relu"), second = conv(first, 6, "conv1");
+  const Node largest = layer("Maximum", "largest")(std::vector<Node>{first, second});
+  const Node smallest = layer("Minimum", "smallest")(std::vector<Node>{conv(largest, 6, "conv2"), second, first});
+  return build_model({in}, {classifier(conv(smallest, 4, "conv3"))}, "extremes");
+}
+
 Tensor samples(int64_t count, uint32_t number) {
   Tensor x(Shape{count, 10, 10, 3});
   RandomStream random({12, RandomPurpose::kTest, number, 0});
@@ -112,7 +139,9 @@ graph::Model calibrated(graph::Model model, const qat::Scheme& scheme) {
     for (graph::Weight& weight : layer.weights) {
       for (float& value : weight.value.data()) {
         if (weight.name == "moving_variance") value = 0.2f + random.uniform();
-        if (weight.name == "gamma" || weight.name == "beta" || weight.name == "bias") value = 2 * random.uniform() - 1;
+        const bool is_signed =
+            weight.name == "gamma" || weight.name == "beta" || weight.name == "bias" || weight.name == "alpha";
+        if (is_signed) value = 2 * random.uniform() - 1;
       }
     }
   }
@@ -196,7 +225,10 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"EightLsqPlusCurves", curves, "int8", "lsq_plus"},
         Case{"FourLsqPlusAverages", averages, "int4", "lsq_plus"}, Case{"EightDorefa", plain, "int8", "dorefa"},
         Case{"FourDorefaBatchNorms", batch_norms, "int4", "dorefa"},
-        Case{"TwoDorefaAverages", averages, "int2", "dorefa"}, Case{"SixteenWide", wide, "int16", "moving_average"}),
+        Case{"TwoDorefaAverages", averages, "int2", "dorefa"}, Case{"SixteenWide", wide, "int16", "moving_average"},
+        Case{"EightSlopes", slopes, "int8", "moving_average"}, Case{"FourSlopes", slopes, "int4", "lsq"},
+        Case{"EightMoves", moves, "int8", "moving_average"}, Case{"FourMoves", moves, "int4", "lsq"},
+        Case{"EightExtremes", extremes, "int8", "moving_average"}, Case{"FourExtremes", extremes, "int4", "lsq"}),
     [](const auto& row) { return row.param.name; });
 
 // The network sums 16-bit codes in double, the program in 64 bits.

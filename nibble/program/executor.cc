@@ -36,6 +36,10 @@ struct Run {
   void operator()(const Pad& action) const;
   void operator()(const Reshape& action) const;
   void operator()(const Softmax& action) const;
+  void operator()(const Crop& action) const;
+  void operator()(const Repeat& action) const;
+  void operator()(const Permute& action) const;
+  void operator()(const Extremum& action) const;
 };
 
 void Run::operator()(const QuantizeInput& action) const {
@@ -188,6 +192,58 @@ void Run::operator()(const Softmax& action) const {
     integer_softmax(action, std::span(logits).subspan(row, channels), std::span(probabilities).subspan(row, channels));
   }
   std::copy(probabilities.begin(), probabilities.end(), out.begin());
+}
+
+void Run::operator()(const Crop& action) const {
+  const Shape& in = shape_of_input();
+  const Shape& shape = operation.result.shape;
+  const int64_t row = shape[1] * shape[2];
+  for (int64_t y = 0; y < shape[0]; ++y) {
+    std::copy_n(x().begin() + ((y + action.top) * in[1] + action.left) * in[2], row, out.begin() + y * row);
+  }
+}
+
+void Run::operator()(const Repeat& action) const {
+  const Shape& in = shape_of_input();
+  auto position = out.begin();
+  for (int64_t y = 0; y < in[0] * action.height; ++y) {
+    for (int64_t column = 0; column < in[1] * action.width; ++column) {
+      const int64_t pixel = y / action.height * in[1] + column / action.width;
+      position = std::copy_n(x().begin() + pixel * in[2], in[2], position);
+    }
+  }
+}
+
+void Run::operator()(const Permute& action) const {
+  const Shape& in = shape_of_input();
+  const Shape& shape = operation.result.shape;
+  const int rank = in.rank();
+  std::vector<int64_t> strides(static_cast<size_t>(rank)), index(static_cast<size_t>(rank), 0);
+  for (int axis = 0; axis < rank; ++axis) {
+    int64_t& stride = strides[static_cast<size_t>(axis)] = 1;
+    const auto from = static_cast<int>(action.order[static_cast<size_t>(axis)]);
+    for (int behind = from + 1; behind < rank; ++behind) stride *= in[behind];
+  }
+  int64_t from = 0;
+  for (int64_t& integer : out) {
+    integer = x()[static_cast<size_t>(from)];
+    for (int axis = rank - 1; axis >= 0; --axis) {
+      const auto a = static_cast<size_t>(axis);
+      from += strides[a];
+      if (++index[a] < shape[axis]) break;
+      from -= strides[a] * shape[axis];
+      index[a] = 0;
+    }
+  }
+}
+
+void Run::operator()(const Extremum& action) const {
+  out = x();
+  for (const Integers* input : inputs) {
+    for (size_t i = 0; i < out.size(); ++i) {
+      out[i] = action.takes_minimum ? std::min(out[i], (*input)[i]) : std::max(out[i], (*input)[i]);
+    }
+  }
 }
 
 void softmax(std::span<float> values) {

@@ -155,6 +155,8 @@ const std::map<std::string, Rule, std::less<>>& rules() {
       {"QActivation", call(&Lowering::add_activation)},
       {"ReLU", call(&Lowering::add_rectifier)},
       {"LeakyReLU", call(&Lowering::add_rectifier)},
+      {"ELU", call(&Lowering::add_elu)},
+      {"PReLU", call(&Lowering::add_prelu)},
       {"Softmax", call(&Lowering::add_softmax)},
       {"Dropout", call(&Lowering::add_alias)},
       {"GaussianDropout", call(&Lowering::add_alias)},
@@ -169,7 +171,12 @@ const std::map<std::string, Rule, std::less<>>& rules() {
       {"QGlobalAveragePooling2D", call(&Lowering::add_average_pool)},
       {"Add", call(&Lowering::add_add)},
       {"Concatenate", call(&Lowering::add_concatenate)},
+      {"Maximum", call(&Lowering::add_extremum)},
+      {"Minimum", call(&Lowering::add_extremum)},
       {"ZeroPadding2D", call(&Lowering::add_pad)},
+      {"Cropping2D", call(&Lowering::add_crop)},
+      {"UpSampling2D", call(&Lowering::add_upsampling)},
+      {"Permute", call(&Lowering::add_permute)},
       {"Flatten", call(&Lowering::add_reshape)},
       {"Reshape", call(&Lowering::add_reshape)},
   };
@@ -191,6 +198,9 @@ std::string_view nearest_to(std::string_view class_name) {
       {"GlobalAveragePooling1D", "A GlobalAveragePooling2D over [1, length, channels] is the same"},
       {"MaxPooling1D", "A MaxPooling2D over [1, length, channels] is the same"},
       {"AveragePooling1D", "An AveragePooling2D over [1, length, channels] is the same"},
+      {"UpSampling1D", "An UpSampling2D over [1, length, channels] is the same"},
+      {"Cropping1D", "A Cropping2D over [1, length, channels] is the same"},
+      {"ZeroPadding1D", "A ZeroPadding2D over [1, length, channels] is the same"},
       {"LayerNormalization", "A BatchNormalization does: its statistics are fixed"},
   };
   const auto found = kNearest.find(class_name);
@@ -226,7 +236,7 @@ Program Lowering::run() {
     const auto rule = rules().find(layer.class_name);
     if (rule == rules().end()) refuse(layer);
     rule->second(*this, layer);
-    apply_point(layer, graph::kOutput);
+    if (!has_output_point_.contains(layer.name)) apply_point(layer, graph::kOutput);
   }
   const Signal& last = signals_.at(model_.outputs[0]);
   if (last.operation < 0) throw Unsupported("[compile] model '{}' computes nothing.", model_.name);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,12 +33,18 @@ class Lowering {
   void add_batch_norm(const Layer& layer);
   void add_activation(const Layer& layer);
   void add_rectifier(const Layer& layer);
+  void add_elu(const Layer& layer);
+  void add_prelu(const Layer& layer);
   void add_softmax(const Layer& layer);
   void add_max_pool(const Layer& layer);
   void add_average_pool(const Layer& layer);
   void add_add(const Layer& layer);
   void add_concatenate(const Layer& layer);
   void add_pad(const Layer& layer);
+  void add_crop(const Layer& layer);
+  void add_upsampling(const Layer& layer);
+  void add_permute(const Layer& layer);
+  void add_extremum(const Layer& layer);
   void add_reshape(const Layer& layer);
   //   throws  Unsupported where others of the model have affine quantizers and this weight has none
   void require_weight_point(const Layer& layer, std::string_view weight) const;
@@ -72,6 +79,12 @@ class Lowering {
   //   throws  Unsupported for sums that need more bits than what is summed or multiplied may have
   void require_narrow(const Layer& layer, int operation) const;
   SumPool sums_of_windows(const Layer& layer, const Value& in) const;
+  // Pixels that change their place, and the function still to be done to them.
+  void push_move(const Layer& layer, Action action);
+  // The integers on a grid whose step their scale is a multiple of.
+  int on_grid(const Layer& layer, int operation, float step, int64_t factor);
+  // Inputs of one scale each, where need be by the layer's own quantizer.
+  std::vector<int> on_one_grid(const Layer& layer, std::vector<int> inputs);
   affine::CommonGrid grid_of_add(const Layer& layer, const std::vector<int>& inputs) const;
   // True for values that an affine quantizer gave, moved at most.
   bool comes_from_affine_point(int input) const;
@@ -95,6 +108,7 @@ class Lowering {
   const LoweringOptions& options_;
   std::map<std::string, Shape> shapes_;
   std::map<std::string, Signal> signals_;
+  std::set<std::string> has_output_point_;  // layers whose rule has applied it
   Program program_;
 };
 

@@ -138,11 +138,10 @@ bool Lowering::network_sums_codes(const graph::QuantizedPoint& weights, int inpu
 
 bool Lowering::comes_from_affine_point(int input) const {
   const auto operation = [&](int i) -> const Operation& { return program_.operations[static_cast<size_t>(i)]; };
-  const auto moves = [&](const Action& a) {
-    return std::holds_alternative<MaxPool>(a) || std::holds_alternative<Reshape>(a) || std::holds_alternative<Pad>(a);
-  };
+  const auto moves = [&](const Action& a) { return moves_integers(a) || std::holds_alternative<Pad>(a); };
   while (moves(operation(input).action)) input = operation(input).inputs[0];
   const Action& source = operation(input).action;
+  if (std::holds_alternative<Extremum>(source)) return has_output_point_.contains(operation(input).layer);
   std::string quantizer;
   if (const auto* first = std::get_if<QuantizeInput>(&source)) quantizer = first->quantizer->str();
   if (const auto* compare = std::get_if<Compare>(&source)) quantizer = compare->quantizer;

@@ -120,8 +120,24 @@ struct Softmax {
   int shift = 0;
 };
 
-using Action =
-    std::variant<QuantizeInput, Accumulate, Compare, MaxPool, SumPool, Scale, Add, Concatenate, Pad, Reshape, Softmax>;
+struct Crop {
+  int64_t top = 0, bottom = 0, left = 0, right = 0;
+};
+// Each pixel so many times: upsampling to the nearest.
+struct Repeat {
+  int64_t height = 1, width = 1;
+};
+// Axis k of the result is axis order[k] of the input, the batch not counted.
+struct Permute {
+  std::vector<int64_t> order;
+};
+// The largest of several tensors' integers, or the smallest.
+struct Extremum {
+  bool takes_minimum = false;
+};
+
+using Action = std::variant<QuantizeInput, Accumulate, Compare, MaxPool, SumPool, Scale, Add, Concatenate, Pad, Reshape,
+                            Softmax, Crop, Repeat, Permute, Extremum>;
 
 struct Operation {
   std::string layer;        // the graph's layer that it comes from

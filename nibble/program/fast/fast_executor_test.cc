@@ -10,6 +10,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_shape.h"
 #include "nibble/program/lowering.h"
 
 namespace nibble::program {
@@ -117,6 +118,23 @@ void expect_the_same_integers(const Program& program) {
 TEST_P(Networks, HaveTheReferencesIntegersOfEveryOperation) {
   const Node in = Input({.shape = GetParam().shape, .name = "input"});
   expect_the_same_integers(program_of(in, GetParam().network(in)));
+}
+
+// What has no kernel of its own: borders, bytes and words around it all the same.
+TEST(FastExecutor, TakesMovesAndExtremaFromTheReference) {
+  const Node in = Input({.shape = {6, 8, 3}, .name = "input"});
+  Node x = UpSampling2D({.size = {2, 1}})(conv(Cropping2D({.cropping = {1, 0, 0, 2}})(in), 20, kWeights8));
+  x = act(BatchNormalization()(x), "quantized_relu(8,2)");
+  Node y = act(conv(graph::build::Permute({.dims = {2, 1, 3}})(x), 20, kWeights4, {.padding = "same"}),
+               "quantized_relu(4,2)");
+  y = graph::build::Permute({.dims = {2, 1, 3}})(y);
+  x = graph::build::layer("Maximum", "largest")(std::vector<Node>{x, y});
+  x = graph::build::layer("Minimum", "smallest")(std::vector<Node>{x, y});
+  x = act(conv(graph::build::Permute({.dims = {3, 1, 2}})(x), 8, kWeights8, {.padding = "same"}),
+          "quantized_bits(10,2,1,alpha=1.0)");
+  const Program program = program_of(in, dense(Flatten()(UpSampling2D({})(x)), 10));
+  for (const int64_t count : {1, 3, 21}) expect_the_same(program, count);
+  expect_the_same_integers(program);
 }
 
 // Sums that need 64 bits run as in the reference, and what reads them too; the rest stays fast.
