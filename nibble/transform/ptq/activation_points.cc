@@ -45,7 +45,7 @@ bool is_quantized_behind(const graph::Model& model, const graph::Layer& layer) {
 }
 
 std::string_view point_of(const graph::Layer& layer) {
-  if (!has_plain_kernel(layer)) return graph::kOutput;
+  if (!has_kernel(layer)) return graph::kOutput;
   const std::string activation = own_activation(layer);
   if (activation == "softmax") return graph::kPreActivation;
   return activation == "linear" || activation == "relu" ? graph::kPostActivation : graph::kOutput;
