@@ -89,9 +89,8 @@ void Lowering::require_narrow(const Layer& layer, int operation) const {
   const std::string& source = program_.operations[static_cast<size_t>(operation)].layer;
   throw Unsupported(
       "[compile] layer '{}' ({}) reads sums of {} bits from '{}'; it takes integers of {} bits at most. Put a "
-      "quantizer "
-      "between them: a QActivation after '{}'.",
-      layer.name, layer.class_name, value.bits(), source, kNarrowBits, source);
+      "quantizer between them.",
+      layer.name, layer.class_name, value.bits(), source, kNarrowBits);
 }
 
 // Multiplies channels by integers so that all have the smallest scale.

@@ -35,9 +35,7 @@ void Lowering::add_max_pool(const Layer& layer) {
   if (!signal.pending.is_monotonic()) {
     throw Unsupported(
         "[compile] layer '{}': the largest of values that a curve such as swish, or a PReLU with a slope below 0, "
-        "gives "
-        "is not the curve of the largest. "
-        "Put a quantizer between '{}' and the pool.",
+        "gives is not the curve of the largest. Put a quantizer between '{}' and the pool.",
         layer.name, layer.inputs.at(0));
   }
   const bool is_global = !layer.attributes.contains("pool_size");
@@ -146,8 +144,9 @@ int Lowering::on_grid(const Layer& layer, int operation, float step, int64_t fac
 std::vector<int> Lowering::on_one_grid(const Layer& layer, std::vector<int> inputs) {
   std::vector<float> scales;
   for (const int input : inputs) scales.push_back(value_of(input).scale[0]);
-  const auto [smallest, largest] = std::minmax_element(scales.begin(), scales.end());
-  const auto factor_of = [&](float scale) { return static_cast<double>(scale) / static_cast<double>(*smallest); };
+  const float smallest = *std::min_element(scales.begin(), scales.end()),
+              largest = *std::max_element(scales.begin(), scales.end());
+  const auto factor_of = [&](float scale) { return static_cast<double>(scale) / static_cast<double>(smallest); };
   const bool are_multiples = std::all_of(scales.begin(), scales.end(), [&](float scale) {
     return factor_of(scale) == std::floor(factor_of(scale)) && factor_of(scale) <= 0x1p24;
   });
@@ -156,14 +155,13 @@ std::vector<int> Lowering::on_one_grid(const Layer& layer, std::vector<int> inpu
     throw Unsupported(
         "[compile] layer '{}' ({}) compares values of the scales {} and {}: no whole multiple. Use quantizers with "
         "power-of-two scales before it, or let the layer have an output quantizer of its own: 'nibble qat' and 'nibble "
-        "ptq' give it one "
-        "where no separate activation follows.",
-        layer.name, layer.class_name, *largest, *smallest);
+        "ptq' give it one where no separate activation follows.",
+        layer.name, layer.class_name, largest, smallest);
   }
   if (!are_multiples) has_output_point_.insert(layer.name);
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (are_multiples) {
-      inputs[i] = on_grid(layer, inputs[i], *smallest, static_cast<int64_t>(factor_of(scales[i])));
+      inputs[i] = on_grid(layer, inputs[i], smallest, static_cast<int64_t>(factor_of(scales[i])));
     } else {
       apply_quantizer(layer, {inputs[i], {}}, grid_of(layer, *point), /*is_layer_output=*/false);
       inputs[i] = signals_.at(layer.name).operation;

@@ -188,8 +188,8 @@ class Check {
     require(in.rank() == out.rank() && static_cast<int>(permute.order.size()) == in.rank() && in.rank() > 0);
     std::vector<int64_t> axes = permute.order;
     std::sort(axes.begin(), axes.end());
+    for (int axis = 0; axis < in.rank(); ++axis) require(axes[static_cast<size_t>(axis)] == axis);
     for (int axis = 0; axis < in.rank(); ++axis) {
-      require(axes[static_cast<size_t>(axis)] == axis);
       require(out[axis] == in[static_cast<int>(permute.order[static_cast<size_t>(axis)])]);
     }
     if (permute.order.back() == in.rank() - 1) return require_the_same_channels();
