@@ -38,10 +38,17 @@ TEST(QatFlow, TrainsEvaluatesInspectsCompilesAndVerifies) {
   ASSERT_EQ(compiled.code, 0) << compiled.err;
   const CliResult verified = place.run("verify qat8 --data cifar10 --json");
   ASSERT_EQ(verified.code, 0) << verified.err << verified.out;
+  EXPECT_TRUE(json::parse(verified.out).at("first_difference").is_null()) << verified.out;
   // TFLite's rounding moves codes, and classes hardly ever.
   const CliResult twice = place.run("verify qat8 --data cifar10 --requantization gemmlowp-double --json");
   const json counts = json::parse(twice.out);
   EXPECT_GE(counts.at("same_class").get<double>(), 0.97 * counts.at("samples").get<double>()) << twice.out;
+  ASSERT_GT(counts.at("differing"), 0);
+  const json& first = counts.at("first_difference");
+  EXPECT_NE(first.at("network").at("code"), first.at("program").at("code"));
+  EXPECT_NE(first.at("network").at("value"), first.at("program").at("value"));
+  EXPECT_GE(first.at("index").size(), 1u);
+  EXPECT_FALSE(first.at("layer").get<std::string>().empty());
 }
 
 // Quantizers that are there stay; what asks for others is told.

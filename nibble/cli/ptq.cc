@@ -1,5 +1,6 @@
 // nibble ptq: a trained float model as one of affine quantizers, without training.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "nibble/cli/choices.h"
@@ -148,7 +149,9 @@ ptq::PostTrainingResult quantize(const graph::Model& model, const Tensor& sample
   ProgressBar bar(streams.err, streams.err_is_terminal);
   const auto before_layer = [&](const std::string& name, size_t index) {
     if (stop_requested()) throw Stopped{};
-    bar.update(static_cast<double>(index) / static_cast<double>(model.layers.size()), "quantizing " + name, "");
+    // Separable convolutions become two layers.
+    const double share = static_cast<double>(index) / static_cast<double>(model.layers.size());
+    bar.update(std::min(share, 1.0), "quantizing " + name, "");
   };
   return ptq::quantize_after_training(model, samples, options, train::layer_function, before_layer);
 }

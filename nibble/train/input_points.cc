@@ -22,6 +22,8 @@ bool moves_values(const Step& step) {
     case StepKind::kPermute:
     case StepKind::kDropout:
       return true;
+    case StepKind::kLayer:
+      return step.moves_values;
     case StepKind::kFused:
       return step.prologue && only_drops(*step.prologue);
     default:

@@ -85,6 +85,12 @@ void require_last_axis(const Layer& layer, int rank) {
   }
 }
 
+// Of the classes that have an op: values change their place.
+bool moves_values(const Layer& layer) {
+  if (layer.class_name == "UpSampling2D") return layer.get_string("interpolation") == "nearest";
+  return layer.class_name == "Permute" || layer.class_name == "Cropping2D";
+}
+
 class Lowering {
  public:
   explicit Lowering(const graph::Model& model) : model_(model), shapes_(graph::infer_shapes(model)) {}
@@ -320,7 +326,9 @@ void Lowering::add_layer(const Layer& layer) {
     return;
   }
   if (find_layer_op(layer.class_name) != nullptr) {
-    push_plain(layer, StepKind::kLayer);
+    Step step = new_step(layer, StepKind::kLayer);
+    step.moves_values = moves_values(layer);
+    push(layer, std::move(step));
     return;
   }
   std::set<std::string_view> known;

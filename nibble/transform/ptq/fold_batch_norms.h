@@ -4,8 +4,8 @@
 //   kernel' = kernel * gamma / sqrt(variance + epsilon)
 //   bias'   = (bias - mean) * gamma / sqrt(variance + epsilon) + beta
 //
-// with the moving statistics. Layers: Conv1D, Conv2D, DepthwiseConv2D, Dense. The batch normalization disappears; the
-// function of the model in inference stays, but for rounding. Source: spec/ptq-qat-experiments.md, 5.9.
+// with the moving statistics. Layers: Conv1D, Conv2D, DepthwiseConv2D, Conv2DTranspose, Dense. The batch normalization
+// disappears; the function of the model in inference stays, but for rounding. Source: spec/ptq-qat-experiments.md, 5.9.
 #pragma once
 
 #include <functional>
