@@ -56,6 +56,7 @@ std::vector<std::string> find_studies(const std::vector<std::string>& places) {
       continue;
     }
     std::error_code error;
+    search::sqlite_path(folder);  // refuses what is the URL of another database
     fs::directory_iterator entries(folder, fs::directory_options::skip_permission_denied, error);
     if (error) throw IoError("cannot read the folder '{}': {}.", folder, error.message());
     add_if_there(folder);
