@@ -1,7 +1,5 @@
 #include "nibble/cli/study_argument.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 
 #include "nibble/core/error.h"
