@@ -89,6 +89,16 @@ TEST(StudyDelete, IsRefusedWhileAWorkerElsewhereHoldsATrial) {
   EXPECT_EQ(study({"delete", folder.string(), "--yes"}).code, 0);
 }
 
+TEST(StudyUrl, OfAnotherDatabaseIsRefusedByName) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"show", "mysql://ann:secret@h/nets"}, {"list", "mysql://ann:secret@h"}}) {
+    const Outcome run = study(words);
+    EXPECT_NE(run.code, 0) << words[0];
+    EXPECT_NE(run.err.find("begins with 'mysql://'"), std::string::npos) << run.err;
+    EXPECT_EQ(run.err.find("secret"), std::string::npos) << run.err;
+  }
+}
+
 // A search by bits for an autoencoder has neither energies nor accuracies.
 TEST(StudyTrials, ShowWhatTheSearchMeasures) {
   const fs::path folder = scratch_dir("study_columns");

@@ -1,4 +1,5 @@
 // --tensorboard of training and search, and the dashboard of a search, with the real program.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 namespace nibble::testing {
 namespace {
 
+namespace fs = std::filesystem;
 using nlohmann::json;
 
 // run -> tag -> (step, value) in the order written
@@ -93,6 +95,85 @@ TEST_F(Tensorboard, ASearchHasARunATrialAndOneOfTheStudy) {
                 1e-3);
   }
   EXPECT_NEAR(runs["study"]["best_score"].back().second, best, 1e-6);
+}
+
+// One search of two blocks for all tests of them.
+struct ByBlocks {
+  std::string out, events;
+  json result;
+};
+const ByBlocks& by_blocks() {
+  static const ByBlocks search = [] {
+    const SearchWorkplace& workplace = SearchWorkplace::get();
+    ByBlocks made{.out = (workplace.dir() / "blocks").string(),
+                  .events = (workplace.dir() / "blocks_events").string(),
+                  .result = {}};
+    const json changes = {
+        {"blocks", {"^conv2d_0$", "^dense$"}}, {"max_trials", 2}, {"epochs", 1}, {"tune_filters", "none"}};
+    ChildProcess process = workplace.start({"autoq", workplace.run_config(changes).string(), "--workers", "2",
+                                            "--output", made.out, "--tensorboard", made.events, "--json"});
+    EXPECT_EQ(process.wait(600), 0) << process.err();
+    made.result = json::parse(process.out(), nullptr, false);
+    return made;
+  }();
+  return search;
+}
+
+TEST_F(Tensorboard, EachBlockOfASearchHasAFolder) {
+  Runs runs = runs_in(by_blocks().events);
+  for (const json& block : by_blocks().result.at("schedule").at("blocks")) {
+    const std::string folder = block.at("pattern") == "^conv2d_0$" ? "block_0" : "block_1";
+    const int trials = block.at("trials");
+    EXPECT_EQ(static_cast<int>(runs[folder + "/study"]["score"].size()), trials) << folder;
+    for (int i = 0; i < trials; ++i) {
+      const std::string run = fmt::format("{}/trial_{:04}", folder, i);
+      EXPECT_EQ(steps_of(runs[run]["score"]), std::vector<int>{1}) << run;
+    }
+  }
+  EXPECT_FALSE(runs.contains("study"));
+}
+
+TEST(SearchByBlocks, IsShownBlockByBlockAndOtherCommandsNameTheBlocks) {
+  const SearchWorkplace& workplace = SearchWorkplace::get();
+  const std::string& out = by_blocks().out;
+  ChildProcess show = workplace.start({"study", "show", out, "--json"});
+  ASSERT_EQ(show.wait(), 0) << show.err();
+  const json shown = json::parse(show.out());
+  EXPECT_EQ(shown.at("planned_blocks"), 2);
+  ASSERT_EQ(shown.at("blocks").size(), 2u);
+  EXPECT_EQ(shown.at("blocks")[0].at("layers"), json::array({"^conv2d_0$"}));
+  EXPECT_EQ(shown.at("blocks")[1].at("layers"), json::array({"^dense$"}));
+  EXPECT_EQ(shown.at("blocks")[1].at("best").at("score"), by_blocks().result.at("best").at("score"));
+  ChildProcess table = workplace.start({"study", "show", out});
+  EXPECT_EQ(table.wait(), 0) << table.err();
+  for (const char* word : {"2 of 2 begun", "^conv2d_0$", "^dense$", "energy"}) {
+    EXPECT_NE(table.out().find(word), std::string::npos) << table.out();
+  }
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"study", "trials", out}, {"report", out}, {"dashboard", out, "--port", "0"}, {"worker", "--study", out}}) {
+    ChildProcess refused = workplace.start(words);
+    EXPECT_NE(refused.wait(), 0) << words[0];
+    EXPECT_NE(refused.err().find(fmt::format("give one of {}/0, {}/1", out, out)), std::string::npos) << refused.err();
+  }
+}
+
+TEST(SearchByBlocks, ThatIsOverStillTellsItsBest) {
+  ChildProcess again = SearchWorkplace::get().start({"autoq", "--resume", "--output", by_blocks().out, "--json"});
+  ASSERT_EQ(again.wait(600), 0) << again.err();
+  EXPECT_EQ(json::parse(again.out()), by_blocks().result);
+}
+
+// Reports of its blocks name a network in the old place.
+TEST(SearchByBlocks, MayBeMoved) {
+  const SearchWorkplace& workplace = SearchWorkplace::get();
+  const fs::path out = by_blocks().out, moved = workplace.dir() / "blocks_moved";
+  fs::rename(out, moved);
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"report", (moved / "1").string()}, {"autoq", "--resume", "--output", moved.string()}}) {
+    ChildProcess process = workplace.start(words);
+    EXPECT_EQ(process.wait(600), 0) << process.err();
+  }
+  fs::rename(moved, out);
 }
 
 TEST(NibbleDashboard, ServesAStudyWithTheLayersOfItsTrialsUntilItIsStopped) {

@@ -10,6 +10,8 @@
 
 #include "nibble/autoq/auto_qkeras.h"
 #include "nibble/autoq/block_scheduler.h"
+#include "nibble/autoq/budget.h"
+#include "nibble/autoq/guided_start.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/autoq/small_search.h"
 #include "nibble/autoq/training_runner.h"
@@ -173,6 +175,39 @@ TEST(GuidedStart, MeasuresOnceAndTriesWhatItFoundFirst) {
                                        {.directory = directory, .resume = true, .workers = 1});
   EXPECT_EQ(more.trials.size(), 5u);
   EXPECT_FALSE(fs::exists(directory / "sensitivity.json"));
+}
+
+// Wider candidates hurt less, by made-up sensitivities; half of what the free trials differ by is allowed.
+TEST(GuidedStart, ItsTrialsKeepEveryBound) {
+  RunConfig config = parse_run_config(small_config(R"("guided_start": {"trials": 5})"));
+  const graph::Model model = load_search_model(config);
+  const search::SearchSpace space = build_space(model, config);
+  Sensitivity sensitivity;
+  for (const search::Parameter& parameter : space) {
+    std::vector<double> rises;
+    for (size_t c = parameter.candidates.size(); c > 0; --c) rises.push_back(0.1 * static_cast<double>(c));
+    sensitivity.rises.push_back(rises);
+  }
+  const auto guided = [&] { return guided_trials(config, model, model, space, sensitivity); };
+  const std::vector<search::Assignment> free = guided();
+  ASSERT_GE(free.size(), 2u);
+  for (const auto& [bound, used] :
+       {std::pair(&Budget::weight_kib, &BudgetUse::weight_kib), std::pair(&Budget::ram_kib, &BudgetUse::ram_kib)}) {
+    config.budget = {};
+    config.budget.*bound = 1e9;
+    const BudgetMeter meter(config, model);
+    const auto use = [&, used = used](const search::Assignment& values) {
+      return meter.use_of(build_trial(model, config, values)).*used;
+    };
+    const double most = use(free.front()), least = use(free.back());
+    ASSERT_LT(least, most) << "else nothing is tested";
+    config.budget.*bound = (most + least) / 2;
+    const std::vector<search::Assignment> trials = guided();
+    EXPECT_GE(trials.size(), 2u);
+    for (const search::Assignment& values : trials) EXPECT_LE(use(values), (most + least) / 2);
+    config.budget.*bound = 1e-9;
+    EXPECT_TRUE(guided().empty());
+  }
 }
 
 TEST(NearestWeights, AreThoseOfAnEarlierTrial) {

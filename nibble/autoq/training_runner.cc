@@ -248,7 +248,13 @@ namespace {
 
 graph::Model load_named_model(const RunConfig& config) {
   if (models::is_builtin(config.model)) return models::make_builtin(config.model);
-  if (!fs::exists(config.model)) {
+  if (!is_there(config.model)) {
+    if (config.model.find_first_of("/.") != std::string::npos) {
+      throw IoError(
+          "[run_config] model '{}' is not there. A study keeps the path that the file had when it was made: put the "
+          "file back there, or correct the path of a new search.",
+          config.model);
+    }
     const std::vector<std::string> names = models::builtin_names();
     throw InvalidArgument("[run_config] model '{}' is neither a built-in network nor a file. {}", config.model,
                           suggest(config.model, names));

@@ -126,17 +126,19 @@ void print_result(const AutoqOptions& o, const autoq::SearchResult& result, Stre
   if (!result.best_model.empty()) streams.out << "best    " << result.best_model.string() << "\n";
 }
 
-// Says on `err` which block is searched now.
+// Says on `err` which block is searched now, and to the events.
 class BlockProgress final : public autoq::BlockObserver {
  public:
-  explicit BlockProgress(std::ostream& err) : err_(err) {}
+  BlockProgress(std::ostream& err, SearchEvents& events) : err_(err), events_(events) {}
   void on_block(int k, int count, const autoq::Block& block) override {
+    events_.begin_block(k);
     err_ << fmt::format("block {} of {} '{}': {} layers, {} trials\n", k + 1, count, block.pattern, block.layers.size(),
                         block.trials);
   }
 
  private:
   std::ostream& err_;
+  SearchEvents& events_;
 };
 
 json schedule_json(const autoq::BlockSchedule& schedule) {
@@ -171,7 +173,7 @@ int run_by_blocks(const AutoqOptions& o, const std::string& text, Streams& strea
   listen_for_stop();
   SearchProgress progress(streams.err, streams.err_is_terminal);
   SearchEvents events(o.tensorboard, progress);
-  BlockProgress blocks(streams.err);
+  BlockProgress blocks(streams.err, events);
   const autoq::ScheduleResult result = autoq::run_schedule(text,
                                                            {.directory = o.output,
                                                             .study = o.study,

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "nibble/autoq/config_paths.h"
 #include "nibble/autoq/cost_meter.h"
 #include "nibble/autoq/run_config.h"
 #include "nibble/autoq/score.h"
@@ -201,7 +202,8 @@ std::string goal_sentence(const RunConfig& config) {
 report::ReportData search_report(const search::Storage& storage, const fs::path& best_model,
                                  const std::vector<std::string>& notices) {
   const search::StudyInfo info = storage.info();
-  const RunConfig config = autoq::parse_run_config(info.run_config);
+  // Of DIR/best/model.keras.
+  const RunConfig config = autoq::config_of_study(info.run_config, best_model.parent_path().parent_path());
   // What trials begin with, which by blocks is quantized and narrowed already, and what they are compared with.
   const graph::Model start = autoq::load_search_model(config), original = autoq::load_reference_model(config, start);
   const auto trials = storage.trials();

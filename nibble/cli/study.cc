@@ -7,6 +7,7 @@
 
 #include "nibble/cli/command.h"
 #include "nibble/cli/study_argument.h"
+#include "nibble/cli/study_blocks.h"
 #include "nibble/cli/study_results.h"
 #include "nibble/cli/table.h"
 #include "nibble/cli/trial_columns.h"
@@ -102,6 +103,9 @@ int run_list(const StudyOptions& o, Streams& streams) {
 }
 
 int run_show(const StudyOptions& o, Streams& streams) {
+  if (const auto blocks = block_folders(o.study); !blocks.empty()) {
+    return show_blocks(o.study, blocks, o.json, streams);
+  }
   const search::Storage storage = search::Storage::open(study_url(o.study));
   const search::StudyInfo info = storage.info();
   const auto trials = storage.trials();

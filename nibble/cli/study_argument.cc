@@ -15,10 +15,29 @@ std::string study_url(const std::string& argument) {
   if (!fs::is_directory(argument, ignored)) return argument;
   const fs::path file = fs::path(argument) / "study.db";
   if (!fs::exists(file, ignored)) {
+    if (const std::vector<fs::path> blocks = block_folders(argument); !blocks.empty()) {
+      std::vector<std::string> names;
+      for (const fs::path& block : blocks) names.push_back(block.string());
+      throw IoError(
+          "'{}' is a search by blocks, each of which is a study of its own: give one of {} ('nibble study show {}' "
+          "shows their best trials).",
+          argument, fmt::join(names, ", "), argument);
+    }
     throw IoError("the folder '{}' holds no study.db; 'nibble study list {}' looks in the folders inside it too.",
                   argument, argument);
   }
   return file.string();
+}
+
+std::vector<fs::path> block_folders(const fs::path& folder) {
+  std::vector<fs::path> blocks;
+  std::error_code ignored;
+  // A folder of numbered studies that a person made has no configuration beside them.
+  if (fs::exists(folder / "study.db", ignored) || !fs::exists(folder / "run_config.json", ignored)) return blocks;
+  for (int k = 0; fs::exists(folder / std::to_string(k) / "study.db", ignored); ++k) {
+    blocks.push_back(folder / std::to_string(k));
+  }
+  return blocks;
 }
 
 std::vector<std::string> find_studies(const std::vector<std::string>& places) {
@@ -35,6 +54,7 @@ std::vector<std::string> find_studies(const std::vector<std::string>& places) {
       continue;
     }
     std::error_code error;
+    search::sqlite_path(folder);  // refuses what is the URL of another database
     fs::directory_iterator entries(folder, fs::directory_options::skip_permission_denied, error);
     if (error) throw IoError("cannot read the folder '{}': {}.", folder, error.message());
     add_if_there(folder);

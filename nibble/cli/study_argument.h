@@ -15,8 +15,11 @@ inline constexpr const char* kAnyVersionHelp =
     "Go on with a study that another version or commit of nibble made; its trials may come out otherwise";
 
 // What Storage::open() takes.
-//   throws  IoError if a folder holds no study.db
+//   throws  IoError if a folder holds no study.db; of a search by blocks, it names the folders that do
 std::string study_url(const std::string& argument);
+
+// The folders of the studies of a search by blocks, FOLDER/0, FOLDER/1, ... in order; none where FOLDER is none.
+std::vector<std::filesystem::path> block_folders(const std::filesystem::path& folder);
 
 // The study.db files in these folders and the folders right inside them, and the studies on these servers (their URLs);
 // sorted.

@@ -26,6 +26,12 @@ bool TrainingEvents::on_epoch_end(const train::EpochLog& log, train::Trainer&) {
   return false;
 }
 
+void SearchEvents::begin_block(int k) {
+  directory_ = root_ / fmt::format("block_{}", k);
+  running_.clear();
+  study_.reset();
+}
+
 void SearchEvents::on_epoch(const search::Trial& trial, const search::Step& step) {
   auto file = running_.find(trial.number);
   if (file == running_.end()) {

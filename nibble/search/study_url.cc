@@ -73,6 +73,17 @@ Parts parts_of(const std::string& url) {
   return {url.substr(0, question), parameters_of(std::string_view(url).substr(std::min(question + 1, url.size())))};
 }
 
+// "mysql" of mysql://...; empty for a path.
+std::string_view scheme_of(std::string_view url) {
+  const size_t end = url.find("://");
+  if (end == std::string_view::npos || end == 0) return {};
+  const std::string_view scheme = url.substr(0, end);
+  const bool is_word = std::all_of(scheme.begin(), scheme.end(), [](unsigned char c) {
+    return c < 128 && (std::isalnum(c) != 0 || c == '+' || c == '-' || c == '.');
+  });
+  return is_word ? scheme : std::string_view();
+}
+
 }  // namespace
 
 bool is_server_url(std::string_view url) { return url.rfind("postgresql:", 0) == 0 || url.rfind("postgres:", 0) == 0; }
@@ -108,6 +119,12 @@ std::string with_study(const std::string& url, const std::string& study) {
 }
 
 std::string sqlite_path(const std::string& url) {
+  if (const std::string_view scheme = scheme_of(url); !scheme.empty() && scheme != "sqlite") {
+    throw InvalidArgument(
+        "[study] '{}' begins with '{}://', which is unknown here. A study is kept in a SQLite file (its path, or "
+        "sqlite:PATH) or on PostgreSQL (postgresql://USER@HOST/DATABASE?study=NAME).",
+        without_password(url.substr(0, url.find('?'))), scheme);
+  }
   std::string path = url.rfind("sqlite:", 0) == 0 ? url.substr(7) : url;
   if (path.empty() || path.find('"') != std::string::npos) {
     throw InvalidArgument("[study] '{}' is no path of a database; it must not be empty or hold a quotation mark.", url);

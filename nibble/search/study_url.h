@@ -28,7 +28,7 @@ ServerUrl parse_server_url(const std::string& url);
 std::string with_study(const std::string& url, const std::string& study);
 
 // The file behind PATH or sqlite:PATH.
-//   throws  InvalidArgument if there is none
+//   throws  InvalidArgument if there is none, and for URLs of other databases, with those that are known
 std::string sqlite_path(const std::string& url);
 
 }  // namespace nibble::search

@@ -1,0 +1,86 @@
+#include "nibble/cli/study_blocks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "nibble/cli/table.h"
+#include "nibble/cli/trial_columns.h"
+#include "nibble/core/atomic_file.h"
+#include "nibble/search/storage.h"
+
+namespace nibble::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+// Keys keep their order. Null where the text is none of ours.
+ordered_json parsed(const std::string& text) {
+  ordered_json value = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false, /*ignore_comments=*/true);
+  return value.is_object() ? value : ordered_json();
+}
+
+// Keys of its limit: patterns of the layers that the block quantizes.
+std::vector<std::string> patterns_of(const search::StudyInfo& info) {
+  const ordered_json config = parsed(info.run_config);
+  std::vector<std::string> patterns;
+  if (!config.contains("limit") || !config.at("limit").is_object()) return patterns;
+  for (const auto& [pattern, sizes] : config.at("limit").items()) patterns.push_back(pattern);
+  return patterns;
+}
+
+// How many there will be; 0 where the search's own configuration does not say.
+size_t planned_blocks(const fs::path& folder) {
+  const ordered_json config = parsed(read_file(folder / "run_config.json", uint64_t{16} << 20));
+  return config.contains("blocks") && config.at("blocks").is_array() ? config.at("blocks").size() : 0;
+}
+
+json best_json(const search::Trial* best) {
+  if (best == nullptr) return {};
+  return {{"number", best->number}, {"score", *best->score}, {"metrics", best->metrics}, {"quantizers", best->values}};
+}
+
+}  // namespace
+
+int show_blocks(const fs::path& folder, const std::vector<fs::path>& blocks, bool as_json, Streams& streams) {
+  Table table{.headers = {"block", "layers", "completed", "failed", "of", "best trial", "score", "result"}, .rows = {}};
+  json rows = json::array();
+  for (size_t k = 0; k < blocks.size(); ++k) {
+    const search::Storage storage = search::Storage::open((blocks[k] / "study.db").string());
+    const search::StudyInfo info = storage.info();
+    const auto trials = storage.trials();
+    const search::Trial* best = search::best_trial(trials);
+    const auto count = [&](search::TrialState state) {
+      return std::count_if(trials.begin(), trials.end(), [&](const auto& t) { return t.state == state; });
+    };
+    const auto completed = count(search::TrialState::kCompleted), failed = count(search::TrialState::kFailed);
+    const std::vector<std::string> patterns = patterns_of(info);
+    rows.push_back({{"block", k},
+                    {"study", blocks[k].string()},
+                    {"layers", patterns},
+                    {"max_trials", info.max_trials},
+                    {"completed", completed},
+                    {"failed", failed},
+                    {"is_over", storage.is_over()},
+                    {"best", best_json(best)}});
+    table.rows.push_back({std::to_string(k), fmt::format("{}", fmt::join(patterns, " ")), std::to_string(completed),
+                          std::to_string(failed), std::to_string(info.max_trials),
+                          best == nullptr ? "-" : std::to_string(best->number),
+                          best == nullptr ? "-" : fmt::format("{:.5f}", *best->score),
+                          best == nullptr ? "-" : columns_of(trials).describe(*best)});
+  }
+  const size_t planned = planned_blocks(folder);
+  if (as_json) {
+    print_json({{"blocks", rows}, {"planned_blocks", planned}}, streams.out);
+    return kOk;
+  }
+  streams.out << fmt::format("a search by blocks: {} of {} begun, each a study of its own\n\n", blocks.size(), planned);
+  print(table, streams.out);
+  streams.out << fmt::format("\nmore of a block: 'nibble study trials {}'\n", blocks.back().string());
+  return kOk;
+}
+
+}  // namespace nibble::cli
