@@ -4,6 +4,7 @@ import { crossing, topTrials } from "../src/dashboard/parallel";
 import type { Message, State, WireRow } from "../src/dashboard/protocol";
 import { TrialStore, bestSoFar, quantile, shortChoice } from "../src/dashboard/store";
 import type { Row } from "../src/dashboard/store";
+import { span } from "../src/dashboard/tradeoff";
 import { ordered } from "../src/dashboard/trial_table";
 import { viewOf } from "../src/metric";
 
@@ -80,6 +81,15 @@ describe("a search by an error", () => {
     expect(store.value(store.rows[0] as Row)).toBe(0.2);
     expect(store.value(store.rows[3] as Row)).toBeUndefined();
     expect(store.best?.number).toBe(3);
+  });
+
+  it("keeps small errors apart where one is 0", () => {
+    const store = new TrialStore(view);
+    store.apply(message([wire(0, 2, 0, [0.1, 20, 0]), wire(1, 2, -1e-6, [0.1, 20, 1e-6]), wire(2, 2, -1, [0.1, 5, 1])], { metrics: ["accuracy", "energy_nj", "mse"] }));
+    expect(span(store.measured("energy_nj"), "value", [])).toEqual([0, 1e-6, 1]);
+    const { toAxis } = view.scale(span(store.measured("energy_nj"), "value", view.range));
+    expect(toAxis(1e-6)).toBeLessThan(toAxis(1e-3));
+    expect(span([], "value", view.range)).toEqual([0.1, 1]);
   });
 
   it("shows its own epochs, of validation where there is one", () => {

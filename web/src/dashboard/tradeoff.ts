@@ -17,10 +17,15 @@ interface Drawn {
   y: AxisScale;
 }
 
-function range(list: readonly Measured[], field: "energy" | "value", otherwise: [number, number]): [number, number] {
-  let [low, high] = [Infinity, -Infinity];
-  for (const point of list) [low, high] = [Math.min(low, point[field]), Math.max(high, point[field])];
-  return Number.isFinite(low) ? [low, high] : otherwise;
+/** What a scale must know of many values: the lowest, the lowest above 0 (a logarithm has no place for 0), the highest. */
+export function span(list: readonly Measured[], field: "energy" | "value", otherwise: readonly number[]): readonly number[] {
+  let [low, least, high] = [Infinity, Infinity, -Infinity];
+  for (const point of list) {
+    const value = point[field];
+    [low, high] = [Math.min(low, value), Math.max(high, value)];
+    if (value > 0) least = Math.min(least, value);
+  }
+  return Number.isFinite(low) ? [low, Number.isFinite(least) ? least : low, high] : otherwise;
 }
 
 export function tradeoff(study: Study, store: TrialStore, selection: Selection, describe: (trial: number) => HTMLElement): LiveChart {
@@ -28,7 +33,7 @@ export function tradeoff(study: Study, store: TrialStore, selection: Selection, 
   const { view } = store;
   const prepare = (): Drawn => {
     const all = store.measured(study.cost);
-    const [x, y] = [energyScale(range(all, "energy", [1, 10])), view.scale(range(all, "value", view.range))];
+    const [x, y] = [energyScale(span(all, "energy", [1, 10])), view.scale(span(all, "value", view.range))];
     const points = livePoints(all, (p) => x.toAxis(p.energy), (p) => y.toAxis(p.value), (p) => p.row.number);
     return { points, front: store.front(study.cost), x, y };
   };
