@@ -22,9 +22,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-//   metric  of the study
-std::vector<search::Objective> objectives_of(const ParetoOptions& o, const search::Objective& metric) {
-  if (o.maximise.empty() && o.minimise.empty()) return {metric, {"cost", false}};
+//   judged  what the study's trials are judged by
+std::vector<search::Objective> objectives_of(const ParetoOptions& o, const search::Objective& judged) {
+  if (o.maximise.empty() && o.minimise.empty()) return {judged, {"cost", false}};
   std::vector<search::Objective> objectives;
   for (const std::string& metric : o.maximise) objectives.push_back({metric, true});
   for (const std::string& metric : o.minimise) objectives.push_back({metric, false});
@@ -157,8 +157,8 @@ std::string json_of(const search::StudyInfo& info, const std::vector<search::Tri
 int run_pareto(const ParetoOptions& o, Streams& streams) {
   const search::Storage storage = search::Storage::open(study_url(o.study));
   const auto trials = storage.trials();
-  const search::Objective metric = metric_of(storage.info().run_config, trials);
-  const std::vector<search::Objective> objectives = objectives_of(o, metric);
+  const search::Objective judged = metric_of(storage.info().run_config, trials);
+  const std::vector<search::Objective> objectives = objectives_of(o, judged);
   std::vector<search::Losses> points;
   for (const search::Trial& trial : trials) {
     if (search::Losses losses = search::losses_of(trial, objectives); !losses.empty()) points.push_back(losses);
@@ -187,7 +187,7 @@ int run_pareto(const ParetoOptions& o, Streams& streams) {
   json point = json::array();
   for (size_t i = 0; i < objectives.size(); ++i) point.push_back(value_of(reference, objectives, i));
   if (o.json) {
-    print_json({{"metric", metric_json(metric)},
+    print_json({{"metric", metric_json(judged)},
                 {"front", rows},
                 {"hypervolume", volume},
                 {"reference", point},
