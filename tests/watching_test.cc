@@ -9,6 +9,7 @@
 #include <map>
 #include <thread>
 
+#include "nibble/core/atomic_file.h"
 #include "search_workplace.h"
 #include "support/event_reader.h"
 
@@ -199,6 +200,48 @@ TEST(NibbleDashboard, ServesAStudyWithTheLayersOfItsTrialsUntilItIsStopped) {
   double sum_nj = 0;
   for (const json& layer : details.at("layers")) sum_nj += layer.value("energy_nj", 0.0);
   EXPECT_NEAR(sum_nj, details.at("metrics").at("energy_nj").get<double>(), 0.01);  // the sum is cut to picojoules
+  dashboard.signal(SIGTERM);
+  EXPECT_EQ(dashboard.wait(), 0);
+}
+
+// Labels as numbers, 1 at the label and 0 elsewhere: trials have accuracies, but are not judged by them.
+TEST(NibbleDashboard, ASearchByAnErrorSaysSoEverywhere) {
+  SearchWorkplace& workplace = SearchWorkplace::get();
+  const std::string out = (workplace.dir() / "by_error").string();
+  ChildProcess search =
+      workplace.start({"autoq", workplace.run_config({{"max_trials", 2}, {"epochs", 1}, {"loss", "mse"}}).string(),
+                       "--workers", "1", "--output", out, "--json"});
+  ASSERT_EQ(search.wait(600), 0) << search.err();
+  const json judged = {{"name", "mse"}, {"direction", "minimise"}};
+  EXPECT_EQ(json::parse(search.out()).at("metric"), judged);
+  EXPECT_NE(search.err().find("  mse 0."), std::string::npos) << search.err();
+  EXPECT_EQ(search.err().find("  acc "), std::string::npos) << search.err();
+
+  // The report's payload.
+  const std::string page = read_file(std::filesystem::path(out) / "report.html");
+  const std::string start = R"(<script type="application/json" id="nibble-data">)";
+  const size_t begin = page.find(start) + start.size();
+  const json report = json::parse(page.substr(begin, page.find("</script", begin) - begin));
+  EXPECT_EQ(report.at("metric"), judged);
+  ChildProcess listing = workplace.start({"study", "trials", out, "--json"});
+  ASSERT_EQ(listing.wait(), 0) << listing.err();
+  const json listed = json::parse(listing.out());
+  ASSERT_EQ(report.at("trials").size(), 2u);
+  for (size_t k = 0; k < 2; ++k) {
+    EXPECT_EQ(report.at("trials")[k].at("mse"), listed.at("trials")[k].at("mse"));
+    EXPECT_FALSE(report.at("trials")[k].contains("accuracy"));
+  }
+
+  ChildProcess dashboard = workplace.start({"dashboard", out, "--port", "0"});
+  while (dashboard.is_running() && dashboard.out().find('\n') == std::string::npos) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  const std::string url = dashboard.out();
+  ASSERT_TRUE(url.starts_with("http://127.0.0.1:")) << dashboard.err();
+  httplib::Client client("127.0.0.1", std::stoi(url.substr(url.rfind(':') + 1)));
+  const auto study = client.Get("/api/study");
+  ASSERT_TRUE(study);
+  EXPECT_EQ(json::parse(study->body).at("facts").at("metric"), judged);
   dashboard.signal(SIGTERM);
   EXPECT_EQ(dashboard.wait(), 0);
 }

@@ -13,6 +13,7 @@
 #include "nibble/cli/search_report.h"
 #include "nibble/cli/stop_signal.h"
 #include "nibble/cli/study_argument.h"
+#include "nibble/cli/study_metric.h"
 #include "nibble/cli/trial_energies.h"
 #include "nibble/search/storage.h"
 #include "nibble/search/study_url.h"
@@ -37,6 +38,7 @@ report::DashboardOptions options_of(const CommandOptions& o, Streams& streams) {
   options.cost = by_energy ? "energy_nj" : "bits";
   options.cost_name = by_energy ? "Energy (nJ)" : "Bits";
   options.facts.title = fmt::format("AutoQKeras search on {}", config.data.empty() ? config.model : config.data);
+  options.facts.metric = metric_of(config);
   options.facts.goal = goal_sentence(config);
   try {
     options.facts.references = references_of(config);

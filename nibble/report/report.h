@@ -51,6 +51,7 @@ struct Outcome {
   std::optional<double> loss{};       // on the evaluation split
   std::optional<double> energy_nj{};  // per inference
   std::optional<double> score{};      // what the search maximised
+  std::optional<double> value{};      // of ReportData::metric, where that is not the accuracy
 };
 
 struct TrialRow {
@@ -58,6 +59,7 @@ struct TrialRow {
   search::TrialState state = search::TrialState::kCompleted;
   std::optional<double> score{};                               // maximised
   std::optional<double> accuracy{};                            // 0..1
+  std::optional<double> value{};                               // of ReportData::metric, where that is not the accuracy
   std::optional<double> energy_nj{};                           // per inference
   std::optional<int64_t> weight_bits{};                        // bits of all weights
   std::string reason{};                                        // why it failed
@@ -89,6 +91,7 @@ struct CurvePoint {
   std::optional<double> loss{}, accuracy{};          // training
   std::optional<double> val_loss{}, val_accuracy{};  // evaluation split
   std::optional<double> learning_rate{};
+  std::optional<double> val_value{};  // of ReportData::metric, where that is neither the accuracy nor the loss
 };
 
 struct Curve {
@@ -114,6 +117,9 @@ struct HypervolumeGrowth {
 
 struct ReportData {
   std::string title{};  // "AutoQKeras search on mnist"
+  // What trials are judged by, beside their cost. Values of another one than "accuracy" stand in the payload under its
+  // name ("mse"), those of epochs under "val_mse".
+  search::Objective metric{.metric = "accuracy", .maximise = true};
   ModelInfo model{};
   DatasetInfo dataset{};
   std::string goal{};                   // what the score means, one sentence

@@ -99,6 +99,31 @@ TEST(Report, TheHypervolumeIsATable) {
   EXPECT_EQ(json.at("steps")[1], nlohmann::json::parse(R"({"trials": 3, "trial": 2, "hypervolume": 9120.25})"));
 }
 
+TEST(Report, ValuesStandUnderTheNameOfTheirMetric) {
+  const auto named = [](const search::Objective& metric) {
+    ReportData data = sample_error_report();
+    data.metric = metric;
+    return to_json(data);
+  };
+  const auto json = named({.metric = "mae", .maximise = false});
+  EXPECT_EQ(json.at("metric"), nlohmann::json::parse(R"({"name": "mae", "direction": "minimise"})"));
+  EXPECT_EQ(json.at("trials")[1].at("mae"), 0.04);
+  EXPECT_FALSE(json.at("trials")[1].contains("accuracy"));
+  EXPECT_EQ(json.at("outcome").at("mae"), 0.02);
+  EXPECT_EQ(json.at("curves")[0].at("points")[1].at("val_mae"), 0.02);
+  // A search by accuracy has its members as ever.
+  EXPECT_EQ(to_json(sample_search_report()).at("metric"),
+            nlohmann::json::parse(R"({"name": "accuracy", "direction": "maximise"})"));
+  EXPECT_TRUE(to_json(sample_search_report()).at("trials")[0].contains("accuracy"));
+}
+
+// The trials' loss is the mean over their trainings, the outcome's that of one epoch: the first is what is judged.
+TEST(Report, ALossThatTrialsAreJudgedByTakesTheOutcomesPlace) {
+  ReportData data{.metric = {.metric = "loss", .maximise = false}};
+  data.outcome = Outcome{.loss = 0.5, .value = 0.4};
+  EXPECT_EQ(to_json(data).at("outcome").at("loss"), 0.4);
+}
+
 TEST(Report, NumbersThatAreNotFiniteAreNull) {
   ReportData data;
   data.outcome = Outcome{.loss = std::numeric_limits<double>::quiet_NaN()};

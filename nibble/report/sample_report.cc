@@ -211,6 +211,26 @@ ReportData sample_search_report() {
   return data;
 }
 
+ReportData sample_error_report() {
+  ReportData data{.title = "AutoQKeras search on sensors",
+                  .metric = {.metric = "mae", .maximise = false},
+                  .goal = "score = -validation mae / (1 + delta)."};
+  data.references = {{.name = "int8", .energy_nj = 40.0}};
+  data.trials = {{.number = 0, .score = -0.015, .value = 0.02, .energy_nj = 10.0},
+                 {.number = 1, .score = -0.025, .value = 0.04, .energy_nj = 5.0},
+                 {.number = 2, .score = -0.05, .value = 0.06, .energy_nj = 12.0}};
+  data.hypervolume = HypervolumeGrowth{.axes = {{.metric = "mae", .maximise = false, .reference = 0.06},
+                                                {.metric = "cost", .maximise = false, .reference = 12000}},
+                                       .trials = 3,
+                                       .steps = {{1, 0, 0, 80.0}, {2, 1, 0, 180.0}}};
+  data.outcome = Outcome{.trial = 0, .loss = 0.0009, .energy_nj = 10.0, .score = -0.015, .value = 0.02};
+  data.curves = {{.name = "trial 0",
+                  .trial = 0,
+                  .points = {{.epoch = 1, .loss = 0.005, .val_loss = 0.004, .val_value = 0.05},
+                             {.epoch = 2, .loss = 0.001, .val_loss = 0.0009, .val_value = 0.02}}}};
+  return data;
+}
+
 ReportData sample_training_report() {
   ReportData data{.title = "Training of fashion_mnist",
                   .model = {.name = "fashion_mnist", .parameters = 121930},

@@ -1,5 +1,6 @@
 // The data of a report: the other side of to_json() in nibble/report/report.cc.
 // Members that are not known are absent or null.
+import type { Metric } from "./metric";
 
 export const SCHEMA = 1;
 
@@ -103,6 +104,8 @@ export interface Curve {
 export interface Report {
   schema: number;
   title: string;
+  /** What trials are judged by. Trials and the outcome have it under its name, epochs as `val_` and its name. */
+  metric?: Metric;
   goal?: string;
   model: { name: string; parameters?: Known<number>; weight_bits?: Known<number> };
   dataset: { name: string; train_samples?: Known<number>; test_samples?: Known<number>; note?: string };
@@ -161,6 +164,7 @@ const pair = record({ name: text, value: text });
 
 const report = record({
   title: text,
+  metric: maybe(record({ name: text, direction: oneOf("maximise", "minimise") })),
   goal: maybe(text),
   model: record({ name: text, parameters: number, weight_bits: number }),
   dataset: record({ name: text, train_samples: number, test_samples: number, note: maybe(text) }),
@@ -242,6 +246,16 @@ const report = record({
   settings: listOf(pair),
 });
 
+/** Of members that are named by the data itself. */
+function checkValues({ metric, outcome, trials, curves }: Report): void {
+  if (!metric) return;
+  const fields = record({ [metric.name]: number });
+  if (outcome) fields(outcome, "report.outcome");
+  trials.forEach((trial, index) => fields(trial, `report.trials[${index}]`));
+  const epoch = record({ [`val_${metric.name}`]: number });
+  curves.forEach((curve, index) => curve.points.forEach((point, at) => epoch(point, `report.curves[${index}].points[${at}]`)));
+}
+
 /** Reads and checks the data. Throws PayloadError. */
 export function parsePayload(json: string): Report {
   let data: unknown;
@@ -255,5 +269,6 @@ export function parsePayload(json: string): Report {
     throw new PayloadError(`The data has schema ${String(schema)}; this page reads schema ${SCHEMA}.`);
   }
   report(data, "report");
+  checkValues(data as Report);
   return data as Report;
 }

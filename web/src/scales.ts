@@ -65,3 +65,13 @@ export function accuracyScale(values: readonly number[], smallestError = 1e-4): 
     .reverse();
   return { min: floor, max, ticks, toAxis };
 }
+
+/** Losses and errors on a logarithmic axis. One of 0 is drawn at half of the smallest that is above. */
+export function errorScale(values: readonly number[], wanted = 4): AxisScale {
+  const positive = values.filter((value) => value > 0);
+  const least = positive.reduce((low, value) => Math.min(low, value), Infinity);
+  const floor = Number.isFinite(least) ? least / 2 : 0.5;
+  const clamped = (value: number): number => Math.max(value, floor);
+  const scale = energyScale(values.map(clamped), wanted);
+  return { ...scale, toAxis: (value) => scale.toAxis(clamped(value)) };
+}

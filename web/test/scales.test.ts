@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { accuracyScale, energyScale, logTicks } from "../src/scales";
+import { accuracyScale, energyScale, errorScale, logTicks } from "../src/scales";
 
 describe("logTicks", () => {
   it.each([
@@ -55,4 +55,21 @@ describe("accuracyScale", () => {
   it("starts at accuracy 0 at the lowest", () => {
     expect(accuracyScale([0, 0.9]).min).toBeGreaterThanOrEqual(-0.04);
   });
+});
+
+describe("errorScale", () => {
+  it("rises with the error, by its ratio", () => {
+    const { toAxis, min, max } = errorScale([0.001, 0.1]);
+    expect(toAxis(0.1) - toAxis(0.01)).toBeCloseTo(toAxis(0.01) - toAxis(0.001));
+    expect(min).toBeLessThan(toAxis(0.001));
+    expect(max).toBeGreaterThan(toAxis(0.1));
+  });
+
+  it("draws an error of 0 below all others", () => {
+    const { toAxis, min } = errorScale([0, 1e-9, 1]);
+    expect(toAxis(0)).toBeLessThan(toAxis(1e-9));
+    expect(min).toBeLessThan(toAxis(0));
+  });
+
+  it("has an axis where all are 0", () => expect(Number.isFinite(errorScale([0]).min)).toBe(true));
 });

@@ -1,5 +1,7 @@
 // The trials that the page knows, and what follows from them.
 import { isKnown } from "../format";
+import { viewOf } from "../metric";
+import type { MetricView } from "../metric";
 import { paretoFront } from "../pareto";
 import { COMPLETED } from "./protocol";
 import type { Message, State } from "./protocol";
@@ -19,7 +21,7 @@ export interface Row {
 export interface Measured {
   row: Row;
   energy: number; // cost
-  accuracy: number;
+  value: number; // of what trials are judged by
 }
 
 export class TrialStore {
@@ -32,6 +34,9 @@ export class TrialStore {
   // What follows from the rows, until the next message.
   private measured_ = new Map<string, Measured[]>();
   private front_ = new Map<string, Measured[]>();
+
+  /** `view`: what the trials are judged by. */
+  constructor(readonly view: MetricView = viewOf(undefined)) {}
 
   /** Takes a message over; returns the numbers of the trials that changed. */
   apply(message: Message): number[] {
@@ -61,6 +66,11 @@ export class TrialStore {
     return row.metrics[this.metricNames.indexOf(name)] ?? undefined;
   }
 
+  /** What the trial is judged by. */
+  value(row: Row): number | undefined {
+    return this.metric(row, this.view.name);
+  }
+
   count(state: State): number {
     let count = 0;
     for (const row of this.rows) if (row.state === state) ++count;
@@ -71,18 +81,18 @@ export class TrialStore {
   measured(cost: string): readonly Measured[] {
     const known = this.measured_.get(cost);
     if (known) return known;
-    const [energyAt, accuracyAt] = [this.metricNames.indexOf(cost), this.metricNames.indexOf("accuracy")];
+    const [energyAt, valueAt] = [this.metricNames.indexOf(cost), this.metricNames.indexOf(this.view.name)];
     const list: Measured[] = [];
     for (const row of this.rows) {
-      const [energy, accuracy] = [row.metrics[energyAt], row.metrics[accuracyAt]];
-      if (row.state === COMPLETED && isKnown(energy) && energy > 0 && isKnown(accuracy)) list.push({ row, energy, accuracy });
+      const [energy, value] = [row.metrics[energyAt], row.metrics[valueAt]];
+      if (row.state === COMPLETED && isKnown(energy) && energy > 0 && isKnown(value)) list.push({ row, energy, value });
     }
     this.measured_.set(cost, list);
     return list;
   }
 
   front(cost: string): readonly Measured[] {
-    const known = this.front_.get(cost) ?? paretoFront(this.measured(cost));
+    const known = this.front_.get(cost) ?? paretoFront(this.measured(cost), this.view.isMaximised);
     this.front_.set(cost, known);
     return known;
   }

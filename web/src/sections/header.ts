@@ -2,6 +2,7 @@
 import { element } from "../dom";
 import type { Child } from "../dom";
 import { NONE, bits, count, energy, fixed, isKnown, percent, reduction, reductionText, withUnit } from "../format";
+import { valueIn, viewOf } from "../metric";
 import type { Outcome, Report } from "../payload";
 
 export function header(report: Report): HTMLElement {
@@ -40,7 +41,9 @@ function subject({ model, dataset }: Report): string {
 function headline(report: Report, outcome: Outcome): string {
   const subjectText = isKnown(outcome.trial) ? `Trial ${outcome.trial}, the best of ${report.trials.length},` : "The model";
   const parts: string[] = [];
-  if (isKnown(outcome.accuracy)) parts.push(`reaches ${withUnit(percent(outcome.accuracy), "%")} accuracy`);
+  const view = viewOf(report.metric);
+  const value = valueIn(view, outcome);
+  if (isKnown(value)) parts.push(view.name === "accuracy" ? `reaches ${view.full(value)} accuracy` : `reaches a validation ${view.word} of ${view.full(value)}`);
   if (isKnown(outcome.energy_nj)) {
     parts.push(`${parts.length ? "with" : "uses"} ${withUnit(energy(outcome.energy_nj), "nJ")} per inference`);
   }
@@ -62,9 +65,11 @@ function figures(report: Report, outcome: Outcome): HTMLElement {
   const add = (node: HTMLElement | undefined): void => {
     if (node) list.append(node);
   };
+  const view = viewOf(report.metric);
+  if (view.name !== "accuracy") add(figure(view.title, view.text(valueIn(view, outcome)), view.unit, "on the evaluation split"));
   add(figure("Accuracy", percent(outcome.accuracy), "%", accuracyNote(report, outcome)));
-  if (!isKnown(outcome.energy_nj)) add(figure("Loss", fixed(outcome.loss, 4), "", "on the evaluation split"));
-  add(figure("Energy per inference", energy(outcome.energy_nj), "nJ", isKnown(outcome.score) ? `score ${fixed(outcome.score, 4)}` : undefined));
+  if (!isKnown(outcome.energy_nj) && view.name !== "loss") add(figure("Loss", fixed(outcome.loss, 4), "", "on the evaluation split"));
+  add(figure("Energy per inference", energy(outcome.energy_nj), "nJ", isKnown(outcome.score) ? `score ${view.score(outcome.score, 4)}` : undefined));
   for (const reference of report.references) add(comparison(reference.name, reference.energy_nj, outcome.energy_nj));
   if (isKnown(report.model.weight_bits)) {
     const [value = "", unit = ""] = bits(report.model.weight_bits).split("\u202f");

@@ -1,12 +1,13 @@
-// Accuracy against energy of all trials, with the Pareto front.
+// What trials are judged by against their energy, with the Pareto front.
 import type { LineSeriesOption, ScatterSeriesOption } from "echarts/charts";
 import { Chart, legend, scaledAxis, tooltip } from "../chart";
 import type { LegendEntry, Option, Surface } from "../chart";
 import { disclosure, element, section } from "../dom";
-import { NONE, energy, fixed, isKnown, percent, reduction, reductionText, withUnit } from "../format";
+import { NONE, energy, isKnown, reduction, reductionText, withUnit } from "../format";
+import { valueIn, viewOf } from "../metric";
 import { paretoFront } from "../pareto";
 import type { Report, Trial } from "../payload";
-import { accuracyScale, energyScale } from "../scales";
+import { energyScale } from "../scales";
 import type { Selection } from "../selection";
 import { table } from "../table";
 
@@ -14,21 +15,27 @@ import { table } from "../table";
 export interface Point {
   trial: Trial;
   energy: number;
-  accuracy: number;
+  value: number; // of the metric
 }
 
 export function points(report: Report): Point[] {
-  return report.trials.flatMap((trial) =>
-    isKnown(trial.energy_nj) && trial.energy_nj > 0 && isKnown(trial.accuracy)
-      ? [{ trial, energy: trial.energy_nj, accuracy: trial.accuracy }]
-      : [],
-  );
+  const view = viewOf(report.metric);
+  return report.trials.flatMap((trial) => {
+    const value = valueIn(view, trial);
+    return isKnown(trial.energy_nj) && trial.energy_nj > 0 && isKnown(value) ? [{ trial, energy: trial.energy_nj, value }] : [];
+  });
+}
+
+/** Those that no other beats. */
+export function frontOf(report: Report): Point[] {
+  return paretoFront(points(report), viewOf(report.metric).isMaximised);
 }
 
 export function tradeoff(report: Report, selection: Selection): HTMLElement | undefined {
   const all = points(report);
   if (all.length === 0) return undefined;
-  const front = paretoFront(all);
+  const front = frontOf(report);
+  const view = viewOf(report.metric);
   const chart = new Chart({
     label: summary(report, all, front),
     height: 420,
@@ -42,8 +49,8 @@ export function tradeoff(report: Report, selection: Selection): HTMLElement | un
   });
   return section(
     "tradeoff",
-    "Accuracy and energy",
-    "Each point is a trial. Up is more accurate, left is cheaper. No trial beats those on the Pareto front in both. Pick a point to see its quantizers.",
+    `${view.title} and energy`,
+    `Each point is a trial. ${view.up}, left is cheaper. No trial beats those on the Pareto front in both. Pick a point to see its quantizers.`,
     element("div", { class: "beside" }, element("div", {}, legend(entries(report)), chart.node), panel),
     disclosure(`The Pareto front as a table (${front.length} of ${all.length} trials)`, frontTable(report, front)),
   );
@@ -60,11 +67,12 @@ function entries(report: Report): LegendEntry[] {
 }
 
 function summary(report: Report, all: readonly Point[], front: readonly Point[]): string {
+  const view = viewOf(report.metric);
   const best = isKnown(report.outcome?.trial) ? ` Best by score is trial ${report.outcome?.trial}.` : "";
   const listed = front
-    .map((point) => `trial ${point.trial.number}, ${energy(point.energy)} nJ, ${percent(point.accuracy)} %`)
+    .map((point) => `trial ${point.trial.number}, ${energy(point.energy)} nJ, ${[view.text(point.value), view.unit].join(" ").trim()}`)
     .join("; ");
-  return `Scatter chart of accuracy against energy per inference for ${all.length} trials. Pareto front: ${listed}.${best}`;
+  return `Scatter chart of ${view.word} against energy per inference for ${all.length} trials. Pareto front: ${listed}.${best}`;
 }
 
 // ---- the drawing -----------------------------------------------------------
@@ -76,11 +84,13 @@ interface Datum {
 
 function option(report: Report, all: Point[], front: Point[], selected: number | undefined, surface: Surface): Option {
   const { theme, narrow } = surface;
+  const view = viewOf(report.metric);
   const first = report.references.slice(0, 1).filter(({ energy_nj }) => isKnown(energy_nj) && energy_nj > 0);
-  const accurate = report.references.filter(({ accuracy }) => isKnown(accuracy));
+  // References have accuracies only.
+  const accurate = view.name === "accuracy" ? report.references.filter(({ accuracy }) => isKnown(accuracy)) : [];
   const x = energyScale([...all.map((p) => p.energy), ...first.map((r) => r.energy_nj as number)], narrow ? 2 : 4);
-  const y = accuracyScale([...all.map((p) => p.accuracy), ...accurate.map((r) => r.accuracy as number)]);
-  const datum = (p: Point): Datum => ({ value: [x.toAxis(p.energy), y.toAxis(p.accuracy)], trial: p.trial.number });
+  const y = view.scale([...all.map((p) => p.value), ...accurate.map((r) => r.accuracy as number)]);
+  const datum = (p: Point): Datum => ({ value: [x.toAxis(p.energy), y.toAxis(p.value)], trial: p.trial.number });
   const best = report.outcome?.trial;
   const onFront = new Set(front.map((p) => p.trial.number));
   const ordinary = all.filter((p) => p.trial.number !== best);
@@ -92,7 +102,7 @@ function option(report: Report, all: Point[], front: Point[], selected: number |
   return {
     grid: { left: 58, right: 16, top: 30, bottom: 48 },
     xAxis: scaledAxis(theme, x, "Energy per inference (nJ, logarithmic)", 30),
-    yAxis: scaledAxis(theme, y, narrow ? "Accuracy (%)" : "Accuracy (%), spaced by the logarithm of the error", 42),
+    yAxis: scaledAxis(theme, y, narrow ? view.head : view.axis, 42),
     tooltip: { formatter: (item) => hover(report, (item as { data?: Partial<Datum> }).data?.trial) },
     series: [
       ...first.map((reference) => {
@@ -158,15 +168,16 @@ function hover(report: Report, number: number | undefined): HTMLElement | string
 // ---- words -----------------------------------------------------------------
 
 function facts(report: Report, trial: Trial): [string, string][] {
+  const view = viewOf(report.metric);
   const reference = report.references[0];
   const rows: [string, string][] = [];
   const add = (name: string, value: string): void => {
     if (value !== NONE) rows.push([name, value]);
   };
-  add("Accuracy", withUnit(percent(trial.accuracy), "%"));
+  add(view.title, view.full(valueIn(view, trial)));
   add("Energy", withUnit(energy(trial.energy_nj), "nJ"));
   if (reference) add(`Against ${reference.name}`, reductionText(reduction(reference.energy_nj, trial.energy_nj)));
-  add("Score", fixed(trial.score, 4));
+  add("Score", view.score(trial.score, 4));
   return rows;
 }
 
@@ -186,6 +197,7 @@ function details(report: Report, trial: Trial | undefined): Node[] {
 }
 
 function frontTable(report: Report, front: readonly Point[]): HTMLElement {
+  const view = viewOf(report.metric);
   const reference = report.references[0];
   return table<Point>({
     caption: "Trials on the Pareto front",
@@ -193,8 +205,8 @@ function frontTable(report: Report, front: readonly Point[]): HTMLElement {
     columns: [
       { head: "Trial", cell: (p) => String(p.trial.number), key: (p) => p.trial.number, numeric: true },
       { head: "Energy (nJ)", cell: (p) => energy(p.energy), key: (p) => p.energy, numeric: true },
-      { head: "Accuracy (%)", cell: (p) => percent(p.accuracy), key: (p) => p.accuracy, numeric: true },
-      { head: "Score", cell: (p) => fixed(p.trial.score, 4), key: (p) => p.trial.score ?? undefined, numeric: true },
+      { head: view.head, cell: (p) => view.text(p.value), key: (p) => p.value, numeric: true },
+      { head: "Score", cell: (p) => view.score(p.trial.score, 4), key: (p) => p.trial.score ?? undefined, numeric: true },
       ...(reference
         ? [
             {
