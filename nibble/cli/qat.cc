@@ -7,6 +7,7 @@
 #include "nibble/cli/choices.h"
 #include "nibble/cli/command.h"
 #include "nibble/cli/data_options.h"
+#include "nibble/cli/distillation_options.h"
 #include "nibble/cli/json_file.h"
 #include "nibble/cli/limits.h"
 #include "nibble/cli/model_argument.h"
@@ -41,6 +42,7 @@ struct QatOptions {
   double begin = 0.0, freeze_ranges = -1.0, freeze_batch_norm = -1.0;
   std::string optimizer = "sgd", schedule = "cosine", statistics = "reestimated";
   uint64_t seed = 0;
+  DistillationOptions distillation;
   bool resume = false, json = false;
   bool asks_for_quantizers = false;  // by an option of its own
 };
@@ -94,6 +96,7 @@ void declare_training(CLI::App& app, QatOptions& o) {
   app.add_option("--batch-norm-statistics", o.statistics,
                  "reestimated: measured anew before each evaluation; moving: Keras' moving averages")
       ->capture_default_str();
+  add_distillation_options(app, o.distillation);
   app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->check(not_negative())->capture_default_str();
   app.add_option("--threads", o.threads, "Results repeat for the same number of threads")
       ->check(between(1, 1024))
@@ -266,6 +269,7 @@ int run(const QatOptions& o, Streams& streams) {
   check_what_stays(o, start, quantized, streams);
   make_directories(o.output);
   const data::Dataset dataset = load(o.data, streams);
+  fit.distillation = learn_from_teacher(o.distillation, dataset, o.threads, streams);
 
   nlohmann::json float_accuracy;
   if (is_trained && !o.resume) float_accuracy = train::Trainer(start, compile).evaluate(dataset.test).accuracy;

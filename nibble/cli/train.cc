@@ -7,6 +7,7 @@
 #include "nibble/cli/choices.h"
 #include "nibble/cli/command.h"
 #include "nibble/cli/data_options.h"
+#include "nibble/cli/distillation_options.h"
 #include "nibble/cli/json_file.h"
 #include "nibble/cli/limits.h"
 #include "nibble/cli/model_argument.h"
@@ -39,6 +40,7 @@ struct TrainOptions {
   uint64_t seed = 0;
   int activation_bits = 4, threads = 1, early_stopping = -1;
   QNoiseOptions qnoise;
+  DistillationOptions distillation;
   bool resume = false, json = false;
 };
 
@@ -83,6 +85,7 @@ void declare_options(CLI::App& app, TrainOptions& o) {
                  "Also write the model there after each epoch with the lowest val_loss so far")
       ->type_name("FILE.keras");
   add_qnoise_options(app, o.qnoise);
+  add_distillation_options(app, o.distillation);
   app.add_option("--tensorboard", o.tensorboard, "Also write event files for TensorBoard there")->type_name("DIR");
   app.add_option("--csv", o.csv, "Also write the log there")->type_name("FILE");
   app.add_option("--threads", o.threads, "Results repeat for the same number of threads")
@@ -234,6 +237,9 @@ std::shared_ptr<train::ProcessGroup> join_processes(Streams& streams) {
 // Trains along with the first process, which tells and writes everything.
 int follow(const TrainOptions& o, const train::CompileOptions& compile, train::FitOptions fit,
            const data::Dataset& data) {
+  std::ostringstream quiet;
+  Streams nowhere{quiet, quiet, false};
+  fit.distillation = learn_from_teacher(o.distillation, data, o.threads, nowhere);
   std::vector<std::unique_ptr<train::Callback>> steering;
   if (auto ramp = qnoise_callback(o.qnoise)) steering.push_back(std::move(ramp));
   if (o.early_stopping >= 0) {
@@ -261,6 +267,7 @@ int run(const TrainOptions& o, Streams& streams) {
   const graph::Model model = model_to_train(o);
   make_directories(o.output);
   const data::Dataset dataset = load(o.data, streams);
+  fit.distillation = learn_from_teacher(o.distillation, dataset, o.threads, streams);
 
   Callbacks callbacks(o, streams);
   fit.callbacks = callbacks.list();

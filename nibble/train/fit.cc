@@ -27,6 +27,11 @@ void check_options(const FitOptions& options, const data::Dataset& dataset) {
   if (dataset.train.count() == 0) throw InvalidArgument("[fit] data set '{}' has no training samples.", dataset.name);
 }
 
+uint32_t digest(std::span<const float> values) {
+  return static_cast<uint32_t>(
+      crc32_z(0, reinterpret_cast<const Bytef*>(values.data()), values.size() * sizeof(float)));
+}
+
 // What the network sees of a data set: tells one preprocessing or selection from another.
 uint32_t digest(const data::Samples& samples) {
   constexpr int64_t kLooks = 64;
@@ -54,28 +59,31 @@ bool Trainer::Impl::averages() const {
 
 // What the result of a training depends on.
 std::string Trainer::Impl::fingerprint(const data::Dataset& dataset, const FitOptions& fit) const {
-  const nlohmann::json what = {graph::to_config(network.structure()),
-                               static_cast<int>(options.optimizer),
-                               options.learning_rate,
-                               options.momentum,
-                               options.nesterov,
-                               options.beta_1,
-                               options.beta_2,
-                               options.epsilon,
-                               static_cast<int>(options.batch_norm_statistics),
-                               averages(),
-                               static_cast<int>(options.loss),
-                               static_cast<int>(options.target),
-                               options.layer_learning_rates,
-                               options.reestimation_batches,
-                               options.seed,
-                               options.fused,
-                               fit.batch_size,
-                               static_cast<int>(fit.schedule),
-                               fit.schedule == ScheduleKind::kConstant ? 0 : fit.epochs,
-                               dataset.name,
-                               dataset.train.count(),
-                               digest(dataset.train)};
+  nlohmann::json what = {graph::to_config(network.structure()),
+                         static_cast<int>(options.optimizer),
+                         options.learning_rate,
+                         options.momentum,
+                         options.nesterov,
+                         options.beta_1,
+                         options.beta_2,
+                         options.epsilon,
+                         static_cast<int>(options.batch_norm_statistics),
+                         averages(),
+                         static_cast<int>(options.loss),
+                         static_cast<int>(options.target),
+                         options.layer_learning_rates,
+                         options.reestimation_batches,
+                         options.seed,
+                         options.fused,
+                         fit.batch_size,
+                         static_cast<int>(fit.schedule),
+                         fit.schedule == ScheduleKind::kConstant ? 0 : fit.epochs,
+                         dataset.name,
+                         dataset.train.count(),
+                         digest(dataset.train)};
+  if (fit.distillation) {  // checkpoints without one stay as they were
+    what.push_back({fit.distillation->weight, fit.distillation->temperature, digest(fit.distillation->outputs.data())});
+  }
   const std::string text = what.dump();
   return fmt::format("{:08x}-{}", crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size())),
                      text.size());
@@ -159,7 +167,7 @@ bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, 
     const std::span<const int64_t> batch(order.data() + first, static_cast<size_t>(size));
     const double rate = scheduled_rate(options, fit, first_step + s, total_steps);
     for (Callback* callback : fit.callbacks) callback->on_batch_begin(log.epoch, s + 1, trainer);
-    const StepResult result = train_step(samples, batch, rate);
+    const StepResult result = train_step(samples, batch, rate, fit.distillation ? &*fit.distillation : nullptr);
     if (!std::isfinite(result.loss)) {
       throw NonFiniteLoss(fmt::format(
           "[fit] the loss became {} in epoch {}, step {}. Try a smaller learning rate (it is {}) or wider quantizers.",
@@ -183,6 +191,7 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
   impl_->check_data(dataset.train);
   const bool validates = options.validate && dataset.test.count() > 0;
   if (validates) impl_->check_data(dataset.test);
+  if (options.distillation) impl_->check_distillation(*options.distillation, dataset.train);
   const int64_t whole_batches = dataset.train.count() / options.batch_size;
   const bool has_remainder = dataset.train.count() % options.batch_size != 0;
   const int64_t steps_per_epoch =

@@ -12,18 +12,27 @@ double elements(const at::Tensor& x, int64_t batch) {
   return static_cast<double>(x.numel() / std::max<int64_t>(1, x.size(0)) * batch);
 }
 
+at::Tensor log_probabilities(const at::Tensor& outputs, bool outputs_are_logits) {
+  constexpr double kEpsilon = 1e-7;
+  if (outputs_are_logits) return at::log_softmax(outputs, 1);
+  const at::Tensor normalized = outputs / outputs.sum(1, true);
+  return normalized.clamp(kEpsilon, 1.0 - kEpsilon).log();
+}
+
 }  // namespace
 
 at::Tensor cross_entropy(const at::Tensor& outputs, const at::Tensor& labels, bool outputs_are_logits, int64_t batch) {
-  constexpr double kEpsilon = 1e-7;
-  at::Tensor log_probabilities;
-  if (outputs_are_logits) {
-    log_probabilities = at::log_softmax(outputs, 1);
-  } else {
-    const at::Tensor normalized = outputs / outputs.sum(1, true);
-    log_probabilities = normalized.clamp(kEpsilon, 1.0 - kEpsilon).log();
-  }
-  return at::nll_loss(log_probabilities, labels, {}, at::Reduction::Sum) / static_cast<double>(batch);
+  return at::nll_loss(log_probabilities(outputs, outputs_are_logits), labels, {}, at::Reduction::Sum) /
+         static_cast<double>(batch);
+}
+
+at::Tensor distillation_loss(const at::Tensor& outputs, const at::Tensor& teacher, bool outputs_are_logits,
+                             double temperature, int64_t batch) {
+  constexpr double kTiny = 1e-37;  // a float softmax gives 0 for what is smaller
+  const at::Tensor student = at::log_softmax(log_probabilities(outputs, outputs_are_logits) / temperature, 1);
+  const at::Tensor taught = at::log_softmax(teacher.clamp_min(kTiny).log() / temperature, 1);
+  const at::Tensor divergence = (taught.exp() * (taught - student)).sum();
+  return divergence * (temperature * temperature / static_cast<double>(batch));
 }
 
 at::Tensor mean_squared_error(const at::Tensor& outputs, const at::Tensor& targets, int64_t batch) {

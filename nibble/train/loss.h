@@ -20,6 +20,13 @@ at::Tensor cross_entropy(const at::Tensor& outputs, const at::Tensor& labels, bo
 at::Tensor mean_squared_error(const at::Tensor& outputs, const at::Tensor& targets, int64_t batch);
 at::Tensor mean_absolute_error(const at::Tensor& outputs, const at::Tensor& targets, int64_t batch);
 
+//   outputs  [n, classes], as above
+//   teacher  [n, classes], probabilities
+//   returns  temperature^2 * the sum over the samples of KL(teacher_T || student_T) / batch, scalar, differentiable
+//            (distillation.h)
+at::Tensor distillation_loss(const at::Tensor& outputs, const at::Tensor& teacher, bool outputs_are_logits,
+                             double temperature, int64_t batch);
+
 // Samples whose largest output is at the label.
 int64_t count_correct(const at::Tensor& outputs, const at::Tensor& labels);
 // Samples of one output each that are nearer to the label than to any other whole number; where labels are 0 and 1,

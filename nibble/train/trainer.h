@@ -20,6 +20,7 @@
 #include "nibble/data/dataset.h"
 #include "nibble/graph/model.h"
 #include "nibble/graph/qnoise.h"
+#include "nibble/train/distillation.h"
 #include "nibble/train/quantization_phase.h"
 
 namespace nibble::train {
@@ -106,6 +107,8 @@ struct FitOptions {
   // An epoch is floor(samples / batch_size) steps, as the tutorial's 29: the last, smaller batch of each shuffle is
   // left out, since its noisier step would be the one just before the evaluation. True: it is a step, as in Keras.
   bool keep_remainder = false;
+  // If given, a teacher's outputs are learned besides the labels; with cross-entropy alone (distillation.h).
+  std::optional<Distillation> distillation = std::nullopt;
   bool validate = true;                     // evaluate on the test split after each epoch
   const std::atomic<bool>* stop = nullptr;  // checked after each step; true ends the fit cleanly
   // Written after every epoch (atomically) if given; fit() goes on from it if it exists and

@@ -1,6 +1,7 @@
 // What Trainer does with one batch after another: training steps, re-estimated statistics, evaluation.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -79,8 +80,45 @@ Trainer::Impl::StepResult Trainer::Impl::sum_over_processes(const StepResult& ow
   return {sums[0], std::llround(sums[1])};
 }
 
+void Trainer::Impl::check_distillation(const Distillation& distillation, const data::Samples& samples) const {
+  const auto& [outputs, weight, temperature] = distillation;
+  if (!(weight >= 0 && weight <= 1)) {
+    throw InvalidArgument("[distillation] the weight of the teacher is {}; give 0 (none) to 1 (no labels).", weight);
+  }
+  if (!(temperature > 0) || !std::isfinite(temperature)) {
+    throw InvalidArgument("[distillation] the temperature is {}; it must be a number above 0.", temperature);
+  }
+  if (objective.is_error()) {
+    throw InvalidArgument("[distillation] a teacher needs cross-entropy as the loss, since it teaches classes.");
+  }
+  const int64_t classes = network.output_shape().elements();
+  if (outputs.shape().rank() == 2 && outputs.shape()[1] != classes) {
+    throw InvalidArgument(
+        "[distillation] the teacher knows {} classes, but model '{}' gives {}; both must know the same.",
+        outputs.shape()[1], network.structure().name, classes);
+  }
+  if (outputs.shape() == Shape{samples.count(), classes}) return;
+  throw InvalidArgument("[distillation] the teacher's outputs have the shape {}; {} training samples need {}.",
+                        outputs.shape().str(), samples.count(), Shape{samples.count(), classes}.str());
+}
+
+at::Tensor Trainer::Impl::with_teacher(const at::Tensor& loss, const at::Tensor& outputs,
+                                       std::span<const int64_t> indices, int64_t batch,
+                                       const Distillation& distillation) const {
+  const double weight = distillation.weight;
+  if (weight == 0) return loss;
+  const int64_t classes = distillation.outputs.shape()[1];
+  at::Tensor teacher = at::empty({std::ssize(indices), classes}, at::kFloat);
+  auto* row = teacher.data_ptr<float>();
+  for (const int64_t index : indices) {
+    row = std::copy_n(distillation.outputs.data().data() + index * classes, classes, row);
+  }
+  const at::Tensor taught = distillation_loss(outputs, teacher, network.has_softmax(), distillation.temperature, batch);
+  return weight == 1 ? taught : loss * (1 - weight) + taught * weight;
+}
+
 Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples, std::span<const int64_t> indices,
-                                                    double learning_rate) {
+                                                    double learning_rate, const Distillation* distillation) {
   const Share mine = share(std::ssize(indices));
   const auto own = indices.subspan(static_cast<size_t>(mine.first), static_cast<size_t>(mine.count));
   const at::Tensor x = inputs(samples, own);
@@ -89,6 +127,7 @@ Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples
   for (const Parameter& parameter : network.parameters()) parameter.value.mutable_grad().reset();
   const at::Tensor outputs = network.forward(x, Pass::kTraining, static_cast<uint32_t>(step), objective.takes_logits());
   at::Tensor loss = objective.loss(outputs, y, network.has_softmax(), std::ssize(indices));
+  if (distillation != nullptr) loss = with_teacher(loss, outputs, own, std::ssize(indices), *distillation);
   const at::Tensor penalty = network.penalty();
   const bool is_first = options.processes == nullptr || options.processes->is_first();
   if (penalty.defined() && is_first) loss = loss + penalty;
