@@ -45,7 +45,7 @@ std::optional<train::Distillation> learn_from_teacher(const DistillationOptions&
   train::Distillation result{.outputs = train::teacher_outputs(teacher, dataset.train, threads),
                              .weight = options.weight,
                              .temperature = options.temperature};
-  if (const auto count = dataset.train.count(); count > 0) {
+  if (const auto count = std::ssize(dataset.train.labels()); count > 0) {
     streams.err << fmt::format(
         "teacher: {}, accuracy {:.4f} on the training samples\n", teacher.name,
         static_cast<double>(count_right(result.outputs, dataset.train.labels())) / static_cast<double>(count));

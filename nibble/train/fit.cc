@@ -42,6 +42,10 @@ uint32_t digest(const data::Samples& samples) {
   samples.gather(indices, values);
   const auto sum =
       crc32(0, reinterpret_cast<const Bytef*>(values.data()), static_cast<uInt>(values.size() * sizeof(float)));
+  if (samples.has_targets()) {
+    const auto targets = samples.targets().data();
+    return static_cast<uint32_t>(crc32_z(sum, reinterpret_cast<const Bytef*>(targets.data()), targets.size_bytes()));
+  }
   return static_cast<uint32_t>(crc32(sum, reinterpret_cast<const Bytef*>(samples.labels().data()),
                                      static_cast<uInt>(samples.labels().size_bytes())));
 }
@@ -159,8 +163,8 @@ bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, 
   const int64_t total_steps = steps_per_epoch * fit.epochs;
   const int64_t first_step = steps_per_epoch * (log.epoch - 1);
   log.learning_rate = scheduled_rate(options, fit, first_step, total_steps);
-  int64_t seen = 0, correct = 0;
-  double loss_sum = 0;
+  int64_t seen = 0;
+  double loss_sum = 0, correct = 0;
   average.begin();
   for (int64_t s = 0; s < steps_per_epoch; ++s) {
     const int64_t first = s * fit.batch_size, size = std::min(fit.batch_size, samples.count() - first);
@@ -178,7 +182,7 @@ bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, 
     seen += size;
     correct += result.correct;
     log.loss = loss_sum / static_cast<double>(seen);
-    log.accuracy = static_cast<double>(correct) / static_cast<double>(seen);
+    log.accuracy = correct / static_cast<double>(seen);
     for (Callback* callback : fit.callbacks) callback->on_batch_end(log.epoch, s + 1, log.loss, log.accuracy);
     if (stops(fit)) return false;
   }
@@ -209,6 +213,7 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
     const auto started = std::chrono::steady_clock::now();
     EpochLog log;
     log.epoch = state.epochs_done + 1;
+    log.has_accuracy = impl_->objective.has_accuracy(dataset.train);
     // An epoch that is not whole leaves the checkpoint of the one before.
     if (!impl_->train_epoch(*this, dataset.train, options, steps_per_epoch, log)) break;
     impl_->average.show();

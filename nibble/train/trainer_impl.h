@@ -37,10 +37,9 @@ struct Trainer::Impl {
   void sum_gradients();
   void check_data(const data::Samples& samples) const;
   at::Tensor inputs(const data::Samples& samples, std::span<const int64_t> indices) const;
-  at::Tensor labels(const data::Samples& samples, std::span<const int64_t> indices) const;
   struct StepResult {
     double loss = 0;
-    int64_t correct = 0;
+    double correct = 0;
   };
   StepResult sum_over_processes(const StepResult& own) const;
   void check_distillation(const Distillation& distillation, const data::Samples& samples) const;

@@ -67,17 +67,10 @@ at::Tensor Trainer::Impl::inputs(const data::Samples& samples, std::span<const i
   return x;
 }
 
-at::Tensor Trainer::Impl::labels(const data::Samples& samples, std::span<const int64_t> indices) const {
-  at::Tensor y = at::empty({static_cast<int64_t>(indices.size())}, at::kLong);
-  auto* out = y.data_ptr<int64_t>();
-  for (const int64_t index : indices) *out++ = samples.labels()[static_cast<size_t>(index)];
-  return y;
-}
-
 Trainer::Impl::StepResult Trainer::Impl::sum_over_processes(const StepResult& own) const {
-  std::array<double, 2> sums = {own.loss, static_cast<double>(own.correct)};
+  std::array<double, 2> sums = {own.loss, own.correct};
   options.processes->sum(sums);
-  return {sums[0], std::llround(sums[1])};
+  return {sums[0], sums[1]};
 }
 
 void Trainer::Impl::check_distillation(const Distillation& distillation, const data::Samples& samples) const {
@@ -122,7 +115,7 @@ Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples
   const Share mine = share(std::ssize(indices));
   const auto own = indices.subspan(static_cast<size_t>(mine.first), static_cast<size_t>(mine.count));
   const at::Tensor x = inputs(samples, own);
-  const Answers y = objective.answers(labels(samples, own), x, network.output_shape());
+  const Answers y = objective.answers(samples, own, x, network.output_shape());
   network.set_share(options.processes.get(), mine.first);
   for (const Parameter& parameter : network.parameters()) parameter.value.mutable_grad().reset();
   const at::Tensor outputs = network.forward(x, Pass::kTraining, static_cast<uint32_t>(step), objective.takes_logits());
@@ -180,8 +173,7 @@ Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_s
   check_batch_size(batch_size);
   check_data(samples);
   const at::NoGradGuard no_gradient;
-  double loss = 0, mse = 0, mae = 0;
-  int64_t correct = 0;
+  double loss = 0, correct = 0, mse = 0, mae = 0;
   std::vector<int64_t> indices;
   // Whole batches are dealt out to the processes in turn.
   const int64_t rank = options.processes == nullptr ? 0 : options.processes->rank();
@@ -190,7 +182,7 @@ Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_s
     indices.clear();
     for (int64_t i = begin; i < std::min(begin + batch_size, samples.count()); ++i) indices.push_back(i);
     const at::Tensor x = inputs(samples, indices);
-    const Answers y = objective.answers(labels(samples, indices), x, network.output_shape());
+    const Answers y = objective.answers(samples, indices, x, network.output_shape());
     const at::Tensor outputs = network.forward(x, Pass::kInference, 0, objective.takes_logits());
     const int64_t size = std::ssize(indices);
     const auto sum = [&](const at::Tensor& mean) { return mean.item<double>() * static_cast<double>(size); };
@@ -203,13 +195,13 @@ Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_s
     correct += objective.count_correct(outputs, y);
   }
   if (options.processes != nullptr) {
-    std::array<double, 4> sums = {loss, static_cast<double>(correct), mse, mae};
+    std::array<double, 4> sums = {loss, correct, mse, mae};
     options.processes->sum(sums);
-    loss = sums[0], correct = std::llround(sums[1]), mse = sums[2], mae = sums[3];
+    loss = sums[0], correct = sums[1], mse = sums[2], mae = sums[3];
   }
   const auto count = static_cast<double>(std::max<int64_t>(1, samples.count()));
   if (const at::Tensor penalty = network.penalty(); penalty.defined()) loss += count * penalty.item<double>();
-  return {loss / count, static_cast<double>(correct) / count, mse / count, mae / count};
+  return {loss / count, correct / count, mse / count, mae / count, objective.has_accuracy(samples)};
 }
 
 }  // namespace nibble::train
