@@ -131,7 +131,7 @@ struct RunConfig {
   // Pattern of layers' names -> factor of their learning rate; the first that matches counts. 0 (frozen_layers): the
   // weights stay as they are.
   std::vector<std::pair<std::string, double>> layer_learning_rates;
-  std::string loss = "crossentropy";  // "mse", "mae"
+  std::string loss = "crossentropy";  // "mse", "mae", or Keras' name of another (train/loss_names.h)
   std::string target = "label";       // "input": an autoencoder
   double momentum = 0.0;
   std::string schedule = "constant";                  // "constant", "cosine"

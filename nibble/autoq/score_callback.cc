@@ -31,13 +31,11 @@ bool is_better(const RunConfig& config, double score, double value, const Execut
 }
 
 search::Metrics step_metrics(const train::EpochLog& log, double score) {
-  search::Metrics metrics = {{"score", score},
-                             {"loss", log.loss},
-                             {"accuracy", log.accuracy},
-                             {"learning_rate", log.learning_rate},
-                             {"seconds", log.seconds}};
+  search::Metrics metrics = {
+      {"score", score}, {"loss", log.loss}, {"learning_rate", log.learning_rate}, {"seconds", log.seconds}};
+  if (log.has_accuracy) metrics["accuracy"] = log.accuracy;
   if (log.val_loss) metrics["val_loss"] = *log.val_loss;
-  if (log.val_accuracy) metrics["val_accuracy"] = *log.val_accuracy;
+  if (log.val_accuracy && log.has_accuracy) metrics["val_accuracy"] = *log.val_accuracy;
   if (log.val_mse) metrics["val_mse"] = *log.val_mse;
   if (log.val_mae) metrics["val_mae"] = *log.val_mae;
   return metrics;

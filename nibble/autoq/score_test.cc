@@ -1,6 +1,9 @@
 #include "nibble/autoq/score.h"
 
 #include "nibble/autoq/score_callback.h"
+#include "nibble/autoq/training_config.h"
+#include "nibble/autoq/training_runner.h"
+#include "nibble/train/loss_names.h"
 
 #include <gtest/gtest.h>
 
@@ -21,6 +24,8 @@ const Row kRows[] = {
     {R"({"loss": "mse"})", 0.3, 50, 0.5, -0.2},
     {R"({"loss": "mse"})", 0.3, 200, -0.5, -0.6},
     {R"({"loss": "mse"})", 0.3, 1e9, -3, -30},  // no sign turns
+    {R"({"loss": "huber"})", 0.3, 50, 0.5, -0.2},
+    {R"({"loss": "poisson"})", -0.3, 50, 0.5, 0.45},
     {R"({"loss": "mse", "score_metric": "mse"})", 0.3, 50, 0.5, -0.3},
     {R"({"budget": {"accuracy": 0.8}})", 0.6, 50, 0.5, -0.25},
     {R"({"budget": {"accuracy": 0.8}})", 0.8, 25, 0.5, 0.8},
@@ -53,6 +58,14 @@ TEST(Score, OfSeveralTrainingsIsThatOfTheirMeanWhereThereIsAFloor) {
   EXPECT_NEAR(score(R"({"budget": {"accuracy": 0.985}})", 0.9845, 0.99), 100.0 / 102, 1e-12);
   EXPECT_NEAR(score(R"({"budget": {"accuracy": 0.985}})", 0.9845, 0.985), 0.98475 / 0.985 - 1, 1e-12);
   EXPECT_NEAR(score("{}", 0.8, 0.9), 0.85 * 1.5, 1e-12);
+}
+
+TEST(LossKind, EveryNameOfARunConfigIsOneOfTheTrainers) {
+  for (const std::string& name : loss_names()) {
+    const RunConfig config = parse_run_config(R"({"loss": ")" + name + R"("})");
+    EXPECT_EQ(loss_kind(config), train::loss_named(name)) << name;
+  }
+  EXPECT_EQ(loss_names().size(), train::loss_names().size());
 }
 
 TEST(Score, IsToldAsAFormula) {

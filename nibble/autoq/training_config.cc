@@ -1,8 +1,10 @@
 #include "nibble/autoq/training_config.h"
 
 #include <algorithm>
+#include <map>
 
 #include "nibble/core/error.h"
+#include "nibble/core/nearest_name.h"
 
 namespace nibble::autoq {
 namespace {
@@ -41,14 +43,38 @@ void parse_layer_rates(const JsonFields& fields, RunConfig& config) {
   }
 }
 
+// Name -> the one that RunConfig has for it. Those of train/loss_names.h, which needs torch.
+const std::map<std::string, std::string, std::less<>>& losses() {
+  static const std::map<std::string, std::string, std::less<>> names = {
+      {"crossentropy", "crossentropy"},
+      {"categorical_crossentropy", "crossentropy"},
+      {"sparse_categorical_crossentropy", "crossentropy"},
+      {"mse", "mse"},
+      {"mean_squared_error", "mse"},
+      {"mae", "mae"},
+      {"mean_absolute_error", "mae"},
+      {"mape", "mean_absolute_percentage_error"},
+      {"mean_absolute_percentage_error", "mean_absolute_percentage_error"},
+      {"msle", "mean_squared_logarithmic_error"},
+      {"mean_squared_logarithmic_error", "mean_squared_logarithmic_error"},
+      {"huber", "huber"},
+      {"log_cosh", "log_cosh"},
+      {"logcosh", "log_cosh"},
+      {"bce", "binary_crossentropy"},
+      {"binary_crossentropy", "binary_crossentropy"},
+      {"poisson", "poisson"},
+      {"kld", "kl_divergence"},
+      {"kl_divergence", "kl_divergence"}};
+  return names;
+}
+
 void parse_loss(const JsonFields& fields, RunConfig& config) {
-  std::string loss = fields.choice("loss", config.loss,
-                                   {"crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy",
-                                    "mse", "mean_squared_error", "mae", "mean_absolute_error"});
-  if (loss.ends_with("crossentropy")) loss = "crossentropy";
-  if (loss == "mean_squared_error") loss = "mse";
-  if (loss == "mean_absolute_error") loss = "mae";
-  config.loss = loss;
+  const std::string given = fields.text("loss", config.loss);
+  const auto found = losses().find(given);
+  if (found == losses().end()) {
+    throw InvalidArgument("{} is '{}', which is no loss. {}", fields.path("loss"), given, suggest(given, loss_names()));
+  }
+  config.loss = found->second;
   config.target = fields.choice("target", config.target, {"label", "input"});
   if (config.target == "input" && config.loss == "crossentropy") {
     throw InvalidArgument(
@@ -69,6 +95,12 @@ void parse_weight_averaging(const JsonFields& fields, RunConfig& config) {
 }
 
 }  // namespace
+
+std::vector<std::string> loss_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, known_as] : losses()) names.push_back(name);
+  return names;
+}
 
 void parse_training(const JsonFields& fields, RunConfig& config) {
   config.model = fields.text("model", config.model);

@@ -8,4 +8,7 @@ namespace nibble::autoq {
 // throws  as parse_run_config
 void parse_training(const JsonFields& fields, RunConfig& config);
 
+// All that `loss` may be.
+std::vector<std::string> loss_names();
+
 }  // namespace nibble::autoq

@@ -19,6 +19,7 @@
 #include "nibble/models/builtin.h"
 #include "nibble/search/annotation.h"
 #include "nibble/train/callbacks.h"
+#include "nibble/train/loss_names.h"
 
 namespace nibble::autoq {
 namespace fs = std::filesystem;
@@ -159,6 +160,26 @@ void check_transfer(const RunConfig& config, const graph::Model& model) {
       config.model);
 }
 
+// An error against the data's numbers is neither right nor wrong.
+bool has_accuracy(const RunConfig& config, const data::Dataset& dataset) {
+  if (config.target == "input") return false;
+  return !dataset.train.has_targets() || config.loss.ends_with("crossentropy");
+}
+
+void check_metric(const RunConfig& config, const data::Dataset& dataset) {
+  if (dataset.train.has_targets() && config.loss == "crossentropy" && config.metric == Metric::kAccuracy &&
+      dataset.train.target_shape().elements() == 1) {
+    throw InvalidArgument(
+        "[run_config] the data set '{}' holds numbers and no classes; set loss to \"mse\" or another error.",
+        dataset.name);
+  }
+  if (config.metric != Metric::kAccuracy || has_accuracy(config, dataset)) return;
+  throw InvalidArgument(
+      "[run_config] metrics ask for the accuracy, but the data set '{}' holds numbers and no classes; judge trials by "
+      "\"loss\", \"mse\" or \"mae\".",
+      dataset.name);
+}
+
 }  // namespace
 
 TrainingRunner::TrainingRunner(RunConfig config, graph::Model model, data::Dataset dataset)
@@ -167,6 +188,7 @@ TrainingRunner::TrainingRunner(RunConfig config, graph::Model model, data::Datas
       dataset_(std::move(dataset)),
       meter_(config_.goal, load_reference_model(config_, model_), config_.compat) {
   check_transfer(config_, model_);
+  check_metric(config_, dataset_);
   if (config_.budget.bounds_costs()) budget_.emplace(config_, model_);
 }
 
@@ -214,6 +236,7 @@ search::TrialResult TrainingRunner::run(const search::TrialContext& context) {
   }
   if (config_.executions_per_trial > 1) keep_best(config_, context.directory, scores);
   search::Metrics metrics = metrics_of(config_, scores);
+  if (!has_accuracy(config_, dataset_)) metrics.erase("accuracy");
   metrics.insert({{"cost", cost.cost}, {"delta", cost.delta}, {"total_factor", cost.total_factor}});
   if (config_.goal.kind == GoalKind::kEnergy) {
     metrics["energy_nj"] = cost.cost / 1000.0;
@@ -239,10 +262,7 @@ std::vector<std::string> TrainingRunner::leftovers(const search::TrialContext& c
   return names;
 }
 
-train::LossKind loss_kind(const RunConfig& config) {
-  if (config.loss == "mse") return train::LossKind::kMeanSquaredError;
-  return config.loss == "mae" ? train::LossKind::kMeanAbsoluteError : train::LossKind::kCrossEntropy;
-}
+train::LossKind loss_kind(const RunConfig& config) { return train::loss_named(config.loss); }
 
 namespace {
 

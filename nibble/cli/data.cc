@@ -20,13 +20,6 @@ struct DataCommandOptions {
   int sample = 0;
 };
 
-void check_name(const std::string& name) {
-  const auto names = data::dataset_names();
-  if (std::find(names.begin(), names.end(), name) == names.end()) {
-    throw UsageError("there is no data set '{}'. {}", name, suggest(name, names));
-  }
-}
-
 int run_list(const DataCommandOptions& o, Streams& streams) {
   nlohmann::json rows = nlohmann::json::array();
   Table table{.headers = {"name", "shape", "classes", "train", "test", "where", "what"}, .rows = {}};
@@ -51,7 +44,7 @@ int run_list(const DataCommandOptions& o, Streams& streams) {
 }
 
 data::Dataset fetch(const DataCommandOptions& o, bool allow_synthetic, Streams& streams) {
-  check_name(o.data.name);
+  check_data_name(o.data.name);
   listen_for_stop();
   ProgressBar bar(streams.err, streams.err_is_terminal);
   data::LoadOptions options = load_options(o.data, bar);
@@ -90,7 +83,9 @@ void draw_sample(const data::Samples& samples, int index, std::ostream& out) {
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
   const float span = std::max(*high - *low, 1e-9f);
   constexpr std::string_view kInk = " .:-=+*#%@";
-  out << "test sample " << index << ", label " << samples.labels()[static_cast<size_t>(index)] << '\n';
+  out << "test sample " << index;
+  if (!samples.has_targets()) out << ", label " << samples.labels()[static_cast<size_t>(index)];
+  out << '\n';
   for (int64_t y = 0; y < shape[0]; ++y) {
     for (int64_t x = 0; x < shape[1]; ++x) {
       float sum = 0;

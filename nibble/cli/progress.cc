@@ -75,10 +75,10 @@ void TrainingProgress::on_batch_end(int epoch, int64_t step, double loss, double
 
 bool TrainingProgress::on_epoch_end(const train::EpochLog& log, train::Trainer&) {
   ++epochs_seen_;
-  std::string text = fmt::format("epoch {}/{}  loss {:.4f}  acc {:.4f}", log.epoch, epochs_, log.loss, log.accuracy);
-  if (log.val_loss && log.val_accuracy) {
-    text += fmt::format("  val_loss {:.4f}  val_acc {:.4f}", *log.val_loss, *log.val_accuracy);
-  }
+  std::string text = fmt::format("epoch {}/{}  loss {:.4f}", log.epoch, epochs_, log.loss);
+  if (log.has_accuracy) text += fmt::format("  acc {:.4f}", log.accuracy);
+  if (log.val_loss) text += fmt::format("  val_loss {:.4f}", *log.val_loss);
+  if (log.val_accuracy && log.has_accuracy) text += fmt::format("  val_acc {:.4f}", *log.val_accuracy);
   text += fmt::format("  lr {:.4g}  {:.1f} s", log.learning_rate, log.seconds);
   bar_.line(text);
   return false;

@@ -107,8 +107,9 @@ class CsvLogger : public Callback {
 
   bool on_epoch_end(const EpochLog& log, Trainer&) override {
     const auto optional = [](const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; };
-    lines_ += fmt::format("{},{},{},{},{},{},{:.3f}\n", log.epoch, log.learning_rate, log.loss, log.accuracy,
-                          optional(log.val_loss), optional(log.val_accuracy), log.seconds);
+    const auto accuracy = [&](const std::optional<double>& value) { return log.has_accuracy ? optional(value) : ""; };
+    lines_ += fmt::format("{},{},{},{},{},{},{:.3f}\n", log.epoch, log.learning_rate, log.loss, accuracy(log.accuracy),
+                          optional(log.val_loss), accuracy(log.val_accuracy), log.seconds);
     write_file(path_, "epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds\n" + lines_);
     return false;
   }

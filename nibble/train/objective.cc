@@ -2,6 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
 #include "nibble/core/error.h"
 #include "nibble/train/loss.h"
 
@@ -21,11 +25,13 @@ void Objective::check(const std::string& model, const Shape& output, const data:
     throw InvalidArgument("[train] model '{}' gives {}, but the samples that it should give back have {}.", model,
                           output.str(), samples.shape().str());
   }
+  if (samples.has_targets() && is_error()) return check_targets(model, output, samples);
   if (output.rank() != 1) {
     throw InvalidArgument(
         "[train] model '{}' gives {}; a classifier gives one value per class. End it with Flatten or Dense.", model,
         output.str());
   }
+  if (samples.has_targets()) return check_targets(model, output, samples);
   if (is_error() && output[0] == 1) return;  // the label is a number
   for (const int32_t label : samples.labels()) {
     if (label >= 0 && label < output[0]) continue;
@@ -34,31 +40,71 @@ void Objective::check(const std::string& model, const Shape& output, const data:
   }
 }
 
-Answers Objective::answers(const at::Tensor& labels, const at::Tensor& x, const Shape& output) const {
-  if (!is_error()) return {.labels = labels, .values = {}};
-  std::vector<int64_t> extents = {labels.size(0)};
+void Objective::check_targets(const std::string& model, const Shape& output, const data::Samples& samples) const {
+  if (output.elements() != samples.target_shape().elements()) {
+    throw InvalidArgument("[train] model '{}' gives {}, but the targets of a sample are {}.", model, output.str(),
+                          samples.target_shape().str());
+  }
+  const auto targets = samples.targets().data();
+  if (loss_ == LossKind::kBinaryCrossEntropy) {
+    const auto bad = std::find_if(targets.begin(), targets.end(), [](float t) { return !(t >= 0 && t <= 1); });
+    if (bad == targets.end()) return;
+    throw InvalidArgument(
+        "[train] binary_crossentropy compares with probabilities, but sample {} has the target {}; give 0 to 1.",
+        (bad - targets.begin()) / output.elements(), *bad);
+  }
+  if (is_error()) return;
+  constexpr double kTolerance = 1e-3;
+  const auto classes = static_cast<size_t>(output.elements());
+  for (size_t at = 0; at < targets.size(); at += classes) {
+    const auto row = targets.subspan(at, classes);
+    const double sum = std::accumulate(row.begin(), row.end(), 0.0);
+    if (classes > 1 && std::abs(sum - 1) <= kTolerance && *std::min_element(row.begin(), row.end()) >= 0) continue;
+    throw InvalidArgument(
+        "[train] cross-entropy compares with classes, or with probabilities that add up to 1; the {} targets of sample "
+        "{} add up to {}. Take an error as the loss, such as mse, or save class numbers as integers.",
+        classes, at / classes, sum);
+  }
+}
+
+bool Objective::has_accuracy(const data::Samples& samples) const {
+  if (target_ == Target::kInput) return false;
+  return !samples.has_targets() || !is_error() || loss_ == LossKind::kBinaryCrossEntropy;
+}
+
+Answers Objective::answers(const data::Samples& samples, std::span<const int64_t> indices, const at::Tensor& x,
+                           const Shape& output) const {
+  std::vector<int64_t> extents = {std::ssize(indices)};
   for (const int64_t extent : output) extents.push_back(extent);
-  if (target_ == Target::kInput) return {.labels = labels, .values = x.reshape(extents)};
+  if (target_ == Target::kInput) return {.labels = {}, .values = x.reshape(extents)};
+  if (samples.has_targets()) {
+    const at::Tensor values = at::empty(extents, at::kFloat);
+    samples.gather_targets(indices, {values.data_ptr<float>(), static_cast<size_t>(values.numel())});
+    return {.labels = {}, .values = values};
+  }
+  const at::Tensor labels = at::empty({std::ssize(indices)}, at::kLong);
+  auto* out = labels.data_ptr<int64_t>();
+  for (const int64_t index : indices) *out++ = samples.labels()[static_cast<size_t>(index)];
+  if (!is_error()) return {.labels = labels, .values = {}};
   const at::Tensor values = output[0] == 1 ? labels : at::one_hot(labels, output[0]);
   return {.labels = labels, .values = values.to(at::kFloat).reshape(extents)};
 }
 
 at::Tensor Objective::loss(const at::Tensor& outputs, const Answers& answers, bool has_softmax, int64_t batch) const {
-  switch (loss_) {
-    case LossKind::kMeanSquaredError:
-      return mean_squared_error(outputs, answers.values, batch);
-    case LossKind::kMeanAbsoluteError:
-      return mean_absolute_error(outputs, answers.values, batch);
-    case LossKind::kCrossEntropy:
-      break;
-  }
+  if (is_error()) return error_loss(loss_, outputs, answers.values, batch);
+  if (!answers.labels.defined()) return soft_cross_entropy(outputs, answers.values, has_softmax, batch);
   return cross_entropy(outputs, answers.labels, has_softmax, batch);
 }
 
-int64_t Objective::count_correct(const at::Tensor& outputs, const Answers& answers) const {
+double Objective::count_correct(const at::Tensor& outputs, const Answers& answers) const {
+  if (answers.labels.defined()) {
+    const bool is_number = is_error() && outputs.size(1) == 1;
+    return static_cast<double>(is_number ? count_near(outputs, answers.labels)
+                                         : train::count_correct(outputs, answers.labels));
+  }
   if (target_ == Target::kInput) return 0;
-  if (is_error() && outputs.size(1) == 1) return count_near(outputs, answers.labels);
-  return train::count_correct(outputs, answers.labels);
+  if (loss_ == LossKind::kBinaryCrossEntropy) return sum_on_right_side(outputs, answers.values);
+  return is_error() ? 0.0 : static_cast<double>(train::count_correct(outputs, answers.values.argmax(1)));
 }
 
 }  // namespace nibble::train
