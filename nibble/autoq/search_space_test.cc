@@ -276,5 +276,30 @@ TEST(CostMeter, StressCountsByDefault) {
   EXPECT_LT(meter("none"), meter("qkeras"));
 }
 
+graph::Model powers_of_two(bool with_weights) {
+  graph::Model model;
+  model.layers.push_back(graph::make_layer("InputLayer", "input", {{"shape", std::vector<int64_t>{8}}}));
+  model.layers.push_back(graph::make_layer(
+      "QDense", "dense", {{"units", int64_t{64}}, {"kernel_quantizer", std::string("quantized_po2(4)")}}));
+  model.layers.back().inputs = {"input"};
+  model.inputs = {"input"};
+  model.outputs = {"dense"};
+  if (with_weights) graph::initialize_weights(model, 1);
+  return model;
+}
+
+// A multiplication by a power of two costs by the values that there are.
+TEST(CostMeter, ATrainedModelCountsWithItsWeights) {
+  const auto cost = [](bool is_trained, bool with_weights) {
+    const RunConfig config = parse_run_config(
+        fmt::format(R"({{"goal": {{"type": "energy", "params": {{"trained_model": {}}}}}, "transfer_weights": true}})",
+                    is_trained));
+    return CostMeter(config.goal, powers_of_two(false), config.compat).measure(powers_of_two(with_weights)).cost;
+  };
+  EXPECT_EQ(cost(false, true), cost(false, false));
+  EXPECT_EQ(cost(true, false), cost(false, false));
+  EXPECT_NE(cost(true, true), cost(false, true));
+}
+
 }  // namespace
 }  // namespace nibble::autoq

@@ -150,14 +150,14 @@ void remove_checkpoint(const fs::path& checkpoint) {
 }
 
 void check_transfer(const RunConfig& config, const graph::Model& model) {
-  if (!config.transfer_weights) return;
+  const bool is_measured = config.goal.kind == GoalKind::kEnergy && config.goal.energy.trained_model;
+  if (!config.transfer_weights && !is_measured) return;
   for (const graph::Layer& layer : model.layers) {
     if (!layer.weights.empty()) return;
   }
   throw InvalidArgument(
-      "[run_config] transfer_weights is true, but model '{}' has no weights. Train it first and give its file as "
-      "model.",
-      config.model);
+      "[run_config] {} is true, but model '{}' has no weights. Train it first and give its file as model.",
+      config.transfer_weights ? "transfer_weights" : "goal.params.trained_model", config.model);
 }
 
 // An error against the data's numbers is neither right nor wrong.

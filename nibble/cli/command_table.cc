@@ -23,7 +23,9 @@ constexpr std::array kCommands = {
     Command{"energy", "Energy of one inference, layer by layer.",
             "  nibble energy mnist --reference fp32\n"
             "  nibble energy run2/model.keras\n"
-            "  nibble energy mnist --reference int8 --compat qkeras-2020 --json\n",
+            "  nibble energy mnist --reference int8 --compat qkeras-2020 --json\n"
+            "  nibble energy run2/model.keras --process my_chip.json --types --summary\n"
+            "  nibble energy run2/model.keras --roofline --peak-ops 1e9 --bandwidth 1e8\n",
             declare_energy},
     Command{"quantize", "Give layers quantizers, by their names or classes (QKeras' model_quantize).",
             "  nibble quantize run1 four_bits.json --output four_bits.keras\n"

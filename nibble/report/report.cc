@@ -138,6 +138,15 @@ Json convert(const TrialRow& trial, const search::Objective& metric) {
   return object;
 }
 
+Json convert(const EnergySplit& parts) {
+  Json object = Json::object();
+  put(object, "operations", std::optional(parts.operations_nj));
+  put(object, "parameters", std::optional(parts.parameters_nj));
+  put(object, "inputs", std::optional(parts.inputs_nj));
+  put(object, "outputs", std::optional(parts.outputs_nj));
+  return object;
+}
+
 Json convert(const LayerRow& layer) {
   Json object = {{"name", layer.name}, {"type", layer.type}};
   put(object, "kernel", layer.kernel);
@@ -148,6 +157,7 @@ Json convert(const LayerRow& layer) {
   put(object, "parameters", layer.parameters);
   put(object, "reference_energy_nj", layer.reference_energy_nj);
   put(object, "energy_nj", layer.energy_nj);
+  if (layer.energy_parts) object["energy_parts_nj"] = convert(*layer.energy_parts);
   return object;
 }
 

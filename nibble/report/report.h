@@ -66,6 +66,15 @@ struct TrialRow {
   std::vector<std::pair<std::string, std::string>> choices{};  // hyperparameter, value; in the order to show
 };
 
+// Where the energy of a layer goes, per inference. Only what counts in the layer's energy: parts that neighbouring
+// layers share are 0 in one of them.
+struct EnergySplit {
+  double operations_nj = 0;  // multiplications, additions, ...
+  double parameters_nj = 0;  // reading weights
+  double inputs_nj = 0;      // reading activations
+  double outputs_nj = 0;     // writing activations
+};
+
 // One layer of the outcome's model, in the model's order. Texts may be empty.
 struct LayerRow {
   std::string name{};                           // "conv2d_0"
@@ -76,6 +85,7 @@ struct LayerRow {
   std::optional<int64_t> parameters{};          // weights, counted
   std::optional<double> reference_energy_nj{};  // of the first reference, per inference
   std::optional<double> energy_nj{};            // per inference
+  std::optional<EnergySplit> energy_parts{};    // of energy_nj
 };
 
 // How often each code occurs in one weight tensor of the outcome's model.

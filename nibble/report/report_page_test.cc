@@ -93,10 +93,11 @@ TEST_F(ReportPage, SearchShowsEverySectionAndChart) {
   const Page page = open(data, "search_page");
   EXPECT_EQ(page.console, "");
   EXPECT_NE(page.dom.find("data-state=\"ready\""), std::string::npos);
-  EXPECT_EQ(section_ids(page.dom), (std::vector<std::string>{"tradeoff", "hypervolume", "layer-energy", "quantizers",
-                                                             "weight-codes", "training", "trials", "settings"}));
-  // One scatter, one bar chart, three line charts and a histogram for each kernel; each is drawn.
-  const auto charts = static_cast<int64_t>(5 + data.histograms.size());
+  EXPECT_EQ(section_ids(page.dom),
+            (std::vector<std::string>{"tradeoff", "hypervolume", "layer-energy", "energy-parts", "quantizers",
+                                      "weight-codes", "training", "trials", "settings"}));
+  // One scatter, two bar charts, three line charts and a histogram for each kernel; each is drawn.
+  const auto charts = static_cast<int64_t>(6 + data.histograms.size());
   EXPECT_EQ(count(page.dom, "class=\"chart\""), charts);
   EXPECT_EQ(count(page.dom, "<svg"), charts);
   EXPECT_GE(count(page.dom, "<path"), 100);

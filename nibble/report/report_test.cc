@@ -60,6 +60,18 @@ TEST(Report, PayloadReadsBackAsTheSameJson) {
   }
 }
 
+TEST(Report, ThePartsOfALayersEnergyAddUp) {
+  for (const nlohmann::json& layer : to_json(sample_search_report()).at("layers")) {
+    const nlohmann::json& parts = layer.at("energy_parts_nj");
+    double sum = 0;
+    for (const char* part : {"operations", "parameters", "inputs", "outputs"}) sum += parts.at(part).get<double>();
+    EXPECT_NEAR(sum, layer.at("energy_nj").get<double>(), 1e-9) << layer.at("name");
+  }
+  ReportData bare;
+  bare.layers.push_back({.name = "dense", .type = "Dense"});
+  EXPECT_FALSE(to_json(bare).at("layers")[0].contains("energy_parts_nj"));
+}
+
 TEST(Report, TextsCannotEndTheScriptElement) {
   ReportData data{.title = "</script><script>alert(1)</script><!-- \" \\ \u2028"};
   data.dataset.note = "<!--<script>";

@@ -48,6 +48,16 @@ constexpr SampleLayer kLayers[] = {
 
 constexpr int kBestTrial = 13;
 
+EnergySplit sample_split(const SampleLayer& sample) {
+  const std::string_view type = sample.type;
+  if (type == "QActivation") return {.outputs_nj = sample.energy_nj};
+  if (type == "QBatchNormalization") return {.parameters_nj = sample.energy_nj};
+  if (sample.parameters == 0) return {.inputs_nj = sample.energy_nj};
+  return {.operations_nj = 0.75 * sample.energy_nj,
+          .parameters_nj = 0.125 * sample.energy_nj,
+          .inputs_nj = 0.125 * sample.energy_nj};
+}
+
 LayerRow layer_row(const SampleLayer& sample) {
   LayerRow row{.name = sample.name,
                .type = sample.type,
@@ -55,7 +65,8 @@ LayerRow layer_row(const SampleLayer& sample) {
                .bias = sample.bias,
                .activation = sample.activation,
                .reference_energy_nj = sample.reference_energy_nj,
-               .energy_nj = sample.energy_nj};
+               .energy_nj = sample.energy_nj,
+               .energy_parts = sample_split(sample)};
   if (sample.filters > 0) row.filters = sample.filters;
   if (sample.reference_filters > 0) row.reference_filters = sample.reference_filters;
   if (sample.parameters > 0) row.parameters = sample.parameters;

@@ -51,6 +51,14 @@ export interface HypervolumeStep {
   hypervolume: Known<number>;
 }
 
+/** Where the energy of a layer goes; the parts add up to it. */
+export interface EnergyParts {
+  operations?: Known<number>;
+  parameters?: Known<number>;
+  inputs?: Known<number>;
+  outputs?: Known<number>;
+}
+
 export interface Layer {
   name: string;
   type: string;
@@ -62,6 +70,7 @@ export interface Layer {
   parameters?: Known<number>;
   reference_energy_nj?: Known<number>;
   energy_nj?: Known<number>;
+  energy_parts_nj?: Known<EnergyParts>;
 }
 
 export interface CodeBin {
@@ -209,6 +218,7 @@ const report = record({
       parameters: number,
       reference_energy_nj: number,
       energy_nj: number,
+      energy_parts_nj: maybe(record({ operations: number, parameters: number, inputs: number, outputs: number })),
     }),
   ),
   histograms: listOf(
