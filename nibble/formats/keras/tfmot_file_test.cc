@@ -366,7 +366,7 @@ std::string without(const std::string& path, bool archive) {
                  : tfmot_h5(tfmot_twin(), tfmot_config(), variables);
 }
 
-TEST(TfmotRefusals, MissingAndForeignVariables) {
+TEST(TfmotFileRefusals, MissingAndForeignVariables) {
   const std::string missing =
       message_of([] { load_bytes("missing.h5", without("quant_act/quant_act/output_max:0", false)); });
   EXPECT_NE(missing.find("'quant_act'"), std::string::npos) << missing;
@@ -382,7 +382,7 @@ TEST(TfmotRefusals, MissingAndForeignVariables) {
 }
 
 // The order of an archive's numbers is known by its landmark alone.
-TEST(TfmotRefusals, ArchivesWithoutTheLandmark) {
+TEST(TfmotFileRefusals, ArchivesWithoutTheLandmark) {
   for (const char* path : {"layers/quantize_layer/2", "layers/quantize_wrapper_v2/5",
                            "layers/quantize_wrapper_v2_1/layer/3", "layers/quantize_wrapper_v2_4/layer/0"}) {
     const std::string message = message_of([&] { load_bytes("short.keras", without(path, true)); });
