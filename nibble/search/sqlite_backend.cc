@@ -1,6 +1,10 @@
 #include <soci/sqlite3/soci-sqlite3.h>
 
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
+#include <memory>
 
 #include "nibble/core/error.h"
 #include "nibble/search/database_backend.h"
@@ -14,6 +18,34 @@ int primary_code(const soci::soci_error& error) {
   const auto* sqlite = dynamic_cast<const soci::sqlite3_soci_error*>(&error);
   return sqlite == nullptr ? -1 : sqlite->result() & 0xff;
 }
+
+// The directory, or the disk, lets nothing be made or changed.
+bool is_of_place(const soci::soci_error& error) {
+  const int code = primary_code(error);
+  return code == SQLITE_CANTOPEN || code == SQLITE_READONLY || code == SQLITE_PERM;
+}
+
+// Gone with all that is in it at the end.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory() {
+    std::string name = (fs::temp_directory_path() / "nibble_study_XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) {
+      throw IoError("[study] cannot make a directory '{}' for a copy of the study: {}.", name, std::strerror(errno));
+    }
+    path_ = name;
+  }
+  ~TemporaryDirectory() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
 
 class SqliteBackend final : public DatabaseBackend {
  public:
@@ -29,21 +61,10 @@ class SqliteBackend final : public DatabaseBackend {
     if (fs::is_directory(path_, ignored)) {
       throw IoError("[study] '{}' is a directory; give the file study.db in it.", path_);
     }
-    sql.open(soci::sqlite3, fmt::format("db=\"{}\"", path_));
-    // One wait is short: Database goes on trying.
-    sql << "PRAGMA busy_timeout=1000";
-    // The mode stays with the file, so another program's file is left as it is.
-    if (make && !has_tables(sql)) {
-      std::string mode;
-      sql << "PRAGMA journal_mode=WAL", soci::into(mode);
-    }
-    std::string verdict;
-    sql << "PRAGMA quick_check(1)", soci::into(verdict);
-    if (verdict != "ok") {
-      throw CorruptFile(
-          "[study] '{}' is damaged: {}. Restore a copy, or start a new search; finished trials' models are still in "
-          "the directory 'trials' beside it.",
-          path_, verdict);
+    try {
+      open(sql, path_, make);
+    } catch (const soci::soci_error& error) {
+      if (make || !is_of_place(error) || !open_copy(sql)) throw;
     }
   }
 
@@ -99,7 +120,46 @@ class SqliteBackend final : public DatabaseBackend {
   }
 
  private:
+  void open(soci::session& sql, const std::string& path, bool make) const {
+    sql.open(soci::sqlite3, fmt::format("db=\"{}\"", path));
+    // One wait is short: Database goes on trying.
+    sql << "PRAGMA busy_timeout=1000";
+    // The mode stays with the file, so another program's file is left as it is.
+    if (make && !has_tables(sql)) {
+      std::string mode;
+      sql << "PRAGMA journal_mode=WAL", soci::into(mode);
+    }
+    std::string verdict;
+    sql << "PRAGMA quick_check(1)", soci::into(verdict);
+    if (verdict != "ok") {
+      throw CorruptFile(
+          "[study] '{}' is damaged: {}. Restore a copy, or start a new search; finished trials' models are still in "
+          "the directory 'trials' beside it.",
+          path_, verdict);
+    }
+  }
+
+  // SQLite keeps an index of the journal beside the file, and makes it even to read. Where nothing can be made (another
+  // user's directory, a disk that is read-only) a copy is read: what the study was when it was opened. False if there
+  // can be no copy either.
+  bool open_copy(soci::session& sql) const {
+    sql.close();
+    copy_ = std::make_unique<TemporaryDirectory>();
+    const fs::path file = copy_->path() / "study.db";
+    std::error_code error;
+    fs::copy_file(path_, file, error);
+    if (error) return false;
+    const std::string journal = path_ + "-wal";
+    if (fs::exists(journal, error)) fs::copy_file(journal, file.string() + "-wal", error);
+    if (error) return false;
+    fs::permissions(file, fs::perms::owner_all, error);
+    open(sql, file.string(), false);
+    sql << "PRAGMA query_only=1";  // what would be lost with the copy is refused
+    return true;
+  }
+
   std::string path_;
+  mutable std::unique_ptr<TemporaryDirectory> copy_;
 };
 
 }  // namespace

@@ -63,6 +63,27 @@ TEST(StorageSqlite, AFileWithoutTablesIsNoStudyYet) {
   }
 }
 
+// The index of SQLite's journal cannot be made where a link into nothing has its name, as in a place that cannot be
+// written to (which root, who may run this test, can always).
+TEST(StorageSqlite, IsReadWhereNothingCanBeMade) {
+  const fs::path there = nibble::testing::scratch_dir("unwritable_original");
+  const fs::path here = nibble::testing::scratch_dir("unwritable");
+  Storage original = Storage::create(there / "study.db", kInfo);
+  original.set_max_trials(kInfo.max_trials + 1);  // in the journal still
+  for (const char* name : {"study.db", "study.db-wal"}) fs::copy_file(there / name, here / name);
+  fs::create_symlink("/there is no such directory/index", here / "study.db-shm");
+  const std::string before = read_file(here / "study.db", 1 << 20);
+  {
+    Storage study = Storage::open(here / "study.db");
+    EXPECT_EQ(study.info().max_trials, kInfo.max_trials + 1);
+    EXPECT_TRUE(study.trials().empty());
+    expect_error<IoError>([&] { study.set_max_trials(99); }, {"study.db", "writable"});
+  }
+  EXPECT_EQ(read_file(here / "study.db", 1 << 20), before);
+  fs::remove(here / "study.db-wal");
+  fs::remove(here / "study.db-shm");
+}
+
 TEST(StorageErrors, FilesThatAreNoStudies) {
   const fs::path directory = nibble::testing::scratch_dir("foreign");
   write_file(directory / "empty.db", "");

@@ -165,9 +165,11 @@ class Lowering {
     push(layer, std::move(step));
   }
 
-  // A reader of the layer's output, so the output is a value of its own.
+  // A reader of the layer's output, so the output is a value of its own. A regularizer that is not known is refused
+  // when a training comes to it: inference goes without.
   void push_penalty(const Layer& layer) {
-    if (graph::regularizer_of(layer, "activity_regularizer").is_none()) return;
+    constexpr const char* kAttribute = "activity_regularizer";
+    if (graph::knows_regularizer(layer, kAttribute) && graph::regularizer_of(layer, kAttribute).is_none()) return;
     Step step = new_step(layer, StepKind::kPenalty);
     step.inputs = {last_step_.at(layer.name)};
     plan_.steps.push_back(std::move(step));
