@@ -14,7 +14,7 @@ namespace nibble::program {
 namespace {
 
 // The bias in units of the accumulator, if all of it lies on that grid.
-std::vector<int64_t> on_grid(const std::vector<float>& bias, const PerChannel& scale) {
+std::vector<int64_t> bias_codes(const std::vector<float>& bias, const PerChannel& scale) {
   std::vector<int64_t> result;
   for (size_t c = 0; c < bias.size(); ++c) {
     const double units = static_cast<double>(bias[c]) / scale[c];
@@ -40,7 +40,7 @@ void Lowering::push_accumulate(const Layer& layer, Accumulate action, const Inte
   action.weight_bits = weights.bits;
   Signal signal;
   if (!bias.empty() && action.bias.empty()) {
-    action.bias = on_grid(bias, result.scale);
+    action.bias = bias_codes(bias, result.scale);
     if (action.bias.empty()) signal.pending.push(Offset{bias});
   }
   result.intervals = prove_accumulator(action, in.intervals);
