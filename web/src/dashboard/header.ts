@@ -41,7 +41,7 @@ export class Header {
     const { view } = store;
     const reached = best && view.text(store.value(best));
     const value = view.name === "accuracy" ? `${reached} %` : `${view.word} ${reached}`;
-    const bestText = best ? ` Best: trial ${best.number}, score ${store.view.score(best.score, 4)}, ${value}${cost}; ${count(front)} on the Pareto front.` : "";
+    const bestText = best ? ` Best: trial ${best.number}, score ${view.score(best.score, 4)}, ${value}${cost}; ${count(front)} on the Pareto front.` : "";
     this.line.textContent = `${parts.join(", ")}.${bestText}`;
     this.done.style.width = `${(100 * (completed + failed)) / Math.max(store.maxTrials, 1)}%`;
   }
