@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "nibble/cli/study_metric.h"
 #include "nibble/cli/table.h"
 #include "nibble/cli/trial_columns.h"
 #include "nibble/core/atomic_file.h"
@@ -66,11 +67,11 @@ int show_blocks(const fs::path& folder, const std::vector<fs::path>& blocks, boo
                     {"failed", failed},
                     {"is_over", storage.is_over()},
                     {"best", best_json(best)}});
-    table.rows.push_back({std::to_string(k), fmt::format("{}", fmt::join(patterns, " ")), std::to_string(completed),
-                          std::to_string(failed), std::to_string(info.max_trials),
-                          best == nullptr ? "-" : std::to_string(best->number),
-                          best == nullptr ? "-" : fmt::format("{:.5f}", *best->score),
-                          best == nullptr ? "-" : columns_of(trials).describe(*best)});
+    table.rows.push_back(
+        {std::to_string(k), fmt::format("{}", fmt::join(patterns, " ")), std::to_string(completed),
+         std::to_string(failed), std::to_string(info.max_trials), best == nullptr ? "-" : std::to_string(best->number),
+         best == nullptr ? "-" : fmt::format("{:.5f}", *best->score),
+         best == nullptr ? "-" : columns_of(metric_of(info.run_config, trials), trials).describe(*best)});
   }
   const size_t planned = planned_blocks(folder);
   if (as_json) {
