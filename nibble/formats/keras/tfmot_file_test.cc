@@ -260,7 +260,7 @@ INSTANTIATE_TEST_SUITE_P(
         Change{"UnknownClassInside", "/config/layers/6/config/layer/class_name", R"("Dence")", "Dence"},
         Change{"Bits", "/config/layers/6/config/quantize_config/config/num_bits_weight", "1", "num_bits is 1"},
         Change{"UnknownQuantizer", "/config/layers/1/config/quantizer/class_name", R"("AllValueQuantizer")",
-               "Did you mean 'AllValuesQuantizer'?"},
+               "Did you mean 'AllValuesQuantizer'"},
         Change{"QuantizerOfTwo", "/config/layers/1/inbound_nodes/0/1", R"(["input", 0, 0, {}])", "has 2 inputs"}),
     [](const auto& row) { return row.param.name; });
 
