@@ -117,6 +117,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Row{"UnknownMethod", "experiment ptq-qat --out e --methods lsqq", 2, "Did you mean 'lsq'"},
                       Row{"NegativeDecay", "experiment ptq-qat --out e --qat-weight-decay -1", 2, "--qat-weight-decay"},
                       Row{"EmptyBatches", "experiment ptq-qat --out e --qat-batch-size 0", 2, "--qat-batch-size"},
+                      Row{"UnknownTeacher", "experiment ptq-qat --out e --teacher qat", 2, "--teacher cannot be 'qat'"},
+                      Row{"NothingToTeach", "experiment ptq-qat --out e --teacher-weight 0.5", 2, "--teacher"},
                       Row{"UnknownStudy", "experiment ptq-qat --out e --studies bias", 2, "bias-width"}),
     [](const auto& row) { return row.param.name; });
 
@@ -145,7 +147,8 @@ TEST(ExperimentFlow, GoesOnWhereItWasAndRefusesOtherSettings) {
 TEST(ExperimentFlow, WorkersComputeWhatOneProcessDoes) {
   const Workplace& place = Workplace::get();
   const std::string line =
-      " --datasets cifar10 --methods ptq,qat --bits 8 --seeds 1 --epochs 1 --calibration-samples 16 --json";
+      " --datasets cifar10 --methods ptq,qat --bits 8 --seeds 1 --epochs 1 --calibration-samples 16 --teacher float "
+      "--json";
   const CliResult one = place.run("experiment ptq-qat --out by_one" + line);
   ASSERT_EQ(one.code, 0) << one.err;
   const CliResult two = place.run("experiment ptq-qat --out by_two --workers 2" + line);
@@ -156,6 +159,8 @@ TEST(ExperimentFlow, WorkersComputeWhatOneProcessDoes) {
   EXPECT_EQ(of_one.at("claims"), of_two.at("claims"));
   EXPECT_THAT(two.err, AllOf(HasSubstr("2 workers"), HasSubstr("cifar10-cnn_bn-s1-qat-8: "), HasSubstr("(6 of 6)")));
   EXPECT_TRUE(fs::exists(place.dir() / "by_two/logs/worker-2.log"));
+  const json cell = json::parse(slurp(place.dir() / "by_two/cells/cifar10-cnn-s1-qat-8.json"));
+  EXPECT_EQ(cell.at("settings").at("teacher").at("weight"), 0.9);
   EXPECT_THAT(slurp(place.dir() / "by_two/report.md"), HasSubstr("| cnn_bn qat |"));
   // Nothing is left to do: no workers are started.
   const CliResult again = place.run("experiment ptq-qat --out by_two --workers 2" + line);
@@ -181,7 +186,7 @@ TEST(ExperimentFlow, TellsWhichStudiesAreNotComputedAndHow) {
   const Workplace& place = Workplace::get();
   const std::string line =
       "experiment ptq-qat --out 'some table' --datasets cifar10 --networks cnn --methods ptq --bits 8 --seeds 1 "
-      "--epochs 1 --qat-weight-decay 1e-05 --calibration-samples 16";
+      "--epochs 1 --qat-weight-decay 1e-05 --teacher float --temperature 4 --calibration-samples 16";
   const CliResult text = place.run(line);
   ASSERT_EQ(text.code, 0) << text.err;
   EXPECT_THAT(text.out, AllOf(HasSubstr("Studies not computed"),

@@ -22,19 +22,23 @@ int64_t count_right(const Tensor& outputs, std::span<const int32_t> labels) {
 
 }  // namespace
 
+void add_teaching_options(CLI::App& app, CLI::Option* teacher, double& weight, double& temperature) {
+  app.add_option("--teacher-weight", weight, "How much of the loss is the teacher's; the rest is the labels'")
+      ->check(between(0.0, 1.0))
+      ->needs(teacher)
+      ->capture_default_str();
+  app.add_option("--temperature", temperature, "Above 1 the teacher's outputs are softer, below 1 sharper")
+      ->check(positive())
+      ->needs(teacher)
+      ->capture_default_str();
+}
+
 void add_distillation_options(CLI::App& app, DistillationOptions& options) {
   CLI::Option* teacher =
       app.add_option("--teacher", options.teacher,
                      "Learn from the outputs of this trained model too, a file or a folder written by 'nibble train'")
           ->type_name("FILE.keras");
-  app.add_option("--teacher-weight", options.weight, "How much of the loss is the teacher's; the rest is the labels'")
-      ->check(between(0.0, 1.0))
-      ->needs(teacher)
-      ->capture_default_str();
-  app.add_option("--temperature", options.temperature, "Above 1 the teacher's outputs are softer, below 1 sharper")
-      ->check(positive())
-      ->needs(teacher)
-      ->capture_default_str();
+  add_teaching_options(app, teacher, options.weight, options.temperature);
 }
 
 std::optional<train::Distillation> learn_from_teacher(const DistillationOptions& options, const data::Dataset& dataset,

@@ -19,6 +19,9 @@ struct DistillationOptions {
 // --teacher, --teacher-weight, --temperature
 void add_distillation_options(CLI::App& app, DistillationOptions& options);
 
+// --teacher-weight, --temperature, of a command with a --teacher of its own
+void add_teaching_options(CLI::App& app, CLI::Option* teacher, double& weight, double& temperature);
+
 // What the teacher gives for the training samples, which it sees as the student does; says on stderr how often it is
 // right. Nothing where no teacher is given.
 //   throws  UsageError, IoError as load_with_weights(); InvalidArgument as teacher_outputs()

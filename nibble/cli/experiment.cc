@@ -206,6 +206,7 @@ int run(const ExperimentOptions& given, Streams& streams) {
   enum Experiment { kPtqQat };
   choose<Experiment>("EXPERIMENT", given.experiment, {{"ptq-qat", kPtqQat}});
   ExperimentOptions o = given;
+  o.plan.has_teacher = !o.teacher.empty() && choose<bool>("--teacher", o.teacher, {{"float", true}});
   o.plan.methods.clear();
   try {
     o.plan.studies = experiment::studies_named(o.plan.studies);

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "nibble/cli/distillation_options.h"
 #include "nibble/cli/limits.h"
 
 namespace nibble::cli {
@@ -25,11 +26,22 @@ std::vector<Argument> arguments_of(const ExperimentOptions& o) {
           {"--qat-lr", fmt::format("{}", plan.qat_learning_rate)},
           {"--qat-batch-size", std::to_string(plan.qat_batch_size)},
           {"--qat-weight-decay", fmt::format("{}", plan.qat_weight_decay)},
+          {"--teacher", o.teacher},
+          {"--teacher-weight", fmt::format("{}", plan.teacher_weight)},
+          {"--temperature", fmt::format("{}", plan.temperature)},
           {"--train-samples", std::to_string(plan.train_samples)},
           {"--calibration-samples", std::to_string(plan.calibration_samples)},
           {"--threads", std::to_string(plan.threads)},
           {"--data-dir", o.data_dir.string()},
           {"--studies", fmt::format("{}", fmt::join(plan.studies, ","))}};
+}
+
+void declare_teacher(CLI::App& app, ExperimentOptions& o) {
+  CLI::Option* teacher =
+      app.add_option("--teacher", o.teacher,
+                     "float: QAT and fine-tuning learn from the outputs of the float network that they start from too")
+          ->type_name("NETWORK");
+  add_teaching_options(app, teacher, o.plan.teacher_weight, o.plan.temperature);
 }
 
 std::string quoted(const std::string& word) {
@@ -73,6 +85,7 @@ void declare_experiment_options(CLI::App& app, ExperimentOptions& o) {
                  "Of QAT and fine-tuning: so much of a kernel's weights is added to their gradient")
       ->check(between(0.0, 1.0))
       ->capture_default_str();
+  declare_teacher(app, o);
   app.add_option("--train-samples", plan.train_samples, "Only the first so many; 0: all")
       ->check(between<int64_t>(0, 1 << 30))
       ->capture_default_str();

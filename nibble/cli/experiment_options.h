@@ -19,6 +19,7 @@ struct ExperimentOptions {
   std::filesystem::path output, data_dir;
   experiment::PtqQatOptions plan;
   std::vector<std::string> methods = {"fine-tuned", "ptq", "qat", "lsq"};
+  std::string teacher;  // "float", or empty: none
   int workers = 1;
   bool offline = false, json = false;
 };

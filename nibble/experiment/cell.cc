@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
@@ -134,6 +135,15 @@ void require_weight_decay(double decay) {
                         decay);
 }
 
+void require_teacher(const PtqQatOptions& o) {
+  if (!(o.teacher_weight >= 0 && o.teacher_weight <= 1)) {
+    throw InvalidArgument("[experiment] --teacher-weight is {}; it must lie between 0 and 1.", o.teacher_weight);
+  }
+  if (!(o.temperature > 0) || !std::isfinite(o.temperature)) {
+    throw InvalidArgument("[experiment] --temperature is {}; it must be a number above 0.", o.temperature);
+  }
+}
+
 void require_at_least(const char* what, int64_t given, int64_t least) {
   if (given < least) throw InvalidArgument("[experiment] {} is {}; it must be at least {}.", what, given, least);
 }
@@ -217,6 +227,7 @@ void check(const PtqQatOptions& o) {
   require_at_least("--qat-epochs", o.qat_epochs, 1);
   require_at_least("--qat-batch-size", o.qat_batch_size, 1);
   require_weight_decay(o.qat_weight_decay);
+  require_teacher(o);
   require_at_least("--train-samples", o.train_samples, 0);
   require_at_least("--calibration-samples", o.calibration_samples, 1);
 }
@@ -245,6 +256,7 @@ nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
     // Only where they differ: cells from before there was a choice stay good.
     if (o.qat_batch_size != kBatchSize) settings["qat_batch_size"] = o.qat_batch_size;
     if (o.qat_weight_decay != 0) settings["qat_weight_decay"] = o.qat_weight_decay;
+    if (o.has_teacher) settings["teacher"] = {{"weight", o.teacher_weight}, {"temperature", o.temperature}};
   }
   if (is_trained_on || cell.method == Method::kPtq) settings["calibration_samples"] = o.calibration_samples;
   // What names of variations did not always mean.

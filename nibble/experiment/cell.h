@@ -80,7 +80,10 @@ struct PtqQatOptions {
   double learning_rate = 1e-3, qat_learning_rate = 0.01;  // Adam; SGD with momentum 0.9
   int64_t qat_batch_size = kBatchSize;
   double qat_weight_decay = 0;  // times a kernel's weights is added to their gradient
-  int64_t train_samples = 0;    // 0: all
+  // QAT, LSQ and fine-tuning learn from the float network that they start from too, as train::Distillation says.
+  bool has_teacher = false;
+  double teacher_weight = 0.9, temperature = 2.0;
+  int64_t train_samples = 0;  // 0: all
   int64_t calibration_samples = 512;
   int threads = 1;
 };

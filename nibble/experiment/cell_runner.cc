@@ -171,6 +171,7 @@ graph::Model CellRunner::trained(const Cell& cell, graph::Model model, const dat
   fit.stop = hooks_.stop;
   fit.checkpoint = store_.checkpoint_path(cell);
   fit.resume = true;
+  if (!is_float && options_.has_teacher) fit.distillation = teacher_of(cell, dataset);
   const auto progress = hooks_.progress ? hooks_.progress(fit.batch_size) : nullptr;
   if (progress != nullptr) fit.callbacks = {progress.get()};
   const bool decays = !is_float && options_.qat_weight_decay > 0;
@@ -195,6 +196,16 @@ graph::Model CellRunner::float_model(const Cell& cell) {
   model = trained(base, std::move(model), dataset_of(base));
   formats::keras::save_model(model, path);
   return model;
+}
+
+const train::Distillation& CellRunner::teacher_of(const Cell& cell, const data::Dataset& dataset) {
+  const std::string key = float_cell(cell).key();
+  if (key == teacher_key_) return teacher_;
+  teacher_ = {.outputs = train::teacher_outputs(float_model(cell), dataset.train, options_.threads),
+              .weight = options_.teacher_weight,
+              .temperature = options_.temperature};
+  teacher_key_ = key;
+  return teacher_;
 }
 
 CellRunner::Quantized CellRunner::quantized(const Cell& cell, const data::Dataset& dataset) {

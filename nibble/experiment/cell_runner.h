@@ -48,12 +48,16 @@ class CellRunner {
   void measure_if_it_converges(const Cell& cell, const data::Dataset& dataset, CellResult& result);
   graph::Model float_model(const Cell& cell);
   graph::Model trained(const Cell& cell, graph::Model model, const data::Dataset& dataset);
+  // The cell's float network.
+  const train::Distillation& teacher_of(const Cell& cell, const data::Dataset& dataset);
   Quantized quantized(const Cell& cell, const data::Dataset& dataset);
 
   const PtqQatOptions& options_;
   const CellStore& store_;
   RunnerHooks hooks_;
   std::map<std::string, data::Dataset> datasets_;  // by name, and "/validation" for that split
+  std::string teacher_key_;                        // of the float cell whose outputs teacher_ has
+  train::Distillation teacher_;
 };
 
 // Lets batches of the samples move the batch norms' statistics and nothing else.

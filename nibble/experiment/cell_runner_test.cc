@@ -144,6 +144,24 @@ TEST_F(Runner, WeightDecayAndBatchSizeChangeTheFineTunedNetwork) {
   EXPECT_NE(accuracies[0], accuracies[1]);               // the strongest decay takes what was learned away
 }
 
+// Fine-tuning with the teacher alone, which is where it starts, stays there; labels move it on.
+TEST_F(Runner, TheFloatNetworkTeaches) {
+  const CellStore store(directory_);
+  const Cell cell{.dataset = "fashion_mnist", .method = Method::kFineTuned};
+  const auto accuracy = [&](std::optional<double> teacher_weight) {
+    PtqQatOptions options = options_;
+    options.qat_epochs = 3;
+    options.has_teacher = teacher_weight.has_value();
+    options.teacher_weight = teacher_weight.value_or(0.9);
+    return CellRunner(options, store, hooks()).run(cell).accuracy;
+  };
+  const double before = CellRunner(options_, store, hooks()).run(float_cell(cell)).accuracy;
+  const double untaught = accuracy(std::nullopt);
+  EXPECT_GT(std::abs(untaught - before), 5.0);
+  EXPECT_NEAR(accuracy(1.0), before, 2.0);
+  EXPECT_EQ(accuracy(0.0), untaught);
+}
+
 TEST_F(Runner, OnlyAStudyOfLearningRatesMayDiverge) {
   const CellStore store(directory_);
   options_.qat_learning_rate = 1e30;

@@ -92,7 +92,7 @@ TEST(Cells, SettingsNameWhatTheResultDependsOn) {
 TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
   const PtqQatOptions before;
   PtqQatOptions options;
-  options.qat_batch_size = 128, options.qat_weight_decay = 1e-4;
+  options.qat_batch_size = 128, options.qat_weight_decay = 1e-4, options.has_teacher = true;
   for (const Method method : {Method::kFloat, Method::kPtq}) {
     const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
     EXPECT_EQ(settings_of(cell, options), settings_of(cell, before)) << name(method);
@@ -101,9 +101,11 @@ TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
     const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
     EXPECT_EQ(settings_of(cell, options).at("qat_batch_size"), 128) << name(method);
     EXPECT_EQ(settings_of(cell, options).at("qat_weight_decay"), 1e-4) << name(method);
+    EXPECT_EQ(settings_of(cell, options).at("teacher"), (nlohmann::json{{"weight", 0.9}, {"temperature", 2.0}}));
     // Cells of before there was a choice stay good.
     EXPECT_FALSE(settings_of(cell, before).contains("qat_batch_size"));
     EXPECT_FALSE(settings_of(cell, before).contains("qat_weight_decay"));
+    EXPECT_FALSE(settings_of(cell, before).contains("teacher"));
   }
 }
 
@@ -136,6 +138,8 @@ INSTANTIATE_TEST_SUITE_P(Rows, Refusals,
                                            Refusal{"Batch", [](O& o) { o.qat_batch_size = 0; }, "--qat-batch-size"},
                                            Refusal{"Decay", [](O& o) { o.qat_weight_decay = -1e-4; }, "1e-4 and 1e-5"},
                                            Refusal{"NoDecay", [](O& o) { o.qat_weight_decay = std::nan(""); }, "nan"},
+                                           Refusal{"Weight", [](O& o) { o.teacher_weight = 1.5; }, "--teacher-weight"},
+                                           Refusal{"Cold", [](O& o) { o.temperature = 0; }, "--temperature"},
                                            Refusal{"Samples", [](O& o) { o.train_samples = -1; }, "--train-samples"}),
                          [](const auto& row) { return row.param.name; });
 

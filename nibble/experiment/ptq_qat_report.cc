@@ -184,6 +184,20 @@ std::string explanation(const std::string& study) {
   return found == texts.end() ? "" : found->second;
 }
 
+// How QAT and fine-tuning go on from float training.
+std::string recipe(const PtqQatOptions& o) {
+  std::string text = fmt::format(
+      "QAT and fine-tuning go on from there for {} epoch{} of SGD, momentum 0.9, batches of {}, learning rate {} "
+      "falling to 0",
+      o.qat_epochs, plural(o.qat_epochs), o.qat_batch_size, o.qat_learning_rate);
+  if (o.qat_weight_decay > 0) text += fmt::format(", weight decay {}", o.qat_weight_decay);
+  if (o.has_teacher) {
+    text +=
+        fmt::format(", with the float network as teacher (weight {}, temperature {})", o.teacher_weight, o.temperature);
+  }
+  return text + ".";
+}
+
 std::string margin_text(double margin) { return fmt::format("{:+.2f}", margin); }
 
 // Each line once, then every claim.
@@ -234,12 +248,9 @@ Document ptq_qat_document(const PtqQatOptions& o, std::span<const FinishedCell> 
   main.paragraphs = {
       fmt::format(
           "Percent of correct classes; median over {} seed{} (lowest .. highest). Float training: {} epoch{} of "
-          "Adam, learning rate {}, batches of {}{}. QAT and fine-tuning go on from there for {} epoch{} of SGD, "
-          "momentum 0.9, batches of {}, learning rate {} falling to 0{}.",
+          "Adam, learning rate {}, batches of {}{}. {}",
           o.seeds, plural(o.seeds), o.epochs, plural(o.epochs), o.learning_rate, kBatchSize,
-          o.train_samples > 0 ? fmt::format(", on {} training samples", o.train_samples) : "", o.qat_epochs,
-          plural(o.qat_epochs), o.qat_batch_size, o.qat_learning_rate,
-          o.qat_weight_decay > 0 ? fmt::format(", weight decay {}", o.qat_weight_decay) : ""),
+          o.train_samples > 0 ? fmt::format(", on {} training samples", o.train_samples) : "", recipe(o)),
       "Published: raywan-110/Quantization-DNNs, whole percent, one seed. Its CIFAR-10 figures are of the test images; "
       "here training leaves out batch 5 and accuracy is on its 10,000 images. Input, weights and activations have the "
       "bits of the column, logits 8 at least, biases 32; weights a scale for each output channel."};

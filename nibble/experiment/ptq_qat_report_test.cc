@@ -32,6 +32,15 @@ TEST(Report, ShowsFiguresBesideThePublishedOnes) {
   EXPECT_THAT(text, HasSubstr("| NO | -0.62 |"));
 }
 
+TEST(Report, TellsTheRecipe) {
+  PtqQatOptions options = small();
+  EXPECT_THAT(to_markdown(ptq_qat_document(options, {})), HasSubstr("learning rate 0.01 falling to 0."));
+  options.qat_weight_decay = 1e-4, options.has_teacher = true, options.teacher_weight = 0.5;
+  EXPECT_THAT(to_markdown(ptq_qat_document(options, {})),
+              HasSubstr("falling to 0, weight decay 0.0001, with the float network as teacher (weight 0.5, "
+                        "temperature 2)."));
+}
+
 TEST(Report, CountsTheClaimsThatHoldAndShowsTheSpreadOfSeeds) {
   const std::vector<FinishedCell> finished = {
       {cell(Method::kFloat, 0, 1), {.accuracy = 91}}, {cell(Method::kPtq, 4, 1), {.accuracy = 87.5}},
