@@ -148,6 +148,15 @@ void require_at_least(const char* what, int64_t given, int64_t least) {
   if (given < least) throw InvalidArgument("[experiment] {} is {}; it must be at least {}.", what, given, least);
 }
 
+// A cell that is there twice would count as two seeds.
+template <class Value>
+void require_once(const char* option, const std::vector<Value>& given) {
+  for (auto each = given.begin(); each != given.end(); ++each) {
+    if (std::find(given.begin(), each, *each) == each) continue;
+    throw InvalidArgument("[experiment] {} has {} twice; once is enough.", option, *each);
+  }
+}
+
 // The cells of one network and seed.
 void add_cells(const PtqQatOptions& o, const Cell& base, std::vector<Cell>& cells) {
   cells.push_back(base);
@@ -221,6 +230,12 @@ void check(const PtqQatOptions& o) {
   require_known("data set", o.datasets, {"fashion_mnist", "cifar10"});
   require_known("network", o.networks, {"cnn", "cnn_bn"});
   if (!o.studies.empty()) require_known("study", o.studies, study_names());
+  std::vector<std::string_view> methods;
+  for (const Method method : o.methods) methods.push_back(name(method));
+  require_once("--datasets", o.datasets);
+  require_once("--networks", o.networks);
+  require_once("--methods", methods);
+  require_once("--bits", o.bits);
   for (const int bits : o.bits) affine::check_bit_width("experiment", bits);
   require_at_least("--seeds", o.seeds, 1);
   require_at_least("--epochs", o.epochs, 1);

@@ -133,6 +133,21 @@ INSTANTIATE_TEST_SUITE_P(Rows, Refusals,
                                            Refusal{"Network", [](O& o) { o.networks = {"resnet"}; }, "resnet"},
                                            Refusal{"Study", [](O& o) { o.studies = {"bias"}; }, "bias-width"},
                                            Refusal{"Bits", [](O& o) { o.bits = {1}; }, "16"},
+                                           Refusal{"SameBits",
+                                                   [](O& o) {
+                                                     o.bits = {4, 8, 4};
+                                                   },
+                                                   "--bits has 4 twice"},
+                                           Refusal{"SameNetwork",
+                                                   [](O& o) {
+                                                     o.networks = {"cnn", "cnn"};
+                                                   },
+                                                   "--networks has cnn twice"},
+                                           Refusal{"SameMethod",
+                                                   [](O& o) {
+                                                     o.methods = {Method::kQat, Method::kQat};
+                                                   },
+                                                   "--methods has qat twice"},
                                            Refusal{"Seeds", [](O& o) { o.seeds = 0; }, "--seeds"},
                                            Refusal{"Epochs", [](O& o) { o.epochs = 0; }, "--epochs"},
                                            Refusal{"Batch", [](O& o) { o.qat_batch_size = 0; }, "--qat-batch-size"},
