@@ -59,6 +59,16 @@ TEST(DorefaGradient, IsUnbiased) {
   }
 }
 
+// A diverged training is not taken for one without gradients.
+TEST(DorefaGradient, NaNStays) {
+  const double nan = std::nan("");
+  for (const Doubles& g : {Doubles{nan, nan}, Doubles{0, nan}, Doubles{1, nan}}) {
+    Doubles q(2);
+    dorefa_quantize_gradient<double>(g, Doubles{0, 0}, 1, 4, q);
+    EXPECT_TRUE(std::isnan(q[1])) << g[0];
+  }
+}
+
 TEST(DorefaGradient, Refuses) {
   const Doubles g(6), noise(6), few(5);
   Doubles q(6);

@@ -134,7 +134,7 @@ void dorefa_quantize_gradient(std::span<const Real> g, std::span<const Real> noi
     const Real reach = largest > Real{0} ? 2 * largest : Real{1};
     for (size_t i = first; i < first + size; ++i) {
       const Real r = std::clamp(g[i] / reach + Real{0.5} + noise[i] / steps, Real{0}, Real{1});
-      q[i] = largest > Real{0} ? reach * (nearest_level(r, steps) / steps - Real{0.5}) : Real{0};
+      q[i] = largest > Real{0} ? reach * (nearest_level(r, steps) / steps - Real{0.5}) : g[i];
     }
   }
 }

@@ -43,7 +43,7 @@ void dorefa_activation_gradient(std::span<const Real> x, std::span<const Real> u
 
 // Gradients on their way back through activations, each sample with its own m = max|g|:
 //   r = g / (2 m) + 1/2 + u / (2^k - 1), clipped to [0, 1],  q = 2 m (round((2^k - 1) r) / (2^k - 1) - 1/2)
-// With u uniform in (-1/2, 1/2) the mean of q is g. A sample of zeros stays one.
+// With u uniform in (-1/2, 1/2) the mean of q is g. A sample of zeros stays one, NaN stays NaN.
 //   noise      u, one per element
 //   samples    how many g holds, one behind the other; their number divides that of the elements
 //   bit_width  1 .. 16
