@@ -219,6 +219,13 @@ void check(const Scheme& scheme) {
         "[quantize] gradient_elements scales the gradients of learned steps; this scheme has none. "
         "Set quantizer to lsq or lsq_plus.");
   }
+  const bool folds_in_steps =
+      scheme.batch_norm == BatchNormMode::kFoldBatch || scheme.batch_norm == BatchNormMode::kFoldRunning;
+  if (scheme.tfmot && folds_in_steps) {
+    throw InvalidArgument(
+        "[quantize] TFMOT has no layers whose batch norms are folded in each step of the training. Set batch_norm to "
+        "float or fold, or use a scheme of nibble's own.");
+  }
   if (scheme.weights == AffineKind::kPact) {
     throw InvalidArgument("[quantize] PACT is for activations; weights can have LSQ, DoReFa or a range tracker.");
   }

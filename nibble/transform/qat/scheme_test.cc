@@ -95,6 +95,8 @@ TEST(Scheme, FileRefuses) {
       {R"({"gradient_bits": 6})", "Set quantizer to dorefa"},
       {R"({"quantizer": "dorefa", "gradient_bits": 17})", "gradient_bits is 17"},
       {R"({"gradient_elements": "tensor"})", "Set quantizer to lsq"},
+      {R"({"base": "tfmot8", "batch_norm": "fold_batch"})", "float or fold"},
+      {R"({"base": "tfmot4", "batch_norm": "fold_running"})", "float or fold"},
       {R"({"batch_norm": "folded"})", "float, fold, fold_batch or fold_running"}};
   for (const auto& [text, wanted] : rows) {
     try {
