@@ -169,7 +169,7 @@ graph::Model CellRunner::trained(const Cell& cell, graph::Model model, const dat
   fit.schedule = is_float ? train::ScheduleKind::kConstant : train::ScheduleKind::kCosine;
   fit.validate = false;
   fit.stop = hooks_.stop;
-  fit.checkpoint = store_.checkpoint_path(cell);
+  fit.checkpoint = store_.checkpoint_path(cell, options_);
   fit.resume = true;
   if (!is_float && options_.has_teacher) fit.distillation = teacher_of(cell, dataset);
   const auto progress = hooks_.progress ? hooks_.progress(fit.batch_size) : nullptr;
@@ -275,7 +275,7 @@ void CellRunner::measure_if_it_converges(const Cell& cell, const data::Dataset& 
   }
   result.accuracy = 0;
   std::error_code ignored;
-  std::filesystem::remove(store_.checkpoint_path(cell), ignored);
+  std::filesystem::remove(store_.checkpoint_path(cell, options_), ignored);
 }
 
 CellResult CellRunner::run(const Cell& cell) {

@@ -49,7 +49,7 @@ TEST_F(Runner, FloatAndEightBitsAreNearEachOtherAndTheFloatNetworkIsKept) {
   EXPECT_EQ(real.samples, 200);
   EXPECT_LT(real.seconds, ptq.seconds);  // it was trained for the other cell already
   EXPECT_EQ(loads_, 1);
-  EXPECT_FALSE(fs::exists(store.checkpoint_path({.dataset = "fashion_mnist", .with_batch_norm = true})));
+  EXPECT_FALSE(fs::exists(store.checkpoint_path({.dataset = "fashion_mnist", .with_batch_norm = true}, options_)));
 }
 
 TEST_F(Runner, StopsBetweenStepsAndSaysSo) {

@@ -47,8 +47,8 @@ fs::path CellStore::model_path(const Cell& cell, const PtqQatOptions& options) c
   if (options.train_samples > 0) name += fmt::format("-n{}", options.train_samples);
   return directory_ / "models" / (name + ".keras");
 }
-fs::path CellStore::checkpoint_path(const Cell& cell) const {
-  return directory_ / "models" / (cell.key() + ".checkpoint");
+fs::path CellStore::checkpoint_path(const Cell& cell, const PtqQatOptions& options) const {
+  return model_path(cell, options).replace_extension(".checkpoint");
 }
 
 std::optional<CellLock> CellStore::try_lock(const Cell& cell) const {

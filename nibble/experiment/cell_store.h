@@ -39,7 +39,8 @@ class CellStore {
 
   // DIR/models/KEY-e8.keras, or KEY-e8-n1000.keras: epochs, and training samples if not all
   std::filesystem::path model_path(const Cell& cell, const PtqQatOptions& options) const;
-  std::filesystem::path checkpoint_path(const Cell& cell) const;
+  // Named likewise: a float training of fewer epochs must not go on from one of more.
+  std::filesystem::path checkpoint_path(const Cell& cell, const PtqQatOptions& options) const;
 
  private:
   std::filesystem::path path_of(const Cell& cell) const;
