@@ -157,8 +157,8 @@ TEST_F(Runner, TheFloatNetworkTeaches) {
   };
   const double before = CellRunner(options_, store, hooks()).run(float_cell(cell)).accuracy;
   const double untaught = accuracy(std::nullopt);
-  EXPECT_GT(std::abs(untaught - before), 5.0);
-  EXPECT_NEAR(accuracy(1.0), before, 2.0);
+  EXPECT_GT(std::abs(untaught - before), 2.0);
+  EXPECT_NEAR(accuracy(1.0), before, 0.5);  // one of the 200 images
   EXPECT_EQ(accuracy(0.0), untaught);
 }
 
