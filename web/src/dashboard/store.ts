@@ -52,12 +52,18 @@ export class TrialStore {
     this.front_.clear();
     this.best_ = undefined;
     for (const row of this.rows) {
-      if (row.state === COMPLETED && row.score !== undefined && row.score > (this.best_?.score ?? -Infinity)) this.best_ = row;
+      if (row.state === COMPLETED && row.score !== undefined && this.isBetter(row, this.best_)) this.best_ = row;
     }
     return message.rows.map((row) => row[0]);
   }
 
-  /** The completed trial with the highest score, the first of equal ones. */
+  // As best_trial() of nibble/search/study.h; later rows come later.
+  private isBetter(row: Row, best: Row | undefined): boolean {
+    if (best === undefined || row.score !== best.score) return (row.score ?? -Infinity) > (best?.score ?? -Infinity);
+    return (this.metric(row, "cost") ?? Infinity) < (this.metric(best, "cost") ?? -Infinity);
+  }
+
+  /** The completed trial with the highest score, of equal ones the cheapest, then the first. */
   get best(): Row | undefined {
     return this.best_;
   }
