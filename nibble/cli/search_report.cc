@@ -215,8 +215,7 @@ std::string goal_sentence(const RunConfig& config) {
   if (config.score_is_metric) return fmt::format("score = {}.", autoq::score_formula(config));
   const auto& factor = config.goal.factor;
   return fmt::format(
-      "score = {}; delta grows by {:g} % (falls by {:g} %) for every factor {:g} of {} "
-      "below "
+      "score = {}; delta grows by {:g} % (falls by {:g} %) for every factor {:g} of {} below "
       "(above) the {} reference.",
       autoq::score_formula(config), factor.delta_p, factor.delta_n, factor.rate, autoq::to_string(config.goal.kind),
       reference_name(config));
