@@ -88,6 +88,7 @@ report::TrialRow trial_row(const search::Trial& trial, const RunConfig& config, 
   row.accuracy = accuracy_in(config, trial.metrics, "accuracy");
   row.value = value_in(config, trial.metrics);
   row.energy_nj = metric(trial.metrics, "energy_nj");
+  row.bits = metric(trial.metrics, "bits");
   row.reason = trial.reason;
   for (const std::string& name : order) {
     if (const auto found = trial.values.find(name); found != trial.values.end()) row.choices.push_back(*found);
@@ -127,6 +128,7 @@ report::Outcome outcome_of(const search::Storage& storage, const RunConfig& conf
   outcome.accuracy = accuracy_in(config, best.metrics, "accuracy");
   outcome.value = value_in(config, best.metrics);
   outcome.energy_nj = metric(best.metrics, "energy_nj");
+  outcome.bits = metric(best.metrics, "bits");
   const auto best_epoch = metric(best.metrics, "best_epoch");
   for (const search::Step& step : storage.steps(best.number)) {
     if (best_epoch && step.step == static_cast<int>(*best_epoch)) outcome.loss = metric(step.metrics, "val_loss");

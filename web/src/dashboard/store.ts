@@ -20,7 +20,7 @@ export interface Row {
 
 export interface Measured {
   row: Row;
-  energy: number; // cost
+  cost: number;
   value: number; // of what trials are judged by
 }
 
@@ -87,11 +87,11 @@ export class TrialStore {
   measured(cost: string): readonly Measured[] {
     const known = this.measured_.get(cost);
     if (known) return known;
-    const [energyAt, valueAt] = [this.metricNames.indexOf(cost), this.metricNames.indexOf(this.view.name)];
+    const [costAt, valueAt] = [this.metricNames.indexOf(cost), this.metricNames.indexOf(this.view.name)];
     const list: Measured[] = [];
     for (const row of this.rows) {
-      const [energy, value] = [row.metrics[energyAt], row.metrics[valueAt]];
-      if (row.state === COMPLETED && isKnown(energy) && energy > 0 && isKnown(value)) list.push({ row, energy, value });
+      const [spent, value] = [row.metrics[costAt], row.metrics[valueAt]];
+      if (row.state === COMPLETED && isKnown(spent) && spent > 0 && isKnown(value)) list.push({ row, cost: spent, value });
     }
     this.measured_.set(cost, list);
     return list;
