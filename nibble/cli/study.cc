@@ -101,7 +101,7 @@ int run_list(const StudyOptions& o, Streams& streams) {
 }
 
 int run_show(const StudyOptions& o, Streams& streams) {
-  if (const auto blocks = block_folders(o.study); !blocks.empty()) {
+  if (const auto blocks = block_studies(o.study); !blocks.empty()) {
     return show_blocks(o.study, blocks, o.json, streams);
   }
   const search::Storage storage = search::Storage::open(study_url(o.study));
