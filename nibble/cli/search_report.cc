@@ -114,7 +114,12 @@ report::Curve curve_of(const search::Storage& storage, const RunConfig& config, 
 std::vector<report::Curve> curves_of(const search::Storage& storage, const RunConfig& config,
                                      std::vector<search::Trial> trials) {
   std::erase_if(trials, [](const search::Trial& trial) { return !trial.score.has_value(); });
-  std::stable_sort(trials.begin(), trials.end(), [](const auto& a, const auto& b) { return *a.score > *b.score; });
+  const search::Trial* first = search::best_trial(trials);
+  const int best = first == nullptr ? -1 : first->number;
+  std::stable_sort(trials.begin(), trials.end(), [best](const auto& a, const auto& b) {
+    if (a.number == best || b.number == best) return a.number == best && b.number != best;
+    return *a.score > *b.score;
+  });
   if (trials.size() > kMostCurves) trials.resize(kMostCurves);
   std::vector<report::Curve> curves;
   for (const search::Trial& trial : trials) curves.push_back(curve_of(storage, config, trial.number));
