@@ -17,8 +17,9 @@
 #   sbatch scripts/slurm_array.sh                                             # or --array=0-99, --time=... to differ
 #
 # Tasks may start, end, be preempted and be requeued as Slurm likes: 90 seconds before the time limit a worker puts its
-# trial back (--signal; "B:" is this script, without it Slurm tells only what srun started); a trial of a task that was killed is free when its lease is over, and goes on from its last
-# finished epoch. A task ends when the study is over, so an array that is too large does no harm.
+# trial back (--signal; "B:" is this script, without it Slurm tells only what srun started); a trial of a task that was
+# killed is free when its lease is over, and goes on from its last finished epoch. A task ends when the study is over, so
+# an array that is too large does no harm.
 # NIBBLE names the program (default: nibble).
 set -eu
 : "${NIBBLE_STUDY:?set NIBBLE_STUDY to postgresql://USER@HOST/DATABASE?study=NAME}"

@@ -122,6 +122,8 @@ TEST(RegressionFlow, TheBestTrialIsTheOneOfTheLeastLoss) {
     const CliResult told = place().run("study best " + name + " --json");
     ASSERT_EQ(told.code, 0) << told.err;
     EXPECT_EQ(json::parse(told.out).at("number").get<int>(), best) << told.out;
+    // What its chart of the trade-off is drawn from.
+    EXPECT_THAT(slurp(place().dir() / name / "report.html"), HasSubstr("\"bits\":"));
   }
 }
 

@@ -34,11 +34,15 @@ struct Outcome {
   int code = 0;
   std::string out, err;
 };
-Outcome study(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), "study");
+Outcome run_nibble(const std::vector<std::string>& arguments) {
   ChildProcess process(NIBBLE_BINARY, arguments);
   const int code = process.wait();
   return {code, process.out(), process.err()};
+}
+
+Outcome study(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "study");
+  return run_nibble(arguments);
 }
 
 TEST(StudyPareto, GivesTheFrontAndItsHypervolume) {
@@ -192,6 +196,8 @@ TEST(StudyUrl, OfAnotherDatabaseIsRefusedByName) {
     EXPECT_NE(run.err.find("begins with 'mysql://'"), std::string::npos) << run.err;
     EXPECT_EQ(run.err.find("secret"), std::string::npos) << run.err;
   }
+  const Outcome search = run_nibble({"autoq", "run.json", "--study", "mysql://ann:secret@h/nets"});
+  EXPECT_NE(search.err.find("--study 'mysql://ann@h/nets' is no postgresql://"), std::string::npos) << search.err;
 }
 
 // A search by bits for an autoencoder has neither energies nor accuracies.

@@ -121,8 +121,8 @@ void BudgetMeter::check_reachable(const search::SearchSpace& space) const {
   if (excess(least) <= 0) return;
   throw InvalidArgument(
       "[run_config] budget: among the quantizers and filters that limit allows, no network that keeps it was found. "
-      "The "
-      "cheapest network found has {}. Raise the budget, or allow smaller quantizers or fewer filters (tune_filters).",
+      "The cheapest network found has {}. Raise the budget, or allow smaller quantizers or fewer filters "
+      "(tune_filters).",
       describe(use_of(build_trial(model_, config_, least)), config_.budget, /*beyond_only=*/false));
 }
 

@@ -134,8 +134,7 @@ std::vector<std::string> candidates_of(const Question& question) {
   if (candidates.empty()) {
     throw InvalidArgument(
         "{}: {} leaves no candidate; the smallest size in the {} table of quantization_config is {}. Raise the limit, "
-        "or "
-        "take the key out of limit to leave the layer as it is.",
+        "or take the key out of limit to leave the layer as it is.",
         question.str(), largest, question.table.name, smallest_there);
   }
   return candidates;

@@ -1,8 +1,7 @@
 // nibble/autoq/config_paths.h
 // The files that a run_config names: model, reference_model, goal.params.process.
 //
-// A person writes their paths from the directory that the command runs in. A study keeps them absolute, for its
-// workers,
+// A person writes their paths from the directory that the command runs in. A study keeps them absolute: its workers,
 // --resume and reports run anywhere.
 #pragma once
 

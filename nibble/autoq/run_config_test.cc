@@ -97,7 +97,12 @@ TEST(RunConfig, WhatTrialsAreJudgedBy) {
       {R"({"score_metric": "val_loss"})", Metric::kLoss, true},
       {R"({"head_name": "b", "loss": "mse", "metrics": {"a": "acc", "b": ["mae"]}})", Metric::kMae, false},
       {R"({"loss": "mse", "metrics": {"a": "acc", "b": "mae"}})", Metric::kAccuracy, false},
-      {R"({"head_name": "b", "score_metric": "val_b_score"})", Metric::kAccuracy, false}};
+      {R"({"loss": "mape", "metrics": ["mape"]})", Metric::kLoss, false},
+      {R"({"loss": "kld", "metrics": ["kl_divergence"], "score_metric": "val_kld"})", Metric::kLoss, true},
+      {R"({"head_name": "b", "score_metric": "val_b_score"})", Metric::kAccuracy, false},
+      {R"({"head_name": "b", "score_metric": "val_b_loss"})", Metric::kLoss, true},
+      {R"({"head_name": "b", "loss": "mse", "score_metric": "val_b_mean_absolute_error"})", Metric::kMae, true},
+      {R"({"head_name": "mean", "loss": "mse", "score_metric": "val_mean_squared_error"})", Metric::kMse, true}};
   for (const MetricCase& row : rows) {
     const RunConfig config = parse_run_config(row.json);
     EXPECT_EQ(config.metric, row.metric) << row.json;

@@ -70,11 +70,10 @@ const std::map<std::string, std::string, std::less<>>& losses() {
 
 void parse_loss(const JsonFields& fields, RunConfig& config) {
   const std::string given = fields.text("loss", config.loss);
-  const auto found = losses().find(given);
-  if (found == losses().end()) {
+  config.loss = plain_loss(given);
+  if (config.loss.empty()) {
     throw InvalidArgument("{} is '{}', which is no loss. {}", fields.path("loss"), given, suggest(given, loss_names()));
   }
-  config.loss = found->second;
   config.target = fields.choice("target", config.target, {"label", "input"});
   if (config.target == "input" && config.loss == "crossentropy") {
     throw InvalidArgument(
@@ -100,6 +99,11 @@ std::vector<std::string> loss_names() {
   std::vector<std::string> names;
   for (const auto& [name, known_as] : losses()) names.push_back(name);
   return names;
+}
+
+std::string plain_loss(std::string_view name) {
+  const auto found = losses().find(name);
+  return found == losses().end() ? "" : found->second;
 }
 
 void parse_training(const JsonFields& fields, RunConfig& config) {

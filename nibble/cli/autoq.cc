@@ -231,7 +231,7 @@ int run(AutoqOptions o, Streams& streams) {
   }
   if (!o.study.empty() && !search::is_server_url(o.study)) {
     throw UsageError("--study '{}' is no postgresql://USER@HOST/DATABASE?study=NAME; leave it out for a file in DIR.",
-                     o.study);
+                     search::without_password(o.study));
   }
   const std::string text = run_config_text(o);
   if (o.debug && text.empty()) {

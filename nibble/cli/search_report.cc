@@ -88,6 +88,7 @@ report::TrialRow trial_row(const search::Trial& trial, const RunConfig& config, 
   row.accuracy = accuracy_in(config, trial.metrics, "accuracy");
   row.value = value_in(config, trial.metrics);
   row.energy_nj = metric(trial.metrics, "energy_nj");
+  row.bits = metric(trial.metrics, "bits");
   row.reason = trial.reason;
   for (const std::string& name : order) {
     if (const auto found = trial.values.find(name); found != trial.values.end()) row.choices.push_back(*found);
@@ -113,7 +114,12 @@ report::Curve curve_of(const search::Storage& storage, const RunConfig& config, 
 std::vector<report::Curve> curves_of(const search::Storage& storage, const RunConfig& config,
                                      std::vector<search::Trial> trials) {
   std::erase_if(trials, [](const search::Trial& trial) { return !trial.score.has_value(); });
-  std::stable_sort(trials.begin(), trials.end(), [](const auto& a, const auto& b) { return *a.score > *b.score; });
+  const search::Trial* first = search::best_trial(trials);
+  const int best = first == nullptr ? -1 : first->number;
+  std::stable_sort(trials.begin(), trials.end(), [best](const auto& a, const auto& b) {
+    if (a.number == best || b.number == best) return a.number == best && b.number != best;
+    return *a.score > *b.score;
+  });
   if (trials.size() > kMostCurves) trials.resize(kMostCurves);
   std::vector<report::Curve> curves;
   for (const search::Trial& trial : trials) curves.push_back(curve_of(storage, config, trial.number));
@@ -127,6 +133,7 @@ report::Outcome outcome_of(const search::Storage& storage, const RunConfig& conf
   outcome.accuracy = accuracy_in(config, best.metrics, "accuracy");
   outcome.value = value_in(config, best.metrics);
   outcome.energy_nj = metric(best.metrics, "energy_nj");
+  outcome.bits = metric(best.metrics, "bits");
   const auto best_epoch = metric(best.metrics, "best_epoch");
   for (const search::Step& step : storage.steps(best.number)) {
     if (best_epoch && step.step == static_cast<int>(*best_epoch)) outcome.loss = metric(step.metrics, "val_loss");
@@ -215,8 +222,7 @@ std::string goal_sentence(const RunConfig& config) {
   if (config.score_is_metric) return fmt::format("score = {}.", autoq::score_formula(config));
   const auto& factor = config.goal.factor;
   return fmt::format(
-      "score = {}; delta grows by {:g} % (falls by {:g} %) for every factor {:g} of {} "
-      "below "
+      "score = {}; delta grows by {:g} % (falls by {:g} %) for every factor {:g} of {} below "
       "(above) the {} reference.",
       autoq::score_formula(config), factor.delta_p, factor.delta_n, factor.rate, autoq::to_string(config.goal.kind),
       reference_name(config));

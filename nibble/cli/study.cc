@@ -101,7 +101,7 @@ int run_list(const StudyOptions& o, Streams& streams) {
 }
 
 int run_show(const StudyOptions& o, Streams& streams) {
-  if (const auto blocks = block_folders(o.study); !blocks.empty()) {
+  if (const auto blocks = block_studies(o.study); !blocks.empty()) {
     return show_blocks(o.study, blocks, o.json, streams);
   }
   const search::Storage storage = search::Storage::open(study_url(o.study));
@@ -145,7 +145,7 @@ int run_best(const StudyOptions& o, Streams& streams) {
   const search::Storage storage = search::Storage::open(study_url(o.study));
   const auto trials = storage.trials();
   const search::Trial* best = search::best_trial(trials);
-  if (best == nullptr) throw InvalidArgument("no trial of '{}' is completed yet.", o.study);
+  if (best == nullptr) throw InvalidArgument("no trial of '{}' is completed yet.", shown_study(study_url(o.study)));
   const search::Objective judged = metric_of(storage.info().run_config, trials);
   if (o.json) {
     json entry = trial_json(*best, judged);

@@ -2,17 +2,16 @@
 // 'nibble study show' of a search by blocks: one row a block that was begun.
 #pragma once
 
-#include <filesystem>
+#include <string>
 #include <vector>
 
 #include "nibble/cli/command.h"
 
 namespace nibble::cli {
 
-//   folder  of the search
-//   blocks  the folders of its blocks' studies, in the order that they are searched in (study_argument.h)
+//   place   its folder, or its URL on a server
+//   blocks  block_studies() of it (study_argument.h)
 //   throws  as Storage::open
-int show_blocks(const std::filesystem::path& folder, const std::vector<std::filesystem::path>& blocks, bool as_json,
-                Streams& streams);
+int show_blocks(const std::string& place, const std::vector<std::string>& blocks, bool as_json, Streams& streams);
 
 }  // namespace nibble::cli

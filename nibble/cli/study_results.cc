@@ -164,7 +164,7 @@ int run_pareto(const ParetoOptions& o, Streams& streams) {
     if (search::Losses losses = search::losses_of(trial, objectives); !losses.empty()) points.push_back(losses);
   }
   if (std::none_of(trials.begin(), trials.end(), [](const auto& t) { return t.score.has_value(); })) {
-    throw InvalidArgument("no trial of '{}' is completed yet.", o.study);
+    throw InvalidArgument("no trial of '{}' is completed yet.", shown_study(study_url(o.study)));
   }
   check_metrics(trials, objectives);
   const search::Losses reference = reference_of(o, objectives, trials);

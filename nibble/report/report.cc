@@ -121,6 +121,7 @@ Json convert(const Outcome& outcome, const search::Objective& metric) {
   put(object, "accuracy", outcome.accuracy);
   put(object, "loss", outcome.loss);
   put(object, "energy_nj", outcome.energy_nj);
+  put(object, "bits", outcome.bits);
   put(object, "score", outcome.score);
   put_value(object, metric, outcome.value);
   return object;
@@ -132,6 +133,7 @@ Json convert(const TrialRow& trial, const search::Objective& metric) {
   put(object, "accuracy", trial.accuracy);
   put_value(object, metric, trial.value);
   put(object, "energy_nj", trial.energy_nj);
+  put(object, "bits", trial.bits);
   put(object, "weight_bits", trial.weight_bits);
   put(object, "reason", trial.reason);
   object["choices"] = pairs(trial.choices);

@@ -50,6 +50,7 @@ struct Outcome {
   std::optional<double> accuracy{};   // on the evaluation split, 0..1
   std::optional<double> loss{};       // on the evaluation split
   std::optional<double> energy_nj{};  // per inference
+  std::optional<double> bits{};       // of weights and activations, where the search counted those
   std::optional<double> score{};      // what the search maximised
   std::optional<double> value{};      // of ReportData::metric, where that is not the accuracy
 };
@@ -61,6 +62,7 @@ struct TrialRow {
   std::optional<double> accuracy{};                            // 0..1
   std::optional<double> value{};                               // of ReportData::metric, where that is not the accuracy
   std::optional<double> energy_nj{};                           // per inference
+  std::optional<double> bits{};                                // of weights and activations, where those were counted
   std::optional<int64_t> weight_bits{};                        // bits of all weights
   std::string reason{};                                        // why it failed
   std::vector<std::pair<std::string, std::string>> choices{};  // hyperparameter, value; in the order to show

@@ -129,6 +129,18 @@ TEST(Report, ValuesStandUnderTheNameOfTheirMetric) {
   EXPECT_TRUE(to_json(sample_search_report()).at("trials")[0].contains("accuracy"));
 }
 
+TEST(Report, BitsStandBesideTheEnergyOrInItsPlace) {
+  ReportData data;
+  data.trials = {{.number = 0, .accuracy = 0.9, .bits = 1024}};
+  data.outcome = Outcome{.trial = 0, .bits = 1024};
+  const auto json = to_json(data);
+  for (const auto& object : {json.at("trials")[0], json.at("outcome")}) {
+    EXPECT_EQ(object.at("bits"), 1024);
+    EXPECT_FALSE(object.contains("energy_nj"));
+  }
+  EXPECT_FALSE(to_json(sample_search_report()).at("trials")[0].contains("bits"));
+}
+
 // The trials' loss is the mean over their trainings, the outcome's that of one epoch: the first is what is judged.
 TEST(Report, ALossThatTrialsAreJudgedByTakesTheOutcomesPlace) {
   ReportData data{.metric = {.metric = "loss", .maximise = false}};

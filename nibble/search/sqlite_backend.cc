@@ -152,7 +152,7 @@ class SqliteBackend final : public DatabaseBackend {
     const std::string journal = path_ + "-wal";
     if (fs::exists(journal, error)) fs::copy_file(journal, file.string() + "-wal", error);
     if (error) return false;
-    fs::permissions(file, fs::perms::owner_all, error);
+    for (const char* part : {"", "-wal"}) fs::permissions(file.string() + part, fs::perms::owner_all, error);
     open(sql, file.string(), false);
     sql << "PRAGMA query_only=1";  // what would be lost with the copy is refused
     return true;

@@ -24,6 +24,9 @@ struct ServerUrl {
 //   throws  InvalidArgument
 ServerUrl parse_server_url(const std::string& url);
 
+// For people: what may be a URL, of any database and well-formed or not, without the password.
+std::string without_password(const std::string& url);
+
 // The same server, another study.
 std::string with_study(const std::string& url, const std::string& study);
 

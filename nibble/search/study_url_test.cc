@@ -65,6 +65,26 @@ TEST(StudyUrl, OtherDatabasesAreRefusedWithThoseThatAreKnown) {
   for (const char* path : {"a/b://c.db", "://x.db", "odd name://x.db"}) EXPECT_EQ(sqlite_path(path), path);
 }
 
+TEST(StudyUrl, ThePasswordIsShownToNobody) {
+  const std::pair<const char*, const char*> rows[] = {
+      {"postgresql://ann:secret@h/nets?study=a", "postgresql://ann@h/nets?study=a"},
+      {"postgresql://ann@[::1]:5433/nets", "postgresql://ann@[::1]:5433/nets"},
+      {"mysql://ann:secret@h/nets", "mysql://ann@h/nets"},
+      {"postgresql://h/nets?password=secret&study=a", "postgresql://h/nets?study=a"},
+      {"postgresql://ann:se:c@ret@h/nets", "postgresql://ann@h/nets"},
+      {"out/study.db", "out/study.db"}};
+  for (const auto& [url, shown] : rows) EXPECT_EQ(without_password(url), shown);
+  for (const char* url : {"postgresql:/ann:secret@h/nets", "postgresql:ann:secret@h/nets", "ann:secret@h/nets"}) {
+    EXPECT_EQ(without_password(url).find("secret"), std::string::npos) << url;
+  }
+  try {
+    parse_server_url("postgresql:/ann:secret@h/nets?password=secret");
+    ADD_FAILURE() << "no error";
+  } catch (const InvalidArgument& error) {
+    EXPECT_EQ(std::string(error.what()).find("secret"), std::string::npos) << error.what();
+  }
+}
+
 TEST(StudyUrl, FilesAreNoServers) {
   for (const char* path : {"study.db", "/a/postgresql/study.db", "sqlite:postgresql.db"}) {
     EXPECT_FALSE(is_server_url(path)) << path;

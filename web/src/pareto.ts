@@ -1,23 +1,23 @@
-// The trials that no other trial beats in both energy and what they are judged by.
+// The trials that no other trial beats in both cost and what they are judged by.
 
 export interface Measured {
-  energy: number;
+  cost: number; // energy, bits
   value: number; // of the metric
 }
 
 /**
- * The front in ascending energy, so in strictly ascending value, or descending where less of that is better: less energy
+ * The front in ascending cost, so in strictly ascending value, or descending where less of that is better: less cost
  * always is. Of equal trials the first stays.
  */
 export function paretoFront<T extends Measured>(trials: readonly T[], isMaximised = true): T[] {
   const sign = isMaximised ? 1 : -1;
-  const byEnergy = trials
+  const byCost = trials
     .map((trial, order) => ({ trial, order, gain: sign * trial.value }))
-    .filter(({ trial, gain }) => Number.isFinite(trial.energy) && Number.isFinite(gain))
-    .sort((a, b) => a.trial.energy - b.trial.energy || b.gain - a.gain || a.order - b.order);
+    .filter(({ trial, gain }) => Number.isFinite(trial.cost) && Number.isFinite(gain))
+    .sort((a, b) => a.trial.cost - b.trial.cost || b.gain - a.gain || a.order - b.order);
   const front: T[] = [];
   let best = -Infinity;
-  for (const { trial, gain } of byEnergy) {
+  for (const { trial, gain } of byCost) {
     if (gain <= best) continue;
     best = gain;
     front.push(trial);

@@ -22,6 +22,7 @@ export interface Outcome {
   accuracy?: Known<number>;
   loss?: Known<number>;
   energy_nj?: Known<number>;
+  bits?: Known<number>; // of weights and activations, where the search counted those
   score?: Known<number>;
 }
 
@@ -33,6 +34,7 @@ export interface Trial {
   score?: Known<number>;
   accuracy?: Known<number>;
   energy_nj?: Known<number>;
+  bits?: Known<number>; // of weights and activations, where the search counted those
   weight_bits?: Known<number>;
   reason?: string;
   choices: Pair[];
@@ -184,6 +186,7 @@ const report = record({
       accuracy: number,
       loss: number,
       energy_nj: number,
+      bits: number,
       score: number,
     }),
   ),
@@ -194,6 +197,7 @@ const report = record({
       score: number,
       accuracy: number,
       energy_nj: number,
+      bits: number,
       weight_bits: number,
       reason: maybe(text),
       choices: listOf(pair),

@@ -59,6 +59,12 @@ describe("TrialStore", () => {
     expect(stored(wire(0, 2, 0.5), wire(1, 2, 0.5), wire(2, 1, 0.9)).best?.number).toBe(0);
   });
 
+  it("takes the cheapest of equal scores, where costs are known", () => {
+    const store = new TrialStore();
+    store.apply(message([wire(0, 2, 0, [9]), wire(1, 2, 0, [null]), wire(2, 2, 0, [3]), wire(3, 2, 0, [3]), wire(4, 2, -1, [1])], { metrics: ["cost"] }));
+    expect(store.best?.number).toBe(2);
+  });
+
   it("has a front of completed trials with both metrics", () => {
     const store = stored(wire(0, 2, 1, [0.9, 20]), wire(1, 2, 1, [0.8, 30]), wire(2, 2, 1, [0.7, 5]), wire(3, 3, null), wire(4, 2, 1, [null, 1]), wire(5, 2, 1, [1, 0]));
     expect(store.measured("energy_nj").map((point) => point.row.number)).toEqual([0, 1, 2]);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { paretoFront } from "../src/pareto";
 
-const at = (energy: number, value: number) => ({ energy, value });
+const at = (cost: number, value: number) => ({ cost, value });
 
 describe("paretoFront", () => {
   it.each([
@@ -32,10 +32,10 @@ describe("paretoFront", () => {
     const trials = Array.from({ length: 96 }, (_, i) => at(1 + ((i * 35) % 97), ((i * 61) % 97) / 97));
     const front = paretoFront(trials);
     for (const kept of front) {
-      expect(trials.some((t) => t.energy <= kept.energy && t.value >= kept.value && t !== kept)).toBe(false);
+      expect(trials.some((t) => t.cost <= kept.cost && t.value >= kept.value && t !== kept)).toBe(false);
     }
     for (const trial of trials) {
-      expect(front.some((kept) => kept.energy <= trial.energy && kept.value >= trial.value)).toBe(true);
+      expect(front.some((kept) => kept.cost <= trial.cost && kept.value >= trial.value)).toBe(true);
     }
   });
 });

@@ -71,5 +71,14 @@ describe("errorScale", () => {
     expect(min).toBeLessThan(toAxis(0));
   });
 
+  it("is linear where some are below 0", () => {
+    const scale = errorScale([-0.3, 0.1, 0.5]);
+    expect(scale.isLinear).toBe(true);
+    expect([scale.toAxis(-0.3), scale.toAxis(0.5)]).toEqual([-0.3, 0.5]);
+    expect(scale.ticks.map((tick) => tick.label)).toEqual(["\u22120.2", "0", "0.2", "0.4"]);
+    expect(errorScale([-2]).ticks.length).toBeGreaterThan(1);
+    expect(errorScale([0.1, 0.5]).isLinear).toBeUndefined();
+  });
+
   it("has an axis where all are 0", () => expect(Number.isFinite(errorScale([0]).min)).toBe(true));
 });

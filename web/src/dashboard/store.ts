@@ -20,7 +20,7 @@ export interface Row {
 
 export interface Measured {
   row: Row;
-  energy: number; // cost
+  cost: number;
   value: number; // of what trials are judged by
 }
 
@@ -52,12 +52,18 @@ export class TrialStore {
     this.front_.clear();
     this.best_ = undefined;
     for (const row of this.rows) {
-      if (row.state === COMPLETED && row.score !== undefined && row.score > (this.best_?.score ?? -Infinity)) this.best_ = row;
+      if (row.state === COMPLETED && row.score !== undefined && this.isBetter(row, this.best_)) this.best_ = row;
     }
     return message.rows.map((row) => row[0]);
   }
 
-  /** The completed trial with the highest score, the first of equal ones. */
+  // As best_trial() of nibble/search/study.h; later rows come later.
+  private isBetter(row: Row, best: Row | undefined): boolean {
+    if (best === undefined || row.score !== best.score) return (row.score ?? -Infinity) > (best?.score ?? -Infinity);
+    return (this.metric(row, "cost") ?? Infinity) < (this.metric(best, "cost") ?? -Infinity);
+  }
+
+  /** The completed trial with the highest score, of equal ones the cheapest, then the first. */
   get best(): Row | undefined {
     return this.best_;
   }
@@ -81,11 +87,11 @@ export class TrialStore {
   measured(cost: string): readonly Measured[] {
     const known = this.measured_.get(cost);
     if (known) return known;
-    const [energyAt, valueAt] = [this.metricNames.indexOf(cost), this.metricNames.indexOf(this.view.name)];
+    const [costAt, valueAt] = [this.metricNames.indexOf(cost), this.metricNames.indexOf(this.view.name)];
     const list: Measured[] = [];
     for (const row of this.rows) {
-      const [energy, value] = [row.metrics[energyAt], row.metrics[valueAt]];
-      if (row.state === COMPLETED && isKnown(energy) && energy > 0 && isKnown(value)) list.push({ row, energy, value });
+      const [spent, value] = [row.metrics[costAt], row.metrics[valueAt]];
+      if (row.state === COMPLETED && isKnown(spent) && spent > 0 && isKnown(value)) list.push({ row, cost: spent, value });
     }
     this.measured_.set(cost, list);
     return list;

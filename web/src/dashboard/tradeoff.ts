@@ -18,7 +18,7 @@ interface Drawn {
 }
 
 /** What a scale must know of many values: the lowest, the lowest above 0 (a logarithm has no place for 0), the highest. */
-export function span(list: readonly Measured[], field: "energy" | "value", otherwise: readonly number[]): readonly number[] {
+export function span(list: readonly Measured[], field: "cost" | "value", otherwise: readonly number[]): readonly number[] {
   let [low, least, high] = [Infinity, Infinity, -Infinity];
   for (const point of list) {
     const value = point[field];
@@ -33,14 +33,14 @@ export function tradeoff(study: Study, store: TrialStore, selection: Selection, 
   const { view } = store;
   const prepare = (): Drawn => {
     const all = store.measured(study.cost);
-    const [x, y] = [energyScale(span(all, "energy", [1, 10])), view.scale(span(all, "value", view.range))];
-    const points = livePoints(all, (p) => x.toAxis(p.energy), (p) => y.toAxis(p.value), (p) => p.row.number);
+    const [x, y] = [energyScale(span(all, "cost", [1, 10])), view.scale(span(all, "value", view.range))];
+    const points = livePoints(all, (p) => x.toAxis(p.cost), (p) => y.toAxis(p.value), (p) => p.row.number);
     return { points, front: store.front(study.cost), x, y };
   };
   return new LiveChart({
     label: () => {
       const front = drawn?.front ?? [];
-      const ends = [front[0], front[front.length - 1]].map((p) => (p ? `${energy(p.energy)} at ${[view.text(p.value), view.unit].join(" ").trim()}` : "nothing"));
+      const ends = [front[0], front[front.length - 1]].map((p) => (p ? `${energy(p.cost)} at ${[view.text(p.value), view.unit].join(" ").trim()}` : "nothing"));
       return `Scatter chart of ${view.word} against ${study.cost_name}. ${front.length} trials are on the Pareto front, from ${ends[0]} to ${ends[1]}.`;
     },
     height: 340,
@@ -55,12 +55,12 @@ export function tradeoff(study: Study, store: TrialStore, selection: Selection, 
 }
 
 function option(study: Study, store: TrialStore, { points, front, x, y }: Drawn, theme: Theme): LiveOption {
-  const at = (p: Measured): [number, number] => [x.toAxis(p.energy), y.toAxis(p.value)];
+  const at = (p: Measured): [number, number] => [x.toAxis(p.cost), y.toAxis(p.value)];
   const best = store.measured(study.cost).filter((p) => p.row.number === store.best?.number);
   return {
     grid: { left: 58, right: 16, top: 24, bottom: 44 },
     xAxis: scaledAxis(theme, x, `${study.cost_name}, logarithmic`, 28),
-    yAxis: scaledAxis(theme, y, store.view.name === "accuracy" ? store.view.head : store.view.axis, 40),
+    yAxis: scaledAxis(theme, y, store.view.name === "accuracy" || y.isLinear ? store.view.head : store.view.axis, 40),
     series: [
       cloud(points, theme.after),
       { type: "line", step: "end", symbol: "none", silent: true, data: front.map(at), lineStyle: { color: theme.after, width: 1.5 } },

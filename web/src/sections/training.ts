@@ -30,6 +30,7 @@ const LOSS: Measure = {
   training: (point) => point.loss,
   evaluation: (point) => point.val_loss,
   scale: (values) => {
+    if (values.some((value) => value < 0)) return errorScale(values, 3); // which says how
     const scale = energyScale(values.map((value) => Math.max(value, SMALLEST_LOSS)), 3);
     return { ...scale, toAxis: (value) => scale.toAxis(Math.max(value, SMALLEST_LOSS)) };
   },
@@ -170,7 +171,7 @@ function option(metric: Measure, first: Curve, other: Curve | undefined, { theme
   return {
     grid: { left: 56, right: 16, top: 14, bottom: 44 },
     xAxis: { ...style, type: "value", name: "Epoch", nameGap: 26, min: firstEpoch, max: Math.max(lastEpoch, firstEpoch + 1), minInterval: 1, splitNumber: narrow ? 4 : 6, splitLine: { show: false }, axisLine: { ...style.axisLine, onZero: false } },
-    yAxis: scaledAxis(theme, y, metric.axis, 42),
+    yAxis: scaledAxis(theme, y, y.isLinear ? metric.name : metric.axis, 42),
     tooltip: { trigger: "axis", axisPointer: { type: "line", lineStyle: { color: theme.muted } }, formatter: (items) => hover(metric, items) },
     series: shown.flatMap((curve, index) => {
       const colour = index === 0 ? theme.best : theme.compare;

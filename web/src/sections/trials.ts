@@ -1,7 +1,8 @@
 // All trials, to sort and to pick from.
+import { costIn, costOf } from "../cost";
 import { element, section } from "../dom";
 import type { Child } from "../dom";
-import { bits, energy, isKnown, percent, reduction, reductionText } from "../format";
+import { bits, isKnown, percent, reduction, reductionText } from "../format";
 import { valueIn, viewOf } from "../metric";
 import type { Report, Trial } from "../payload";
 import type { Selection } from "../selection";
@@ -42,8 +43,8 @@ export function trials(report: Report, selection: Selection): HTMLElement | unde
 }
 
 function columns(report: Report, front: ReadonlySet<number>, selection: Selection): Column<Trial>[] {
-  const reference = report.references[0];
-  const view = viewOf(report.metric);
+  const [view, cost] = [viewOf(report.metric), costOf(report)];
+  const reference = cost.name === "energy_nj" ? report.references[0] : undefined;
   const known = (field: (trial: Trial) => number | null | undefined) => (trial: Trial) => field(trial) ?? undefined;
   const some = (field: (trial: Trial) => unknown): boolean => report.trials.some((trial) => isGiven(field(trial)));
   const list: Column<Trial>[] = [
@@ -55,7 +56,7 @@ function columns(report: Report, front: ReadonlySet<number>, selection: Selectio
   if (view.name !== "accuracy" && some((trial) => trial.accuracy)) {
     list.push({ head: "Accuracy (%)", cell: (trial) => percent(trial.accuracy), key: known((t) => t.accuracy), numeric: true, descendingFirst: true });
   }
-  list.push({ head: "Energy (nJ)", cell: (trial) => energy(trial.energy_nj), key: known((t) => t.energy_nj), numeric: true });
+  list.push({ head: cost.head, cell: (trial) => cost.text(costIn(cost, trial)), key: known((t) => costIn(cost, t)), numeric: true });
   if (reference) {
     const saved = (trial: Trial): number | undefined => reduction(reference.energy_nj, trial.energy_nj);
     list.push({ head: `Against ${reference.name}`, cell: (trial) => reductionText(saved(trial)), key: saved, numeric: true, descendingFirst: true });
