@@ -1,6 +1,6 @@
 // tests/support/tfmot_file.h
-// A small model as quantize_model() of TFMOT 0.7.2 (and later) and Keras 2 save it, by hand, and the same model as nibble
-// has it.
+// A small model as quantize_model() of TFMOT (0.7.2 and later) and Keras 2 save it, by hand, and the same model as
+// nibble has it.
 #pragma once
 
 #include <algorithm>
