@@ -1,11 +1,15 @@
 #include <soci/sqlite3/soci-sqlite3.h>
 
+#include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <thread>
 
+#include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/search/database_backend.h"
 #include "nibble/search/study_url.h"
@@ -47,6 +51,41 @@ class TemporaryDirectory {
   fs::path path_;
 };
 
+// The database and its journal, of either kind; the index beside a journal is made anew.
+constexpr std::array<const char*, 3> kParts = {"", "-wal", "-journal"};
+using Parts = std::array<std::string, kParts.size()>;  // "" where there is no such file
+
+Parts read_parts(const std::string& path) {
+  Parts parts;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const std::string file = path + kParts[i];
+    std::error_code ignored;
+    try {
+      if (fs::exists(file, ignored)) parts[i] = read_file(file);
+    } catch (const IoError&) {
+      if (fs::exists(file, ignored)) throw;  // else it went away meanwhile
+    }
+  }
+  return parts;
+}
+
+// A search may go on there, and moves pages from the journal into the database, which no lock hinders where none can be
+// taken. Two readings that are the same are of one moment.
+Parts read_steady_parts(const std::string& path) {
+  constexpr int kMostTries = 200;
+  constexpr std::chrono::milliseconds kPause(10);
+  for (int i = 0; i < kMostTries; ++i) {
+    Parts parts = read_parts(path);
+    if (read_parts(path) == parts) return parts;
+    std::this_thread::sleep_for(kPause);
+  }
+  throw IoError(
+      "[study] '{}' is in a place that cannot be written to, and a search changes it too fast for a copy. Try again, "
+      "or "
+      "make the directory writable.",
+      path);
+}
+
 class SqliteBackend final : public DatabaseBackend {
  public:
   explicit SqliteBackend(const std::string& url) : path_(sqlite_path(url)) {}
@@ -64,7 +103,8 @@ class SqliteBackend final : public DatabaseBackend {
     try {
       open(sql, path_, make);
     } catch (const soci::soci_error& error) {
-      if (make || !is_of_place(error) || !open_copy(sql)) throw;
+      if (make || !is_of_place(error)) throw;
+      open_copy(sql);
     }
   }
 
@@ -140,22 +180,17 @@ class SqliteBackend final : public DatabaseBackend {
   }
 
   // SQLite keeps an index of the journal beside the file, and makes it even to read. Where nothing can be made (another
-  // user's directory, a disk that is read-only) a copy is read: what the study was when it was opened. False if there
-  // can be no copy either.
-  bool open_copy(soci::session& sql) const {
+  // user's directory, a disk that is read-only) a copy is read: what the study was when it was opened.
+  void open_copy(soci::session& sql) const {
     sql.close();
+    const Parts parts = read_steady_parts(path_);
     copy_ = std::make_unique<TemporaryDirectory>();
-    const fs::path file = copy_->path() / "study.db";
-    std::error_code error;
-    fs::copy_file(path_, file, error);
-    if (error) return false;
-    const std::string journal = path_ + "-wal";
-    if (fs::exists(journal, error)) fs::copy_file(journal, file.string() + "-wal", error);
-    if (error) return false;
-    for (const char* part : {"", "-wal"}) fs::permissions(file.string() + part, fs::perms::owner_all, error);
-    open(sql, file.string(), false);
+    const std::string file = (copy_->path() / "study.db").string();
+    for (size_t i = 0; i < parts.size(); ++i) {
+      if (!parts[i].empty() || i == 0) write_file(file + kParts[i], parts[i]);
+    }
+    open(sql, file, false);
     sql << "PRAGMA query_only=1";  // what would be lost with the copy is refused
-    return true;
   }
 
   std::string path_;

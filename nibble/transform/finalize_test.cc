@@ -294,5 +294,26 @@ TEST(Inspect, FloatLayersAreNamed) {
   EXPECT_THAT(inspect(model).warnings, Contains(HasSubstr("class BatchNormalization are float ('bn')")));
 }
 
+// TFMOT's way: the quantizer is not one of the layer's attributes.
+TEST(Inspect, LayersWithRangesAreNotCalledFloat) {
+  graph::Model model;
+  model.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{2}}}));
+  for (const char* name : {"quantized", "float"}) {
+    model.layers.push_back(graph::make_layer("Dense", name, {{"units", int64_t{2}}}));
+    model.layers.back().inputs = {model.layers[model.layers.size() - 2].name};
+  }
+  model.inputs = {"in"};
+  model.outputs = {"float"};
+  graph::initialize_weights(model, 1);
+  const graph::LayerQuantization ranges = {
+      .weights = {{"kernel", {.kind = graph::AffineKind::kLastValue, .symmetric = true}}},
+      .output = {.kind = graph::AffineKind::kMovingAverage}};
+  graph::set_quantization(model, "in", graph::LayerQuantization{.output = {.kind = graph::AffineKind::kAllValues}});
+  graph::set_quantization(model, "quantized", ranges);
+  const std::vector<std::string> warnings = inspect(model).warnings;
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_THAT(warnings[0], HasSubstr("class Dense are float ('float')"));
+}
+
 }  // namespace
 }  // namespace nibble::transform

@@ -256,6 +256,7 @@ Inspection inspect(const graph::Model& model) {
     for (const WeightInspection& weight : own) {
       if (weight.quantizer != nullptr) warn_about_weight(weight, result.warnings);
     }
+    if (!graph::quantized_points(layer).empty()) continue;  // its ranges are told elsewhere, and are no float weights
     if (!own.empty() && !has_weight_quantizers(layer)) {
       float_layers[layer.class_name].push_back(layer.name);
     } else {

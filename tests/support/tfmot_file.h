@@ -1,5 +1,6 @@
 // tests/support/tfmot_file.h
-// A small model as TFMOT's quantize_model() and Keras 2 save it, by hand, and the same model as nibble has it.
+// A small model as quantize_model() of TFMOT (0.7.2 and later) and Keras 2 save it, by hand, and the same model as
+// nibble has it.
 #pragma once
 
 #include <algorithm>
@@ -47,7 +48,7 @@ inline nlohmann::json tfmot_config() {
    "config": {"name": "quant_act", "trainable": true, "dtype": "float32",
      "layer": {"class_name": "Activation", "config": {
        "name": "act", "trainable": true, "dtype": "float32", "activation": "relu"}},
-     "quantize_config": {"class_name": "Default8BitActivationQuantizeConfig", "config": {}}}},
+     "quantize_config": {"class_name": "Default8BitActivationQuantizeConfig", "config": {"quantize_output": true}}}},
   {"class_name": "QuantizeWrapperV2", "name": "quant_flatten", "inbound_nodes": [[["quant_act", 0, 0, {}]]],
    "config": {"name": "quant_flatten", "trainable": true, "dtype": "float32",
      "layer": {"class_name": "Flatten", "config": {

@@ -139,11 +139,13 @@ LayerQuantization of_attributes(const Source& source, bool per_axis, const std::
 
 LayerQuantization of_activation_layer(const Source& source, const std::string& class_name,
                                       const std::string& function) {
-  check_keys(source, {"num_bits_weight", "num_bits_activation"});
+  check_keys(source, {"quantize_output", "num_bits_weight", "num_bits_activation"});
   if (class_name != "Activation") {
     throw InvalidArgument("{}: {} is for Activation layers, but the layer is a {}.", source.where, source.name,
                           class_name);
   }
+  // Since TFMOT 0.7.2; false before a Concatenate, whatever the function.
+  if (!flag_in(source, "quantize_output", true)) return {};
   const bool quantizes = is_one_of(function, {"relu", "relu6", "swish", "gelu"});
   if (!quantizes && !is_one_of(function, {"linear", "softmax", "sigmoid", "tanh"})) {
     throw Unsupported(

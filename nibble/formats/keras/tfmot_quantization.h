@@ -7,6 +7,7 @@
 //   Default8BitConvTransposeQuantizeConfig                               per tensor        moving averages
 //   Default8BitActivationQuantizeConfig                                  -                 output, by the function
 //   Default8BitOutputQuantizeConfig                                      -                 output
+//   (the last two: only with quantize_output, which is true where it is not said)
 //   NoOpQuantizeConfig                                                   -                 -
 //   OutputOnlyConfig, FixedQuantizeConfig                                those of the config inside, or none, or fixed
 // Sources: spec/tfmot-tflite.md A2 to A7; names and keys of the configurations: TFMOT's public sources.
@@ -32,9 +33,9 @@ std::string make_activation_plain(nlohmann::json& config);
 //   class_name       of the layer
 //   function         make_activation_plain() of it
 //   where            begins the message
-//   throws           Unsupported for a class that is not TFMOT's own, an attribute other than `activation`, or a
-//   function
-//                    that TFMOT does not quantize; InvalidArgument for a key or value that is not as TFMOT writes it
+//   throws           Unsupported for a class or key that is not TFMOT's own, an attribute other than `activation`, or
+//                    a function that TFMOT does not quantize; InvalidArgument for a value that is not as TFMOT writes
+//                    it
 graph::LayerQuantization tfmot_quantization(const nlohmann::json& quantize_config, const std::string& class_name,
                                             const std::string& function, std::string_view where);
 

@@ -64,6 +64,15 @@ INSTANTIATE_TEST_SUITE_P(
                 "Add", "linear", "output MovingAverage(8); "},
         Meaning{"ActivationLayer", kActivation8, "Activation", "relu6", "output MovingAverage(8); "},
         Meaning{"ActivationLayerWithout", kActivation8, "Activation", "sigmoid", ""},
+        Meaning{"ActivationLayerSinceVersion072",
+                R"({"class_name": "Default8BitActivationQuantizeConfig", "config": {"quantize_output": true}})",
+                "Activation", "relu", "output MovingAverage(8); "},
+        Meaning{"ActivationLayerBeforeConcatenate",
+                R"({"class_name": "Default8BitActivationQuantizeConfig", "config": {"quantize_output": false}})",
+                "Activation", "relu", ""},
+        Meaning{"ActivationLayerOffOfAnyFunction",
+                R"({"class_name": "Default8BitActivationQuantizeConfig", "config": {"quantize_output": false}})",
+                "Activation", "elu", ""},
         Meaning{"Output", R"({"class_name": "Default8BitOutputQuantizeConfig", "config": {}})", "BatchNormalization",
                 "linear", "output MovingAverage(8); "},
         Meaning{"OutputOff",
@@ -100,6 +109,8 @@ TEST(TfmotInput, AllValuesIsPerTensorWhateverItsFlagSays) {
     {"num_bits": 8, "per_axis": true, "symmetric": false, "narrow_range": false}})");
   EXPECT_EQ(to_string(tfmot_input_quantizer(quantizer, "here")), "AllValues(8)");
   EXPECT_TRUE(tfmot_input_quantizer(nullptr, "here").is_none());
+  // What remove_input_range() puts there.
+  EXPECT_TRUE(tfmot_input_quantizer({{"class_name", "NoQuantizer"}, {"config", json::object()}}, "here").is_none());
 }
 
 TEST(TfmotActivation, IsThePlainFunction) {

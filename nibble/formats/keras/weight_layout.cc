@@ -13,6 +13,7 @@ namespace {
 
 using graph::Layer;
 using graph::Model;
+
 // The stored path of each expected weight: by name where the names are ours, else by position.
 std::vector<std::string> match_names(const std::vector<std::string>& stored, const Expected& expected) {
   std::vector<std::string> matched;
