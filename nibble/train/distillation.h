@@ -22,8 +22,7 @@ struct Distillation {
 // What `teacher` gives for all samples, in their order. Training draws nothing new from a sample, so once is enough.
 //   returns  [samples, classes]
 //   throws   InvalidArgument if a layer of the teacher has no weights, if it does not take the samples, or does not
-//   give
-//            probabilities: values of 0 or more that add up to 1 (within 1e-3)
+//            give probabilities: values of 0 or more that add up to 1 (within 1e-3)
 Tensor teacher_outputs(const graph::Model& teacher, const data::Samples& samples, int threads = 1);
 
 }  // namespace nibble::train
