@@ -18,6 +18,7 @@
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/formats/keras/keras_file.h"
+#include "nibble/graph/builder.h"
 #include "nibble/search/annotation.h"
 #include "nibble/search/storage.h"
 #include "support/golden.h"
@@ -175,6 +176,50 @@ TEST(GuidedStart, MeasuresOnceAndTriesWhatItFoundFirst) {
                                        {.directory = directory, .resume = true, .workers = 1});
   EXPECT_EQ(more.trials.size(), 5u);
   EXPECT_FALSE(fs::exists(directory / "sensitivity.json"));
+}
+
+// Input of 8, hidden of 6, one linear output, with weights; the last layer's are `size` times as large.
+graph::Model numbers_model(float size) {
+  using namespace graph::build;
+  const Node in = Input({.shape = {8}, .name = "input"});
+  const Node act = Activation({.activation = "relu", .name = "act"})(Dense({.units = 6, .name = "hidden"})(in));
+  graph::Model model = build_model({in}, {Dense({.units = 1, .name = "last"})(act)}, "numbers");
+  graph::initialize_weights(model, 1);
+  for (graph::Weight& weight : model.layer("last").weights) {
+    for (float& value : weight.value.data()) value *= size;
+  }
+  return model;
+}
+
+// Outputs and targets 2^17 times as large make squared errors 2^34 times as large, which is no broken network.
+TEST(GuidedStart, LargeTargetsAreMeasuredAsSmallOnesAre) {
+  const RunConfig config = parse_run_config(R"json({"loss": "mse", "data": "synthetic_regression",
+    "guided_start": true, "limit": {"^hidden$": [8, 8, 8]},
+    "quantization_config": {"kernel": {"binary": 1, "quantized_bits(8,0,1,alpha=1.0)": 8},
+      "bias": {"quantized_bits(8,3,1)": 8}, "activation": {"quantized_relu(8,3)": 8},
+      "linear": {"quantized_bits(8,3,1)": 8}}})json");
+  const auto measured = [&](float size) {
+    data::Dataset dataset = load_search_data(config);
+    Tensor x(Shape{dataset.train.count(), 8}), targets = dataset.train.targets();
+    std::vector<int64_t> all;
+    for (int64_t i = 0; i < dataset.train.count(); ++i) all.push_back(i);
+    dataset.train.gather(all, x.data());
+    for (float& target : targets.data()) target *= size;
+    dataset.train = data::Samples(Shape{8}, std::vector<float>(x.data().begin(), x.data().end()), targets);
+    const graph::Model model = numbers_model(size);
+    return measure_sensitivity(config, model, dataset, build_space(model, config));
+  };
+  const Sensitivity small = measured(1), large = measured(0x1p17f);
+  ASSERT_EQ(small.rises.size(), large.rises.size());
+  EXPECT_DOUBLE_EQ(large.float_loss * 0x1p-34, small.float_loss);  // a power of two rounds nothing
+  double highest = 0;
+  for (size_t p = 0; p < small.rises.size(); ++p) {
+    for (size_t c = 0; c < small.rises[p].size(); ++c) {
+      EXPECT_NEAR(large.rises[p][c] * 0x1p-34, small.rises[p][c], 1e-6 * small.float_loss);
+      highest = std::max(highest, large.rises[p][c]);
+    }
+  }
+  EXPECT_GT(highest, 1e7);
 }
 
 // Wider candidates hurt less, by made-up sensitivities; half of what the free trials differ by is allowed.
