@@ -46,6 +46,18 @@ TEST_F(ConfigPaths, OfFilesBecomeAbsoluteAndNamesStay) {
   }
 }
 
+TEST_F(ConfigPaths, ADataSetMayBeAFolder) {
+  fs::create_directory(here_ / "digits");
+  const auto kept = [](const std::string& data) {
+    return parse_run_config(with_absolute_paths(Json({{"data", data}}).dump())).data;
+  };
+  EXPECT_EQ(kept("deep"), (here_ / "deep").string());
+  EXPECT_EQ(kept("./deep/0/"), (here_ / "deep/0/").string());
+  EXPECT_EQ(kept("not/there"), (here_ / "not/there").string());
+  EXPECT_EQ(kept("digits"), "digits") << "a known name is no folder's";
+  EXPECT_EQ(kept("mnits"), "mnits") << "a slip of a name";
+}
+
 TEST_F(ConfigPaths, AProcessTableIsAFileToo) {
   const auto kept = [](const std::string& process) {
     const Json params = {{"process", process}};
