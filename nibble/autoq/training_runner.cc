@@ -236,7 +236,6 @@ search::TrialResult TrainingRunner::run(const search::TrialContext& context) {
   }
   if (config_.executions_per_trial > 1) keep_best(config_, context.directory, scores);
   search::Metrics metrics = metrics_of(config_, scores);
-  if (!has_accuracy(config_, dataset_)) metrics.erase("accuracy");
   metrics.insert({{"cost", cost.cost}, {"delta", cost.delta}, {"total_factor", cost.total_factor}});
   if (config_.goal.kind == GoalKind::kEnergy) {
     metrics["energy_nj"] = cost.cost / 1000.0;
