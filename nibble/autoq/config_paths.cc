@@ -41,6 +41,8 @@ bool is_dataset_name(std::string_view text) {
   return std::find(names.begin(), names.end(), text) != names.end();
 }
 
+bool is_no_name(std::string_view) { return false; }
+
 bool is_process_name(std::string_view text) { return text == "horowitz"; }
 
 }  // namespace
@@ -50,6 +52,7 @@ std::string with_absolute_paths(const std::string& run_config) {
   Json config = Json::parse(run_config, nullptr, true, /*ignore_comments=*/true);
   bool changed = make_absolute(config, "model", models::is_builtin);
   changed |= make_absolute(config, "reference_model", models::is_builtin);
+  changed |= make_absolute(config, "teacher", is_no_name);
   changed |= make_absolute(config, "data", is_dataset_name);
   if (config.is_object() && config.contains("goal") && config["goal"].is_object() &&
       config["goal"].contains("params")) {

@@ -1,5 +1,5 @@
 // nibble/autoq/config_paths.h
-// The files that a run_config names: model, reference_model, data, goal.params.process.
+// The files that a run_config names: model, reference_model, teacher, data, goal.params.process.
 //
 // A person writes their paths from the directory that the command runs in. A study keeps them absolute, for its
 // workers, --resume and reports run anywhere.

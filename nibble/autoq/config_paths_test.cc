@@ -38,10 +38,12 @@ TEST_F(ConfigPaths, OfFilesBecomeAbsoluteAndNamesStay) {
            Row{"/a/b.keras", "/a/b.keras"}, Row{"mnist", "mnist"},  // built in
            Row{"mnits", "mnits"},                                   // a slip of that
        }) {
-    const Json given = {{"model", row.given}, {"reference_model", row.given}, {"max_trials", 3}};
+    const Json given = {
+        {"model", row.given}, {"reference_model", row.given}, {"max_trials", 3}, {"teacher", row.given}};
     const RunConfig config = parse_run_config(with_absolute_paths(given.dump()));
     EXPECT_EQ(config.model, row.kept) << row.given;
     EXPECT_EQ(config.reference_model, row.kept) << row.given;
+    EXPECT_EQ(config.teacher, row.kept) << row.given;
     EXPECT_EQ(config.max_trials, 3);
   }
 }

@@ -322,6 +322,51 @@ TEST(Blocks, KeepABudgetOfTheWholeNetwork) {
   }
 }
 
+// A folder as 'nibble train' writes it, beside the directory of the study.
+TEST(Teacher, IsLearnedFromByEveryTrial) {
+  const fs::path root = testing::scratch_dir("strategies_teacher");
+  make_directories(root / "taught");
+  fs::copy_file(small_model_file(), root / "taught/model.keras");
+  const auto outcome = [&](const std::string& name, const std::string& more, int workers = 1) {
+    const SearchResult result = run_search(small_config(R"("epochs": 1, "max_trials": 2)" + more),
+                                           {.directory = root / name, .workers = workers});
+    for (const search::Trial& trial : result.trials) {
+      EXPECT_EQ(trial.state, search::TrialState::kCompleted) << trial.reason;
+    }
+    return outcome_of(result, root / name);
+  };
+  const std::string teacher = fmt::format(R"(, "teacher": "{}")", (root / "taught").string());
+  const Outcome alone = outcome("alone", ""), taught = outcome("learned", teacher + R"(, "temperature": 4)");
+  EXPECT_EQ(outcome("weightless", teacher + R"(, "teacher_weight": 0)"), alone);
+  EXPECT_EQ(outcome("two", teacher + R"(, "temperature": 4)", 2), taught);
+  EXPECT_NE(outcome("cold", teacher), taught);
+  ASSERT_EQ(taught.models.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(taught.models[i] != alone.models[i]) << i;
+}
+
+// Found before anything is trained.
+TEST(Teacher, OfOtherClassesIsRefused) {
+  using namespace graph::build;
+  const fs::path root = testing::scratch_dir("strategies_strange_teacher");
+  const Node in = Input({.shape = {28, 28, 1}, .name = "input"});
+  const Node last = Dense({.units = 5, .name = "last"})(Flatten({.name = "flatten"})(in));
+  graph::Model five = build_model({in}, {Activation({.activation = "softmax", .name = "end"})(last)}, "five");
+  formats::keras::save_model(five, root / "untrained.keras");
+  graph::initialize_weights(five, 1);
+  formats::keras::save_model(five, root / "five.keras");
+  for (const auto& [file, words] :
+       {std::pair("five.keras", "knows 5 classes"), std::pair("untrained.keras", "train the teacher first")}) {
+    const std::string text = small_config(fmt::format(R"("teacher": "{}")", (root / file).string()));
+    try {
+      run_search(text, {.directory = root / "out"});
+      ADD_FAILURE() << file;
+    } catch (const InvalidArgument& error) {
+      EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+    }
+    EXPECT_FALSE(fs::exists(root / "out"));
+  }
+}
+
 TEST(Autoencoder, IsJudgedByItsError) {
   const fs::path file = testing::scratch_dir("strategies_autoencoder_model") / "model.keras";
   formats::keras::save_model(autoencoder(), file);
