@@ -63,6 +63,23 @@ TEST(RegressionFlow, TrainAndEvaluateTellErrorsByTheirNames) {
               AllOf(HasSubstr("mean_squared_error "), HasSubstr("on 256 samples"), Not(HasSubstr("accuracy"))));
 }
 
+TEST(RegressionFlow, WhatRegularizersAddIsPartOfTheLossAndOfNoError) {
+  graph::Model model = formats::keras::load_model(place().dir() / "numbers.keras");
+  model.layers[1].attributes["kernel_regularizer"] =
+      graph::OpaqueJson{R"({"class_name": "L2", "config": {"l2": 0.5}})"};
+  formats::keras::save_model(model, place().dir() / "held.keras");
+  const std::string line = " --data synthetic_regression";
+  EXPECT_THAT(place().run("evaluate numbers.keras" + line).out, ::testing::StartsWith("mean_squared_error "));
+  const json free = json::parse(place().run("evaluate numbers.keras --json" + line).out);
+  const json held = json::parse(place().run("evaluate held.keras --json" + line).out);
+  EXPECT_EQ(held.at("mean_squared_error"), free.at("mean_squared_error"));
+  EXPECT_GT(held.at("loss").get<double>(), free.at("loss").get<double>());
+  EXPECT_EQ(place().run("evaluate held.keras" + line).out,
+            fmt::format("loss {:.6g}, mean_squared_error {:.6g}, mean_absolute_error {:.6g} on 256 samples\n",
+                        held.at("loss").get<double>(), held.at("mean_squared_error").get<double>(),
+                        held.at("mean_absolute_error").get<double>()));
+}
+
 TEST(RegressionFlow, AFolderOfArraysServesEveryCommand) {
   const std::string data = " --data own ";
   const auto expect_fine = [](const std::string& line) {
@@ -70,7 +87,8 @@ TEST(RegressionFlow, AFolderOfArraysServesEveryCommand) {
     EXPECT_EQ(result.code, 0) << line << "\n" << result.err;
     return result.out;
   };
-  expect_fine("data show own");
+  EXPECT_THAT(expect_fine("data show own"), HasSubstr("samples of shape (8,), real targets of shape (1,)\n"));
+  EXPECT_EQ(json::parse(expect_fine("data show own --json")).at("target_shape"), json::array({1}));
   expect_fine("train numbers.keras --batch-size 16 --epochs 2 --loss huber --output own_float" + data);
   EXPECT_THAT(expect_fine("evaluate own_float --json" + data), HasSubstr("\"mean_squared_error\""));
   EXPECT_THAT(expect_fine("ptq own_float --bits 8 --output own_ptq.keras" + data), HasSubstr("mean_squared_error"));

@@ -542,6 +542,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"NoRates",
          R"({"model": "mnist", "data": "mnist", "layer_learning_rates": {"dence": 0.1}, "limit": {"Dense": [8, 8, 4]}})",
          "Did you mean 'dense'"},
+        {"NoTeacher", R"({"model": "mnist", "data": "mnist", "teacher": "none.keras", "limit": {"Dense": [8, 8, 4]}})",
+         "none.keras' is not there"},
         {"TransferWithoutWeights",
          R"({"model": "mnist", "data": "mnist", "transfer_weights": true, "limit": {"Dense": [8, 8, 4]}})",
          "has no weights"}}),

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "nibble/data/catalog.h"
 #include "nibble/models/builtin.h"
 
 namespace nibble::autoq {
@@ -33,6 +36,13 @@ bool make_absolute(Json& object, const char* key, bool (*is_name)(std::string_vi
   return true;
 }
 
+bool is_dataset_name(std::string_view text) {
+  const std::vector<std::string> names = data::dataset_names();
+  return std::find(names.begin(), names.end(), text) != names.end();
+}
+
+bool is_no_name(std::string_view) { return false; }
+
 bool is_process_name(std::string_view text) { return text == "horowitz"; }
 
 }  // namespace
@@ -42,6 +52,8 @@ std::string with_absolute_paths(const std::string& run_config) {
   Json config = Json::parse(run_config, nullptr, true, /*ignore_comments=*/true);
   bool changed = make_absolute(config, "model", models::is_builtin);
   changed |= make_absolute(config, "reference_model", models::is_builtin);
+  changed |= make_absolute(config, "teacher", is_no_name);
+  changed |= make_absolute(config, "data", is_dataset_name);
   if (config.is_object() && config.contains("goal") && config["goal"].is_object() &&
       config["goal"].contains("params")) {
     changed |= make_absolute(config["goal"]["params"], "process", is_process_name);

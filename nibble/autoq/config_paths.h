@@ -1,5 +1,5 @@
 // nibble/autoq/config_paths.h
-// The files that a run_config names: model, reference_model, goal.params.process.
+// The files that a run_config names: model, reference_model, teacher, data, goal.params.process.
 //
 // A person writes their paths from the directory that the command runs in. A study keeps them absolute: its workers,
 // --resume and reports run anywhere.
@@ -14,8 +14,8 @@
 namespace nibble::autoq {
 
 // The text with these paths absolute, taken from the current directory; as it is (with its comments) where they are
-// already. Names stay: of built-in networks, of the process "horowitz", and words that look like no path and are no
-// file either, so that an error can say what they are like.
+// already. Names stay: of built-in networks, of data sets, of the process "horowitz", and words that look like no path
+// and are no file either, so that an error can say what they are like.
 //   throws  as parse_run_config
 std::string with_absolute_paths(const std::string& run_config);
 

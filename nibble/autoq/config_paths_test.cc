@@ -38,12 +38,26 @@ TEST_F(ConfigPaths, OfFilesBecomeAbsoluteAndNamesStay) {
            Row{"/a/b.keras", "/a/b.keras"}, Row{"mnist", "mnist"},  // built in
            Row{"mnits", "mnits"},                                   // a slip of that
        }) {
-    const Json given = {{"model", row.given}, {"reference_model", row.given}, {"max_trials", 3}};
+    const Json given = {
+        {"model", row.given}, {"reference_model", row.given}, {"max_trials", 3}, {"teacher", row.given}};
     const RunConfig config = parse_run_config(with_absolute_paths(given.dump()));
     EXPECT_EQ(config.model, row.kept) << row.given;
     EXPECT_EQ(config.reference_model, row.kept) << row.given;
+    EXPECT_EQ(config.teacher, row.kept) << row.given;
     EXPECT_EQ(config.max_trials, 3);
   }
+}
+
+TEST_F(ConfigPaths, ADataSetMayBeAFolder) {
+  fs::create_directory(here_ / "digits");
+  const auto kept = [](const std::string& data) {
+    return parse_run_config(with_absolute_paths(Json({{"data", data}}).dump())).data;
+  };
+  EXPECT_EQ(kept("deep"), (here_ / "deep").string());
+  EXPECT_EQ(kept("./deep/0/"), (here_ / "deep/0/").string());
+  EXPECT_EQ(kept("not/there"), (here_ / "not/there").string());
+  EXPECT_EQ(kept("digits"), "digits") << "a known name is no folder's";
+  EXPECT_EQ(kept("mnits"), "mnits") << "a slip of a name";
 }
 
 TEST_F(ConfigPaths, AProcessTableIsAFileToo) {

@@ -36,20 +36,33 @@ double loss_of(const RunConfig& config, graph::Model model, const data::Dataset&
   return *trainer.fit(calibration, fit).back().val_loss;
 }
 
+// The rise that stands for a network that is broken, and the highest that is told apart from that. Squared errors are
+// as large as the targets make them; sums of rises must still tell small ones apart.
+double broken_rise(const data::Samples& samples) {
+  double squares = 0;
+  const auto targets = samples.targets().data();
+  for (const float target : targets) squares += static_cast<double>(target) * target;
+  return 1e6 * std::max(1.0, squares / static_cast<double>(std::max<size_t>(1, targets.size())));
+}
+
 // A choice that breaks the network is one to keep away from, no reason to end the search.
 double rise_of(const RunConfig& config, const graph::Model& single, const data::Dataset& calibration,
                double float_loss) {
-  constexpr double kBroken = 1e6;
+  const double broken = broken_rise(calibration.train);
   try {
-    return std::min(kBroken, loss_of(config, single, calibration) - float_loss);
+    return std::min(broken, loss_of(config, single, calibration) - float_loss);
   } catch (const train::NonFiniteLoss&) {
-    return kBroken;
+    return broken;
   }
 }
 
 data::Dataset calibration_of(const RunConfig& config, const data::Dataset& dataset) {
   const int64_t count = std::min<int64_t>(config.guided_start->samples, dataset.train.count());
-  data::Dataset calibration = {.name = dataset.name, .num_classes = dataset.num_classes};
+  data::Dataset calibration = {.name = dataset.name,
+                               .num_classes = dataset.num_classes,
+                               .max_value = dataset.max_value,
+                               .source = dataset.source,
+                               .notice = dataset.notice};
   calibration.train = calibration.test = dataset.train.slice(0, count);
   return calibration;
 }
@@ -60,8 +73,7 @@ void check_weights(const RunConfig& config, const graph::Model& model) {
   }
   throw InvalidArgument(
       "[run_config] guided_start measures a trained network, but model '{}' has no weights. Train it first ('nibble "
-      "train "
-      "{} --output FILE.keras') and give its file as model.",
+      "train {} --output FILE.keras') and give its file as model.",
       config.model, config.model);
 }
 

@@ -24,7 +24,8 @@ const std::vector<std::string>& known_keys() {
       "model", "budget", "reference_model", "inherit_weights", "data", "preprocessing", "holdout", "epochs",
       "batch_size", "optimizer", "learning_rate", "momentum", "schedule", "batch_norm_statistics", "weight_averaging",
       "early_stopping", "workers", "compat", "filter_multipliers", "pruner", "first_trials", "guided_start",
-      "later_limit", "layer_learning_rates", "block_learning_rates", "loss", "target"};
+      "later_limit", "layer_learning_rates", "block_learning_rates", "loss", "target", "teacher", "teacher_weight",
+      "temperature"};
   return keys;
 }
 

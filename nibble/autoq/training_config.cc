@@ -82,6 +82,21 @@ void parse_loss(const JsonFields& fields, RunConfig& config) {
   }
 }
 
+void parse_teacher(const JsonFields& fields, RunConfig& config) {
+  config.teacher = fields.text("teacher", "");
+  config.teacher_weight = fields.number("teacher_weight", config.teacher_weight, 0, 1);
+  config.temperature = fields.positive("temperature", config.temperature, 1e6);
+  for (const char* key : {"teacher_weight", "temperature"}) {
+    if (!config.teacher.empty() || fields.find(key) == nullptr) continue;
+    throw InvalidArgument("{} is {}, but there is no teacher; give teacher, the file of a trained model, or remove it.",
+                          fields.path(key), excerpt(*fields.find(key)));
+  }
+  if (!config.teacher.empty() && config.loss != "crossentropy") {
+    throw InvalidArgument("{} is '{}', which teaches classes, but loss is \"{}\"; remove one of them.",
+                          fields.path("teacher"), config.teacher, config.loss);
+  }
+}
+
 void parse_weight_averaging(const JsonFields& fields, RunConfig& config) {
   if (fields.find("weight_averaging") == nullptr) return;
   config.weight_averaging = fields.choice("weight_averaging", "", {"tail", "none"});
@@ -126,6 +141,7 @@ void parse_training(const JsonFields& fields, RunConfig& config) {
   }
   parse_layer_rates(fields, config);
   parse_loss(fields, config);
+  parse_teacher(fields, config);
   config.schedule = fields.choice("schedule", config.schedule, {"constant", "cosine"});
   config.batch_norm_statistics =
       fields.choice("batch_norm_statistics", config.batch_norm_statistics, {"reestimated", "moving"});

@@ -10,6 +10,7 @@
 #include "nibble/autoq/head.h"
 #include "nibble/autoq/score_callback.h"
 #include "nibble/autoq/search_space.h"
+#include "nibble/autoq/teacher.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
@@ -84,7 +85,8 @@ void set_schedule(const RunConfig& config, double rate, train::FitOptions& fit) 
 
 // Trains to the end, or until context.stop.
 void train_execution(const RunConfig& config, const graph::Model& model, const data::Dataset& dataset,
-                     const search::TrialContext& context, const Execution& execution, ScoreCallback& score) {
+                     const search::TrialContext& context, const Execution& execution,
+                     const std::optional<train::Distillation>& lessons, ScoreCallback& score) {
   const train::CompileOptions options = compile_options(config, model, context.claim, execution.index);
   train::Trainer trainer(model, options);
   train::FitOptions fit;
@@ -95,6 +97,7 @@ void train_execution(const RunConfig& config, const graph::Model& model, const d
   fit.checkpoint = context.directory / execution.checkpoint;
   fit.resume = true;
   fit.callbacks = {&score};
+  fit.distillation = lessons;
   std::unique_ptr<train::Callback> early;
   if (config.early_stopping) {
     early = train::early_stopping({.patience = *config.early_stopping});
@@ -190,6 +193,7 @@ TrainingRunner::TrainingRunner(RunConfig config, graph::Model model, data::Datas
   check_transfer(config_, model_);
   check_metric(config_, dataset_);
   if (config_.budget.bounds_costs()) budget_.emplace(config_, model_);
+  teacher_ = load_teacher(config_, model_, dataset_.train);
 }
 
 // One training of the trial, gone on with where an earlier attempt left it: what is finished already is read from its
@@ -204,7 +208,7 @@ ExecutionScore TrainingRunner::execute(const graph::Model& model, const TrialCos
   const bool resumes = is_there(checkpoint);
   try {
     ScoreCallback score = make_score();
-    train_execution(config_, model, dataset_, context, execution, score);
+    train_execution(config_, model, dataset_, context, execution, lessons_, score);
     return score.result();
   } catch (const std::exception& error) {
     // A checkpoint that cannot be used (damaged, or of another version) costs time, not the trial.
@@ -213,7 +217,7 @@ ExecutionScore TrainingRunner::execute(const graph::Model& model, const TrialCos
   }
   remove_checkpoint(checkpoint);
   ScoreCallback score = make_score();
-  train_execution(config_, model, dataset_, context, execution, score);
+  train_execution(config_, model, dataset_, context, execution, lessons_, score);
   return score.result();
 }
 
@@ -224,6 +228,7 @@ search::TrialResult TrainingRunner::run(const search::TrialContext& context) {
     throw InvalidArgument("[trial] the network exceeds the budget: {}. It is not trained.", complaint);
   }
   bring_weights(context, model);
+  if (teacher_ && !lessons_) lessons_ = lessons_of(*teacher_, config_, dataset_.train);
   std::vector<ExecutionScore> scores;
   int epochs = 0;
   for (int k = 0; k < config_.executions_per_trial; ++k) {
@@ -236,7 +241,6 @@ search::TrialResult TrainingRunner::run(const search::TrialContext& context) {
   }
   if (config_.executions_per_trial > 1) keep_best(config_, context.directory, scores);
   search::Metrics metrics = metrics_of(config_, scores);
-  if (!has_accuracy(config_, dataset_)) metrics.erase("accuracy");
   metrics.insert({{"cost", cost.cost}, {"delta", cost.delta}, {"total_factor", cost.total_factor}});
   if (config_.goal.kind == GoalKind::kEnergy) {
     metrics["energy_nj"] = cost.cost / 1000.0;

@@ -32,7 +32,7 @@ struct ExecutionScore;  // score_callback.h
 class TrainingRunner final : public search::TrialRunner {
  public:
   //   model    before quantization; with weights if config.transfer_weights
-  //   throws  InvalidArgument if it lacks them then; as CostMeter
+  //   throws  InvalidArgument if it lacks them then; as CostMeter; as load_teacher() for config.teacher
   TrainingRunner(RunConfig config, graph::Model model, data::Dataset dataset);
 
   // Reported steps are epochs, counted on from one execution to the next: score, loss, accuracy, val_loss,
@@ -53,6 +53,8 @@ class TrainingRunner final : public search::TrialRunner {
   data::Dataset dataset_;
   CostMeter meter_;
   std::optional<BudgetMeter> budget_;
+  std::optional<graph::Model> teacher_;
+  std::optional<train::Distillation> lessons_;  // of the teacher; from the first trial on
 };
 
 train::LossKind loss_kind(const RunConfig& config);

@@ -58,7 +58,12 @@ std::string told(const train::Evaluation& evaluation, train::LossKind loss) {
   if (loss == train::LossKind::kCrossEntropy) {
     return fmt::format("loss {:.4f}, accuracy {:.4f}", evaluation.loss, evaluation.accuracy);
   }
-  std::string text = fmt::format("{} {:.6g}", train::loss_name(loss), evaluation.loss);
+  const double named = loss == train::LossKind::kMeanSquaredError    ? evaluation.mse
+                       : loss == train::LossKind::kMeanAbsoluteError ? evaluation.mae
+                                                                     : evaluation.loss;
+  // Regularizers add to the loss and not to the two errors.
+  std::string text = named == evaluation.loss ? "" : fmt::format("loss {:.6g}, ", evaluation.loss);
+  text += fmt::format("{} {:.6g}", train::loss_name(loss), named);
   if (loss != train::LossKind::kMeanSquaredError) text += fmt::format(", mean_squared_error {:.6g}", evaluation.mse);
   if (loss != train::LossKind::kMeanAbsoluteError) text += fmt::format(", mean_absolute_error {:.6g}", evaluation.mae);
   return evaluation.has_accuracy ? text + fmt::format(", accuracy {:.4f}", evaluation.accuracy) : text;

@@ -28,7 +28,8 @@ void check(const LossOptions& options);
 // Sets loss and target; without --loss cross-entropy of classes, and the mean squared error of anything else.
 void set_loss(const LossOptions& options, const data::Dataset& dataset, train::CompileOptions& compile);
 
-// "loss 0.1234, accuracy 0.9876", or of an error "mean_absolute_error 0.1234, mean_squared_error 0.0567".
+// "loss 0.1234, accuracy 0.9876", or of an error "mean_absolute_error 0.1234, mean_squared_error 0.0567", the
+// loss before that where regularizers add to it.
 std::string told(const train::Evaluation& evaluation, train::LossKind loss);
 
 // Adds PREFIXloss and PREFIXaccuracy (or binary_accuracy; null where nothing can be right or wrong), and of an error

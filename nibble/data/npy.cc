@@ -188,7 +188,7 @@ std::vector<float> read_elements(InputStream& in, const Header& header) {
   if (descr == "<i8") return convert<int64_t>(in, header);
   throw Unsupported(
       "[read_npy] {}: elements of type '{}' are not read; <f4, <f8, |u1, <i4 and <i8 are. Save "
-      "array.astype('float32') instead.",
+      "array.astype('float32') instead, or array.astype('int32') where the numbers are classes.",
       in.name(), descr);
 }
 

@@ -118,6 +118,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         BadCase{"Missing", "y_test.npy", "", "lacks y_test.npy"},
         BadCase{"NoArray", "x_test.npy", "no array", "x_test.npy offset 0"},
+        BadCase{"ShortLabels", "y_train.npy", npy<int16_t>("<i2", "(3,)", {0, 1, 2}), "astype('int32') where"},
         BadCase{"Samples1d", "x_train.npy", npy<float>("<f4", "(3,)", {1, 2, 3}), "such as (n, 28, 28, 1)"},
         BadCase{"NoSamples", "x_train.npy", npy<float>("<f4", "(0, 2)", {}), "n of 1 or more"},
         BadCase{"EmptySamples", "x_train.npy", npy<float>("<f4", "(3, 0)", {}), "holds no values"},

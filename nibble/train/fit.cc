@@ -183,7 +183,8 @@ bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, 
     correct += result.correct;
     log.loss = loss_sum / static_cast<double>(seen);
     log.accuracy = correct / static_cast<double>(seen);
-    for (Callback* callback : fit.callbacks) callback->on_batch_end(log.epoch, s + 1, log.loss, log.accuracy);
+    const auto accuracy = log.has_accuracy ? std::optional<double>(log.accuracy) : std::nullopt;
+    for (Callback* callback : fit.callbacks) callback->on_batch_end(log.epoch, s + 1, log.loss, accuracy);
     if (stops(fit)) return false;
   }
   return true;

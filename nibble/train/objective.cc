@@ -10,20 +10,41 @@
 #include "nibble/train/loss.h"
 
 namespace nibble::train {
+namespace {
+
+bool is_probability(float value) { return value >= 0 && value <= 1; }
+
+// Outside of 0 to 1 binary cross-entropy has no least value: the outputs would run away.
+void check_inputs_are_probabilities(const data::Samples& samples) {
+  std::vector<float> values(static_cast<size_t>(samples.shape().elements()));
+  for (int64_t i = 0; i < samples.count(); ++i) {
+    samples.gather(std::span(&i, 1), values);
+    const auto bad = std::find_if_not(values.begin(), values.end(), is_probability);
+    if (bad == values.end()) continue;
+    throw InvalidArgument(
+        "[train] binary_crossentropy compares with probabilities, but sample {} holds {}. Take the preprocessing "
+        "'unit', which scales images to 0 to 1, or another loss, such as mse.",
+        i, *bad);
+  }
+}
+
+}  // namespace
 
 Objective::Objective(LossKind loss, Target target) : loss_(loss), target_(target) {
   if (is_error() || target == Target::kLabel) return;
   throw InvalidArgument(
       "[train] cross-entropy compares with labels, but the target is the input. Take the mean squared or absolute "
-      "error "
-      "for an autoencoder.");
+      "error for an autoencoder.");
 }
 
 void Objective::check(const std::string& model, const Shape& output, const data::Samples& samples) const {
   if (target_ == Target::kInput) {
-    if (output.elements() == samples.shape().elements()) return;
-    throw InvalidArgument("[train] model '{}' gives {}, but the samples that it should give back have {}.", model,
-                          output.str(), samples.shape().str());
+    if (output.elements() != samples.shape().elements()) {
+      throw InvalidArgument("[train] model '{}' gives {}, but the samples that it should give back have {}.", model,
+                            output.str(), samples.shape().str());
+    }
+    if (loss_ == LossKind::kBinaryCrossEntropy) check_inputs_are_probabilities(samples);
+    return;
   }
   if (samples.has_targets() && is_error()) return check_targets(model, output, samples);
   if (output.rank() != 1) {
@@ -32,11 +53,23 @@ void Objective::check(const std::string& model, const Shape& output, const data:
         output.str());
   }
   if (samples.has_targets()) return check_targets(model, output, samples);
-  if (is_error() && output[0] == 1) return;  // the label is a number
+  if (is_error() && output[0] == 1) return check_numbers(model, samples);
   for (const int32_t label : samples.labels()) {
     if (label >= 0 && label < output[0]) continue;
     throw InvalidArgument("[train] the data have the label {}, but model '{}' has {} outputs.", label, model,
                           output[0]);
+  }
+}
+
+// Labels that a single output is compared with.
+void Objective::check_numbers(const std::string& model, const data::Samples& samples) const {
+  if (loss_ != LossKind::kBinaryCrossEntropy) return;
+  for (const int32_t label : samples.labels()) {
+    if (label == 0 || label == 1) continue;
+    throw InvalidArgument(
+        "[train] binary_crossentropy of one output tells two classes apart, 0 and 1, but the data have the label {}. "
+        "Give model '{}' one output a class, or take another loss.",
+        label, model);
   }
 }
 
@@ -47,7 +80,7 @@ void Objective::check_targets(const std::string& model, const Shape& output, con
   }
   const auto targets = samples.targets().data();
   if (loss_ == LossKind::kBinaryCrossEntropy) {
-    const auto bad = std::find_if(targets.begin(), targets.end(), [](float t) { return !(t >= 0 && t <= 1); });
+    const auto bad = std::find_if_not(targets.begin(), targets.end(), is_probability);
     if (bad == targets.end()) return;
     throw InvalidArgument(
         "[train] binary_crossentropy compares with probabilities, but sample {} has the target {}; give 0 to 1.",

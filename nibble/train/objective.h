@@ -42,6 +42,7 @@ class Objective {
   double count_correct(const at::Tensor& outputs, const Answers& answers) const;
 
  private:
+  void check_numbers(const std::string& model, const data::Samples& samples) const;
   void check_targets(const std::string& model, const Shape& output, const data::Samples& samples) const;
 
   LossKind loss_;

@@ -6,6 +6,7 @@
 #include "nibble/core/philox.h"
 #include "nibble/data/synthetic_regression.h"
 #include "nibble/graph/builder.h"
+#include "nibble/train/callbacks.h"
 #include "nibble/train/loss_names.h"
 #include "nibble/train/trainer.h"
 #include "support/golden.h"
@@ -115,6 +116,42 @@ TEST(Targets, ProbabilitiesAreLearnedByCrossEntropyAndDivergence) {
     // At best the entropy of (0.8, 0.1, 0.1), 0.64, and 0; at first more than 0.4 above that.
     EXPECT_LT(*last.val_loss, has_classes ? 0.85 : 0.21) << loss_name(loss);
   }
+}
+
+// An accuracy that is always 0 would end every training after `patience` epochs.
+TEST(Targets, HaveNoAccuracyToWatch) {
+  const data::Dataset dataset = data::synthetic_regression();
+  for (const Monitor monitor : {Monitor::kAccuracy, Monitor::kValAccuracy}) {
+    const auto stopping = early_stopping({.monitor = monitor});
+    FitOptions fit = epochs(2);
+    fit.callbacks = {stopping.get()};
+    Trainer trainer(network(8, 1), options(LossKind::kMeanSquaredError));
+    try {
+      trainer.fit(dataset, fit);
+      ADD_FAILURE() << "no error";
+    } catch (const InvalidArgument& error) {
+      EXPECT_NE(std::string(error.what()).find("Watch 'loss'"), std::string::npos) << error.what();
+    }
+  }
+}
+
+// What a callback is told of each batch.
+class Accuracies : public Callback {
+ public:
+  void on_batch_end(int, int64_t, double, std::optional<double> accuracy) override { seen.push_back(accuracy); }
+  std::vector<std::optional<double>> seen;
+};
+TEST(Targets, BatchesAreToldAnAccuracyWhereThereIsOne) {
+  Accuracies of_numbers, of_sides;
+  FitOptions fit = epochs(1);
+  fit.callbacks = {&of_numbers};
+  Trainer(network(8, 1), options(LossKind::kMeanSquaredError)).fit(data::synthetic_regression(), fit);
+  fit.callbacks = {&of_sides};
+  const data::Dataset dataset = {.name = "sides", .train = sides(512, 1), .test = sides(128, 2)};
+  Trainer(network(2, 2, "sigmoid"), options(LossKind::kBinaryCrossEntropy)).fit(dataset, fit);
+  ASSERT_FALSE(of_numbers.seen.empty() || of_sides.seen.empty());
+  for (const auto& accuracy : of_numbers.seen) EXPECT_FALSE(accuracy.has_value());
+  for (const auto& accuracy : of_sides.seen) EXPECT_TRUE(accuracy.has_value());
 }
 
 TEST(Targets, AreGoneOnWithToTheSameBytesAndBelongToTheCheckpoint) {

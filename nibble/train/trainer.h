@@ -100,7 +100,8 @@ class Callback {
   virtual void on_train_begin(int epochs, int64_t steps_per_epoch) {}
   // Epochs and their steps count from 1, as below.
   virtual void on_batch_begin(int epoch, int64_t step, class Trainer& trainer) {}
-  virtual void on_batch_end(int epoch, int64_t step, double loss, double accuracy) {}
+  // Of the epoch so far; no accuracy where the epoch's log has none.
+  virtual void on_batch_end(int epoch, int64_t step, double loss, std::optional<double> accuracy) {}
   // Returns true to stop after this epoch.
   virtual bool on_epoch_end(const EpochLog& log, class Trainer& trainer) { return false; }
   virtual void on_train_end() {}

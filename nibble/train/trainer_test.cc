@@ -118,7 +118,7 @@ TEST(Trainer, PlainPathLearnsToo) {
 class StopAt : public Callback {
  public:
   StopAt(int epoch, int64_t step, std::atomic<bool>& flag) : epoch_(epoch), step_(step), flag_(flag) {}
-  void on_batch_end(int epoch, int64_t step, double, double) override {
+  void on_batch_end(int epoch, int64_t step, double, std::optional<double>) override {
     if (epoch == epoch_ && step == step_) flag_ = true;
   }
 
@@ -158,7 +158,7 @@ TEST(Trainer, ResumesToTheBytesOfAnUndisturbedRun) {
 class StepWeights : public Callback {
  public:
   explicit StepWeights(Trainer& trainer) : trainer_(trainer) {}
-  void on_batch_end(int, int64_t, double, double) override { steps.push_back(trainer_.weights()); }
+  void on_batch_end(int, int64_t, double, std::optional<double>) override { steps.push_back(trainer_.weights()); }
   std::vector<std::vector<std::vector<float>>> steps;
 
  private:
