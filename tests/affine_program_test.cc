@@ -119,7 +119,8 @@ graph::Model moves() {
 graph::Model maxima() {
   const Node in = image();
   Node x = SpatialDropout2D({.rate = 0.25, .name = "drop"})(conv(in, 6, "conv0", "relu"));
-  x = GlobalMaxPooling2D({.name = "global"})(conv(x, 5, "conv1", "relu"));
+  x = Activation({.activation = "linear", .name = "linear"})(conv(x, 5, "conv1", "relu"));
+  x = GlobalMaxPooling2D({.name = "global"})(conv(x, 5, "conv2", "relu"));
   return build_model({in}, {Dense({.units = 5, .activation = "softmax", .name = "dense"})(x)}, "maxima");
 }
 
