@@ -115,6 +115,15 @@ graph::Model moves() {
   return build_model({in}, {classifier(Permute({.dims = {3, 1, 2}, .name = "channels"})(x))}, "moves");
 }
 
+// Layers that give their input's values in inference.
+graph::Model maxima() {
+  const Node in = image();
+  Node x = SpatialDropout2D({.rate = 0.25, .name = "drop"})(conv(in, 6, "conv0", "relu"));
+  x = Activation({.activation = "linear", .name = "linear"})(conv(x, 5, "conv1", "relu"));
+  x = GlobalMaxPooling2D({.name = "global"})(conv(x, 5, "conv2", "relu"));
+  return build_model({in}, {Dense({.units = 5, .activation = "softmax", .name = "dense"})(x)}, "maxima");
+}
+
 // Ranges of their own, so that codes are compared on the output's grid.
 graph::Model extremes() {
   const Node in = image();
@@ -230,6 +239,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"SixteenWide", wide, "int16", "moving_average", true, qat::BatchNormMode::kFloat, 1},
         Case{"EightSlopes", slopes, "int8", "moving_average"}, Case{"FourSlopes", slopes, "int4", "lsq"},
         Case{"EightMoves", moves, "int8", "moving_average"}, Case{"FourMoves", moves, "int4", "lsq"},
+        Case{"EightMaxima", maxima, "int8", "moving_average"}, Case{"FourMaxima", maxima, "int4", "lsq"},
         Case{"EightExtremes", extremes, "int8", "moving_average"}, Case{"FourExtremes", extremes, "int4", "lsq"}),
     [](const auto& row) { return row.param.name; });
 

@@ -287,8 +287,8 @@ bool turns(const Compare& c) {
 
 char version_of(const Operation& operation) {
   const auto* sums = std::get_if<Accumulate>(&operation.action);
-  if (is_wide(operation.result) || (sums != nullptr && sums->accumulator_bits() > kNarrowBits))
-    return kWithWideSumsOrMoves;
+  const bool is_wide_sum = sums != nullptr && sums->accumulator_bits() > kNarrowBits;
+  if (is_wide_sum || is_wide(operation.result)) return kWithWideSumsOrMoves;
   const bool moves = std::holds_alternative<Crop>(operation.action) ||
                      std::holds_alternative<Repeat>(operation.action) ||
                      std::holds_alternative<Permute>(operation.action);
@@ -306,7 +306,9 @@ char version_of(const Program& program) {
   for (const Operation& operation : program.operations) version = std::max(version, version_of(operation));
   for (const Stage& s : program.to_real.stages()) {
     if (std::holds_alternative<Curve>(s)) version = std::max(version, kWithTurnsOrBorders);
-    if (std::holds_alternative<Slope>(s) || std::holds_alternative<Elu>(s)) version = kWithWideSumsOrMoves;
+    if (std::holds_alternative<Slope>(s) || std::holds_alternative<Elu>(s)) {
+      version = std::max(version, kWithWideSumsOrMoves);
+    }
   }
   return version;
 }

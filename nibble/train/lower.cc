@@ -85,10 +85,13 @@ void require_last_axis(const Layer& layer, int rank) {
   }
 }
 
-// Of the classes that have an op: values change their place.
+// Of the classes that have an op: in inference their values are values of their input, as in an integer program.
 bool moves_values(const Layer& layer) {
+  static const std::set<std::string_view> kMoves = {"Permute",          "Cropping2D",      "GlobalMaxPooling2D",
+                                                    "SpatialDropout2D", "GaussianDropout", "GaussianNoise",
+                                                    "AlphaDropout"};
   if (layer.class_name == "UpSampling2D") return layer.get_string("interpolation") == "nearest";
-  return layer.class_name == "Permute" || layer.class_name == "Cropping2D";
+  return kMoves.contains(layer.class_name);
 }
 
 class Lowering {

@@ -78,8 +78,7 @@ void check_sequence(const Layer& layer, const Shape& input) {
   if (can_separate(layer, input)) return;
   throw Unsupported(
       "[quantize] {}: it can be quantized with padding valid or same and a fixed number of steps only; its padding "
-      "is "
-      "{} and its input {}.",
+      "is {} and its input {}.",
       graph::described(layer), layer.get_string("padding"), input.str());
 }
 
