@@ -6,6 +6,8 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_activation.h"
+#include "nibble/graph/builder_shape.h"
 #include "nibble/program/lowering.h"
 #include "nibble/program/program_file.h"
 #include "nibble/program/verification.h"
@@ -34,6 +36,13 @@ graph::Model plain() {
   Node x = MaxPooling2D({.name = "pool"})(conv(in, 8, "conv0", "relu"));
   x = DepthwiseConv2D({.kernel_size = {3, 3}, .depth_multiplier = 2, .activation = "relu6", .name = "depthwise"})(x);
   return build_model({in}, {classifier(x)}, "plain");
+}
+
+// Sums of 16-bit codes over 300 inputs take 39 bits or so.
+graph::Model wide() {
+  const Node in = image();
+  const Node x = Dense({.units = 4, .activation = "relu", .name = "hidden"})(Flatten({.name = "flatten"})(in));
+  return build_model({in}, {Dense({.units = 5, .activation = "softmax", .name = "dense"})(x)}, "wide");
 }
 
 graph::Model batch_norms() {
@@ -90,6 +99,40 @@ graph::Model curves() {
   return build_model({in}, {classifier(x, "sigmoid")}, "curves");
 }
 
+graph::Model slopes() {
+  const Node in = image();
+  const Node x = ELU({.alpha = 0.7, .name = "elu"})(conv(in, 6, "conv0"));
+  return build_model({in}, {classifier(PReLU({.shared_axes = {1, 2}, .name = "prelu"})(conv(x, 5, "conv1")))},
+                     "slopes");
+}
+
+// What reads moved codes sums codes.
+graph::Model moves() {
+  const Node in = image();
+  Node x = UpSampling2D({.size = {1, 2}, .name = "up"})(conv(in, 6, "conv0", "relu"));
+  x = conv(Cropping2D({.cropping = {1, 0, 2, 3}, .name = "crop"})(x), 5, "conv1", "relu");
+  x = conv(Permute({.dims = {2, 1, 3}, .name = "turn"})(x), 4, "conv2", "relu");
+  return build_model({in}, {classifier(Permute({.dims = {3, 1, 2}, .name = "channels"})(x))}, "moves");
+}
+
+// Layers that give their input's values in inference.
+graph::Model maxima() {
+  const Node in = image();
+  Node x = SpatialDropout2D({.rate = 0.25, .name = "drop"})(conv(in, 6, "conv0", "relu"));
+  x = Activation({.activation = "linear", .name = "linear"})(conv(x, 5, "conv1", "relu"));
+  x = GlobalMaxPooling2D({.name = "global"})(conv(x, 5, "conv2", "relu"));
+  return build_model({in}, {Dense({.units = 5, .activation = "softmax", .name = "dense"})(x)}, "maxima");
+}
+
+// Ranges of their own, so that codes are compared on the output's grid.
+graph::Model extremes() {
+  const Node in = image();
+  const Node first = conv(in, 6, "conv0", "relu"), second = conv(first, 6, "conv1");
+  const Node largest = layer("Maximum", "largest")(std::vector<Node>{first, second});
+  const Node smallest = layer("Minimum", "smallest")(std::vector<Node>{conv(largest, 6, "conv2"), second, first});
+  return build_model({in}, {classifier(conv(smallest, 4, "conv3"))}, "extremes");
+}
+
 Tensor samples(int64_t count, uint32_t number) {
   Tensor x(Shape{count, 10, 10, 3});
   RandomStream random({12, RandomPurpose::kTest, number, 0});
@@ -105,7 +148,9 @@ graph::Model calibrated(graph::Model model, const qat::Scheme& scheme) {
     for (graph::Weight& weight : layer.weights) {
       for (float& value : weight.value.data()) {
         if (weight.name == "moving_variance") value = 0.2f + random.uniform();
-        if (weight.name == "gamma" || weight.name == "beta" || weight.name == "bias") value = 2 * random.uniform() - 1;
+        const bool is_signed =
+            weight.name == "gamma" || weight.name == "beta" || weight.name == "bias" || weight.name == "alpha";
+        if (is_signed) value = 2 * random.uniform() - 1;
       }
     }
   }
@@ -122,6 +167,7 @@ struct Case {
   std::string scheme, quantizer;
   bool per_axis = true;
   qat::BatchNormMode batch_norm = qat::BatchNormMode::kFloat;
+  size_t least_compared = 2;  // layers with codes of their own
 };
 
 class AffineProgram : public testing::TestWithParam<Case> {};
@@ -159,7 +205,7 @@ TEST_P(AffineProgram, HasTheNetworksCodes) {
     networks.emplace(layer, train::Trainer(std::move(part), {}));
   }
   verifier.add(x, [&](const std::string& layer, const Tensor& batch) { return networks.at(layer).predict(batch); });
-  EXPECT_GE(verifier.result().layers.size(), 2u);
+  EXPECT_GE(verifier.result().layers.size(), c.least_compared);
   for (const program::LayerComparison& layer : verifier.result().layers) {
     EXPECT_EQ(layer.differing, 0) << layer.layer << " of " << layer.values << ", first at "
                                   << (layer.first ? layer.first->element : -1) << ": "
@@ -189,8 +235,25 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"EightLsqPlusCurves", curves, "int8", "lsq_plus"},
         Case{"FourLsqPlusAverages", averages, "int4", "lsq_plus"}, Case{"EightDorefa", plain, "int8", "dorefa"},
         Case{"FourDorefaBatchNorms", batch_norms, "int4", "dorefa"},
-        Case{"TwoDorefaAverages", averages, "int2", "dorefa"}),
+        Case{"TwoDorefaAverages", averages, "int2", "dorefa"},
+        Case{"SixteenWide", wide, "int16", "moving_average", true, qat::BatchNormMode::kFloat, 1},
+        Case{"EightSlopes", slopes, "int8", "moving_average"}, Case{"FourSlopes", slopes, "int4", "lsq"},
+        Case{"EightMoves", moves, "int8", "moving_average"}, Case{"FourMoves", moves, "int4", "lsq"},
+        Case{"EightMaxima", maxima, "int8", "moving_average"}, Case{"FourMaxima", maxima, "int4", "lsq"},
+        Case{"EightExtremes", extremes, "int8", "moving_average"}, Case{"FourExtremes", extremes, "int4", "lsq"}),
     [](const auto& row) { return row.param.name; });
+
+// The network sums 16-bit codes in double, the program in 64 bits.
+TEST(AffineProgram, SumsBeyond32Bits) {
+  qat::Scheme scheme = qat::scheme_named("int16");
+  const program::Program program = program::lower(qat::unfold_batch_norms(calibrated(wide(), scheme)));
+  int widest = 0;
+  for (const program::Operation& operation : program.operations) {
+    const auto* sum = std::get_if<program::Accumulate>(&operation.action);
+    if (sum != nullptr) widest = std::max(widest, sum->accumulator_bits());
+  }
+  EXPECT_GT(widest, 32);
+}
 
 template <class Kind>
 std::string message(const graph::Model& model) {
@@ -218,6 +281,25 @@ TEST(AffineProgram, Refuses) {
   graph::Model clipped = calibrated(plain(), scheme);
   clipped.layer("conv0").find_weight("post_activation_alpha")->value[0] = -1.0f;
   EXPECT_NE(message<InvalidArgument>(clipped).find("clipping level of -1"), std::string::npos);
+}
+
+// What TFMOT's layout leaves float is told by its points, and what quantizes it.
+TEST(AffineProgram, SaysWhatTfmotLeavesOut) {
+  const Node in = image();
+  const Node separate = ReLU({.name = "relu0"})(conv(in, 6, "conv0"));
+  const auto lowered = [](const Node& in, const Node& out, const char* scheme) {
+    return message<Unsupported>(
+        qat::unfold_batch_norms(calibrated(build_model({in}, {out}, "model"), qat::scheme_named(scheme))));
+  };
+  const std::string text = lowered(in, classifier(separate), "tfmot8");
+  EXPECT_NE(text.find("layer 'conv0' (Conv2D) has no point 'kernel'"), std::string::npos) << text;
+  EXPECT_NE(text.find("'nibble qat --scheme int8'"), std::string::npos) << text;
+  EXPECT_EQ(lowered(in, classifier(separate), "int8"), "(was lowered)");
+  EXPECT_EQ(lowered(in, classifier(conv(in, 6, "conv0", "relu")), "tfmot8"), "(was lowered)");
+  // A sigmoid is quantized before, not behind.
+  const std::string sigmoid = lowered(in, classifier(conv(in, 6, "conv0", "sigmoid")), "tfmot8");
+  EXPECT_NE(sigmoid.find("the point 'output' of 'conv0', or 'post_activation', which it lacks"), std::string::npos)
+      << sigmoid;
 }
 
 // Weights of one bit are -1 and 1 times their mean magnitude.

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_activation.h"
 #include "nibble/graph/builder_shape.h"
 #include "nibble/program/lowering.h"
 #include "nibble/program/verification.h"
@@ -151,6 +152,41 @@ graph::Model curves() {
   return build_model({in}, {x}, "curves");
 }
 
+// Activation layers with parameters: one slope a channel, of either sign, and one for all.
+graph::Model slopes() {
+  const Node in = image();
+  const std::string kernel = "quantized_bits(4,0,1,alpha=1)", codes = "quantized_bits(7,2,1,alpha=1)";
+  Node x = act(ELU({.alpha = 0.7, .name = "elu"})(bn(conv(in, 6, kernel, "conv0"), "bn0")), codes, "a");
+  x = act(PReLU({.shared_axes = {1, 2}, .name = "prelu"})(bn(conv(x, 5, kernel, "conv1"), "bn1")), codes, "b");
+  x = act(PReLU({.shared_axes = {1, 2, 3}, .name = "leak"})(conv(x, 4, kernel, "conv2")), codes, "c");
+  x = QDense({.units = 3, .kernel_quantizer = kernel, .name = "last"})(Flatten()(x));
+  return build_model({in}, {PReLU({.name = "end"})(x)}, "slopes");
+}
+
+// Before a quantizer and after it; the last permutation moves channels.
+graph::Model moves() {
+  const Node in = image();
+  const std::string kernel = "quantized_bits(4,0,1,alpha=1)";
+  Node x = UpSampling2D({.size = {2, 3}, .name = "up"})(bn(conv(in, 6, kernel, "conv0", 2), "bn0"));
+  x = act(x, "quantized_relu(4,2)", "a");
+  x = conv(Cropping2D({.cropping = {1, 2, 0, 3}, .name = "crop"})(x), 5, kernel, "conv1");
+  x = act(Permute({.dims = {2, 1, 3}, .name = "turn"})(bn(x, "bn1")), "quantized_relu(4,2)", "b");
+  x = conv(Permute({.dims = {3, 1, 2}, .name = "channels"})(x), 4, kernel, "conv2");
+  x = UpSampling2D({.size = {1, 2}, .name = "codes"})(act(x, "quantized_bits(5,2,1,alpha=1)", "c"));
+  return build_model({in}, {classifier(x)}, "moves");
+}
+
+graph::Model extremes() {
+  const Node in = image();
+  const std::string kernel = "quantized_bits(4,0,1,alpha=1)";
+  const Node a = act(bn(conv(in, 4, kernel, "conv0"), "bn0"), "quantized_relu(4,2)", "a");
+  const Node b = act(bn(conv(a, 4, kernel, "conv1"), "bn1"), "quantized_bits(6,1,1,alpha=1)", "b");
+  const Node largest = layer("Maximum", "largest")(std::vector<Node>{a, b});
+  const Node c = act(conv(largest, 4, kernel, "conv2"), "quantized_bits(5,2,1,alpha=1)", "c");
+  const Node smallest = layer("Minimum", "smallest")(std::vector<Node>{a, c, b});
+  return build_model({in}, {classifier(smallest)}, "extremes");
+}
+
 struct Case {
   std::string name;
   std::function<graph::Model()> build;
@@ -165,7 +201,10 @@ std::vector<Case> cases() {
                             {"OwnInputQuantizer", own_input_quantizer},
                             {"OwnTurningInputQuantizer", own_turning_input_quantizer},
                             {"FoldedBatchNorm", folded},
-                            {"Curves", curves}};
+                            {"Curves", curves},
+                            {"Slopes", slopes},
+                            {"Moves", moves},
+                            {"Extremes", extremes}};
   const std::map<std::string, const char*> kernels = {{"Bits4", "quantized_bits(4,0,1,alpha=1.0)"},
                                                       {"Bits8Po2Scales", "quantized_bits(8,0,1,alpha='auto_po2')"},
                                                       {"Ternary", "ternary(alpha=1)"},
@@ -193,7 +232,9 @@ void randomize(graph::Model& model) {
     for (graph::Weight& weight : model.layers[l].weights) {
       for (float& value : weight.value.data()) {
         if (weight.name == "moving_variance") value = 0.2f + random.uniform();
-        if (weight.name == "gamma" || weight.name == "beta" || weight.name == "moving_mean" || weight.name == "bias") {
+        const bool is_signed = weight.name == "gamma" || weight.name == "beta" || weight.name == "moving_mean" ||
+                               weight.name == "bias" || weight.name == "alpha";
+        if (is_signed) {
           value = 2 * random.uniform() - 1;
         }
       }

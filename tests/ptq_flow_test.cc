@@ -1,6 +1,10 @@
 // nibble ptq and nibble experiment, as a user would give them.
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -111,6 +115,10 @@ INSTANTIATE_TEST_SUITE_P(
                       Row{"UnknownExperiment", "experiment ptq --out e", 2, "'ptq-qat'"},
                       Row{"UnknownDataset", "experiment ptq-qat --out e --datasets mnist", 2, "fashion_mnist"},
                       Row{"UnknownMethod", "experiment ptq-qat --out e --methods lsqq", 2, "Did you mean 'lsq'"},
+                      Row{"NegativeDecay", "experiment ptq-qat --out e --qat-weight-decay -1", 2, "--qat-weight-decay"},
+                      Row{"EmptyBatches", "experiment ptq-qat --out e --qat-batch-size 0", 2, "--qat-batch-size"},
+                      Row{"UnknownTeacher", "experiment ptq-qat --out e --teacher qat", 2, "--teacher cannot be 'qat'"},
+                      Row{"NothingToTeach", "experiment ptq-qat --out e --teacher-weight 0.5", 2, "--teacher"},
                       Row{"UnknownStudy", "experiment ptq-qat --out e --studies bias", 2, "bias-width"}),
     [](const auto& row) { return row.param.name; });
 
@@ -134,6 +142,100 @@ TEST(ExperimentFlow, GoesOnWhereItWasAndRefusesOtherSettings) {
   const CliResult other = place.run(line + "--epochs 2");
   EXPECT_EQ(other.code, 1);
   EXPECT_THAT(other.err, HasSubstr("another --out"));
+}
+
+TEST(ExperimentFlow, WorkersComputeWhatOneProcessDoes) {
+  const Workplace& place = Workplace::get();
+  const std::string line =
+      " --datasets cifar10 --methods ptq,qat --bits 8 --seeds 1 --epochs 1 --calibration-samples 16 --teacher float "
+      "--json";
+  const CliResult one = place.run("experiment ptq-qat --out by_one" + line);
+  ASSERT_EQ(one.code, 0) << one.err;
+  const CliResult two = place.run("experiment ptq-qat --out by_two --workers 2" + line);
+  ASSERT_EQ(two.code, 0) << two.err;
+  json of_one = json::parse(one.out), of_two = json::parse(two.out);
+  ASSERT_EQ(of_two.at("cells").size(), 6u);
+  EXPECT_EQ(of_one.at("cells"), of_two.at("cells"));
+  EXPECT_EQ(of_one.at("claims"), of_two.at("claims"));
+  EXPECT_THAT(two.err, AllOf(HasSubstr("2 workers"), HasSubstr("cifar10-cnn_bn-s1-qat-8: "), HasSubstr("(6 of 6)")));
+  EXPECT_TRUE(fs::exists(place.dir() / "by_two/logs/worker-2.log"));
+  const json cell = json::parse(slurp(place.dir() / "by_two/cells/cifar10-cnn-s1-qat-8.json"));
+  EXPECT_EQ(cell.at("settings").at("teacher").at("weight"), 0.9);
+  EXPECT_THAT(slurp(place.dir() / "by_two/report.md"), HasSubstr("| cnn_bn qat |"));
+  // Nothing is left to do: no workers are started.
+  const CliResult again = place.run("experiment ptq-qat --out by_two --workers 2" + line);
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_EQ(again.out, two.out);
+  EXPECT_THAT(again.err, ::testing::Not(HasSubstr("workers")));
+}
+
+TEST(ExperimentFlow, AWorkersErrorIsTold) {
+  const Workplace& place = Workplace::get();
+  // A damaged model where the float network should be.
+  fs::create_directories(place.dir() / "broken/models");
+  spill(place.dir() / "broken/models/cifar10-cnn-s1-float-e1.keras", "no model");
+  const CliResult result = place.run(
+      "experiment ptq-qat --out broken --workers 2 --datasets cifar10 --networks cnn --methods ptq --bits 8 --seeds 1 "
+      "--epochs 1");
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("0 of 2 cells"), HasSubstr("ended with exit code 1; its last line is"),
+                                HasSubstr("worker-"), HasSubstr("Run the same command again")));
+}
+
+TEST(ExperimentFlow, TellsWhichStudiesAreNotComputedAndHow) {
+  const Workplace& place = Workplace::get();
+  const std::string line =
+      "experiment ptq-qat --out 'some table' --datasets cifar10 --networks cnn --methods ptq --bits 8 --seeds 1 "
+      "--epochs 1 --qat-weight-decay 1e-05 --teacher float --temperature 4 --calibration-samples 16";
+  const CliResult text = place.run(line);
+  ASSERT_EQ(text.code, 0) << text.err;
+  EXPECT_THAT(text.out, AllOf(HasSubstr("Studies not computed"),
+                              HasSubstr("They are computed by: nibble " + line + " --studies all")));
+  const CliResult told = place.run(line + " --json");
+  EXPECT_EQ(json::parse(told.out).at("studies_not_computed").size(), 7u);
+  EXPECT_EQ(json::parse(told.out).at("studies_command"), "nibble " + line + " --studies all");
+}
+
+TEST(ExperimentFlow, AllStudiesAreComputed) {
+  const Workplace& place = Workplace::get();
+  const std::string line =
+      "experiment ptq-qat --out studies --datasets cifar10 --networks cnn_bn --methods ptq --bits 4 --seeds 1 "
+      "--epochs 1 --calibration-samples 8";
+  ASSERT_EQ(place.run(line).code, 0);
+  // AdaRound takes long: another cell stands in for it.
+  for (const char* scales : {"per-tensor", "per-channel"}) {
+    const fs::path cells = place.dir() / "studies/cells";
+    fs::copy_file(cells / "cifar10-cnn_bn-s1-ptq-4.json",
+                  cells / fmt::format("cifar10-cnn_bn-s1-ptq-4-weights-{}-adaround.json", scales));
+  }
+  const CliResult result = place.run(line + " --workers 2 --studies all");
+  ASSERT_EQ(result.code, 0) << result.err;
+  for (const char* study :
+       {"bias-width", "learning-rate", "optimizer", "ablation", "master-weights", "calibration", "weights"}) {
+    EXPECT_THAT(result.out, HasSubstr(std::string("Study: ") + study));
+  }
+  EXPECT_THAT(result.out, ::testing::Not(HasSubstr("not computed")));
+}
+
+bool is_free(const fs::path& lock) {
+  const int descriptor = open(lock.c_str(), O_RDWR | O_CLOEXEC);
+  const bool free = flock(descriptor, LOCK_EX | LOCK_NB) == 0;
+  close(descriptor);
+  return free;
+}
+
+TEST(ExperimentFlow, StopsItsWorkers) {
+  const Workplace& place = Workplace::get();
+  // The workers hear of it from the process that started them.
+  const CliResult result = place.run(
+      "experiment ptq-qat --out stopped --workers 2 --datasets cifar10 --methods ptq --seeds 1 --epochs 10000",
+      "timeout --foreground --preserve-status -s INT 5");
+  EXPECT_EQ(result.code, 130);
+  EXPECT_FALSE(fs::exists(place.dir() / "stopped/cells/cifar10-cnn-s1-float.json"));
+  // A worker that lived would hold one.
+  for (const auto& lock : fs::directory_iterator(place.dir() / "stopped/locks")) {
+    EXPECT_TRUE(is_free(lock.path())) << lock.path();
+  }
 }
 
 }  // namespace

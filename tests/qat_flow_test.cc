@@ -38,10 +38,17 @@ TEST(QatFlow, TrainsEvaluatesInspectsCompilesAndVerifies) {
   ASSERT_EQ(compiled.code, 0) << compiled.err;
   const CliResult verified = place.run("verify qat8 --data cifar10 --json");
   ASSERT_EQ(verified.code, 0) << verified.err << verified.out;
+  EXPECT_TRUE(json::parse(verified.out).at("first_difference").is_null()) << verified.out;
   // TFLite's rounding moves codes, and classes hardly ever.
   const CliResult twice = place.run("verify qat8 --data cifar10 --requantization gemmlowp-double --json");
   const json counts = json::parse(twice.out);
   EXPECT_GE(counts.at("same_class").get<double>(), 0.97 * counts.at("samples").get<double>()) << twice.out;
+  ASSERT_GT(counts.at("differing"), 0);
+  const json& first = counts.at("first_difference");
+  EXPECT_NE(first.at("network").at("code"), first.at("program").at("code"));
+  EXPECT_NE(first.at("network").at("value"), first.at("program").at("value"));
+  EXPECT_GE(first.at("index").size(), 1u);
+  EXPECT_FALSE(first.at("layer").get<std::string>().empty());
 }
 
 // Quantizers that are there stay; what asks for others is told.
@@ -85,6 +92,26 @@ TEST(QatFlow, LearnedStepsFromAFileAndResumed) {
   ASSERT_EQ(rest.code, 0) << rest.err;
   EXPECT_EQ(formats::keras::load_model(place.dir() / "qat_parts/model.keras"),
             formats::keras::load_model(place.dir() / "qat_whole/model.keras"));
+}
+
+// A trained model's batch norms are folded where nothing else was said; "float" in a file is something.
+TEST(QatFlow, WhatIsSaidOfBatchNormsHolds) {
+  const Workplace& place = Workplace::get();
+  spill(place.dir() / "bn_unsaid.json", R"({"scheme": {"base": "int8"}})");
+  spill(place.dir() / "bn_float.json", R"({"scheme": {"base": "int8", "batch_norm": "float"}})");
+  struct Said {
+    const char* options;
+    bool stays;
+  };
+  for (const auto& [options, stays] : {Said{"--scheme bn_unsaid.json", false}, Said{"--scheme bn_float.json", true},
+                                       Said{"--scheme bn_float.json --batch-norm fold", false},
+                                       Said{"--scheme bn_unsaid.json --batch-norm float", true}}) {
+    const CliResult result = place.run("qat " + float_run() + " --data cifar10 --batch-size 40 --epochs 1 " + options +
+                                       " --output qat_said");
+    ASSERT_EQ(result.code, 0) << result.err;
+    const graph::Model model = formats::keras::load_model(place.dir() / "qat_said/model.keras");
+    EXPECT_EQ(model.find_layer("bn") != nullptr, stays) << options;
+  }
 }
 
 struct Row {

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "nibble/autoq/budget.h"
+#include "nibble/autoq/config_paths.h"
 #include "nibble/autoq/guided_start.h"
 #include "nibble/autoq/sampler.h"
 #include "nibble/autoq/search_space.h"
@@ -106,12 +107,13 @@ void check_version(const search::StudyInfo& info, bool any_version) {
 
 search::Storage make_study(const std::string& url, const std::string& text, const RunConfig& config,
                            const Preparation& preparation) {
-  return search::Storage::create(url, {.name = fmt::format("{} {}", config.model, to_string(config.goal.kind)),
-                                       .code_version = search::code_version(),
-                                       .run_config = text,
-                                       .space = search::to_json(preparation.space),
-                                       .seed = config.seed,
-                                       .max_trials = config.max_trials});
+  return search::Storage::create(
+      url, {.name = fmt::format("{} {}", fs::path(config.model).filename().string(), to_string(config.goal.kind)),
+            .code_version = search::code_version(),
+            .run_config = text,
+            .space = search::to_json(preparation.space),
+            .seed = config.seed,
+            .max_trials = config.max_trials});
 }
 
 // The text with what a guided start found among the first trials: so it is computed once, and every worker knows it.
@@ -127,13 +129,14 @@ std::string with_guided_trials(const std::string& text, const std::vector<search
 // The run_config to go on with: the study's own, which `given` may only change in what leaves trials alone.
 std::string resumed_config(const search::StudyInfo& info, const std::string& given, const std::string& place) {
   if (given.empty()) return info.run_config;
-  if (!same_search(info.run_config, given)) {
+  const std::string text = with_absolute_paths(given);
+  if (!same_search(with_absolute_paths(info.run_config), text)) {
     throw InvalidArgument(
         "[autoq] '{}' was made with another configuration. Only max_trials, workers and output_dir may change on "
         "--resume; start a new search in another directory.",
         place);
   }
-  return given;
+  return text;
 }
 
 class Launcher {
@@ -229,7 +232,7 @@ struct OpenStudy {
 };
 
 OpenStudy start_study(const std::string& text, const fs::path& directory, const std::string& url) {
-  OpenStudy study{.text = text, .config = parse_run_config(text)};
+  OpenStudy study{.config = parse_run_config(text)};
   if (!study.config.blocks.empty()) {
     throw InvalidArgument(
         "[run_config] blocks is given, which run_search knows nothing of: call run_schedule (block_scheduler.h), or "
@@ -240,8 +243,10 @@ OpenStudy start_study(const std::string& text, const fs::path& directory, const 
         "[autoq] there already is a study in '{}'. Go on with it by --resume, or choose another --output.",
         place_of(directory, url));
   }
+  study.text = with_absolute_paths(text);
+  study.config = parse_run_config(study.text);
   study.preparation = prepare(study.config, /*is_new=*/true);
-  study.text = with_guided_trials(text, study.preparation.guided);
+  study.text = with_guided_trials(study.text, study.preparation.guided);
   make_directories(directory);
   study.lock = std::make_unique<search::StudyLock>(directory);
   if (study.preparation.sensitivity) {
@@ -266,7 +271,7 @@ OpenStudy resume_study(const std::string& given, const SearchOptions& options, c
   const search::StudyInfo info = study.storage->info();
   check_version(info, options.any_version);
   study.text = resumed_config(info, given, place_of(directory, url));
-  study.config = parse_run_config(study.text);
+  study.config = config_of_study(study.text, directory);
   study.preparation = prepare(study.config, /*is_new=*/false);
   if (info.space != search::to_json(study.preparation.space)) {
     throw InvalidArgument(
@@ -344,7 +349,7 @@ int run_worker(const std::string& study_url, const WorkerProcessOptions& options
   search::Storage storage = search::Storage::open(study_url, {.lease_ms = options.lease_ms});
   const search::StudyInfo info = storage.info();
   check_version(info, options.any_version);
-  const RunConfig config = parse_run_config(info.run_config);
+  const RunConfig config = config_of_study(info.run_config, directory_of(study_url, options));
   const graph::Model model = load_search_model(config);
   const search::SearchSpace space = full_space(model, load_reference_model(config, model), config);
   TrainingRunner runner(config, model, load_search_data(config));

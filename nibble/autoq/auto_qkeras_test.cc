@@ -274,6 +274,23 @@ class CountBlocks final : public BlockObserver {
   std::vector<std::string> patterns;
 };
 
+// The study of block 1 names a network that lay in the old place.
+void expect_gone_on_with_after_a_move(const fs::path& directory, const fs::path& moved) {
+  fs::rename(directory, moved);
+  write_file(moved / "scheduler.json", "{\"next_block\": 1}\n");
+  int trials = 0;
+  {
+    search::Storage study = search::Storage::open((moved / "1/study.db").string());
+    trials = study.info().max_trials + 1;
+    study.set_max_trials(trials);  // a worker is needed once more
+  }
+  const ScheduleResult result = run_schedule("", {.directory = moved, .resume = true, .workers = 1});
+  EXPECT_TRUE(result.is_over);
+  ASSERT_EQ(static_cast<int>(result.last.trials.size()), trials);
+  EXPECT_EQ(result.last.trials.back().state, search::TrialState::kCompleted) << result.last.trials.back().reason;
+  fs::rename(moved, directory);
+}
+
 // Ten small trials a block: the costliest block first, each on top of the one before; then the second one again, as
 // after a program that ended between the two.
 TEST(AutoQKerasScheduler, BlocksFollowOneAnotherAndAreGoneOnWith) {
@@ -293,6 +310,12 @@ TEST(AutoQKerasScheduler, BlocksFollowOneAnotherAndAreGoneOnWith) {
   EXPECT_EQ(whole.layer("conv").class_name, "QConv2D");
   EXPECT_EQ(whole.layer("dense").class_name, "QDense");
 
+  const ScheduleResult finished = run_schedule("", {.directory = directory, .resume = true});
+  EXPECT_EQ(finished.last.trials.size(), result.last.trials.size());
+  ASSERT_TRUE(finished.last.best.has_value());
+  EXPECT_EQ(finished.last.best->number, result.last.best->number);
+  EXPECT_EQ(finished.last.best_model, result.last.best_model);
+
   const std::string best = read_file(result.best_model);
   write_file(directory / "scheduler.json", "{\"next_block\": 1}\n");
   fs::remove_all(directory / "1");
@@ -302,8 +325,47 @@ TEST(AutoQKerasScheduler, BlocksFollowOneAnotherAndAreGoneOnWith) {
   EXPECT_EQ(again.patterns, std::vector<std::string>{seen.patterns[1]});
   EXPECT_EQ(read_file(resumed.best_model), best);
   EXPECT_THROW(run_schedule(text, {.directory = directory}), InvalidArgument);
+  expect_gone_on_with_after_a_move(directory, directory.parent_path() / "moved");
   write_file(directory / "scheduler.json", "{\"next_block\": 9}\n");
   EXPECT_THROW(run_schedule("", {.directory = directory, .resume = true}), CorruptFile);
+}
+
+// While it lives, the process works in another directory.
+class WorkingIn {
+ public:
+  explicit WorkingIn(const fs::path& directory) : before_(fs::current_path()) { fs::current_path(directory); }
+  ~WorkingIn() { fs::current_path(before_); }
+  WorkingIn(const WorkingIn&) = delete;
+  WorkingIn& operator=(const WorkingIn&) = delete;
+
+ private:
+  fs::path before_;
+};
+
+TEST(AutoQKeras, APathFromTheCurrentDirectoryHoldsFromAnyOther) {
+  const fs::path root = testing::scratch_dir("autoq_relative"), out = root / "out";
+  make_directories(root / "elsewhere");
+  fs::copy_file(small_model_file(), root / "net.keras");
+  const std::string text = replaced(config_text(), small_model_file().string(), "net.keras");
+  const std::atomic<bool> stop = true;
+  {
+    const WorkingIn there(root);
+    EXPECT_FALSE(run_search(text, {.directory = "out", .stop = &stop}).is_over);
+  }
+  {
+    const WorkingIn elsewhere(root / "elsewhere");
+    const SearchResult result = run_search("", {.directory = out, .resume = true, .workers = 1});
+    EXPECT_EQ(outcome_of(result, out), undisturbed());
+  }
+  const WorkingIn there(root);
+  EXPECT_TRUE(run_search(text, {.directory = out, .resume = true}).is_over) << "the same configuration";
+  fs::rename("net.keras", "other.keras");
+  try {
+    run_search("", {.directory = out, .resume = true});
+    ADD_FAILURE() << "no error";
+  } catch (const IoError& error) {
+    EXPECT_NE(std::string(error.what()).find("net.keras' is not there"), std::string::npos) << error.what();
+  }
 }
 
 // The budget is that of the cheapest tenth of networks: no trial exceeds it.
@@ -480,6 +542,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"NoRates",
          R"({"model": "mnist", "data": "mnist", "layer_learning_rates": {"dence": 0.1}, "limit": {"Dense": [8, 8, 4]}})",
          "Did you mean 'dense'"},
+        {"NoTeacher", R"({"model": "mnist", "data": "mnist", "teacher": "none.keras", "limit": {"Dense": [8, 8, 4]}})",
+         "none.keras' is not there"},
         {"TransferWithoutWeights",
          R"({"model": "mnist", "data": "mnist", "transfer_weights": true, "limit": {"Dense": [8, 8, 4]}})",
          "has no weights"}}),

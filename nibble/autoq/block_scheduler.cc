@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "nibble/autoq/config_paths.h"
 #include "nibble/autoq/training_runner.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
@@ -14,8 +15,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr uint64_t kLargestConfig = uint64_t{16} << 20;
-
-fs::path model_of_block(const fs::path& directory, int k) { return directory / fmt::format("model_block_{}.keras", k); }
 
 void keep_progress(const fs::path& directory, int next_block) {
   write_file(directory / "scheduler.json", Json({{"next_block", next_block}}).dump() + "\n");
@@ -59,7 +58,7 @@ std::string settled_config(const std::string& given, const SearchOptions& option
           "[autoq] there already is a search in '{}'. Go on with it by --resume, or choose another --output.",
           options.directory.string());
     }
-    return given;
+    return with_absolute_paths(given);
   }
   if (!is_there) {
     throw IoError("[autoq] there is no search by blocks in '{}' to go on with; leave --resume out to start one.",
@@ -69,7 +68,7 @@ std::string settled_config(const std::string& given, const SearchOptions& option
   if (given.empty()) return kept;
   // The trials of a block follow from max_trials, so it stays as well.
   const bool same_trials = parse_run_config(kept).max_trials == parse_run_config(given).max_trials;
-  if (!same_trials || !same_search(kept, given)) {
+  if (!same_trials || !same_search(with_absolute_paths(kept), with_absolute_paths(given))) {
     throw InvalidArgument(
         "[autoq] the search in '{}' was made with another configuration. Only workers and output_dir may change on "
         "--resume by blocks; start a new search in another directory.",
@@ -109,6 +108,22 @@ SearchResult search_block(const std::string& text, const SearchOptions& options,
         search::is_server_url(url) ? search::parse_server_url(url).display : url, k);
   }
   return run_search(of_block.resume ? "" : text, of_block);
+}
+
+// What the study of a block that is done holds; nothing where it was removed.
+SearchResult found_in(const SearchOptions& of_block) {
+  SearchResult result;
+  result.is_over = true;
+  const std::string url = study_of(of_block);
+  if (!search::Storage::holds_study(url)) return result;
+  result.trials = search::Storage::open(url).trials();
+  const search::Trial* best = search::best_trial(result.trials);
+  if (best == nullptr) return result;
+  result.best = *best;
+  const fs::path model = of_block.directory / "best" / "model.keras";
+  std::error_code ignored;
+  if (fs::exists(model, ignored)) result.best_model = model;
+  return result;
 }
 
 // Of the layers that blocks after k quantize.
@@ -211,6 +226,7 @@ ScheduleResult run_schedule(const std::string& run_config, const SearchOptions& 
   }
   result.is_over = true;
   result.best_model = best;
+  if (result.last.trials.empty()) result.last = found_in(options_of_block(options, count - 1));
   return result;
 }
 

@@ -26,7 +26,7 @@ class BlockObserver {
 
 struct ScheduleResult {
   BlockSchedule schedule;
-  SearchResult last;  // of the last block that was searched or looked at
+  SearchResult last;  // of the last block that was searched; of a search that was over before, the last one's
   int blocks_done = 0;
   bool is_over = false;              // false: stopped before the end
   std::filesystem::path best_model;  // directory/best/model.keras; empty before the first block is done

@@ -59,7 +59,8 @@ BudgetMeter::Later BudgetMeter::cheapest_later() const {
       return HUGE_VAL;
     }
   };
-  later.cheapest = search::least_excess(build_space(model_, later.config), load_of);
+  // Never inside, so every start would be tried, and each worker does this.
+  later.cheapest = search::least_excess(build_space(model_, later.config), load_of, /*starts=*/1);
   return later;
 }
 
@@ -119,8 +120,9 @@ void BudgetMeter::check_reachable(const search::SearchSpace& space) const {
   const search::Assignment least = search::least_excess(space, excess_of);
   if (excess(least) <= 0) return;
   throw InvalidArgument(
-      "[run_config] budget: no choice of quantizers and filters that limit allows keeps it. The cheapest network found "
-      "has {}. Raise the budget, or allow smaller quantizers or fewer filters (tune_filters).",
+      "[run_config] budget: among the quantizers and filters that limit allows, no network that keeps it was found. "
+      "The cheapest network found has {}. Raise the budget, or allow smaller quantizers or fewer filters "
+      "(tune_filters).",
       describe(use_of(build_trial(model_, config_, least)), config_.budget, /*beyond_only=*/false));
 }
 

@@ -44,7 +44,7 @@ class BudgetMeter {
   // Says which bounds a network exceeds; empty inside.
   std::string complaint(const graph::Model& trial) const;
 
-  // Refuses bounds that nothing in the space keeps.
+  // Refuses bounds for which least_excess() finds nothing in the space.
   //   throws  InvalidArgument with the least cost that was found
   void check_reachable(const search::SearchSpace& space) const;
 

@@ -131,8 +131,11 @@ struct RunConfig {
   // Pattern of layers' names -> factor of their learning rate; the first that matches counts. 0 (frozen_layers): the
   // weights stay as they are.
   std::vector<std::pair<std::string, double>> layer_learning_rates;
-  std::string loss = "crossentropy";  // "mse", "mae"
+  std::string loss = "crossentropy";  // "mse", "mae", or Keras' name of another (train/loss_names.h)
   std::string target = "label";       // "input": an autoencoder
+  // A trained network whose outputs trials learn besides the labels: a file, or a folder with model.keras. Empty: none.
+  std::string teacher;
+  double teacher_weight = 0.9, temperature = 2.0;  // train/distillation.h
   double momentum = 0.0;
   std::string schedule = "constant";                  // "constant", "cosine"
   std::string batch_norm_statistics = "reestimated";  // "reestimated", "moving"

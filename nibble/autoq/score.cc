@@ -48,7 +48,10 @@ std::string score_formula(const RunConfig& config) {
 
 double score_of(const RunConfig& config, double value, const TrialCost& cost, double reference) {
   if (config.score_is_metric) return is_maximised(config.metric) ? value : -value;
-  if (!is_maximised(config.metric)) return -value / std::max(kLeastForgiving, 1.0 + cost.delta);
+  if (!is_maximised(config.metric)) {
+    const double forgiving = std::max(kLeastForgiving, 1.0 + cost.delta);
+    return value < 0 ? -value * forgiving : -value / forgiving;  // the poisson loss may be below 0
+  }
   if (config.budget.accuracy) return with_floor(config, value, cost, reference);
   return value * (1.0 + cost.delta);
 }

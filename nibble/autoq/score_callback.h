@@ -29,9 +29,9 @@ Execution execution_of(const RunConfig& config, int index, int epochs_before = 0
 
 struct ExecutionScore {
   int best_epoch = 0, epochs = 0;
-  double score = 0;  // of the best epoch; so are the next two
-  double value = 0;  // of config.metric
-  double accuracy = 0;
+  double score = 0;                // of the best epoch; so are the next two
+  double value = 0;                // of config.metric
+  std::optional<double> accuracy;  // where there is one
   bool pruned = false;
 };
 

@@ -217,6 +217,37 @@ INSTANTIATE_TEST_SUITE_P(
     }),
     [](const auto& info) { return info.param.name; });
 
+// Tables that a file gives stand for all of them: what it leaves out is not there.
+TEST(BuildSpace, AMissingTableIsNamedWithItsLayerAndARow) {
+  struct Row {
+    std::string kept, limit;
+    std::vector<std::string> words;
+  };
+  const std::string kernel = R"j("kernel": {"quantized_bits(4,0,1)": 4})j";
+  const std::string bias = kernel + R"j(, "bias": {"quantized_bits(4,0,1)": 4})j";
+  const std::vector<Row> rows = {
+      {kernel,
+       R"j({"Activation": [4]})j",
+       {"layer 'lin'", "no linear table", "\"linear\": {\"quantized_bits(4,1)\": 4}"}},
+      {kernel, R"j({"Dense": [4, 4, 4]})j", {"bias of layer 'head'", "no bias table", "\"bias\": {"}},
+      {bias, R"j({"Conv2D": [4, 4, 4]})j", {"'bias_conv'", "no activation table", "\"quantized_relu(4,2)\": 4"}},
+      // A list of quantizers names a table as well.
+      {kernel, R"j({"Dense": [4, ["binary"], 4]})j", {"layer 'head'", "no bias table", "take the key out of limit"}},
+  };
+  for (const Row& row : rows) {
+    const RunConfig config =
+        parse_run_config(fmt::format(R"j({{"quantization_config": {{{}}}, "limit": {}}})j", row.kept, row.limit));
+    try {
+      build_space(small_model(), config);
+      ADD_FAILURE() << "no error for " << row.limit;
+    } catch (const InvalidArgument& error) {
+      for (const std::string& word : row.words) {
+        EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+      }
+    }
+  }
+}
+
 TEST(BuildSpace, KeysThatFitNothingAreLeftAloneWhereTheClassIsKnownOrForCompat) {
   EXPECT_EQ(build_space(small_model(), config_with(R"("limit": {"Dense": [8, 8, 8], "LSTM": [8, 8, 8, 8]})")).size(),
             build_space(small_model(), config_with(R"("limit": {"Dense": [8, 8, 8]})")).size());
@@ -243,6 +274,31 @@ TEST(CostMeter, StressCountsByDefault) {
     return CostMeter(config.goal, small_model(), config.compat).measure(small_model()).delta;
   };
   EXPECT_LT(meter("none"), meter("qkeras"));
+}
+
+graph::Model powers_of_two(bool with_weights) {
+  graph::Model model;
+  model.layers.push_back(graph::make_layer("InputLayer", "input", {{"shape", std::vector<int64_t>{8}}}));
+  model.layers.push_back(graph::make_layer(
+      "QDense", "dense", {{"units", int64_t{64}}, {"kernel_quantizer", std::string("quantized_po2(4)")}}));
+  model.layers.back().inputs = {"input"};
+  model.inputs = {"input"};
+  model.outputs = {"dense"};
+  if (with_weights) graph::initialize_weights(model, 1);
+  return model;
+}
+
+// A multiplication by a power of two costs by the values that there are.
+TEST(CostMeter, ATrainedModelCountsWithItsWeights) {
+  const auto cost = [](bool is_trained, bool with_weights) {
+    const RunConfig config = parse_run_config(
+        fmt::format(R"({{"goal": {{"type": "energy", "params": {{"trained_model": {}}}}}, "transfer_weights": true}})",
+                    is_trained));
+    return CostMeter(config.goal, powers_of_two(false), config.compat).measure(powers_of_two(with_weights)).cost;
+  };
+  EXPECT_EQ(cost(false, true), cost(false, false));
+  EXPECT_EQ(cost(true, false), cost(false, false));
+  EXPECT_NE(cost(true, true), cost(false, true));
 }
 
 }  // namespace

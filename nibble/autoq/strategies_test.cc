@@ -10,12 +10,15 @@
 
 #include "nibble/autoq/auto_qkeras.h"
 #include "nibble/autoq/block_scheduler.h"
+#include "nibble/autoq/budget.h"
+#include "nibble/autoq/guided_start.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/autoq/small_search.h"
 #include "nibble/autoq/training_runner.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/formats/keras/keras_file.h"
+#include "nibble/graph/builder.h"
 #include "nibble/search/annotation.h"
 #include "nibble/search/storage.h"
 #include "support/golden.h"
@@ -175,6 +178,83 @@ TEST(GuidedStart, MeasuresOnceAndTriesWhatItFoundFirst) {
   EXPECT_FALSE(fs::exists(directory / "sensitivity.json"));
 }
 
+// Input of 8, hidden of 6, one linear output, with weights; the last layer's are `size` times as large.
+graph::Model numbers_model(float size) {
+  using namespace graph::build;
+  const Node in = Input({.shape = {8}, .name = "input"});
+  const Node act = Activation({.activation = "relu", .name = "act"})(Dense({.units = 6, .name = "hidden"})(in));
+  graph::Model model = build_model({in}, {Dense({.units = 1, .name = "last"})(act)}, "numbers");
+  graph::initialize_weights(model, 1);
+  for (graph::Weight& weight : model.layer("last").weights) {
+    for (float& value : weight.value.data()) value *= size;
+  }
+  return model;
+}
+
+// Outputs and targets 2^17 times as large make squared errors 2^34 times as large, which is no broken network.
+TEST(GuidedStart, LargeTargetsAreMeasuredAsSmallOnesAre) {
+  const RunConfig config = parse_run_config(R"json({"loss": "mse", "data": "synthetic_regression",
+    "guided_start": true, "limit": {"^hidden$": [8, 8, 8]},
+    "quantization_config": {"kernel": {"binary": 1, "quantized_bits(8,0,1,alpha=1.0)": 8},
+      "bias": {"quantized_bits(8,3,1)": 8}, "activation": {"quantized_relu(8,3)": 8},
+      "linear": {"quantized_bits(8,3,1)": 8}}})json");
+  const auto measured = [&](float size) {
+    data::Dataset dataset = load_search_data(config);
+    Tensor x(Shape{dataset.train.count(), 8}), targets = dataset.train.targets();
+    std::vector<int64_t> all;
+    for (int64_t i = 0; i < dataset.train.count(); ++i) all.push_back(i);
+    dataset.train.gather(all, x.data());
+    for (float& target : targets.data()) target *= size;
+    dataset.train = data::Samples(Shape{8}, std::vector<float>(x.data().begin(), x.data().end()), targets);
+    const graph::Model model = numbers_model(size);
+    return measure_sensitivity(config, model, dataset, build_space(model, config));
+  };
+  const Sensitivity small = measured(1), large = measured(0x1p17f);
+  ASSERT_EQ(small.rises.size(), large.rises.size());
+  EXPECT_DOUBLE_EQ(large.float_loss * 0x1p-34, small.float_loss);  // a power of two rounds nothing
+  double highest = 0;
+  for (size_t p = 0; p < small.rises.size(); ++p) {
+    for (size_t c = 0; c < small.rises[p].size(); ++c) {
+      EXPECT_NEAR(large.rises[p][c] * 0x1p-34, small.rises[p][c], 1e-6 * small.float_loss);
+      highest = std::max(highest, large.rises[p][c]);
+    }
+  }
+  EXPECT_GT(highest, 1e7);
+}
+
+// Wider candidates hurt less, by made-up sensitivities; half of what the free trials differ by is allowed.
+TEST(GuidedStart, ItsTrialsKeepEveryBound) {
+  RunConfig config = parse_run_config(small_config(R"("guided_start": {"trials": 5})"));
+  const graph::Model model = load_search_model(config);
+  const search::SearchSpace space = build_space(model, config);
+  Sensitivity sensitivity;
+  for (const search::Parameter& parameter : space) {
+    std::vector<double> rises;
+    for (size_t c = parameter.candidates.size(); c > 0; --c) rises.push_back(0.1 * static_cast<double>(c));
+    sensitivity.rises.push_back(rises);
+  }
+  const auto guided = [&] { return guided_trials(config, model, model, space, sensitivity); };
+  const std::vector<search::Assignment> free = guided();
+  ASSERT_GE(free.size(), 2u);
+  for (const auto& [bound, used] :
+       {std::pair(&Budget::weight_kib, &BudgetUse::weight_kib), std::pair(&Budget::ram_kib, &BudgetUse::ram_kib)}) {
+    config.budget = {};
+    config.budget.*bound = 1e9;
+    const BudgetMeter meter(config, model);
+    const auto use = [&, used = used](const search::Assignment& values) {
+      return meter.use_of(build_trial(model, config, values)).*used;
+    };
+    const double most = use(free.front()), least = use(free.back());
+    ASSERT_LT(least, most) << "else nothing is tested";
+    config.budget.*bound = (most + least) / 2;
+    const std::vector<search::Assignment> trials = guided();
+    EXPECT_GE(trials.size(), 2u);
+    for (const search::Assignment& values : trials) EXPECT_LE(use(values), (most + least) / 2);
+    config.budget.*bound = 1e-9;
+    EXPECT_TRUE(guided().empty());
+  }
+}
+
 TEST(NearestWeights, AreThoseOfAnEarlierTrial) {
   const SearchResult result =
       run_search(small_config(R"("epochs": 1, "max_trials": 3, "transfer_weights": "nearest")"),
@@ -239,6 +319,51 @@ TEST(Blocks, KeepABudgetOfTheWholeNetwork) {
   } catch (const InvalidArgument& error) {
     EXPECT_NE(std::string(error.what()).find("cheapest network found has energy_nj"), std::string::npos)
         << error.what();
+  }
+}
+
+// A folder as 'nibble train' writes it, beside the directory of the study.
+TEST(Teacher, IsLearnedFromByEveryTrial) {
+  const fs::path root = testing::scratch_dir("strategies_teacher");
+  make_directories(root / "taught");
+  fs::copy_file(small_model_file(), root / "taught/model.keras");
+  const auto outcome = [&](const std::string& name, const std::string& more, int workers = 1) {
+    const SearchResult result = run_search(small_config(R"("epochs": 1, "max_trials": 2)" + more),
+                                           {.directory = root / name, .workers = workers});
+    for (const search::Trial& trial : result.trials) {
+      EXPECT_EQ(trial.state, search::TrialState::kCompleted) << trial.reason;
+    }
+    return outcome_of(result, root / name);
+  };
+  const std::string teacher = fmt::format(R"(, "teacher": "{}")", (root / "taught").string());
+  const Outcome alone = outcome("alone", ""), taught = outcome("learned", teacher + R"(, "temperature": 4)");
+  EXPECT_EQ(outcome("weightless", teacher + R"(, "teacher_weight": 0)"), alone);
+  EXPECT_EQ(outcome("two", teacher + R"(, "temperature": 4)", 2), taught);
+  EXPECT_NE(outcome("cold", teacher), taught);
+  ASSERT_EQ(taught.models.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(taught.models[i] != alone.models[i]) << i;
+}
+
+// Found before anything is trained.
+TEST(Teacher, OfOtherClassesIsRefused) {
+  using namespace graph::build;
+  const fs::path root = testing::scratch_dir("strategies_strange_teacher");
+  const Node in = Input({.shape = {28, 28, 1}, .name = "input"});
+  const Node last = Dense({.units = 5, .name = "last"})(Flatten({.name = "flatten"})(in));
+  graph::Model five = build_model({in}, {Activation({.activation = "softmax", .name = "end"})(last)}, "five");
+  write_file(root / "untrained.json", graph::to_config(five).dump());
+  graph::initialize_weights(five, 1);
+  formats::keras::save_model(five, root / "five.keras");
+  for (const auto& [file, words] :
+       {std::pair("five.keras", "knows 5 classes"), std::pair("untrained.json", "train the teacher first")}) {
+    const std::string text = small_config(fmt::format(R"("teacher": "{}")", (root / file).string()));
+    try {
+      run_search(text, {.directory = root / "out"});
+      ADD_FAILURE() << file;
+    } catch (const InvalidArgument& error) {
+      EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+    }
+    EXPECT_FALSE(fs::exists(root / "out"));
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "nibble/autoq/training_config.h"
 #include "nibble/core/error.h"
 
 namespace nibble::autoq {
@@ -19,10 +20,28 @@ std::optional<Metric> metric_of(std::string name) {
   return std::nullopt;
 }
 
+// A loss without a metric of its own is judged by what it is, by any of its names.
+std::optional<Metric> metric_of(const std::string& name, const RunConfig& config) {
+  if (const auto metric = metric_of(name)) return metric;
+  const std::string plain = name.starts_with("val_") ? name.substr(4) : name;
+  return plain_loss(plain) == config.loss ? std::optional(Metric::kLoss) : std::nullopt;
+}
+
+// Keras puts a head's name before its metrics: "loss" of "val_b_loss".
+std::string without_head(const std::string& name, const std::string& head) {
+  const std::string prefix = "val_" + head + "_";
+  return !head.empty() && name.starts_with(prefix) ? name.substr(prefix.size()) : name;
+}
+
+std::string natural_metric(const RunConfig& config) {
+  const bool knows_right_from_wrong = config.loss.ends_with("crossentropy") && config.target == "label";
+  return knows_right_from_wrong ? "acc" : config.loss;
+}
+
 // The list, or of an object head -> metric or list the entry of head_name, else the first.
 std::vector<std::string> metric_names(const JsonFields& fields, const RunConfig& config) {
   const Json* given = fields.find("metrics");
-  if (given == nullptr || given->empty()) return {config.loss == "crossentropy" ? "acc" : config.loss};
+  if (given == nullptr || given->empty()) return {natural_metric(config)};
   if (given->is_object()) {
     const bool has_head = !config.head_name.empty() && given->contains(config.head_name);
     given = has_head ? &given->at(config.head_name) : &*given->begin();
@@ -30,9 +49,9 @@ std::vector<std::string> metric_names(const JsonFields& fields, const RunConfig&
   const Json list = given->is_array() ? *given : Json::array({*given});
   std::vector<std::string> names;
   for (const Json& item : list) {
-    if (!item.is_string() || !metric_of(item.get<std::string>())) {
-      throw InvalidArgument("{} holds {}; known are \"acc\", \"loss\", \"mse\" and \"mae\".", fields.path("metrics"),
-                            excerpt(item));
+    if (!item.is_string() || !metric_of(item.get<std::string>(), config)) {
+      throw InvalidArgument("{} holds {}; known are \"acc\", \"loss\", \"mse\", \"mae\" and the name of the loss.",
+                            fields.path("metrics"), excerpt(item));
     }
     names.push_back(item.get<std::string>());
   }
@@ -41,14 +60,16 @@ std::vector<std::string> metric_names(const JsonFields& fields, const RunConfig&
 }
 
 void parse_metric(const JsonFields& fields, RunConfig& config) {
-  config.metric = *metric_of(metric_names(fields, config)[0]);
+  config.metric = *metric_of(metric_names(fields, config)[0], config);
   const std::string score = fields.text("score_metric", "val_score");
-  if (score != "val_score" && score != fmt::format("val_{}_score", config.head_name)) {
-    const auto metric = metric_of(score);
+  const std::string of_head = without_head(score, config.head_name);
+  if (score != "val_score" && of_head != "score") {
+    auto metric = metric_of(score, config);
+    if (!metric) metric = metric_of(of_head, config);
     if (!metric) {
       throw InvalidArgument(
-          "{} is '{}'; it must be \"val_score\" or one of \"val_accuracy\", \"val_loss\", \"val_mse\", "
-          "\"val_mae\".",
+          "{} is '{}'; it must be \"val_score\" or one of \"val_accuracy\", \"val_loss\", \"val_mse\", \"val_mae\", "
+          "which may name the head too (\"val_HEAD_loss\", where head_name is HEAD).",
           fields.path("score_metric"), score);
     }
     config.metric = *metric;

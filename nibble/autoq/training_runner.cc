@@ -10,6 +10,7 @@
 #include "nibble/autoq/head.h"
 #include "nibble/autoq/score_callback.h"
 #include "nibble/autoq/search_space.h"
+#include "nibble/autoq/teacher.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
@@ -19,6 +20,7 @@
 #include "nibble/models/builtin.h"
 #include "nibble/search/annotation.h"
 #include "nibble/train/callbacks.h"
+#include "nibble/train/loss_names.h"
 
 namespace nibble::autoq {
 namespace fs = std::filesystem;
@@ -83,7 +85,8 @@ void set_schedule(const RunConfig& config, double rate, train::FitOptions& fit) 
 
 // Trains to the end, or until context.stop.
 void train_execution(const RunConfig& config, const graph::Model& model, const data::Dataset& dataset,
-                     const search::TrialContext& context, const Execution& execution, ScoreCallback& score) {
+                     const search::TrialContext& context, const Execution& execution,
+                     const std::optional<train::Distillation>& lessons, ScoreCallback& score) {
   const train::CompileOptions options = compile_options(config, model, context.claim, execution.index);
   train::Trainer trainer(model, options);
   train::FitOptions fit;
@@ -94,6 +97,7 @@ void train_execution(const RunConfig& config, const graph::Model& model, const d
   fit.checkpoint = context.directory / execution.checkpoint;
   fit.resume = true;
   fit.callbacks = {&score};
+  fit.distillation = lessons;
   std::unique_ptr<train::Callback> early;
   if (config.early_stopping) {
     early = train::early_stopping({.patience = *config.early_stopping});
@@ -149,14 +153,34 @@ void remove_checkpoint(const fs::path& checkpoint) {
 }
 
 void check_transfer(const RunConfig& config, const graph::Model& model) {
-  if (!config.transfer_weights) return;
+  const bool is_measured = config.goal.kind == GoalKind::kEnergy && config.goal.energy.trained_model;
+  if (!config.transfer_weights && !is_measured) return;
   for (const graph::Layer& layer : model.layers) {
     if (!layer.weights.empty()) return;
   }
   throw InvalidArgument(
-      "[run_config] transfer_weights is true, but model '{}' has no weights. Train it first and give its file as "
-      "model.",
-      config.model);
+      "[run_config] {} is true, but model '{}' has no weights. Train it first and give its file as model.",
+      config.transfer_weights ? "transfer_weights" : "goal.params.trained_model", config.model);
+}
+
+// An error against the data's numbers is neither right nor wrong.
+bool has_accuracy(const RunConfig& config, const data::Dataset& dataset) {
+  if (config.target == "input") return false;
+  return !dataset.train.has_targets() || config.loss.ends_with("crossentropy");
+}
+
+void check_metric(const RunConfig& config, const data::Dataset& dataset) {
+  if (dataset.train.has_targets() && config.loss == "crossentropy" && config.metric == Metric::kAccuracy &&
+      dataset.train.target_shape().elements() == 1) {
+    throw InvalidArgument(
+        "[run_config] the data set '{}' holds numbers and no classes; set loss to \"mse\" or another error.",
+        dataset.name);
+  }
+  if (config.metric != Metric::kAccuracy || has_accuracy(config, dataset)) return;
+  throw InvalidArgument(
+      "[run_config] metrics ask for the accuracy, but the data set '{}' holds numbers and no classes; judge trials by "
+      "\"loss\", \"mse\" or \"mae\".",
+      dataset.name);
 }
 
 }  // namespace
@@ -167,7 +191,9 @@ TrainingRunner::TrainingRunner(RunConfig config, graph::Model model, data::Datas
       dataset_(std::move(dataset)),
       meter_(config_.goal, load_reference_model(config_, model_), config_.compat) {
   check_transfer(config_, model_);
+  check_metric(config_, dataset_);
   if (config_.budget.bounds_costs()) budget_.emplace(config_, model_);
+  teacher_ = load_teacher(config_, model_, dataset_.train);
 }
 
 // One training of the trial, gone on with where an earlier attempt left it: what is finished already is read from its
@@ -182,7 +208,7 @@ ExecutionScore TrainingRunner::execute(const graph::Model& model, const TrialCos
   const bool resumes = is_there(checkpoint);
   try {
     ScoreCallback score = make_score();
-    train_execution(config_, model, dataset_, context, execution, score);
+    train_execution(config_, model, dataset_, context, execution, lessons_, score);
     return score.result();
   } catch (const std::exception& error) {
     // A checkpoint that cannot be used (damaged, or of another version) costs time, not the trial.
@@ -191,7 +217,7 @@ ExecutionScore TrainingRunner::execute(const graph::Model& model, const TrialCos
   }
   remove_checkpoint(checkpoint);
   ScoreCallback score = make_score();
-  train_execution(config_, model, dataset_, context, execution, score);
+  train_execution(config_, model, dataset_, context, execution, lessons_, score);
   return score.result();
 }
 
@@ -202,6 +228,7 @@ search::TrialResult TrainingRunner::run(const search::TrialContext& context) {
     throw InvalidArgument("[trial] the network exceeds the budget: {}. It is not trained.", complaint);
   }
   bring_weights(context, model);
+  if (teacher_ && !lessons_) lessons_ = lessons_of(*teacher_, config_, dataset_.train);
   std::vector<ExecutionScore> scores;
   int epochs = 0;
   for (int k = 0; k < config_.executions_per_trial; ++k) {
@@ -239,16 +266,19 @@ std::vector<std::string> TrainingRunner::leftovers(const search::TrialContext& c
   return names;
 }
 
-train::LossKind loss_kind(const RunConfig& config) {
-  if (config.loss == "mse") return train::LossKind::kMeanSquaredError;
-  return config.loss == "mae" ? train::LossKind::kMeanAbsoluteError : train::LossKind::kCrossEntropy;
-}
+train::LossKind loss_kind(const RunConfig& config) { return train::loss_named(config.loss); }
 
 namespace {
 
 graph::Model load_named_model(const RunConfig& config) {
   if (models::is_builtin(config.model)) return models::make_builtin(config.model);
-  if (!fs::exists(config.model)) {
+  if (!is_there(config.model)) {
+    if (config.model.find_first_of("/.") != std::string::npos) {
+      throw IoError(
+          "[run_config] model '{}' is not there. A study keeps the path that the file had when it was made: put the "
+          "file back there, or correct the path of a new search.",
+          config.model);
+    }
     const std::vector<std::string> names = models::builtin_names();
     throw InvalidArgument("[run_config] model '{}' is neither a built-in network nor a file. {}", config.model,
                           suggest(config.model, names));

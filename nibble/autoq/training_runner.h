@@ -32,7 +32,7 @@ struct ExecutionScore;  // score_callback.h
 class TrainingRunner final : public search::TrialRunner {
  public:
   //   model    before quantization; with weights if config.transfer_weights
-  //   throws  InvalidArgument if it lacks them then; as CostMeter
+  //   throws  InvalidArgument if it lacks them then; as CostMeter; as load_teacher() for config.teacher
   TrainingRunner(RunConfig config, graph::Model model, data::Dataset dataset);
 
   // Reported steps are epochs, counted on from one execution to the next: score, loss, accuracy, val_loss,
@@ -53,14 +53,16 @@ class TrainingRunner final : public search::TrialRunner {
   data::Dataset dataset_;
   CostMeter meter_;
   std::optional<BudgetMeter> budget_;
+  std::optional<graph::Model> teacher_;
+  std::optional<train::Distillation> lessons_;  // of the teacher; from the first trial on
 };
 
 train::LossKind loss_kind(const RunConfig& config);
 
 // ---- what a run_config names ----
 
-// A built-in network or a model file, of several outputs config.head_name's part. throws as load_model();
-// InvalidArgument for a name that is neither
+// A built-in network or a model file, of several outputs config.head_name's part. throws as load_model(); IoError for a
+// path without a file; InvalidArgument for a name that is neither
 graph::Model load_search_model(const RunConfig& config);
 // The network that costs are compared with: config.reference_model, or `model` where none is named. throws alike
 graph::Model load_reference_model(const RunConfig& config, const graph::Model& model);

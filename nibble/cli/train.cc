@@ -7,8 +7,10 @@
 #include "nibble/cli/choices.h"
 #include "nibble/cli/command.h"
 #include "nibble/cli/data_options.h"
+#include "nibble/cli/distillation_options.h"
 #include "nibble/cli/json_file.h"
 #include "nibble/cli/limits.h"
+#include "nibble/cli/loss_options.h"
 #include "nibble/cli/model_argument.h"
 #include "nibble/cli/progress.h"
 #include "nibble/cli/qnoise_options.h"
@@ -31,6 +33,7 @@ namespace fs = std::filesystem;
 struct TrainOptions {
   ModelArgument model;
   DataOptions data;
+  LossOptions loss;
   fs::path output, quantize, csv, save_best, tensorboard;
   int epochs = 10;
   int64_t batch_size = 128;
@@ -39,12 +42,14 @@ struct TrainOptions {
   uint64_t seed = 0;
   int activation_bits = 4, threads = 1, early_stopping = -1;
   QNoiseOptions qnoise;
+  DistillationOptions distillation;
   bool resume = false, json = false;
 };
 
 void declare_options(CLI::App& app, TrainOptions& o) {
   add_model(app, o.model);
   add_data_options(app, o.data);
+  add_loss_options(app, o.loss);
   app.add_option("--output,-o", o.output, "Folder for model.keras, result.json, history.csv and the checkpoint")
       ->required()
       ->type_name("DIR");
@@ -83,6 +88,7 @@ void declare_options(CLI::App& app, TrainOptions& o) {
                  "Also write the model there after each epoch with the lowest val_loss so far")
       ->type_name("FILE.keras");
   add_qnoise_options(app, o.qnoise);
+  add_distillation_options(app, o.distillation);
   app.add_option("--tensorboard", o.tensorboard, "Also write event files for TensorBoard there")->type_name("DIR");
   app.add_option("--csv", o.csv, "Also write the log there")->type_name("FILE");
   app.add_option("--threads", o.threads, "Results repeat for the same number of threads")
@@ -93,6 +99,7 @@ void declare_options(CLI::App& app, TrainOptions& o) {
 }
 
 train::CompileOptions compile_options(const TrainOptions& o) {
+  check(o.loss);
   train::CompileOptions compile;
   compile.optimizer = chosen_optimizer(o.optimizer);
   if (o.momentum != 0 && compile.optimizer != train::OptimizerKind::kSgd) {
@@ -187,29 +194,25 @@ void check_paths(const TrainOptions& o) {
 
 // Of the weights in model.keras, which after an early stop are not those of the last epoch. loss and accuracy are the
 // training's, in its last epoch.
-nlohmann::json result_of(const TrainOptions& o, const train::History& history, train::Trainer& trainer,
-                         const data::Dataset& dataset) {
+nlohmann::json result_of(const TrainOptions& o, const train::History& history, const train::Evaluation* test,
+                         train::LossKind loss) {
   nlohmann::json result = {{"epochs", history.size()}, {"model", (o.output / "model.keras").string()}};
   if (!history.empty()) {
     result["loss"] = history.back().loss;
-    result["accuracy"] = history.back().accuracy;
+    result["accuracy"] = history.back().has_accuracy ? nlohmann::json(history.back().accuracy) : nlohmann::json();
   }
-  const bool validated = dataset.test.count() > 0;
-  const train::Evaluation test = validated ? trainer.evaluate(dataset.test) : train::Evaluation{};
-  result["val_loss"] = validated ? nlohmann::json(test.loss) : nlohmann::json();
-  result["val_accuracy"] = validated ? nlohmann::json(test.accuracy) : nlohmann::json();
+  result["val_loss"] = result["val_accuracy"] = nullptr;
+  if (test != nullptr) add_figures(result, "val_", *test, loss);
   return result;
 }
 
-void print_result(const TrainOptions& o, const nlohmann::json& result, Streams& streams) {
+void print_result(const TrainOptions& o, const nlohmann::json& result, const train::Evaluation* test,
+                  train::LossKind loss, Streams& streams) {
   if (o.json) {
     print_json(result, streams.out);
     return;
   }
-  if (result.at("val_loss").is_number()) {
-    streams.out << fmt::format("test loss {:.4f}, accuracy {:.4f}\n", result.at("val_loss").get<double>(),
-                               result.at("val_accuracy").get<double>());
-  }
+  if (test != nullptr) streams.out << "test " << told(*test, loss) << "\n";
   streams.out << "wrote " << result.at("model").get<std::string>() << "\n";
 }
 
@@ -232,8 +235,11 @@ std::shared_ptr<train::ProcessGroup> join_processes(Streams& streams) {
 }
 
 // Trains along with the first process, which tells and writes everything.
-int follow(const TrainOptions& o, const train::CompileOptions& compile, train::FitOptions fit,
-           const data::Dataset& data) {
+int follow(const TrainOptions& o, train::CompileOptions compile, train::FitOptions fit, const data::Dataset& data) {
+  std::ostringstream quiet;
+  Streams nowhere{quiet, quiet, false};
+  set_loss(o.loss, data, compile);
+  fit.distillation = learn_from_teacher(o.distillation, data, o.threads, nowhere);
   std::vector<std::unique_ptr<train::Callback>> steering;
   if (auto ramp = qnoise_callback(o.qnoise)) steering.push_back(std::move(ramp));
   if (o.early_stopping >= 0) {
@@ -261,6 +267,8 @@ int run(const TrainOptions& o, Streams& streams) {
   const graph::Model model = model_to_train(o);
   make_directories(o.output);
   const data::Dataset dataset = load(o.data, streams);
+  set_loss(o.loss, dataset, compile);
+  fit.distillation = learn_from_teacher(o.distillation, dataset, o.threads, streams);
 
   Callbacks callbacks(o, streams);
   fit.callbacks = callbacks.list();
@@ -278,9 +286,11 @@ int run(const TrainOptions& o, Streams& streams) {
     streams.err << fmt::format("note: nothing was left to train; this training ended after {} epochs.\n",
                                history.size());
   }
-  const nlohmann::json result = result_of(o, history, trainer, dataset);
+  std::optional<train::Evaluation> test;
+  if (dataset.test.count() > 0) test = trainer.evaluate(dataset.test);
+  const nlohmann::json result = result_of(o, history, test ? &*test : nullptr, compile.loss);
   write_json(o.output / kResultFile, result);
-  print_result(o, result, streams);
+  print_result(o, result, test ? &*test : nullptr, compile.loss, streams);
   return kOk;
 }
 

@@ -82,10 +82,26 @@ void print_result(const program::Verification& result, std::ostream& out) {
       }(),
       result.same_class);
   if (const program::LayerComparison* layer = result.first_difference()) {
-    out << fmt::format("first difference: layer '{}', sample {}, element {}: the network has {}, the program {}\n",
-                       layer->layer, layer->first->sample, layer->first->element, layer->first->expected,
-                       layer->first->found);
+    const program::Difference& first = *layer->first;
+    out << fmt::format(
+        "first difference: layer '{}', sample {}, element {} ({}): the network has {} (code {}), the program {} (code "
+        "{})\n",
+        layer->layer, first.sample, first.element, fmt::join(first.index, ", "), first.expected, first.expected_code,
+        first.found, first.found_code);
   }
+}
+
+// Null: there is none.
+nlohmann::json to_json(const program::LayerComparison* layer) {
+  if (layer == nullptr) return nullptr;
+  const program::Difference& first = *layer->first;
+  return {{"layer", layer->layer},
+          {"operation", layer->operation},
+          {"sample", first.sample},
+          {"element", first.element},
+          {"index", first.index},
+          {"network", {{"value", first.expected}, {"code", first.expected_code}}},
+          {"program", {{"value", first.found}, {"code", first.found_code}}}};
 }
 
 nlohmann::json to_json(const program::Verification& result) {
@@ -99,6 +115,7 @@ nlohmann::json to_json(const program::Verification& result) {
   return {{"layers", layers},
           {"samples", result.samples},
           {"differing", result.differing()},
+          {"first_difference", to_json(result.first_difference())},
           {"same_class", result.same_class}};
 }
 
@@ -125,7 +142,7 @@ Run declare_verify(CLI::App& app) {
       ->check(between(0, 1 << 30))
       ->capture_default_str();
   app.add_option("--threads", o->threads)->check(between(1, 1024))->capture_default_str();
-  app.add_flag("--json", o->json, "Print the comparison as JSON");
+  app.add_flag("--json", o->json, "Print the comparison as JSON, with the first difference");
   return [o](Streams& streams) { return run(*o, streams); };
 }
 

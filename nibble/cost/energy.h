@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "nibble/cost/data_type_map.h"
+#include "nibble/cost/energy_rules.h"
 #include "nibble/cost/process_table.h"
 
 namespace nibble::cost {
@@ -35,15 +36,15 @@ struct EnergyOptions {
   // else both are on SRAM, whatever activations_on_memory says.
   bool rd_wr_on_io = false;
   ProcessTable process = horowitz_45nm();
+  EnergyRules include = {};  // what counts in the sum
 };
 
 // All values rounded to 0.01 pJ, as QTools prints and sums them.
 struct LayerEnergy {
   std::string name, class_name;
   double inputs_pj = 0, outputs_pj = 0, parameters_pj = 0, op_cost_pj = 0;
-  // The part that counts where neighbouring layers are fused: activations write, batch normalization reads its
-  // parameters, additions and max pooling compute, all others read inputs and parameters and compute.
-  double included_pj = 0;
+  EnergyParts counted = {};  // which of them count: energy_rules.h
+  double included_pj = 0;    // the sum of those
 };
 
 struct EnergyEstimate {

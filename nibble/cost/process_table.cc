@@ -141,4 +141,16 @@ ProcessTable load_process_table(const std::filesystem::path& path) {
   return from_json(table);
 }
 
+ProcessTable named_process_table(const std::string& name_or_path) {
+  if (name_or_path == "horowitz" || name_or_path == horowitz_45nm().name) return horowitz_45nm();
+  std::error_code ignored;
+  const bool looks_like_path = name_or_path.find_first_of("/\\.") != std::string::npos;
+  if (!looks_like_path && !std::filesystem::exists(name_or_path, ignored)) {
+    const std::vector<std::string> known = {"horowitz"};
+    throw InvalidArgument("[process_table] '{}' is neither a process nor a file. {} Or give the path of a JSON file.",
+                          name_or_path, suggest(name_or_path, known));
+  }
+  return load_process_table(name_or_path);
+}
+
 }  // namespace nibble::cost

@@ -54,6 +54,39 @@ TEST(ProcessTable, ReadsAUsersFile) {
   EXPECT_DOUBLE_EQ(table.gate_pj(Gate::kMul, fixed_point_type(8, 0), 8), 0.064);
 }
 
+TEST(ProcessTable, Names) {
+  EXPECT_EQ(named_process_table("horowitz"), horowitz_45nm());
+  EXPECT_EQ(named_process_table("horowitz_45nm"), horowitz_45nm());
+  const auto path = nibble::testing::scratch_dir("process_table_names") / "mine.json";
+  std::ofstream(path) << kHorowitz45nmJson;
+  EXPECT_EQ(named_process_table(path.string()), horowitz_45nm());
+  EXPECT_THAT(message_of([] { named_process_table("horowits"); }), HasSubstr("Did you mean 'horowitz'"));
+  EXPECT_THAT(message_of([] { named_process_table("no/such.json"); }), HasSubstr("cannot read 'no/such.json'"));
+}
+
+TEST(TypesAsText, ShortAndCommon) {
+  struct Row {
+    QuantizerType type;
+    const char *text, *name;
+  };
+  QuantizerType known = po2_type(4, true);
+  known.value_count = 7;
+  const Row rows[] = {{fixed_point_type(8, 0), "fixed(8,0)", "int8"},
+                      {fixed_point_type(32, 10), "fixed(32,10)", "int32"},
+                      {fixed_point_type(4, 2, false), "ufixed(4,2)", "ufixed(4,2)"},
+                      {po2_type(4, true), "po2(4)", "po2(4)"},
+                      {po2_type(6, false, 2048), "upo2(6,max 2048)", "upo2(6,max 2048)"},
+                      {known, "po2(4) of 7", "po2(4) of 7"},
+                      {ternary_type(), "ternary", "ternary"},
+                      {binary_type(false), "binary", "binary"},
+                      {binary_type(true), "binary01", "binary01"},
+                      {float_type(32), "fp32", "fp32"}};
+  for (const Row& row : rows) {
+    EXPECT_EQ(short_text(row.type), row.text);
+    EXPECT_EQ(common_name(row.type), row.name);
+  }
+}
+
 TEST(ProcessTable, BadTablesAreAnswered) {
   struct Row {
     const char* key;

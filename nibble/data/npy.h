@@ -20,6 +20,14 @@ namespace nibble::data {
 //           numbers and for Fortran order, with the NumPy call that converts the array
 Tensor read_npy(const std::filesystem::path& path);
 
+// The same, and what the elements were.
+enum class NpyElements { kFloat, kByte, kInteger };  // <f4 and <f8; |u1; <i4 and <i8
+struct NpyArray {
+  Tensor values;
+  NpyElements elements = NpyElements::kFloat;
+};
+NpyArray read_npy_array(const std::filesystem::path& path);
+
 // Writes float32, version 1.0, atomically.
 //   throws  IoError
 void write_npy(const std::filesystem::path& path, const Tensor& tensor);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
@@ -127,8 +128,33 @@ void require_known(const char* what, const std::vector<std::string>& given, cons
   }
 }
 
+void require_weight_decay(double decay) {
+  // A step may not turn a weight's sign: learning rates are below 1.
+  if (decay >= 0 && decay <= 1) return;
+  throw InvalidArgument("[experiment] --qat-weight-decay is {}; it must lie between 0 and 1. 1e-4 and 1e-5 are usual.",
+                        decay);
+}
+
+void require_teacher(const PtqQatOptions& o) {
+  if (!(o.teacher_weight >= 0 && o.teacher_weight <= 1)) {
+    throw InvalidArgument("[experiment] --teacher-weight is {}; it must lie between 0 and 1.", o.teacher_weight);
+  }
+  if (!(o.temperature > 0) || !std::isfinite(o.temperature)) {
+    throw InvalidArgument("[experiment] --temperature is {}; it must be a number above 0.", o.temperature);
+  }
+}
+
 void require_at_least(const char* what, int64_t given, int64_t least) {
   if (given < least) throw InvalidArgument("[experiment] {} is {}; it must be at least {}.", what, given, least);
+}
+
+// A cell that is there twice would count as two seeds.
+template <class Value>
+void require_once(const char* option, const std::vector<Value>& given) {
+  for (auto each = given.begin(); each != given.end(); ++each) {
+    if (std::find(given.begin(), each, *each) == each) continue;
+    throw InvalidArgument("[experiment] {} has {} twice; once is enough.", option, *each);
+  }
 }
 
 // The cells of one network and seed.
@@ -177,6 +203,15 @@ std::string Cell::key() const {
   return key;
 }
 
+Cell float_cell(const Cell& cell) {
+  Cell base{.dataset = cell.dataset, .with_batch_norm = cell.with_batch_norm, .seed = cell.seed};
+  if (!cell.variation.on_validation) return base;
+  base.variation.study = "validation";
+  base.variation.name = "split";
+  base.variation.on_validation = true;
+  return base;
+}
+
 const std::vector<std::string>& study_names() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> all;
@@ -186,14 +221,28 @@ const std::vector<std::string>& study_names() {
   return names;
 }
 
+std::vector<std::string> studies_named(std::vector<std::string> words) {
+  if (std::find(words.begin(), words.end(), "all") == words.end()) return words;
+  return study_names();
+}
+
 void check(const PtqQatOptions& o) {
   require_known("data set", o.datasets, {"fashion_mnist", "cifar10"});
   require_known("network", o.networks, {"cnn", "cnn_bn"});
   if (!o.studies.empty()) require_known("study", o.studies, study_names());
+  std::vector<std::string_view> methods;
+  for (const Method method : o.methods) methods.push_back(name(method));
+  require_once("--datasets", o.datasets);
+  require_once("--networks", o.networks);
+  require_once("--methods", methods);
+  require_once("--bits", o.bits);
   for (const int bits : o.bits) affine::check_bit_width("experiment", bits);
   require_at_least("--seeds", o.seeds, 1);
   require_at_least("--epochs", o.epochs, 1);
   require_at_least("--qat-epochs", o.qat_epochs, 1);
+  require_at_least("--qat-batch-size", o.qat_batch_size, 1);
+  require_weight_decay(o.qat_weight_decay);
+  require_teacher(o);
   require_at_least("--train-samples", o.train_samples, 0);
   require_at_least("--calibration-samples", o.calibration_samples, 1);
 }
@@ -219,6 +268,10 @@ nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
   if (is_trained_on || cell.method == Method::kFineTuned) {
     settings["qat_epochs"] = o.qat_epochs;
     settings["qat_learning_rate"] = cell.variation.learning_rate.value_or(o.qat_learning_rate);
+    // Only where they differ: cells from before there was a choice stay good.
+    if (o.qat_batch_size != kBatchSize) settings["qat_batch_size"] = o.qat_batch_size;
+    if (o.qat_weight_decay != 0) settings["qat_weight_decay"] = o.qat_weight_decay;
+    if (o.has_teacher) settings["teacher"] = {{"weight", o.teacher_weight}, {"temperature", o.temperature}};
   }
   if (is_trained_on || cell.method == Method::kPtq) settings["calibration_samples"] = o.calibration_samples;
   // What names of variations did not always mean.

@@ -67,6 +67,8 @@ struct CellResult {
   int64_t samples = 0;          // measured on
 };
 
+inline constexpr int64_t kBatchSize = 64;  // the original's
+
 struct PtqQatOptions {
   std::vector<std::string> datasets = {"fashion_mnist", "cifar10"};
   std::vector<std::string> networks = {"cnn", "cnn_bn"};
@@ -76,7 +78,12 @@ struct PtqQatOptions {
   int seeds = 3;  // 1 .. seeds
   int epochs = 8, qat_epochs = 1;
   double learning_rate = 1e-3, qat_learning_rate = 0.01;  // Adam; SGD with momentum 0.9
-  int64_t train_samples = 0;                              // 0: all
+  int64_t qat_batch_size = kBatchSize;
+  double qat_weight_decay = 0;  // times a kernel's weights is added to their gradient
+  // QAT, LSQ and fine-tuning learn from the float network that they start from too, as train::Distillation says.
+  bool has_teacher = false;
+  double teacher_weight = 0.9, temperature = 2.0;
+  int64_t train_samples = 0;  // 0: all
   int64_t calibration_samples = 512;
   int threads = 1;
 };
@@ -84,8 +91,15 @@ struct PtqQatOptions {
 // "bias-width", "learning-rate", "optimizer", "ablation", "master-weights", "calibration", "weights"
 const std::vector<std::string>& study_names();
 
+// Every study for "all"; else the words themselves.
+std::vector<std::string> studies_named(std::vector<std::string> words);
+
 //   throws  InvalidArgument naming an unknown data set, network or study, or a number that is not possible
 void check(const PtqQatOptions& options);
+
+// The cell of the float network that a cell starts from. One that is measured on validation samples must not have seen
+// them.
+Cell float_cell(const Cell& cell);
 
 // Every cell, in the order in which they are computed: each after the float network that it starts from.
 std::vector<Cell> cells_of(const PtqQatOptions& options);

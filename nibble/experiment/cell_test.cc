@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -39,6 +40,13 @@ TEST(Cells, StudiesAddTheirVariations) {
   EXPECT_TRUE(keys.contains("cifar10-cnn-s1-ptq-4-bias-width-bias4own"));
   EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-learning-rate-sgd0.03"));
   EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-optimizer-adam0.001"));
+}
+
+TEST(Cells, AllNamesEveryStudy) {
+  EXPECT_EQ(studies_named({"all"}), study_names());
+  EXPECT_EQ(studies_named({"weights", "all"}), study_names());
+  EXPECT_EQ(studies_named({"weights", "ablation"}), (std::vector<std::string>{"weights", "ablation"}));
+  EXPECT_TRUE(studies_named({}).empty());
 }
 
 TEST(Cells, AllMistakesTogetherAreEachOfThem) {
@@ -81,6 +89,26 @@ TEST(Cells, SettingsNameWhatTheResultDependsOn) {
   EXPECT_NE(settings_of(ptq, options), before_ptq);
 }
 
+TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
+  const PtqQatOptions before;
+  PtqQatOptions options;
+  options.qat_batch_size = 128, options.qat_weight_decay = 1e-4, options.has_teacher = true;
+  for (const Method method : {Method::kFloat, Method::kPtq}) {
+    const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
+    EXPECT_EQ(settings_of(cell, options), settings_of(cell, before)) << name(method);
+  }
+  for (const Method method : {Method::kFineTuned, Method::kQat, Method::kLsq}) {
+    const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
+    EXPECT_EQ(settings_of(cell, options).at("qat_batch_size"), 128) << name(method);
+    EXPECT_EQ(settings_of(cell, options).at("qat_weight_decay"), 1e-4) << name(method);
+    EXPECT_EQ(settings_of(cell, options).at("teacher"), (nlohmann::json{{"weight", 0.9}, {"temperature", 2.0}}));
+    // Cells of before there was a choice stay good.
+    EXPECT_FALSE(settings_of(cell, before).contains("qat_batch_size"));
+    EXPECT_FALSE(settings_of(cell, before).contains("qat_weight_decay"));
+    EXPECT_FALSE(settings_of(cell, before).contains("teacher"));
+  }
+}
+
 struct Refusal {
   const char* name;
   void (*spoil)(PtqQatOptions& options);
@@ -105,8 +133,28 @@ INSTANTIATE_TEST_SUITE_P(Rows, Refusals,
                                            Refusal{"Network", [](O& o) { o.networks = {"resnet"}; }, "resnet"},
                                            Refusal{"Study", [](O& o) { o.studies = {"bias"}; }, "bias-width"},
                                            Refusal{"Bits", [](O& o) { o.bits = {1}; }, "16"},
+                                           Refusal{"SameBits",
+                                                   [](O& o) {
+                                                     o.bits = {4, 8, 4};
+                                                   },
+                                                   "--bits has 4 twice"},
+                                           Refusal{"SameNetwork",
+                                                   [](O& o) {
+                                                     o.networks = {"cnn", "cnn"};
+                                                   },
+                                                   "--networks has cnn twice"},
+                                           Refusal{"SameMethod",
+                                                   [](O& o) {
+                                                     o.methods = {Method::kQat, Method::kQat};
+                                                   },
+                                                   "--methods has qat twice"},
                                            Refusal{"Seeds", [](O& o) { o.seeds = 0; }, "--seeds"},
                                            Refusal{"Epochs", [](O& o) { o.epochs = 0; }, "--epochs"},
+                                           Refusal{"Batch", [](O& o) { o.qat_batch_size = 0; }, "--qat-batch-size"},
+                                           Refusal{"Decay", [](O& o) { o.qat_weight_decay = -1e-4; }, "1e-4 and 1e-5"},
+                                           Refusal{"NoDecay", [](O& o) { o.qat_weight_decay = std::nan(""); }, "nan"},
+                                           Refusal{"Weight", [](O& o) { o.teacher_weight = 1.5; }, "--teacher-weight"},
+                                           Refusal{"Cold", [](O& o) { o.temperature = 0; }, "--temperature"},
                                            Refusal{"Samples", [](O& o) { o.train_samples = -1; }, "--train-samples"}),
                          [](const auto& row) { return row.param.name; });
 

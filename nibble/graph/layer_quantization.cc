@@ -8,7 +8,6 @@
 #include "nibble/core/nearest_name.h"
 #include "nibble/graph/channel_order.h"
 #include "nibble/graph/layer_schema.h"
-#include "nibble/quant/affine/learned_step.h"
 
 namespace nibble::graph {
 namespace {
@@ -33,6 +32,12 @@ void check_kind(const Layer& layer, const QuantizedPoint& point) {
     throw InvalidArgument("[quantize] {}: per_axis is not possible; this quantizer has one range for the whole tensor.",
                           described(layer, point));
   }
+  if (point.is_weight && point.quantizer.gradient_bits != 0) {
+    throw InvalidArgument(
+        "[quantize] {}: gradient_bits is for activations, whose gradients the layers before are trained with; leave it "
+        "out here.",
+        described(layer, point));
+  }
   if (kind == AffineKind::kPact && point.is_weight) {
     throw InvalidArgument(
         "[quantize] {}: PACT clips at 0, which weights cannot take. It is for activations; use LSQ, DoReFa or a range "
@@ -50,6 +55,11 @@ void check_numbers(const Layer& layer, const QuantizedPoint& point) {
   }
   if (!(q.penalty >= 0.0) || !std::isfinite(q.penalty)) {
     throw InvalidArgument("[quantize] {}: penalty is {}; it must be 0 or above.", described(layer, point), q.penalty);
+  }
+  if (q.gradient_bits < 0 || q.gradient_bits > 16) {
+    throw InvalidArgument(
+        "[quantize] {}: gradient_bits is {}; it must lie between 1 and 16, or be 0 for float gradients.",
+        described(layer, point), q.gradient_bits);
   }
   if (!is_tracker(q.kind)) return;
   try {
@@ -135,6 +145,14 @@ bool stands_at(const Layer& layer, const QuantizedPoint& point, const char* suff
   return std::all_of(values.begin(), values.end(), [&](float v) { return v == start; });
 }
 
+// The mark of as_seen().
+bool saw_zeros(const Layer& layer, const QuantizedPoint& point) {
+  const Weight* min = point.quantizer.kind == AffineKind::kAllValues ? layer.find_weight(point.name + "_min") : nullptr;
+  if (min == nullptr) return false;
+  const auto values = min->value.data();
+  return std::any_of(values.begin(), values.end(), [](float v) { return v == 0.0f && std::signbit(v); });
+}
+
 affine::AffineParams params_of_step(const AffineQuantizer& q, float step, float offset, const std::string& where) {
   const float zero = -offset / step;
   if (zero != std::nearbyint(zero)) {
@@ -156,6 +174,9 @@ void clear_unused(AffineQuantizer& q) {
   if (q.is_none()) q = defaults;
   if (q.kind != AffineKind::kFixed) q.fixed = defaults.fixed;
   if (q.kind != AffineKind::kPact) q.penalty = defaults.penalty;
+  if (q.kind != AffineKind::kDorefa) q.gradient_bits = defaults.gradient_bits;
+  const bool has_step = q.kind == AffineKind::kLsq || q.kind == AffineKind::kLsqPlus;
+  if (!has_step) q.gradient_elements = defaults.gradient_elements;
   if (q.kind == AffineKind::kMovingAverage) return;
   q.ema_decay = defaults.ema_decay;
   q.average_start = defaults.average_start;
@@ -171,6 +192,7 @@ void clear_unused(LayerQuantization& quantization) {
 // The same, but for what is no part of the values.
 bool has_same_values(AffineQuantizer a, const AffineQuantizer& b) {
   a.penalty = b.penalty;
+  a.gradient_elements = b.gradient_elements;
   return a == b;
 }
 
@@ -296,6 +318,11 @@ void set_quantization(Model& model, std::string_view name, std::optional<LayerQu
   layer = std::move(changed);
 }
 
+affine::Range as_seen(AffineKind kind, affine::Range range) {
+  const bool is_start = kind == AffineKind::kAllValues && range == initial_range(kind);
+  return is_start ? affine::Range{-0.0f, 0.0f} : range;
+}
+
 std::vector<affine::Range> stored_ranges(const Layer& layer, std::string_view name) {
   const QuantizedPoint point = require_point(layer, name);
   if (point.quantizer.kind == AffineKind::kFixed) return {point.quantizer.fixed};
@@ -304,7 +331,9 @@ std::vector<affine::Range> stored_ranges(const Layer& layer, std::string_view na
   }
   const auto min = variable(layer, point, "min").value.data(), max = variable(layer, point, "max").value.data();
   std::vector<affine::Range> ranges;
-  for (size_t i = 0; i < min.size() && i < max.size(); ++i) ranges.push_back({min[i], max[i]});
+  for (size_t i = 0; i < min.size() && i < max.size(); ++i) {
+    ranges.push_back({min[i] + 0.0f, max[i]});  // the mark is no part of the range
+  }
   return ranges;
 }
 
@@ -322,8 +351,9 @@ void store_ranges(Layer& layer, std::string_view name, std::span<const affine::R
   Tensor& min = layer.find_weight(point.name + "_min")->value;
   Tensor& max = layer.find_weight(point.name + "_max")->value;
   for (size_t i = 0; i < ranges.size(); ++i) {
-    min[static_cast<int64_t>(i)] = ranges[i].min;
-    max[static_cast<int64_t>(i)] = ranges[i].max;
+    const affine::Range seen = as_seen(point.quantizer.kind, ranges[i]);
+    min[static_cast<int64_t>(i)] = seen.min;
+    max[static_cast<int64_t>(i)] = seen.max;
   }
 }
 
@@ -331,9 +361,9 @@ std::string uncalibrated_point(const Layer& layer) {
   for (const QuantizedPoint& point : quantized_points(layer)) {
     const AffineKind kind = point.quantizer.kind;
     const affine::Range start = initial_range(kind);
-    if (has_minmax(kind) && stands_at(layer, point, "min", start.min) && stands_at(layer, point, "max", start.max)) {
-      return point.name;
-    }
+    const bool is_at_start =
+        has_minmax(kind) && stands_at(layer, point, "min", start.min) && stands_at(layer, point, "max", start.max);
+    if (is_at_start && !saw_zeros(layer, point)) return point.name;
     if (is_learned(kind) && stands_at(layer, point, kind == AffineKind::kPact ? "alpha" : "step", 0.0f)) {
       return point.name;
     }

@@ -46,6 +46,12 @@ double as_number(std::string_view where, const std::string& key, const json& val
   return value.get<double>();
 }
 
+affine::GradientElements as_elements(std::string_view where, const std::string& key, const json& value) {
+  if (value == "shared") return affine::GradientElements::kShared;
+  if (value == "tensor") return affine::GradientElements::kTensor;
+  refuse(where, key, value, "\"shared\" or \"tensor\"");
+}
+
 // Null where TFMOT has none.
 void set(AffineQuantizer& q, std::string_view where, const std::string& key, const json& value) {
   if (key == "num_bits") {
@@ -69,11 +75,15 @@ void set(AffineQuantizer& q, std::string_view where, const std::string& key, con
         as_bool(where, key, value) ? affine::AverageStart::kFirstBatch : affine::AverageStart::kInitialRange;
   } else if (key == "penalty") {
     q.penalty = as_number(where, key, value);
+  } else if (key == "gradient_bits") {
+    q.gradient_bits = as_int(where, key, value);
+  } else if (key == "gradient_elements") {
+    q.gradient_elements = as_elements(where, key, value);
   } else {
-    const std::vector<std::string> known = {"num_bits",     "per_axis",  "symmetric",
-                                            "narrow_range", "axis",      "init_min",
-                                            "init_max",     "ema_decay", "first_batch_initializes",
-                                            "penalty"};
+    const std::vector<std::string> known = {"num_bits",     "per_axis",      "symmetric",
+                                            "narrow_range", "axis",          "init_min",
+                                            "init_max",     "ema_decay",     "first_batch_initializes",
+                                            "penalty",      "gradient_bits", "gradient_elements"};
     throw InvalidArgument("{}: a quantizer has no '{}'. {}", where, key, suggest(key, known));
   }
 }
@@ -115,6 +125,8 @@ std::string to_string(const AffineQuantizer& q) {
     text += fmt::format(",decay={}", q.ema_decay);
   }
   if (q.penalty != kDefaults.penalty) text += fmt::format(",penalty={}", q.penalty);
+  if (q.gradient_bits != kDefaults.gradient_bits) text += fmt::format(",gradient_bits={}", q.gradient_bits);
+  if (q.gradient_elements != kDefaults.gradient_elements) text += ",gradient_elements=tensor";
   return text + ")";
 }
 
@@ -132,6 +144,8 @@ json to_json(const AffineQuantizer& q) {
     if (q.average_start == affine::AverageStart::kFirstBatch) config["first_batch_initializes"] = true;
   }
   if (q.penalty != kDefaults.penalty) config["penalty"] = q.penalty;
+  if (q.gradient_bits != kDefaults.gradient_bits) config["gradient_bits"] = q.gradient_bits;
+  if (q.gradient_elements != kDefaults.gradient_elements) config["gradient_elements"] = "tensor";
   return {{"class_name", class_name(q.kind)}, {"config", std::move(config)}};
 }
 

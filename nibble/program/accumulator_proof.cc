@@ -12,11 +12,11 @@ bool reaches_over_the_border(const Accumulate& a) {
   return w.pad_top > 0 || w.pad_left > 0 || bottom >= a.in_height || right >= a.in_width;
 }
 
-// Saturates, so that weights of a hostile file cannot wrap around into a narrow interval.
+// Saturates at 64 bits, so that weights of a hostile file cannot wrap around into a narrow interval.
 int64_t plus(int64_t a, int64_t b) {
   int64_t sum = 0;
   if (!__builtin_add_overflow(a, b, &sum)) return sum;
-  return a < 0 ? INT64_MIN / 2 : INT64_MAX / 2;
+  return a < 0 ? INT64_MIN : INT64_MAX;
 }
 
 }  // namespace

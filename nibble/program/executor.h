@@ -12,6 +12,9 @@
 
 namespace nibble::program {
 
+// Of a value, one sample. All but sums and what moves them (is_wide) fit 32 bits.
+using Integers = std::vector<int64_t>;
+
 // One who runs a program.
 class Runner {
  public:
@@ -20,7 +23,7 @@ class Runner {
   //   outputs  [count, output shape]
   virtual void run(std::span<const float> x, int64_t count, std::span<float> outputs) = 0;
   // The integers of an operation, of the last sample that was run.
-  virtual std::vector<int32_t> result(int operation) const = 0;
+  virtual Integers result(int operation) const = 0;
 };
 
 class Executor final : public Runner {
@@ -33,11 +36,11 @@ class Executor final : public Runner {
   void run(std::span<const float> sample, std::span<float> output);
 
   void run(std::span<const float> x, int64_t count, std::span<float> outputs) override;
-  std::vector<int32_t> result(int operation) const override { return results_[static_cast<size_t>(operation)]; }
+  Integers result(int operation) const override { return results_[static_cast<size_t>(operation)]; }
 
  private:
   const Program& program_;
-  std::vector<std::vector<int32_t>> results_;
+  std::vector<Integers> results_;
 };
 
 // x [n, input shape] -> [n, output shape]
@@ -51,11 +54,10 @@ Tensor run(const Program& program, Runner& runner, const Tensor& x);
 //   inputs  of each of operation.inputs, the integers
 //   sample  the network's input; read by QuantizeInput only
 //   out     operation.result.shape.elements() integers
-void run_operation(const Program& program, const Operation& operation,
-                   const std::vector<const std::vector<int32_t>*>& inputs, std::span<const float> sample,
-                   std::vector<int32_t>& out);
+void run_operation(const Program& program, const Operation& operation, const std::vector<const Integers*>& inputs,
+                   std::span<const float> sample, Integers& out);
 
 // The network's output from the last integers: to_real and softmax.
-void finish_output(const Program& program, std::span<const int32_t> integers, std::span<float> output);
+void finish_output(const Program& program, std::span<const int64_t> integers, std::span<float> output);
 
 }  // namespace nibble::program

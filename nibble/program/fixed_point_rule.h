@@ -50,8 +50,9 @@ struct RealLine {
 //   code_scale  real = code * code_scale
 std::optional<RealLine> line_of(const ChannelFunction& function, int64_t channel, double scale, double code_scale);
 
-// The nearest factor and bias of a channel. Both have 32 bits, so the rule may be far from the line where the factor is
-// tiny (the bias then saturates) or an accumulator is coarse (the bias is whole).
+// The nearest factor and bias of a channel; multiplier_choice.h then looks beside the factor. Both have 32 bits, so the
+// rule may be far from the line where the factor is tiny (the bias then saturates) or an accumulator is coarse (the
+// bias is whole).
 void push_channel(FixedPointRule& rule, const RealLine& line);
 
 }  // namespace nibble::program

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/quantizer_errors.h"
 #include "nibble/program/program.h"
 
 namespace nibble::program {
@@ -69,7 +70,7 @@ IntegerWeights integer_weights(const graph::Layer& layer, std::string_view weigh
     throw Unsupported("[compile] layer '{}' ({}) has no {}, so its {} has no integers. Give it one and train on.",
                       layer.name, layer.class_name, attribute, weight);
   }
-  const quant::Encoded encoded = quantizer->encode(value);
+  const quant::Encoded encoded = graph::naming_layer(layer, weight, [&] { return quantizer->encode(value); });
   const Tensor real = quantizer->quantize(value).real;
   const bool powers = encoded.kind == quant::Encoded::Kind::kPowerOfTwo;
   const PowerUnits units(layer, encoded);

@@ -45,19 +45,52 @@ int Lowering::quantize_input(const quant::QuantizerPtr& quantizer, const std::st
   return push(std::move(operation));
 }
 
+bool Lowering::has_affine_points() const {
+  return std::any_of(model_.layers.begin(), model_.layers.end(),
+                     [](const Layer& layer) { return !graph::quantized_points(layer).empty(); });
+}
+
+std::string Lowering::how_to_quantize(const std::string& source) const {
+  if (!has_affine_points()) {
+    return fmt::format("Put a quantizer between them: a QActivation after '{}'.", source);
+  }
+  return fmt::format(
+      "They need a quantizer between them: the point 'output' of '{}', or 'post_activation', which it lacks. TFMOT's "
+      "schemes (tfmot8) leave some out; 'nibble qat --scheme int8' places it.",
+      source);
+}
+
+void Lowering::require_weight_point(const Layer& layer, std::string_view weight) const {
+  if (graph::quantized_point(layer, weight) || !has_affine_points()) return;
+  throw Unsupported(
+      "[compile] layer '{}' ({}) has no point '{}', so its weights are real numbers, though other layers of the model "
+      "are quantized. TFMOT's schemes (tfmot8) leave a layer that stands before a separate ReLU without any point; "
+      "'nibble qat --scheme int8' and 'nibble ptq' quantize it, and so does tfmot8 with activation='relu' in the layer "
+      "itself.",
+      layer.name, layer.class_name, weight);
+}
+
 int Lowering::integers(const Layer& layer, size_t input, bool one_scale) {
   const std::string& source = layer.inputs.at(input);
   const Signal& signal = signals_.at(source);
   int operation = signal.operation;
   if (operation < 0) operation = quantize_input(quant::get_quantizer(options_.input_quantizer), source, true);
   if (!signal.pending.is_identity()) {
-    throw Unsupported(
-        "[compile] layer '{}' ({}) reads '{}', whose values are real numbers. Put a quantizer between them: a "
-        "QActivation "
-        "after '{}'.",
-        layer.name, layer.class_name, source, source);
+    throw Unsupported("[compile] layer '{}' ({}) reads '{}', whose values are real numbers. {}", layer.name,
+                      layer.class_name, source, how_to_quantize(source));
   }
+  require_narrow(layer, operation);
   return one_scale ? with_one_scale(layer, operation) : operation;
+}
+
+void Lowering::require_narrow(const Layer& layer, int operation) const {
+  const Value& value = value_of(operation);
+  if (!is_wide(value)) return;
+  const std::string& source = program_.operations[static_cast<size_t>(operation)].layer;
+  throw Unsupported(
+      "[compile] layer '{}' ({}) reads sums of {} bits from '{}'; it takes integers of {} bits at most. Put a "
+      "quantizer between them.",
+      layer.name, layer.class_name, value.bits(), source, kNarrowBits);
 }
 
 // Multiplies channels by integers so that all have the smallest scale.
@@ -98,7 +131,9 @@ const std::map<std::string, Rule, std::less<>>& rules() {
   // Of a plain class, where affine quantization gives its weights integers.
   const auto affine_sum = [sum](bool depthwise, bool dense) {
     return [=](Lowering& l, const Layer& x) {
-      if (!graph::quantized_point(x, depthwise ? "depthwise_kernel" : "kernel")) refuse(x);
+      const std::string_view weight = depthwise ? "depthwise_kernel" : "kernel";
+      l.require_weight_point(x, weight);
+      if (!graph::quantized_point(x, weight)) refuse(x);
       sum(depthwise, dense)(l, x);
     };
   };
@@ -119,6 +154,8 @@ const std::map<std::string, Rule, std::less<>>& rules() {
       {"QActivation", call(&Lowering::add_activation)},
       {"ReLU", call(&Lowering::add_rectifier)},
       {"LeakyReLU", call(&Lowering::add_rectifier)},
+      {"ELU", call(&Lowering::add_elu)},
+      {"PReLU", call(&Lowering::add_prelu)},
       {"Softmax", call(&Lowering::add_softmax)},
       {"Dropout", call(&Lowering::add_alias)},
       {"GaussianDropout", call(&Lowering::add_alias)},
@@ -133,7 +170,12 @@ const std::map<std::string, Rule, std::less<>>& rules() {
       {"QGlobalAveragePooling2D", call(&Lowering::add_average_pool)},
       {"Add", call(&Lowering::add_add)},
       {"Concatenate", call(&Lowering::add_concatenate)},
+      {"Maximum", call(&Lowering::add_extremum)},
+      {"Minimum", call(&Lowering::add_extremum)},
       {"ZeroPadding2D", call(&Lowering::add_pad)},
+      {"Cropping2D", call(&Lowering::add_crop)},
+      {"UpSampling2D", call(&Lowering::add_upsampling)},
+      {"Permute", call(&Lowering::add_permute)},
       {"Flatten", call(&Lowering::add_reshape)},
       {"Reshape", call(&Lowering::add_reshape)},
   };
@@ -155,6 +197,9 @@ std::string_view nearest_to(std::string_view class_name) {
       {"GlobalAveragePooling1D", "A GlobalAveragePooling2D over [1, length, channels] is the same"},
       {"MaxPooling1D", "A MaxPooling2D over [1, length, channels] is the same"},
       {"AveragePooling1D", "An AveragePooling2D over [1, length, channels] is the same"},
+      {"UpSampling1D", "An UpSampling2D over [1, length, channels] is the same"},
+      {"Cropping1D", "A Cropping2D over [1, length, channels] is the same"},
+      {"ZeroPadding1D", "A ZeroPadding2D over [1, length, channels] is the same"},
       {"LayerNormalization", "A BatchNormalization does: its statistics are fixed"},
   };
   const auto found = kNearest.find(class_name);
@@ -190,7 +235,7 @@ Program Lowering::run() {
     const auto rule = rules().find(layer.class_name);
     if (rule == rules().end()) refuse(layer);
     rule->second(*this, layer);
-    apply_point(layer, graph::kOutput);
+    if (!has_output_point_.contains(layer.name)) apply_point(layer, graph::kOutput);
   }
   const Signal& last = signals_.at(model_.outputs[0]);
   if (last.operation < 0) throw Unsupported("[compile] model '{}' computes nothing.", model_.name);

@@ -122,6 +122,44 @@ void Lowering::add_rectifier(const Layer& layer) {
   apply_point(layer, graph::kPostActivation);
 }
 
+void Lowering::add_elu(const Layer& layer) {
+  Signal signal = begin_activation(layer);
+  if (signal.operation < 0) signal.operation = integers(layer, 0, false);
+  const Elu stage{static_cast<float>(layer.get_float("alpha"))};
+  if (!(stage.alpha >= 0.0f)) {
+    throw Unsupported(
+        "[compile] layer '{}' (ELU): its alpha is {}; one of 0 or more rises everywhere, as comparisons "
+        "with thresholds need it.",
+        layer.name, stage.alpha);
+  }
+  signal.pending.push(stage);
+  signals_[layer.name] = std::move(signal);
+  apply_point(layer, graph::kPostActivation);
+}
+
+void Lowering::add_prelu(const Layer& layer) {
+  Signal signal = begin_activation(layer);
+  if (signal.operation < 0) signal.operation = integers(layer, 0, false);
+  const graph::Weight* weight = layer.find_weight("alpha");
+  if (weight == nullptr) {
+    throw InvalidArgument(
+        "[compile] layer '{}' (PReLU) has no weight 'alpha' yet. Train the model or load its weights first.",
+        layer.name);
+  }
+  const Tensor& alpha = weight->value;
+  const int64_t channels = value_of(signal.operation).channels();
+  const bool is_by_channel = alpha.size() == channels && alpha.shape()[-1] == channels;
+  if (alpha.size() != 1 && !is_by_channel) {
+    throw Unsupported(
+        "[compile] layer '{}' (PReLU): its alpha has the shape {}, one value for each place, but a comparison has "
+        "thresholds by channel. Share it over height and width: shared_axes=[1, 2].",
+        layer.name, alpha.shape().str());
+  }
+  signal.pending.push(Slope{{alpha.data().begin(), alpha.data().end()}});
+  signals_[layer.name] = std::move(signal);
+  apply_point(layer, graph::kPostActivation);
+}
+
 void Lowering::add_softmax(const Layer& layer) {
   begin_activation(layer);
   end_in_softmax(layer);
@@ -148,6 +186,7 @@ void Lowering::push_softmax(const Layer& layer) {
         "softmax in integers needs integers. Put a quantizer before it, or leave the softmax in float.",
         layer.name);
   }
+  require_narrow(layer, signal.operation);
   const int logits = with_one_scale(layer, signal.operation);
   const Value& in = value_of(logits);
   if (in.channels() > kMostLogits) {

@@ -14,7 +14,7 @@ namespace nibble::program {
 namespace {
 
 // The bias in units of the accumulator, if all of it lies on that grid.
-std::vector<int64_t> on_grid(const std::vector<float>& bias, const PerChannel& scale) {
+std::vector<int64_t> bias_codes(const std::vector<float>& bias, const PerChannel& scale) {
   std::vector<int64_t> result;
   for (size_t c = 0; c < bias.size(); ++c) {
     const double units = static_cast<double>(bias[c]) / scale[c];
@@ -40,17 +40,19 @@ void Lowering::push_accumulate(const Layer& layer, Accumulate action, const Inte
   action.weight_bits = weights.bits;
   Signal signal;
   if (!bias.empty() && action.bias.empty()) {
-    action.bias = on_grid(bias, result.scale);
+    action.bias = bias_codes(bias, result.scale);
     if (action.bias.empty()) signal.pending.push(Offset{bias});
   }
   result.intervals = prove_accumulator(action, in.intervals);
-  action.is_exact_in_float = is_exact || (action.is_exact_in_float && scales_are_powers);
-  if (action.accumulator_bits() > 32) {
+  // Where the network sums codes too, it does so in double.
+  constexpr int64_t kExactInDouble = int64_t{1} << 53;
+  const bool fits_double = action.partial_sums.low >= -kExactInDouble && action.partial_sums.high <= kExactInDouble;
+  action.is_exact_in_float = (is_exact && fits_double) || (action.is_exact_in_float && scales_are_powers);
+  if (action.accumulator_bits() > kMostBits) {
     throw Unsupported(
-        "[compile] layer '{}' ({}) needs an accumulator of {} bits; 32 are there. Use fewer bits for its weights or "
-        "for "
-        "the values that enter it.",
-        layer.name, layer.class_name, action.accumulator_bits());
+        "[compile] layer '{}' ({}) needs an accumulator of 64 bits or more; {} are there. Use fewer bits for its "
+        "weights or for the values that enter it.",
+        layer.name, layer.class_name, kMostBits);
   }
   const bool has_points = graph::quantized_point(layer, graph::kPreActivation) ||
                           graph::quantized_point(layer, graph::kPostActivation) ||
@@ -136,11 +138,10 @@ bool Lowering::network_sums_codes(const graph::QuantizedPoint& weights, int inpu
 
 bool Lowering::comes_from_affine_point(int input) const {
   const auto operation = [&](int i) -> const Operation& { return program_.operations[static_cast<size_t>(i)]; };
-  const auto moves = [&](const Action& a) {
-    return std::holds_alternative<MaxPool>(a) || std::holds_alternative<Reshape>(a) || std::holds_alternative<Pad>(a);
-  };
+  const auto moves = [&](const Action& a) { return moves_integers(a) || std::holds_alternative<Pad>(a); };
   while (moves(operation(input).action)) input = operation(input).inputs[0];
   const Action& source = operation(input).action;
+  if (std::holds_alternative<Extremum>(source)) return has_output_point_.contains(operation(input).layer);
   std::string quantizer;
   if (const auto* first = std::get_if<QuantizeInput>(&source)) quantizer = first->quantizer->str();
   if (const auto* compare = std::get_if<Compare>(&source)) quantizer = compare->quantizer;

@@ -36,6 +36,10 @@ struct Interval {
 // Bits of a two's complement integer that holds the interval; unsigned where low >= 0.
 int bits_of(const Interval& interval);
 
+// Codes, and whatever is summed, have 32 bits at most. Sums may have more; what only moves them or compares them with
+// thresholds takes them as they are. 63 bits, so that the distance of two sums fits 64.
+inline constexpr int kNarrowBits = 32, kMostBits = 63;
+
 // One interval for all channels, or one a channel.
 inline const Interval& at(const std::vector<Interval>& intervals, int64_t channel) {
   return intervals.size() == 1 ? intervals[0] : intervals[static_cast<size_t>(channel)];
@@ -116,8 +120,24 @@ struct Softmax {
   int shift = 0;
 };
 
-using Action =
-    std::variant<QuantizeInput, Accumulate, Compare, MaxPool, SumPool, Scale, Add, Concatenate, Pad, Reshape, Softmax>;
+struct Crop {
+  int64_t top = 0, bottom = 0, left = 0, right = 0;
+};
+// Each pixel so many times: upsampling to the nearest.
+struct Repeat {
+  int64_t height = 1, width = 1;
+};
+// Axis k of the result is axis order[k] of the input, the batch not counted.
+struct Permute {
+  std::vector<int64_t> order;
+};
+// The largest of several tensors' integers, or the smallest.
+struct Extremum {
+  bool takes_minimum = false;
+};
+
+using Action = std::variant<QuantizeInput, Accumulate, Compare, MaxPool, SumPool, Scale, Add, Concatenate, Pad, Reshape,
+                            Softmax, Crop, Repeat, Permute, Extremum>;
 
 struct Operation {
   std::string layer;        // the graph's layer that it comes from
@@ -126,6 +146,14 @@ struct Operation {
   Value result;
   bool is_layer_output = false;  // result * scale is the layer's value in the float network
 };
+
+// The values that it gives need more than kNarrowBits: sums, or sums that were moved.
+inline bool is_wide(const Value& value) {
+  const Interval hull = value.hull();
+  return hull.low < INT32_MIN || hull.high > INT32_MAX;
+}
+// It only moves integers or chooses among them, so that they may be wide.
+bool moves_integers(const Action& action);
 
 // "quantize", "accumulate", "compare", ...
 std::string_view name_of(const Action& action);

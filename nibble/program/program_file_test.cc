@@ -7,6 +7,8 @@
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_activation.h"
+#include "nibble/graph/builder_shape.h"
 #include "nibble/program/executor.h"
 #include "nibble/program/lowering.h"
 #include "support/golden.h"
@@ -102,11 +104,133 @@ TEST(ProgramFile, HasTheLowestVersionThatHoldsIt) {
   save_program(program(), path);
   std::string bytes = read_file(path);
   EXPECT_EQ(bytes[7], 2);
-  for (const char version : {0, 1, 6, -1}) {
+  for (const char version : {0, 1, 7, -1}) {
     bytes[7] = version;
     write_file(path, bytes);
     EXPECT_THROW(load_program(path), CorruptFile) << static_cast<int>(version);
   }
+}
+
+// Sums of 37 bits or so, and a maximum of them.
+Program wide_program() {
+  auto in = b::Input({.shape = {8, 8, 2}, .name = "input"});
+  auto x = b::QActivation({.activation = "quantized_bits(16,0,1,alpha=1)", .name = "first"})(in);
+  x = b::QConv2D({.filters = 3,
+                  .kernel_size = {5, 5},
+                  .use_bias = false,
+                  .kernel_quantizer = "quantized_bits(20,0,1,alpha=1)",
+                  .name = "conv"})(x);
+  x = b::QActivation({.activation = "quantized_bits(6,2,1,alpha=1)", .name = "act"})(
+      b::MaxPooling2D({.name = "pool"})(x));
+  x = b::QDense({.units = 3, .kernel_quantizer = "quantized_bits(4,0,1)", .name = "dense"})(b::Flatten()(x));
+  graph::Model model = b::build_model({in}, {x}, "wide");
+  graph::initialize_weights(model, 2);
+  return lower(model);
+}
+
+// Cropped, repeated, turned round and compared; a slope at the end.
+Program moving_program() {
+  auto in = b::Input({.shape = {8, 8, 2}, .name = "input"});
+  auto x = b::Cropping2D({.cropping = {1, 2, 0, 1}, .name = "crop"})(in);
+  x = b::Permute({.dims = {2, 1, 3}, .name = "turn"})(b::UpSampling2D({.size = {2, 1}, .name = "up"})(x));
+  x = b::QConv2D({.filters = 4, .kernel_size = {3, 3}, .kernel_quantizer = "ternary", .name = "conv"})(x);
+  auto relu = b::QActivation({.activation = "quantized_relu(3,1)", .name = "relu"})(x);
+  auto bits = b::QActivation({.activation = "quantized_bits(4,1,1,alpha=1)", .name = "bits"})(x);
+  x = b::layer("Maximum", "largest")(std::vector<b::Node>{relu, bits});
+  x = b::Permute({.dims = {3, 1, 2}, .name = "channels"})(
+      b::layer("Minimum", "smallest")(std::vector<b::Node>{x, relu}));
+  x = b::QDense({.units = 3, .kernel_quantizer = "quantized_bits(4,0,1)", .name = "dense"})(b::Flatten()(x));
+  x = b::ELU({.alpha = 0.5, .name = "elu"})(b::PReLU({.alpha_initializer = "ones", .name = "prelu"})(x));
+  graph::Model model = b::build_model({in}, {x}, "moving");
+  graph::initialize_weights(model, 2);
+  model.layer("prelu").find_weight("alpha")->value = Tensor(Shape{3}, {0.5f, -0.25f, 0.0f});
+  return lower(model);
+}
+
+TEST(ProgramFile, MovesAndExtremaHaveTheVersionOfWideSums) {
+  const auto path = testing::scratch_dir("nbl_moves") / "p.nbl";
+  const Program written = moving_program();
+  save_program(written, path);
+  EXPECT_EQ(read_file(path)[7], 6);
+  EXPECT_EQ(run(load_program(path), samples(5)), run(written, samples(5)));
+  Program curve = program();
+  curve.softmax = false;
+  curve.to_real.push(Slope{{0.5f, 0.25f, -1.0f}});
+  curve.to_real.push(Curve{quant::activation_curve("tanh")});
+  save_program(curve, path);
+  EXPECT_EQ(read_file(path)[7], 6);
+  EXPECT_EQ(run(load_program(path), samples(5)), run(curve, samples(5)));
+}
+
+TEST(ProgramFile, MovesThatDoNotFitAreRefused) {
+  const auto refused = [](const auto& change) {
+    Program changed = moving_program();
+    change(changed);
+    EXPECT_THROW(validate(changed), CorruptFile);
+  };
+  const auto crop = [](Program& p) -> Crop& { return std::get<Crop>(operation_of<Crop>(p, "crop").action); };
+  const auto order = [](Program& p) -> std::vector<int64_t>& {
+    return std::get<Permute>(operation_of<Permute>(p, "turn").action).order;
+  };
+  refused([&](Program& p) { crop(p).top = -1; });
+  refused([&](Program& p) { crop(p).top = 2; });
+  refused([&](Program& p) { crop(p).bottom = INT64_MAX; });
+  refused([&](Program& p) { std::get<Repeat>(operation_of<Repeat>(p, "up").action).height = 0; });
+  refused([&](Program& p) { std::get<Repeat>(operation_of<Repeat>(p, "up").action).width = INT64_MAX; });
+  refused([&](Program& p) { order(p) = {1, 0}; });
+  refused([&](Program& p) { order(p) = {1, 0, 3}; });
+  refused([&](Program& p) { order(p) = {1, 1, 2}; });
+  refused([&](Program& p) { order(p) = {-1, 0, 2}; });
+  refused([&](Program& p) { operation_of<Extremum>(p, "largest").inputs = {0, 0}; });
+  for (const char* layer : {"largest", "smallest"}) {
+    refused([&](Program& p) { ++operation_of<Extremum>(p, layer).result.intervals[0].low; });
+    refused([&](Program& p) { --operation_of<Extremum>(p, layer).result.intervals[0].high; });
+  }
+}
+
+TEST(ProgramFile, WideSumsHaveAVersionOfTheirOwn) {
+  const auto path = testing::scratch_dir("nbl_wide") / "p.nbl";
+  Program written = wide_program();
+  EXPECT_GT(operation_of<Accumulate>(written, "conv").result.bits(), 32);
+  EXPECT_GT(operation_of<MaxPool>(written, "pool").result.bits(), 32);
+  save_program(written, path);
+  EXPECT_EQ(read_file(path)[7], 6);
+  Program read = load_program(path);
+  EXPECT_EQ(run(read, samples(5)), run(written, samples(5)));
+  EXPECT_EQ(std::get<Compare>(operation_of<Compare>(read, "act").action).thresholds,
+            std::get<Compare>(operation_of<Compare>(written, "act").action).thresholds);
+}
+
+std::string complaint(const Program& program) {
+  try {
+    validate(program);
+  } catch (const CorruptFile& error) {
+    return error.what();
+  }
+  return "(none)";
+}
+
+// What is summed or multiplied fits 32 bits, and no sum is beyond 63: files cannot make either overflow.
+TEST(ProgramFile, WideValuesStandOnlyWhereTheyMay) {
+  constexpr int64_t kEnd = int64_t{1} << 62;
+  for (const Interval& interval :
+       {Interval{-kEnd - 1, kEnd - 1}, Interval{-kEnd, kEnd}, Interval{INT64_MIN, INT64_MAX}}) {
+    Program changed = wide_program();
+    operation_of<MaxPool>(changed, "pool").result.intervals = {interval};
+    EXPECT_NE(complaint(changed).find("gives integers of more bits"), std::string::npos) << complaint(changed);
+  }
+  Program changed = wide_program();
+  operation_of<MaxPool>(changed, "pool").result.intervals = {{-kEnd, kEnd - 1}};
+  EXPECT_NO_THROW(validate(changed));
+  operation_of<Compare>(changed, "act").result.intervals = {{-kEnd, kEnd - 1}};
+  EXPECT_NE(complaint(changed).find("(compare, layer 'act') gives integers of more bits"), std::string::npos)
+      << complaint(changed);
+  changed = wide_program();
+  Operation& flatten = changed.operations.at(4);
+  flatten.inputs = {2};  // the pool
+  flatten.result.intervals = {{-kEnd, kEnd - 1}};
+  EXPECT_NE(complaint(changed).find("(accumulate, layer 'dense') reads integers of more bits"), std::string::npos)
+      << complaint(changed);
 }
 
 TEST(ProgramFile, OthersAreRefused) {
@@ -225,14 +349,15 @@ std::string mutant(std::string bytes, uint32_t number) {
 TEST(ProgramFile, TenThousandMutantsAreRefusedOrRun) {
   const auto path = testing::scratch_dir("nbl_mutants") / "p.nbl";
   std::vector<std::string> wholes;
-  for (const Program& whole : {program(SoftmaxForm::kInteger, affine::Rounding::kGemmlowpDouble), turning_program()}) {
+  for (const Program& whole : {program(SoftmaxForm::kInteger, affine::Rounding::kGemmlowpDouble), turning_program(),
+                               wide_program(), moving_program()}) {
     save_program(whole, path);
     wholes.push_back(read_file(path));
   }
   const Tensor x = samples(1);
   int refused = 0;
   for (uint32_t number = 0; number < 10000; ++number) {
-    write_file(path, mutant(wholes[number % 2], number));
+    write_file(path, mutant(wholes[number % wholes.size()], number));
     try {
       const Program read = load_program(path);
       if (read.input_shape == Shape({8, 8, 2})) run(read, x);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
+#include "nibble/program/multiplier_choice.h"
 #include "nibble/program/step_bisection.h"
 #include "nibble/program/turning_points.h"
 
@@ -91,22 +92,26 @@ std::vector<RealLine> lines_of(const ThresholdSearch& search, float grid_scale) 
   return lines;
 }
 
+// The network's codes at the ends of an interval and on both sides of each step.
+std::vector<KnownCode> known_codes(const Interval& interval, const StepFunction& function, const Grid& grid) {
+  int32_t before = grid.integers.at(function.first_value);
+  std::vector<KnownCode> known = {{interval.low, before}};
+  for (const FunctionStep& step : function.steps) {
+    known.push_back({step.x - 1, before});
+    before = grid.integers.at(step.value);
+    known.push_back({step.x, before});
+  }
+  known.push_back({interval.high, before});
+  return known;
+}
+
 // Whether the channel's rule stays beside the trained network, a code away at most (a floor lies half a code lower):
 // where the quantizer rounds no line, or 32 bits do not hold the bias, it does not. Between its steps the quantizer is
-// constant and the rule rises or falls, so the ends and both sides of each step tell.
-bool is_near(const FixedPointRule& rule, size_t channel, const Interval& interval, const StepFunction& function,
-             const Grid& grid) {
+// constant and the rule rises or falls, so these codes tell.
+bool is_near(const FixedPointRule& rule, size_t channel, const std::vector<KnownCode>& known) {
   const int64_t most = rule.rounding == affine::Rounding::kFloor ? 2 : 1;
-  const auto holds = [&](int64_t x, float value) {
-    return std::abs(int64_t{rule(x, channel)} - grid.integers.at(value)) <= most;
-  };
-  float before = function.first_value;
-  bool all = holds(interval.low, before);
-  for (const FunctionStep& step : function.steps) {
-    all = all && holds(step.x - 1, before) && holds(step.x, step.value);
-    before = step.value;
-  }
-  return all && holds(interval.high, before);
+  return std::all_of(known.begin(), known.end(),
+                     [&](const KnownCode& k) { return std::abs(int64_t{rule(k.x, channel)} - k.code) <= most; });
 }
 
 // Whether the quantizer rounds the line to the nearest integer, which the rule does. Looked at on both sides of each
@@ -156,7 +161,9 @@ std::optional<FixedPointRule> find_rule(const ThresholdSearch& search, const Gri
   }
   for (size_t c = 0; c < lines.size(); ++c) {
     if (!rounds_line(lines[c], functions[c], grid, rule)) return std::nullopt;
-    if (!is_near(rule, c, search.intervals[c], functions[c], grid)) return std::nullopt;
+    const std::vector<KnownCode> known = known_codes(search.intervals[c], functions[c], grid);
+    rule.factors[c] = fitted_factor(rule, c, known);
+    if (!is_near(rule, c, known)) return std::nullopt;
   }
   return rule;
 }

@@ -1,6 +1,7 @@
 #include "nibble/program/verification.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "nibble/core/error.h"
 
@@ -11,16 +12,37 @@ int64_t largest(std::span<const float> values) {
   return std::max_element(values.begin(), values.end()) - values.begin();
 }
 
+std::vector<int64_t> index_of(const Shape& shape, int64_t element) {
+  std::vector<int64_t> index(static_cast<size_t>(shape.rank()));
+  for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+    index[static_cast<size_t>(axis)] = element % shape[axis];
+    element /= shape[axis];
+  }
+  return index;
+}
+
 // The program's values of one sample against the network's.
-void compare(const Value& value, std::span<const int32_t> integers, std::span<const float> expected, int64_t sample,
+void compare(const Value& value, std::span<const int64_t> integers, std::span<const float> expected, int64_t sample,
              LayerComparison& comparison) {
   const int64_t channels = value.channels();
   for (size_t i = 0; i < integers.size(); ++i) {
-    const float found = static_cast<float>(integers[i]) * at(value.scale, static_cast<int64_t>(i) % channels);
+    const float scale = at(value.scale, static_cast<int64_t>(i) % channels);
+    const float found = static_cast<float>(integers[i]) * scale;
     ++comparison.values;
     if (found == expected[i]) continue;
     ++comparison.differing;
-    if (!comparison.first) comparison.first = Difference{sample, static_cast<int64_t>(i), expected[i], found};
+    if (comparison.first) continue;
+    const auto element = static_cast<int64_t>(i);
+    // A value on the grid is a code times the scale, rounded to float32; a code is the nearest whole number then.
+    const double code = static_cast<double>(expected[i]) / static_cast<double>(scale);
+    const bool is_on_grid = static_cast<float>(std::round(code)) * scale == expected[i];
+    comparison.first = Difference{.sample = sample,
+                                  .element = element,
+                                  .index = index_of(value.shape, element),
+                                  .expected = expected[i],
+                                  .found = found,
+                                  .expected_code = is_on_grid ? std::round(code) : code,
+                                  .found_code = integers[i]};
   }
 }
 

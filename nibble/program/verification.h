@@ -16,7 +16,11 @@ namespace nibble::program {
 
 struct Difference {
   int64_t sample = 0, element = 0;
-  float expected = 0, found = 0;  // of the network, of the program
+  std::vector<int64_t> index = {};  // of the element, one number an axis
+  float expected = 0, found = 0;    // of the network, of the program
+  // The same in units of the layer's scale: the network's is whole where its value lies on that grid.
+  double expected_code = 0;
+  int64_t found_code = 0;
 };
 
 struct LayerComparison {

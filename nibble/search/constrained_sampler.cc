@@ -97,8 +97,10 @@ std::optional<Assignment> ConstrainedSampler::propose(const SearchSpace& space, 
   return near ? std::optional(decode(space, *near)) : std::nullopt;
 }
 
-Assignment least_excess(const SearchSpace& space, const Excess& excess) {
-  Point point(space.size(), 0);
+namespace {
+
+// By changes of one parameter at a time until none helps; returns the excess.
+double descend(const SearchSpace& space, const Excess& excess, Point& point) {
   double current = excess(decode(space, point)), before;
   do {
     before = current;
@@ -108,7 +110,35 @@ Assignment least_excess(const SearchSpace& space, const Excess& excess) {
       current = improve(space, excess, p, current, order, point);
     }
   } while (current < before && current > 0);
-  return decode(space, point);
+  return current;
+}
+
+// The k-th candidate of every parameter, as parameters that must agree (branches of one sum) need it; then any point.
+Point start_of(const SearchSpace& space, size_t k, RandomStream& stream) {
+  size_t most = 0;
+  for (const Parameter& parameter : space) most = std::max(most, parameter.candidates.size());
+  if (k >= most) return draw_point(space, stream);
+  Point point;
+  for (const Parameter& parameter : space) {
+    point.push_back(static_cast<int>(std::min(k, parameter.candidates.size() - 1)));
+  }
+  return point;
+}
+
+}  // namespace
+
+Assignment least_excess(const SearchSpace& space, const Excess& excess, int starts) {
+  RandomStream stream({.seed = 0, .purpose = RandomPurpose::kSampler, .layer = 5, .step = 0});
+  Point best = start_of(space, 0, stream);
+  double least = descend(space, excess, best);
+  for (int k = 1; k < starts && least > 0; ++k) {
+    Point point = start_of(space, static_cast<size_t>(k), stream);
+    const double value = descend(space, excess, point);
+    if (value >= least) continue;
+    least = value;
+    best = std::move(point);
+  }
+  return decode(space, best);
 }
 
 }  // namespace nibble::search

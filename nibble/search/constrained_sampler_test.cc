@@ -115,5 +115,31 @@ TEST(ConstrainedSampler, LeastExcessBeginsAnywhere) {
   EXPECT_LE(excess(least_excess(space_of_sums(), excess)), 0.0);
 }
 
+// Parameters that must agree, as filters of layers that are added: no single change leads from one network to another.
+TEST(ConstrainedSampler, LeastExcessLooksAtEqualChoicesOfAll) {
+  const Excess excess = [](const Assignment& values) {
+    for (const auto& [name, value] : values) {
+      if (value != values.at("p0")) return HUGE_VAL;
+    }
+    return sum_above(8)(values);
+  };
+  EXPECT_LE(excess(least_excess(space_of_sums(), excess)), 0.0);
+  EXPECT_GT(excess(least_excess(space_of_sums(), excess, 1)), 0.0) << "else nothing was tested";
+}
+
+// Both corners are hollows with a rim; nearly everywhere else is inside.
+TEST(ConstrainedSampler, LeastExcessLooksElsewhereToo) {
+  SearchSpace space;
+  for (int p = 0; p < 8; ++p) space.push_back({fmt::format("p{}", p), {"0", "1"}});
+  const Excess excess = [](const Assignment& values) {
+    const auto ones =
+        std::count_if(values.begin(), values.end(), [](const auto& entry) { return entry.second == "1"; });
+    const auto from_corner = std::min<std::ptrdiff_t>(ones, 8 - ones);
+    return from_corner == 0 ? 1.0 : from_corner == 1 ? 2.0 : 0.0;
+  };
+  EXPECT_LE(excess(least_excess(space, excess)), 0.0);
+  EXPECT_GT(excess(least_excess(space, excess, 2)), 0.0) << "else nothing was tested";
+}
+
 }  // namespace
 }  // namespace nibble::search

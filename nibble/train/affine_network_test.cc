@@ -57,6 +57,12 @@ LayerQuantization kernel_only(AffineKind kind, bool per_axis, int bits = 3) {
   return {.weights = {{"kernel", {.kind = kind, .num_bits = bits, .per_axis = per_axis, .symmetric = true}}}};
 }
 
+LayerQuantization by_the_tensor(LayerQuantization q) {
+  for (graph::WeightQuantizer& each : q.weights) each.quantizer.gradient_elements = affine::GradientElements::kTensor;
+  if (!q.post_activation.is_none()) q.post_activation.gradient_elements = affine::GradientElements::kTensor;
+  return q;
+}
+
 // The float network at the quantized kernel has the same loss, and the same gradient where weights are inside.
 TEST(AffineNetwork, KernelGradientIsTheFloatOneUnderTheMask) {
   for (const bool fused : {false, true}) {
@@ -150,6 +156,18 @@ INSTANTIATE_TEST_SUITE_P(
                   "post_activation_step",
                   1e-4f,
                   1.0 / std::sqrt(64.0 * 7)},
+        SlopeCase{"LsqPerAxisOfActivations",
+                  "conv",
+                  {.post_activation = {.kind = AffineKind::kLsq, .num_bits = 3, .per_axis = true}},
+                  "post_activation_step",
+                  1e-4f,
+                  1.0 / std::sqrt(16.0 * 7)},
+        // N as some public code counts it: every channel, and every one of the 3 samples.
+        SlopeCase{"LsqPerAxisByTheTensor", "conv", by_the_tensor(kernel_only(AffineKind::kLsq, true)), "kernel_step",
+                  1e-4f, 1.0 / std::sqrt(72.0 * 3)},
+        SlopeCase{"LsqPlusOfActivationsByTheTensor", "conv",
+                  by_the_tensor({.post_activation = {.kind = AffineKind::kLsqPlus, .num_bits = 3}}),
+                  "post_activation_step", 1e-4f, 1.0 / std::sqrt(192.0 * 7)},
         SlopeCase{"Pact",
                   "conv",
                   {.post_activation = {.kind = AffineKind::kPact, .num_bits = 3}},
@@ -163,6 +181,23 @@ Model everything(AffineKind weights, AffineKind activations, const std::string& 
   scheme.weights = weights;
   scheme.activations = activations;
   return qat::quantize_model(float_model(activation), scheme);
+}
+
+TEST(AffineNetwork, DorefasGradientsAreDrawnAnewInEachStep) {
+  Model model = float_model();
+  graph::set_quantization(
+      model, "conv",
+      LayerQuantization{.post_activation = {.kind = AffineKind::kDorefa, .num_bits = 4, .gradient_bits = 2}});
+  Network network(model, true, 1);
+  const at::Tensor x = batch(3, 1);
+  const auto gradient = [&](uint32_t step) {
+    const at::Tensor& kernel = parameter(network, "conv", "kernel").value;
+    if (kernel.grad().defined()) kernel.grad().zero_();
+    network.forward(x, Pass::kTraining, step, false).sum().backward();
+    return kernel.grad().clone();
+  };
+  EXPECT_TRUE(at::equal(gradient(1), gradient(1)));
+  EXPECT_FALSE(at::equal(gradient(1), gradient(2)));
 }
 
 TEST(AffineNetwork, FusedAndPlainAgree) {
@@ -322,7 +357,7 @@ TEST(AffineNetwork, DataThatIsNoNumberIsRefused) {
   try {
     loss_of(network, x);
     FAIL() << "was taken";
-  } catch (const InvalidArgument& error) {
+  } catch (const affine::NonFiniteValue& error) {
     EXPECT_NE(std::string(error.what()).find("layer 'in' (InputLayer), 'output'"), std::string::npos) << error.what();
   }
 }

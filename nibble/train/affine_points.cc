@@ -45,8 +45,9 @@ std::vector<affine::Range> stored_ranges(const QuantizedPoint& point, LayerRunti
 void store(std::span<const affine::Range> ranges, const QuantizedPoint& point, LayerRuntime& runtime) {
   at::Tensor min = variable(runtime, point, "min"), max = variable(runtime, point, "max");
   for (size_t c = 0; c < ranges.size(); ++c) {
-    min.data_ptr<float>()[c] = ranges[c].min;
-    max.data_ptr<float>()[c] = ranges[c].max;
+    const affine::Range seen = graph::as_seen(point.quantizer.kind, ranges[c]);
+    min.data_ptr<float>()[c] = seen.min;
+    max.data_ptr<float>()[c] = seen.max;
   }
 }
 
@@ -176,9 +177,9 @@ at::Tensor learned(const graph::Layer& layer, const QuantizedPoint& point, Layer
   if (q.kind == AffineKind::kPact) return pact_quant(x, parameter, q.num_bits);
   const LayerWeight* offset = runtime.find(point.name + "_offset");
   const affine::StepLimits limits = limits_of(q);
-  const int64_t shared = x.numel() / (point.is_weight ? 1 : x.size(0)) / layout.channels;
+  const int64_t counted = affine::gradient_elements(q.gradient_elements, layout, point.is_weight ? 1 : x.size(0));
   return learned_step_quant(x, layout, parameter, offset == nullptr ? at::Tensor() : offset->value,
-                            {limits, affine::learned_step_gradient_scale(std::max<int64_t>(1, shared), limits.qp)});
+                            {limits, affine::learned_step_gradient_scale(counted, limits.qp)});
 }
 
 }  // namespace
@@ -191,10 +192,13 @@ at::Tensor quantize_point(const graph::Layer& layer, const QuantizedPoint& point
   if (graph::is_learned(q.kind)) return learned(layer, point, runtime, x, layout, mode);
   if (q.kind == AffineKind::kDorefa) {
     if (!mode.applies) return x;
-    return point.is_weight ? dorefa_quant_weights(x, q.num_bits) : dorefa_quant_activations(x, q.num_bits);
+    if (point.is_weight) return dorefa_quant_weights(x, q.num_bits);
+    return dorefa_quant_activations(x, q.num_bits, {q.gradient_bits, mode.random});
   }
   try {
     return tracked(point, runtime, x, layout, mode);
+  } catch (const affine::NonFiniteValue& error) {
+    throw affine::NonFiniteValue("[train] {}, '{}': {}", graph::described(layer), point.name, error.what());
   } catch (const InvalidArgument& error) {
     throw InvalidArgument("[train] {}, '{}': {}", graph::described(layer), point.name, error.what());
   }

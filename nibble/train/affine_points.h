@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "nibble/core/philox.h"
 #include "nibble/graph/layer_quantization.h"
 #include "nibble/train/layer_runtime.h"
 
@@ -16,11 +17,12 @@ namespace nibble::train {
 struct PointMode {
   bool observes = false;  // ranges move by x before they are used; learned parameters that were never found are
   bool applies = true;    // false: x comes back as it is
+  RandomKey random = {};  // of stochastic gradients; one for each layer, point and step
 };
 
 //   x       a weight, or an activation with the batch axis
-//   throws  InvalidArgument naming the layer if x holds NaN or infinity while it is watched, or learned parameters were
-//           never found
+//   throws  affine::NonFiniteValue naming the layer if x holds NaN or infinity while it is watched; InvalidArgument if
+//           learned parameters were never found
 at::Tensor quantize_point(const graph::Layer& layer, const graph::QuantizedPoint& point, LayerRuntime& runtime,
                           const at::Tensor& x, PointMode mode);
 

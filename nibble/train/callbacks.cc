@@ -22,6 +22,11 @@ class Best {
   // True if this epoch is the best so far.
   bool improves(const EpochLog& log) {
     const auto value = monitored(log, monitor_);
+    const bool is_accuracy = monitor_ == Monitor::kAccuracy || monitor_ == Monitor::kValAccuracy;
+    if (!value && is_accuracy && !log.has_accuracy) {
+      throw InvalidArgument(
+          "[callback] the accuracy is watched, but numbers are learned, which have none. Watch 'loss' or 'val_loss'.");
+    }
     if (!value) {
       throw InvalidArgument(
           "[callback] a validation value is watched, but nothing was validated. Give validation data, or watch 'loss' "
@@ -107,8 +112,9 @@ class CsvLogger : public Callback {
 
   bool on_epoch_end(const EpochLog& log, Trainer&) override {
     const auto optional = [](const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; };
-    lines_ += fmt::format("{},{},{},{},{},{},{:.3f}\n", log.epoch, log.learning_rate, log.loss, log.accuracy,
-                          optional(log.val_loss), optional(log.val_accuracy), log.seconds);
+    const auto accuracy = [&](const std::optional<double>& value) { return log.has_accuracy ? optional(value) : ""; };
+    lines_ += fmt::format("{},{},{},{},{},{},{:.3f}\n", log.epoch, log.learning_rate, log.loss, accuracy(log.accuracy),
+                          optional(log.val_loss), accuracy(log.val_accuracy), log.seconds);
     write_file(path_, "epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds\n" + lines_);
     return false;
   }
@@ -137,11 +143,11 @@ std::optional<double> monitored(const EpochLog& log, Monitor monitor) {
     case Monitor::kLoss:
       return log.loss;
     case Monitor::kAccuracy:
-      return log.accuracy;
+      return log.has_accuracy ? std::optional<double>(log.accuracy) : std::nullopt;
     case Monitor::kValLoss:
       return log.val_loss;
     case Monitor::kValAccuracy:
-      return log.val_accuracy;
+      return log.has_accuracy ? log.val_accuracy : std::nullopt;
   }
   return std::nullopt;
 }

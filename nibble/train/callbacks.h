@@ -14,7 +14,7 @@ namespace nibble::train {
 enum class Monitor { kLoss, kAccuracy, kValLoss, kValAccuracy };
 //   "loss", "accuracy", "val_loss", "val_accuracy" (also "acc", "val_acc"); throws InvalidArgument
 Monitor parse_monitor(std::string_view name);
-// Nothing if there was no validation.
+// Nothing if there was no validation, or an accuracy is asked for where there is none.
 std::optional<double> monitored(const EpochLog& log, Monitor monitor);
 bool is_better(double value, double best, Monitor monitor, double min_delta);
 

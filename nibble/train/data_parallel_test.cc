@@ -44,7 +44,7 @@ struct Outcome {
 class Losses : public Callback {
  public:
   std::vector<double> values;
-  void on_batch_end(int, int64_t, double loss, double) override { values.push_back(loss); }
+  void on_batch_end(int, int64_t, double loss, std::optional<double>) override { values.push_back(loss); }
 };
 
 Outcome train(const data::Dataset& dataset, bool fused, std::shared_ptr<ProcessGroup> processes,

@@ -27,6 +27,11 @@ void check_options(const FitOptions& options, const data::Dataset& dataset) {
   if (dataset.train.count() == 0) throw InvalidArgument("[fit] data set '{}' has no training samples.", dataset.name);
 }
 
+uint32_t digest(std::span<const float> values) {
+  return static_cast<uint32_t>(
+      crc32_z(0, reinterpret_cast<const Bytef*>(values.data()), values.size() * sizeof(float)));
+}
+
 // What the network sees of a data set: tells one preprocessing or selection from another.
 uint32_t digest(const data::Samples& samples) {
   constexpr int64_t kLooks = 64;
@@ -37,6 +42,10 @@ uint32_t digest(const data::Samples& samples) {
   samples.gather(indices, values);
   const auto sum =
       crc32(0, reinterpret_cast<const Bytef*>(values.data()), static_cast<uInt>(values.size() * sizeof(float)));
+  if (samples.has_targets()) {
+    const auto targets = samples.targets().data();
+    return static_cast<uint32_t>(crc32_z(sum, reinterpret_cast<const Bytef*>(targets.data()), targets.size_bytes()));
+  }
   return static_cast<uint32_t>(crc32(sum, reinterpret_cast<const Bytef*>(samples.labels().data()),
                                      static_cast<uInt>(samples.labels().size_bytes())));
 }
@@ -54,28 +63,31 @@ bool Trainer::Impl::averages() const {
 
 // What the result of a training depends on.
 std::string Trainer::Impl::fingerprint(const data::Dataset& dataset, const FitOptions& fit) const {
-  const nlohmann::json what = {graph::to_config(network.structure()),
-                               static_cast<int>(options.optimizer),
-                               options.learning_rate,
-                               options.momentum,
-                               options.nesterov,
-                               options.beta_1,
-                               options.beta_2,
-                               options.epsilon,
-                               static_cast<int>(options.batch_norm_statistics),
-                               averages(),
-                               static_cast<int>(options.loss),
-                               static_cast<int>(options.target),
-                               options.layer_learning_rates,
-                               options.reestimation_batches,
-                               options.seed,
-                               options.fused,
-                               fit.batch_size,
-                               static_cast<int>(fit.schedule),
-                               fit.schedule == ScheduleKind::kConstant ? 0 : fit.epochs,
-                               dataset.name,
-                               dataset.train.count(),
-                               digest(dataset.train)};
+  nlohmann::json what = {graph::to_config(network.structure()),
+                         static_cast<int>(options.optimizer),
+                         options.learning_rate,
+                         options.momentum,
+                         options.nesterov,
+                         options.beta_1,
+                         options.beta_2,
+                         options.epsilon,
+                         static_cast<int>(options.batch_norm_statistics),
+                         averages(),
+                         static_cast<int>(options.loss),
+                         static_cast<int>(options.target),
+                         options.layer_learning_rates,
+                         options.reestimation_batches,
+                         options.seed,
+                         options.fused,
+                         fit.batch_size,
+                         static_cast<int>(fit.schedule),
+                         fit.schedule == ScheduleKind::kConstant ? 0 : fit.epochs,
+                         dataset.name,
+                         dataset.train.count(),
+                         digest(dataset.train)};
+  if (fit.distillation) {  // checkpoints without one stay as they were
+    what.push_back({fit.distillation->weight, fit.distillation->temperature, digest(fit.distillation->outputs.data())});
+  }
   const std::string text = what.dump();
   return fmt::format("{:08x}-{}", crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size())),
                      text.size());
@@ -151,15 +163,15 @@ bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, 
   const int64_t total_steps = steps_per_epoch * fit.epochs;
   const int64_t first_step = steps_per_epoch * (log.epoch - 1);
   log.learning_rate = scheduled_rate(options, fit, first_step, total_steps);
-  int64_t seen = 0, correct = 0;
-  double loss_sum = 0;
+  int64_t seen = 0;
+  double loss_sum = 0, correct = 0;
   average.begin();
   for (int64_t s = 0; s < steps_per_epoch; ++s) {
     const int64_t first = s * fit.batch_size, size = std::min(fit.batch_size, samples.count() - first);
     const std::span<const int64_t> batch(order.data() + first, static_cast<size_t>(size));
     const double rate = scheduled_rate(options, fit, first_step + s, total_steps);
     for (Callback* callback : fit.callbacks) callback->on_batch_begin(log.epoch, s + 1, trainer);
-    const StepResult result = train_step(samples, batch, rate);
+    const StepResult result = train_step(samples, batch, rate, fit.distillation ? &*fit.distillation : nullptr);
     if (!std::isfinite(result.loss)) {
       throw NonFiniteLoss(fmt::format(
           "[fit] the loss became {} in epoch {}, step {}. Try a smaller learning rate (it is {}) or wider quantizers.",
@@ -170,8 +182,9 @@ bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, 
     seen += size;
     correct += result.correct;
     log.loss = loss_sum / static_cast<double>(seen);
-    log.accuracy = static_cast<double>(correct) / static_cast<double>(seen);
-    for (Callback* callback : fit.callbacks) callback->on_batch_end(log.epoch, s + 1, log.loss, log.accuracy);
+    log.accuracy = correct / static_cast<double>(seen);
+    const auto accuracy = log.has_accuracy ? std::optional<double>(log.accuracy) : std::nullopt;
+    for (Callback* callback : fit.callbacks) callback->on_batch_end(log.epoch, s + 1, log.loss, accuracy);
     if (stops(fit)) return false;
   }
   return true;
@@ -183,6 +196,7 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
   impl_->check_data(dataset.train);
   const bool validates = options.validate && dataset.test.count() > 0;
   if (validates) impl_->check_data(dataset.test);
+  if (options.distillation) impl_->check_distillation(*options.distillation, dataset.train);
   const int64_t whole_batches = dataset.train.count() / options.batch_size;
   const bool has_remainder = dataset.train.count() % options.batch_size != 0;
   const int64_t steps_per_epoch =
@@ -200,6 +214,7 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
     const auto started = std::chrono::steady_clock::now();
     EpochLog log;
     log.epoch = state.epochs_done + 1;
+    log.has_accuracy = impl_->objective.has_accuracy(dataset.train);
     // An epoch that is not whole leaves the checkpoint of the one before.
     if (!impl_->train_epoch(*this, dataset.train, options, steps_per_epoch, log)) break;
     impl_->average.show();

@@ -11,7 +11,12 @@ bool sums_values(const Step& step) {
          step.kind == StepKind::kGlobalAveragePool;
 }
 
-bool only_drops(const Prologue& prologue) { return prologue.batch_norm_layer < 0 && !prologue.activation; }
+bool is_linear(const Activation& activation) { return activation.function == "linear"; }
+
+// In inference it changes no value.
+bool only_drops(const Prologue& prologue) {
+  return prologue.batch_norm_layer < 0 && (!prologue.activation || is_linear(*prologue.activation));
+}
 
 // Values of the step's output are values of its input, or 0.
 bool moves_values(const Step& step) {
@@ -22,6 +27,10 @@ bool moves_values(const Step& step) {
     case StepKind::kPermute:
     case StepKind::kDropout:
       return true;
+    case StepKind::kActivation:
+      return is_linear(step.activation);
+    case StepKind::kLayer:
+      return step.moves_values;
     case StepKind::kFused:
       return step.prologue && only_drops(*step.prologue);
     default:

@@ -11,6 +11,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/layers_recurrent.h"
+#include "nibble/graph/quantizer_errors.h"
 #include "nibble/quant/affine/common_grid.h"
 #include "nibble/train/affine_points.h"
 #include "nibble/train/exact_sums.h"
@@ -145,8 +146,12 @@ struct Network::Run {
   at::Tensor quantize_point(int index, std::string_view name, const at::Tensor& x) {
     const graph::Layer& description = network.running(index);
     const auto point = graph::quantized_point(description, name);
-    if (point) require_one_process(description, *point);
-    return point ? train::quantize_point(description, *point, layer(index), x, point_mode(description, *point)) : x;
+    if (!point) return x;
+    require_one_process(description, *point);
+    PointMode mode = point_mode(description, *point);
+    const uint32_t place = name == graph::kPreActivation ? 0u : name == graph::kPostActivation ? 1u : 2u;
+    mode.random = quantize_options(index, kGradientRole + place).random;
+    return train::quantize_point(description, *point, layer(index), x, mode);
   }
 
   PointMode point_mode(const graph::Layer& description, const graph::QuantizedPoint& point) const;
@@ -440,11 +445,12 @@ Flow Network::Run::compute(size_t index) {
               {},
               {},
               nullptr};
-    case StepKind::kPenalty:
-      add_penalty(network.activity_penalty_,
-                  graph::regularizer_of(network.model_.layers[static_cast<size_t>(step.layer)], "activity_regularizer"),
-                  input(step).value);
+    case StepKind::kPenalty: {
+      const graph::Layer& layer = network.model_.layers[static_cast<size_t>(step.layer)];
+      if (!is_training() && !graph::knows_regularizer(layer, "activity_regularizer")) return {};
+      add_penalty(network.activity_penalty_, graph::regularizer_of(layer, "activity_regularizer"), input(step).value);
       return {};
+    }
     case StepKind::kFakeQuant:
       return {quantize_point(step.layer, step.point, input(step).value), {}, {}, nullptr};
     case StepKind::kLayer:
@@ -506,7 +512,13 @@ std::vector<at::Tensor> Network::values(std::span<const at::Tensor> inputs, std:
                                          [](const Step& step) { return step.kind == StepKind::kPenalty; });
   const size_t last = has_penalties ? plan_.steps.size() - 1 : *std::max_element(steps.begin(), steps.end());
   for (size_t i = 0; i <= last; ++i) {
-    if (plan_.steps[i].kind != StepKind::kInput) run.flows[i] = run.compute(i);
+    const Step& current = plan_.steps[i];
+    if (current.kind != StepKind::kInput) {
+      const auto compute = [&] { return run.compute(i); };
+      const bool has_layer = current.layer >= 0;
+      run.flows[i] =
+          has_layer ? graph::naming_layer(model_.layers[static_cast<size_t>(current.layer)], "", compute) : compute();
+    }
     // Values whose last reader has run are not needed any more.
     for (int input : plan_.steps[i].inputs) {
       const auto source = static_cast<size_t>(input);

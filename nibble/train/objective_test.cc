@@ -149,6 +149,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadRow{"EntropyOfInputs", {.target = Target::kInput}, 8, "for an autoencoder"},
         BadRow{"OtherShape", {.loss = LossKind::kMeanSquaredError, .target = Target::kInput}, 7, "should give back"},
         BadRow{"TooFewOutputs", {.loss = LossKind::kMeanSquaredError}, 2, "has 2 outputs"},
+        BadRow{"FourClassesOfOneOutput", {.loss = LossKind::kBinaryCrossEntropy}, 1, "two classes apart"},
+        BadRow{"InputsBelowZero",
+               {.loss = LossKind::kBinaryCrossEntropy, .target = Target::kInput},
+               8,
+               "the preprocessing 'unit'"},
         BadRow{"UnknownLayer", {.layer_learning_rates = {{"hiden", 0.0}}}, 4, "'hiden'"},
         BadRow{"NegativeRate", {.layer_learning_rates = {{"hidden", -1.0}}}, 4, "multiplied by -1"}),
     [](const auto& row) { return row.param.name; });

@@ -88,6 +88,7 @@ struct Step {
   std::vector<int> input_points = {};  // kAdd: likewise, of each input; empty unless all have one
   Window window;                       // pools, kPad
   std::vector<int64_t> order = {};     // kPermute: the axes of the input, the batch's first
+  bool moves_values = false;           // kLayer: its values are values of its input, or 0
   int axis = -1;                       // kConcatenate, kBatchNorm; counted with the batch axis, -1 is the last
 };
 

@@ -5,6 +5,7 @@
 
 #include "nibble/core/philox.h"
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_convolution.h"
 #include "nibble/train/layer_function.h"
 #include "nibble/train/trainer.h"
 #include "nibble/transform/ptq/quantized_forward.h"
@@ -74,6 +75,48 @@ INSTANTIATE_TEST_SUITE_P(
                       Row{"SixBitsFloatWeightsKept", false, {.bit_width = 6, .keep_float_weights = true}},
                       Row{"TwelveBits", false, {.bit_width = 12, .least_result_bits = 12, .per_axis = true}}),
     [](const auto& row) { return row.param.name; });
+
+// A separable convolution and a transposed one with a batch norm, whose kernel ends in the input's channels.
+graph::Model autoencoder() {
+  const Node in = Input({.shape = {12, 12, 2}, .name = "input"});
+  Node x = SeparableConv2D({.filters = 6,
+                            .kernel_size = {3, 3},
+                            .strides = {2, 2},
+                            .padding = "same",
+                            .activation = "relu",
+                            .name = "separable"})(in);
+  x = Conv2DTranspose(
+      {.filters = 4, .kernel_size = {3, 3}, .strides = {2, 2}, .padding = "same", .name = "transposed"})(x);
+  x = Activation({.activation = "relu", .name = "relu"})(BatchNormalization({.name = "bn"})(x));
+  x = Dense({.units = 5, .name = "logits"})(Flatten({.name = "flatten"})(x));
+  graph::Model model = build_model({in}, {x});
+  graph::initialize_weights(model, 9);
+  for (float& gamma : model.layer("bn").find_weight("gamma")->value.data()) gamma = 0.7f;
+  return model;
+}
+
+TEST(PostTraining, SeparableAndTransposedConvolutionsAreQuantized) {
+  const Tensor x = samples(50, 2), real = Trainer(autoencoder(), {}).predict(x);
+  const auto distance = [&](const Tensor& y) {
+    double sum = 0, signal = 0;
+    for (int64_t i = 0; i < y.size(); ++i) sum += std::pow(y[i] - real[i], 2), signal += std::pow(real[i], 2);
+    return std::sqrt(sum / signal);
+  };
+  for (const bool per_axis : {false, true}) {
+    const ptq::PostTrainingOptions options{.per_axis = per_axis};
+    const ptq::PostTrainingResult result =
+        ptq::quantize_after_training(autoencoder(), samples(64, 1), options, layer_function);
+    EXPECT_EQ(result.folded, std::vector<std::string>{"transposed"});
+    for (const ptq::QuantizedLayer& row : result.layers) EXPECT_EQ(row.note, "") << row.layer;
+    const Tensor given = Trainer(result.model, {}).predict(x);
+    EXPECT_GT(distance(given), 1e-4) << "it is quantized";
+    EXPECT_LT(distance(given), 0.05);
+    const Tensor wanted = ptq::quantized_output(result.model, x, layer_function);
+    int64_t different = 0;
+    for (int64_t i = 0; i < given.size(); ++i) different += std::abs(given[i] - wanted[i]) > 1e-5f ? 1 : 0;
+    EXPECT_LE(different, given.size() / 20);
+  }
+}
 
 TEST(LayerFunction, IsTheLayerOnItsOwn) {
   graph::Model model = network(true);

@@ -1,8 +1,9 @@
 // nibble/train/trainer.h
 // Trains a graph::Model on a data set. Torch stays behind this header.
 //
-// The loss is categorical cross-entropy, or a mean squared or absolute error. Labels are class numbers, so Keras'
-// categorical (one-hot) and sparse forms are the same here.
+// The loss is categorical cross-entropy, or an error such as the mean squared one (loss_names.h). Labels are class
+// numbers, so Keras' categorical (one-hot) and sparse forms are the same here; samples with targets (data::Samples) are
+// compared with those: probabilities by cross-entropy, any numbers by errors.
 #pragma once
 
 #include <atomic>
@@ -20,6 +21,7 @@
 #include "nibble/data/dataset.h"
 #include "nibble/graph/model.h"
 #include "nibble/graph/qnoise.h"
+#include "nibble/train/distillation.h"
 #include "nibble/train/quantization_phase.h"
 
 namespace nibble::train {
@@ -37,9 +39,21 @@ enum class BatchNormStatistics { kReestimated, kMoving };
 // those of the last step, Keras' way.
 enum class WeightAveraging { kTail, kNone };
 
-enum class LossKind { kCrossEntropy, kMeanSquaredError, kMeanAbsoluteError };
+// By Keras' names and formulas: loss_names.h. Append only: checkpoints depend on the values.
+enum class LossKind {
+  kCrossEntropy,
+  kMeanSquaredError,
+  kMeanAbsoluteError,
+  kMeanAbsolutePercentageError,
+  kMeanSquaredLogarithmicError,
+  kHuber,
+  kLogCosh,
+  kBinaryCrossEntropy,
+  kPoisson,
+  kKlDivergence
+};
 // What errors compare the outputs with. kLabel: the label itself where the model has one output, else 1 at the label
-// and 0 elsewhere. kInput: the sample, as in an autoencoder.
+// and 0 elsewhere; targets where the samples have them. kInput: the sample, as in an autoencoder.
 enum class Target { kLabel, kInput };
 
 struct CompileOptions {
@@ -75,6 +89,7 @@ struct EpochLog {
   std::optional<double> val_loss, val_accuracy;
   double seconds = 0;
   std::optional<double> val_mse = {}, val_mae = {};  // where the loss is an error
+  bool has_accuracy = true;                          // as Evaluation::has_accuracy; else accuracies are 0
 };
 using History = std::vector<EpochLog>;
 
@@ -85,7 +100,8 @@ class Callback {
   virtual void on_train_begin(int epochs, int64_t steps_per_epoch) {}
   // Epochs and their steps count from 1, as below.
   virtual void on_batch_begin(int epoch, int64_t step, class Trainer& trainer) {}
-  virtual void on_batch_end(int epoch, int64_t step, double loss, double accuracy) {}
+  // Of the epoch so far; no accuracy where the epoch's log has none.
+  virtual void on_batch_end(int epoch, int64_t step, double loss, std::optional<double> accuracy) {}
   // Returns true to stop after this epoch.
   virtual bool on_epoch_end(const EpochLog& log, class Trainer& trainer) { return false; }
   virtual void on_train_end() {}
@@ -106,6 +122,8 @@ struct FitOptions {
   // An epoch is floor(samples / batch_size) steps, as the tutorial's 29: the last, smaller batch of each shuffle is
   // left out, since its noisier step would be the one just before the evaluation. True: it is a step, as in Keras.
   bool keep_remainder = false;
+  // If given, a teacher's outputs are learned besides the labels; with cross-entropy alone (distillation.h).
+  std::optional<Distillation> distillation = std::nullopt;
   bool validate = true;                     // evaluate on the test split after each epoch
   const std::atomic<bool>* stop = nullptr;  // checked after each step; true ends the fit cleanly
   // Written after every epoch (atomically) if given; fit() goes on from it if it exists and
@@ -116,8 +134,9 @@ struct FitOptions {
 
 struct Evaluation {
   double loss = 0;
-  double accuracy = 0;      // 0 where the target is the input
-  double mse = 0, mae = 0;  // where the loss is an error
+  double accuracy = 0;       // 0 where there is none
+  double mse = 0, mae = 0;   // where the loss is an error
+  bool has_accuracy = true;  // false where an error is measured against the input or against targets
 };
 
 // The loss became NaN or infinite; the message says in which epoch and step.

@@ -37,13 +37,18 @@ struct Trainer::Impl {
   void sum_gradients();
   void check_data(const data::Samples& samples) const;
   at::Tensor inputs(const data::Samples& samples, std::span<const int64_t> indices) const;
-  at::Tensor labels(const data::Samples& samples, std::span<const int64_t> indices) const;
   struct StepResult {
     double loss = 0;
-    int64_t correct = 0;
+    double correct = 0;
   };
   StepResult sum_over_processes(const StepResult& own) const;
-  StepResult train_step(const data::Samples& samples, std::span<const int64_t> indices, double learning_rate);
+  void check_distillation(const Distillation& distillation, const data::Samples& samples) const;
+  // The loss of labels and the one of the teacher, by their weights.
+  at::Tensor with_teacher(const at::Tensor& loss, const at::Tensor& outputs, std::span<const int64_t> indices,
+                          int64_t batch, const Distillation& distillation) const;
+  //   distillation  null without a teacher
+  StepResult train_step(const data::Samples& samples, std::span<const int64_t> indices, double learning_rate,
+                        const Distillation* distillation);
   bool train_epoch(Trainer& trainer, const data::Samples& samples, const FitOptions& fit, int64_t steps_per_epoch,
                    EpochLog& log);
   void reestimate(const data::Samples& samples, int64_t batch_size);

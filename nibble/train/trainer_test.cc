@@ -118,7 +118,7 @@ TEST(Trainer, PlainPathLearnsToo) {
 class StopAt : public Callback {
  public:
   StopAt(int epoch, int64_t step, std::atomic<bool>& flag) : epoch_(epoch), step_(step), flag_(flag) {}
-  void on_batch_end(int epoch, int64_t step, double, double) override {
+  void on_batch_end(int epoch, int64_t step, double, std::optional<double>) override {
     if (epoch == epoch_ && step == step_) flag_ = true;
   }
 
@@ -158,7 +158,7 @@ TEST(Trainer, ResumesToTheBytesOfAnUndisturbedRun) {
 class StepWeights : public Callback {
  public:
   explicit StepWeights(Trainer& trainer) : trainer_(trainer) {}
-  void on_batch_end(int, int64_t, double, double) override { steps.push_back(trainer_.weights()); }
+  void on_batch_end(int, int64_t, double, std::optional<double>) override { steps.push_back(trainer_.weights()); }
   std::vector<std::vector<std::vector<float>>> steps;
 
  private:
@@ -359,6 +359,44 @@ TEST(Trainer, RegularizersOfOutputsArePartOfTheLossAndPullOutputsIn) {
       EXPECT_LT(activity_penalty(regularized.model(), name, samples),
                 0.7 * activity_penalty(free.model(), name, samples))
           << name;
+    }
+  }
+}
+
+// The quantizer alone does not know whose tensor it refuses.
+TEST(Trainer, RefusedScaleAxesNameTheLayer) {
+  const graph::Model model = small_network("quantized_bits(4,0,1,alpha='auto',scale_axis=7)");
+  const std::string name = model.layers[1].name;
+  for (const bool fused : {true, false}) {
+    CompileOptions how = options();
+    how.fused = fused;
+    try {
+      Trainer(model, how).fit(stripes_data(), epochs(1));
+      FAIL() << "was trained";
+    } catch (const InvalidArgument& error) {
+      EXPECT_NE(std::string(error.what()).find("layer '" + name + "' (QConv2D): scale_axis 7"), std::string::npos)
+          << error.what();
+    }
+  }
+}
+
+// Of a class of somebody's own: inference does not need it.
+TEST(Trainer, UnknownRegularizersOfOutputsAreRefusedInTrainingOnly) {
+  for (const size_t at : {1u, 6u}) {
+    graph::Model model = small_network();
+    Trainer plain(model, options());
+    model.layers[at].attributes["activity_regularizer"] = graph::OpaqueJson{R"({"class_name": "Own", "config": {}})"};
+    const data::Samples samples = stripes(40, 2);
+    Trainer trainer(model, options());
+    // The output is a value of its own here, which a fused step rounds otherwise.
+    EXPECT_NEAR(trainer.evaluate(samples).loss, plain.evaluate(samples).loss, 1e-5);
+    try {
+      trainer.fit(stripes_data(), epochs(1));
+      FAIL() << "was trained";
+    } catch (const Unsupported& error) {
+      const std::string message = error.what();
+      EXPECT_NE(message.find("'" + model.layers[at].name + "'"), std::string::npos) << message;
+      EXPECT_NE(message.find("activity_regularizer"), std::string::npos) << message;
     }
   }
 }

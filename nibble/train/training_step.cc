@@ -1,6 +1,7 @@
 // What Trainer does with one batch after another: training steps, re-estimated statistics, evaluation.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -66,29 +67,60 @@ at::Tensor Trainer::Impl::inputs(const data::Samples& samples, std::span<const i
   return x;
 }
 
-at::Tensor Trainer::Impl::labels(const data::Samples& samples, std::span<const int64_t> indices) const {
-  at::Tensor y = at::empty({static_cast<int64_t>(indices.size())}, at::kLong);
-  auto* out = y.data_ptr<int64_t>();
-  for (const int64_t index : indices) *out++ = samples.labels()[static_cast<size_t>(index)];
-  return y;
+Trainer::Impl::StepResult Trainer::Impl::sum_over_processes(const StepResult& own) const {
+  std::array<double, 2> sums = {own.loss, own.correct};
+  options.processes->sum(sums);
+  return {sums[0], sums[1]};
 }
 
-Trainer::Impl::StepResult Trainer::Impl::sum_over_processes(const StepResult& own) const {
-  std::array<double, 2> sums = {own.loss, static_cast<double>(own.correct)};
-  options.processes->sum(sums);
-  return {sums[0], std::llround(sums[1])};
+void Trainer::Impl::check_distillation(const Distillation& distillation, const data::Samples& samples) const {
+  const auto& [outputs, weight, temperature] = distillation;
+  if (!(weight >= 0 && weight <= 1)) {
+    throw InvalidArgument("[distillation] the weight of the teacher is {}; give 0 (none) to 1 (no labels).", weight);
+  }
+  if (!(temperature > 0) || !std::isfinite(temperature)) {
+    throw InvalidArgument("[distillation] the temperature is {}; it must be a number above 0.", temperature);
+  }
+  if (objective.is_error()) {
+    throw InvalidArgument("[distillation] a teacher needs cross-entropy as the loss, since it teaches classes.");
+  }
+  const int64_t classes = network.output_shape().elements();
+  if (outputs.shape().rank() == 2 && outputs.shape()[1] != classes) {
+    throw InvalidArgument(
+        "[distillation] the teacher knows {} classes, but model '{}' gives {}; both must know the same.",
+        outputs.shape()[1], network.structure().name, classes);
+  }
+  if (outputs.shape() == Shape{samples.count(), classes}) return;
+  throw InvalidArgument("[distillation] the teacher's outputs have the shape {}; {} training samples need {}.",
+                        outputs.shape().str(), samples.count(), Shape{samples.count(), classes}.str());
+}
+
+at::Tensor Trainer::Impl::with_teacher(const at::Tensor& loss, const at::Tensor& outputs,
+                                       std::span<const int64_t> indices, int64_t batch,
+                                       const Distillation& distillation) const {
+  const double weight = distillation.weight;
+  if (weight == 0) return loss;
+  const int64_t classes = distillation.outputs.shape()[1];
+  at::Tensor teacher = at::empty({std::ssize(indices), classes}, at::kFloat);
+  auto* row = teacher.data_ptr<float>();
+  for (const int64_t index : indices) {
+    row = std::copy_n(distillation.outputs.data().data() + index * classes, classes, row);
+  }
+  const at::Tensor taught = distillation_loss(outputs, teacher, network.has_softmax(), distillation.temperature, batch);
+  return weight == 1 ? taught : loss * (1 - weight) + taught * weight;
 }
 
 Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples, std::span<const int64_t> indices,
-                                                    double learning_rate) {
+                                                    double learning_rate, const Distillation* distillation) {
   const Share mine = share(std::ssize(indices));
   const auto own = indices.subspan(static_cast<size_t>(mine.first), static_cast<size_t>(mine.count));
   const at::Tensor x = inputs(samples, own);
-  const Answers y = objective.answers(labels(samples, own), x, network.output_shape());
+  const Answers y = objective.answers(samples, own, x, network.output_shape());
   network.set_share(options.processes.get(), mine.first);
   for (const Parameter& parameter : network.parameters()) parameter.value.mutable_grad().reset();
   const at::Tensor outputs = network.forward(x, Pass::kTraining, static_cast<uint32_t>(step), objective.takes_logits());
   at::Tensor loss = objective.loss(outputs, y, network.has_softmax(), std::ssize(indices));
+  if (distillation != nullptr) loss = with_teacher(loss, outputs, own, std::ssize(indices), *distillation);
   const at::Tensor penalty = network.penalty();
   const bool is_first = options.processes == nullptr || options.processes->is_first();
   if (penalty.defined() && is_first) loss = loss + penalty;
@@ -141,8 +173,7 @@ Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_s
   check_batch_size(batch_size);
   check_data(samples);
   const at::NoGradGuard no_gradient;
-  double loss = 0, mse = 0, mae = 0;
-  int64_t correct = 0;
+  double loss = 0, correct = 0, mse = 0, mae = 0;
   std::vector<int64_t> indices;
   // Whole batches are dealt out to the processes in turn.
   const int64_t rank = options.processes == nullptr ? 0 : options.processes->rank();
@@ -151,7 +182,7 @@ Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_s
     indices.clear();
     for (int64_t i = begin; i < std::min(begin + batch_size, samples.count()); ++i) indices.push_back(i);
     const at::Tensor x = inputs(samples, indices);
-    const Answers y = objective.answers(labels(samples, indices), x, network.output_shape());
+    const Answers y = objective.answers(samples, indices, x, network.output_shape());
     const at::Tensor outputs = network.forward(x, Pass::kInference, 0, objective.takes_logits());
     const int64_t size = std::ssize(indices);
     const auto sum = [&](const at::Tensor& mean) { return mean.item<double>() * static_cast<double>(size); };
@@ -164,13 +195,13 @@ Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_s
     correct += objective.count_correct(outputs, y);
   }
   if (options.processes != nullptr) {
-    std::array<double, 4> sums = {loss, static_cast<double>(correct), mse, mae};
+    std::array<double, 4> sums = {loss, correct, mse, mae};
     options.processes->sum(sums);
-    loss = sums[0], correct = std::llround(sums[1]), mse = sums[2], mae = sums[3];
+    loss = sums[0], correct = sums[1], mse = sums[2], mae = sums[3];
   }
   const auto count = static_cast<double>(std::max<int64_t>(1, samples.count()));
   if (const at::Tensor penalty = network.penalty(); penalty.defined()) loss += count * penalty.item<double>();
-  return {loss / count, static_cast<double>(correct) / count, mse / count, mae / count};
+  return {loss / count, correct / count, mse / count, mae / count, objective.has_accuracy(samples)};
 }
 
 }  // namespace nibble::train

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/quantizer_errors.h"
 #include "nibble/quant/blocks.h"
 #include "nibble/transform/batch_norm_folding.h"
 #include "nibble/transform/quantizer_config.h"
@@ -137,7 +138,8 @@ WeightInspection inspect_weight(const graph::Layer& layer, const graph::Weight& 
   result.is_folded = is_folded;
   result.quantizer = weight_quantizer(layer, weight.name);
   if (result.quantizer == nullptr) return result;
-  const quant::Quantized quantized = result.quantizer->quantize(weight.value);
+  const quant::Quantized quantized =
+      graph::naming_layer(layer, result.name, [&] { return result.quantizer->quantize(weight.value); });
   compare_with_quantized(weight.value, quantized, result);
   result.bit_width = result.quantizer->bit_width();
   result.is_signed = result.quantizer->is_signed();
@@ -254,6 +256,7 @@ Inspection inspect(const graph::Model& model) {
     for (const WeightInspection& weight : own) {
       if (weight.quantizer != nullptr) warn_about_weight(weight, result.warnings);
     }
+    if (!graph::quantized_points(layer).empty()) continue;  // its ranges are told elsewhere, and are no float weights
     if (!own.empty() && !has_weight_quantizers(layer)) {
       float_layers[layer.class_name].push_back(layer.name);
     } else {

@@ -10,6 +10,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_shape.h"
 #include "nibble/program/lowering.h"
 
 namespace nibble::program {
@@ -102,9 +103,7 @@ TEST_P(Networks, HaveTheReferencesOutputsWithEachRounding) {
   }
 }
 
-TEST_P(Networks, HaveTheReferencesIntegersOfEveryOperation) {
-  const Node in = Input({.shape = GetParam().shape, .name = "input"});
-  const Program program = program_of(in, GetParam().network(in));
+void expect_the_same_integers(const Program& program) {
   Executor reference(program);
   FastExecutor fast(program, {.keep_results = true});
   const std::vector<float> x = samples_of(program, 3);
@@ -114,6 +113,48 @@ TEST_P(Networks, HaveTheReferencesIntegersOfEveryOperation) {
   for (size_t i = 0; i < program.operations.size(); ++i) {
     EXPECT_EQ(fast.result(static_cast<int>(i)), reference.result(static_cast<int>(i))) << program.operations[i].layer;
   }
+}
+
+TEST_P(Networks, HaveTheReferencesIntegersOfEveryOperation) {
+  const Node in = Input({.shape = GetParam().shape, .name = "input"});
+  expect_the_same_integers(program_of(in, GetParam().network(in)));
+}
+
+// What has no kernel of its own: borders, bytes and words around it all the same.
+TEST(FastExecutor, TakesMovesAndExtremaFromTheReference) {
+  const Node in = Input({.shape = {6, 8, 3}, .name = "input"});
+  Node x = UpSampling2D({.size = {2, 1}})(conv(Cropping2D({.cropping = {1, 0, 0, 2}})(in), 20, kWeights8));
+  x = act(BatchNormalization()(x), "quantized_relu(8,2)");
+  Node y = act(conv(graph::build::Permute({.dims = {2, 1, 3}})(x), 20, kWeights4, {.padding = "same"}),
+               "quantized_relu(4,2)");
+  y = graph::build::Permute({.dims = {2, 1, 3}})(y);
+  x = graph::build::layer("Maximum", "largest")(std::vector<Node>{x, y});
+  x = graph::build::layer("Minimum", "smallest")(std::vector<Node>{x, y});
+  x = act(conv(graph::build::Permute({.dims = {3, 1, 2}})(x), 8, kWeights8, {.padding = "same"}),
+          "quantized_bits(10,2,1,alpha=1.0)");
+  const Program program = program_of(in, dense(Flatten()(UpSampling2D({})(x)), 10));
+  for (const int64_t count : {1, 3, 21}) expect_the_same(program, count);
+  expect_the_same_integers(program);
+}
+
+// Sums that need 64 bits run as in the reference, and what reads them too; the rest stays fast.
+TEST(FastExecutor, TakesWideSumsFromTheReference) {
+  const std::string sixteen = "quantized_bits(16,0,1,alpha=1.0)";
+  const Node in = Input({.shape = {6, 6, 32}, .name = "input"});
+  Node x = conv(act(in, sixteen), 20, sixteen, {.padding = "same", .use_bias = false, .name = "wide"});
+  x = act(BatchNormalization()(MaxPooling2D({.name = "pool"})(x)), "quantized_relu(8,2)");
+  x = act(conv(x, 8, kWeights8, {.padding = "same", .name = "narrow"}), "quantized_relu(4,2)");
+  // Nothing is between the last sums and the output.
+  x = conv(act(x, sixteen), 4, "quantized_bits(28,0,1,alpha=1.0)", {.use_bias = false, .name = "last"});
+  const Program program = program_of(in, x);
+  EXPECT_TRUE(is_wide(program.operations.at(1).result));
+  EXPECT_TRUE(is_wide(program.operations.back().result));
+  for (const int64_t count : {1, 3, 21}) expect_the_same(program, count);
+  expect_the_same_integers(program);
+  const std::vector<std::string> steps = FastExecutor(program).steps();
+  EXPECT_THAT(steps, testing::Contains("wide: reference"));
+  EXPECT_THAT(steps, testing::Contains("pool: reference"));
+  EXPECT_THAT(steps, testing::Contains(testing::StartsWith("narrow: sums of bytes")));
 }
 
 // None of them has an operation that runs as in the reference.

@@ -67,7 +67,7 @@ std::vector<Range> extremes(std::string_view where, std::span<const float> x, co
   std::vector<Range> seen(static_cast<size_t>(layout.channels), {HUGE_VALF, -HUGE_VALF});
   for_each_element(layout, [&](size_t i, size_t c) {
     if (!std::isfinite(x[i])) {
-      throw InvalidArgument(
+      throw NonFiniteValue(
           "[{}] element {} (channel {}) of the data is {}. Ranges need finite numbers: check the data, or, in "
           "training, lower the learning rate.",
           where, i, c, x[i]);

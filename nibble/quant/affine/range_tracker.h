@@ -34,7 +34,9 @@ enum class AverageStart { kInitialRange, kFirstBatch };
 
 enum class TrackerCompat {
   kNone,
-  kTfmot,  // AllValues ignores per_axis, Fixed ignores num_bits (always 8), depthwise kernels use the last axis
+  // AllValues ignores per_axis, Fixed ignores num_bits (always 8), depthwise kernels use the last axis. For trackers on
+  // their own: a model gets quantizers that do so by themselves (qat::as_tfmot).
+  kTfmot,
 };
 
 // A plain value; what TFMOT's constructor takes, and what its configuration holds.
@@ -81,7 +83,7 @@ class RangeTracker {
   bool is_calibrated() const { return is_calibrated_; }
 
   // Moves the ranges by one batch.
-  //   throws  InvalidArgument if x holds NaN or infinity, is empty, or does not fit the layout
+  //   throws  NonFiniteValue if x holds NaN or infinity; InvalidArgument if it is empty or does not fit the layout
   void observe(std::span<const float> x, const ChannelLayout& layout);
 
   // Fake quantization with the ranges as they are; None copies.

@@ -287,6 +287,59 @@ TEST(QuantizeApply, BatchNormsAreMergedAsAsked) {
   }
 }
 
+Model two_conv_bn_relu() {
+  const Node in = image();
+  const Node x = ReLU({.name = "ra"})(BatchNormalization({.name = "na"})(conv(in, "a")));
+  return build_model({in}, {ReLU({.name = "rb"})(BatchNormalization({.name = "nb"})(conv(x, "b")))});
+}
+
+struct MergeCase {
+  const char* name;
+  const char* layers;
+  bool stays;  // the batch norm 'nb'; 'na' is merged in every row
+};
+class Merges : public testing::TestWithParam<MergeCase> {};
+
+TEST_P(Merges, WhereTheLayerIsQuantizedAndNothingElseIsSaid) {
+  Model model = two_conv_bn_relu();
+  graph::initialize_weights(model, 1);
+  const AnnotatedModel annotated = annotate_from_json(model, json::parse(GetParam().layers));
+  for (const auto mode : {BatchNormMode::kFold, BatchNormMode::kFoldBatch, BatchNormMode::kFoldRunning}) {
+    const Model merged = quantize_apply(annotated, {.batch_norm = mode});
+    EXPECT_EQ(merged.find_layer("na"), nullptr);
+    const bool stays = merged.find_layer("nb") != nullptr;
+    EXPECT_EQ(stays, GetParam().stays);
+    if (!stays) continue;
+    EXPECT_EQ(merged.layer("b").find_weight("kernel")->value, model.layer("b").find_weight("kernel")->value);
+    if (std::string(GetParam().name) != "OfTheUsers") continue;
+    EXPECT_EQ(merged.layer("nb").quantization->output.kind, AffineKind::kLastValue);
+    EXPECT_EQ(merged.layer("nb").quantization->output.num_bits, 5);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Rows, Merges,
+    testing::Values(MergeCase{"AllMarked", "{}", false}, MergeCase{"LayerIsNotMarked", R"({"b": null})", true},
+                    MergeCase{"LayerQuantizesNothing", R"({"b": {}})", true},
+                    MergeCase{"KernelOfTheUsers",
+                              R"({"b": {"weights": [{"weight": "kernel", "quantizer":
+                                  {"class_name": "AllValuesQuantizer", "config": {"num_bits": 4}}}]}})",
+                              false},
+                    MergeCase{"BatchNormIsNotMarked", R"({"nb": null})", true},
+                    MergeCase{"OfTheUsers",
+                              R"({"nb": {"output": {"class_name": "LastValueQuantizer", "config": {"num_bits": 5}}}})",
+                              true}),
+    [](const auto& row) { return row.param.name; });
+
+TEST(QuantizeApply, NothingIsMergedIntoWhatIsQuantizedAlready) {
+  Model model = two_conv_bn_relu();
+  graph::initialize_weights(model, 1);
+  const Model once = quantize_model(model);
+  for (const auto mode : {BatchNormMode::kFold, BatchNormMode::kFoldBatch, BatchNormMode::kFoldRunning}) {
+    EXPECT_EQ(quantize_model(once, {.batch_norm = mode}), once);
+  }
+}
+
 TEST(QuantizeApply, SeparableConvolutionsKeepTheirWeights) {
   for (const auto make : {separable, separable_sequence}) {
     Model model = make();

@@ -40,10 +40,38 @@ TEST(Scheme, FileSetsWhatItNames) {
   EXPECT_FALSE(scheme.per_axis);
 }
 
+// Else a program that has a default of its own could not tell.
+TEST(Scheme, FloatBatchNormsAreNotTheSameAsNothingSaid) {
+  EXPECT_EQ(scheme_named("int8").batch_norm, std::nullopt);
+  EXPECT_EQ(scheme_from_json(json::parse(R"({"base": "int4"})")).batch_norm, std::nullopt);
+  EXPECT_EQ(scheme_from_json(json::parse(R"({"batch_norm": "float"})")).batch_norm, BatchNormMode::kFloat);
+  EXPECT_EQ(scheme_named("tfmot8").batch_norm, BatchNormMode::kFloat) << "TFMOT folds nothing in training";
+}
+
 TEST(Scheme, PenaltyIsOnClippingLevels) {
   const Scheme scheme = scheme_from_json(json::parse(R"({"quantizer": "pact", "penalty": 2e-4})"));
   EXPECT_EQ(activation_quantizer(scheme, /*is_rectified=*/true).penalty, 2e-4);
   EXPECT_EQ(activation_quantizer(scheme, /*is_rectified=*/false).penalty, 0.0);
+}
+
+TEST(Scheme, GradientElementsAreOfLearnedSteps) {
+  using affine::GradientElements;
+  graph::Layer conv;
+  conv.class_name = "Conv2D";
+  const Scheme lsq = scheme_from_json(json::parse(R"({"quantizer": "lsq", "gradient_elements": "tensor"})"));
+  EXPECT_EQ(weight_quantizer(lsq, conv).gradient_elements, GradientElements::kTensor);
+  EXPECT_EQ(activation_quantizer(lsq, /*is_rectified=*/false).gradient_elements, GradientElements::kTensor);
+  const Scheme half = scheme_from_json(
+      json::parse(R"({"weights": "LSQQuantizer", "gradient_elements": "tensor", "quantizer": "moving_average"})"));
+  EXPECT_EQ(weight_quantizer(half, conv).gradient_elements, GradientElements::kTensor);
+  EXPECT_EQ(activation_quantizer(half, /*is_rectified=*/true).gradient_elements, GradientElements::kShared);
+}
+
+TEST(Scheme, GradientBitsAreOfDorefasActivations) {
+  const Scheme scheme = scheme_from_json(json::parse(R"({"quantizer": "dorefa", "gradient_bits": 6})"));
+  EXPECT_EQ(activation_quantizer(scheme, /*is_rectified=*/true).gradient_bits, 6);
+  EXPECT_EQ(activation_quantizer(scheme, /*is_rectified=*/false).gradient_bits, 0);
+  EXPECT_EQ(weight_quantizer(scheme, graph::Layer{}).gradient_bits, 0);
 }
 
 TEST(Scheme, FileRefuses) {
@@ -63,6 +91,12 @@ TEST(Scheme, FileRefuses) {
       {R"({"ema_decay": 1})", "below 1"},
       {R"({"penalty": 1e-4})", "Set quantizer to pact"},
       {R"({"quantizer": "pact", "penalty": -1})", "between 0 and 1e6"},
+      {R"({"quantizer": "lsq", "gradient_elements": "batch"})", "\"shared\" or \"tensor\""},
+      {R"({"gradient_bits": 6})", "Set quantizer to dorefa"},
+      {R"({"quantizer": "dorefa", "gradient_bits": 17})", "gradient_bits is 17"},
+      {R"({"gradient_elements": "tensor"})", "Set quantizer to lsq"},
+      {R"({"base": "tfmot8", "batch_norm": "fold_batch"})", "float or fold"},
+      {R"({"base": "tfmot4", "batch_norm": "fold_running"})", "float or fold"},
       {R"({"batch_norm": "folded"})", "float, fold, fold_batch or fold_running"}};
   for (const auto& [text, wanted] : rows) {
     try {
