@@ -3,7 +3,7 @@
 
 #include <cmath>
 #include <filesystem>
-#include <thread>
+#include <future>
 
 #include "nibble/data/synthetic_digits.h"
 #include "nibble/graph/builder.h"
@@ -61,18 +61,28 @@ Outcome train(const data::Dataset& dataset, bool fused, std::shared_ptr<ProcessG
   return {losses.values, trainer.evaluate(dataset.test, 64), trainer.weights()};
 }
 
-// What each of `size` processes ends with.
+// What each of `size` processes ends with. Work begins when all have joined: one that ends at once would close its
+// connections while another still waits for them.
 template <class Work>
 std::vector<Outcome> in_processes(int size, uint16_t port, const Work& work) {
-  std::vector<Outcome> outcomes(static_cast<size_t>(size));
-  std::vector<std::thread> threads;
+  std::vector<std::future<std::shared_ptr<ProcessGroup>>> joined;
   for (int rank = 0; rank < size; ++rank) {
-    threads.emplace_back([&, rank] {
-      const ProcessPlace place{rank, size, "127.0.0.1", port};
-      outcomes[static_cast<size_t>(rank)] = work(std::make_shared<ProcessGroup>(place, std::chrono::seconds(60)));
-    });
+    joined.push_back(std::async(std::launch::async, [=] {
+      return std::make_shared<ProcessGroup>(ProcessPlace{rank, size, "127.0.0.1", port}, std::chrono::seconds(60));
+    }));
   }
-  for (std::thread& thread : threads) thread.join();
+  std::vector<std::shared_ptr<ProcessGroup>> groups;
+  for (auto& process : joined) groups.push_back(process.get());
+  std::vector<std::future<Outcome>> working;
+  for (auto& group : groups) {
+    // The group is the work's alone: it goes when the work ends, as that of a process does.
+    working.push_back(std::async(std::launch::async, [&work, &group] {
+      const std::shared_ptr<ProcessGroup> own = std::move(group);
+      return work(own);
+    }));
+  }
+  std::vector<Outcome> outcomes;
+  for (auto& process : working) outcomes.push_back(process.get());
   return outcomes;
 }
 
