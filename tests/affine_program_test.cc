@@ -1,6 +1,7 @@
 // Affine networks (nibble qat, nibble ptq) as integer programs: every layer's codes are the network's.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <map>
 
@@ -161,6 +162,28 @@ graph::Model calibrated(graph::Model model, const qat::Scheme& scheme) {
   return trainer.model();
 }
 
+// Every integer of the program is the network's.
+void expect_the_networks_codes(const program::Program& program, const graph::Model& model, const Tensor& x,
+                               size_t least_compared) {
+  program::Verifier verifier(program);
+  std::map<std::string, train::Trainer> networks;
+  networks.emplace("", train::Trainer(model, {}));
+  for (const std::string& layer : verifier.layers()) {
+    graph::Model part = model;
+    part.outputs = {layer};
+    networks.emplace(layer, train::Trainer(std::move(part), {}));
+  }
+  verifier.add(x, [&](const std::string& layer, const Tensor& batch) { return networks.at(layer).predict(batch); });
+  EXPECT_GE(verifier.result().layers.size(), least_compared);
+  for (const program::LayerComparison& layer : verifier.result().layers) {
+    EXPECT_EQ(layer.differing, 0) << layer.layer << " of " << layer.values << ", first at "
+                                  << (layer.first ? layer.first->element : -1) << ": "
+                                  << (layer.first ? layer.first->expected : 0) << " in the network, "
+                                  << (layer.first ? layer.first->found : 0) << " in the program";
+  }
+  EXPECT_EQ(verifier.result().same_class, verifier.result().samples);
+}
+
 struct Case {
   std::string name;
   std::function<graph::Model()> build;
@@ -196,23 +219,7 @@ TEST_P(AffineProgram, HasTheNetworksCodes) {
     EXPECT_TRUE(sum == nullptr || sum->is_exact_in_float) << operation.layer << ": the network sums codes too";
   }
 
-  program::Verifier verifier(program);
-  std::map<std::string, train::Trainer> networks;
-  networks.emplace("", train::Trainer(model, {}));
-  for (const std::string& layer : verifier.layers()) {
-    graph::Model part = model;
-    part.outputs = {layer};
-    networks.emplace(layer, train::Trainer(std::move(part), {}));
-  }
-  verifier.add(x, [&](const std::string& layer, const Tensor& batch) { return networks.at(layer).predict(batch); });
-  EXPECT_GE(verifier.result().layers.size(), c.least_compared);
-  for (const program::LayerComparison& layer : verifier.result().layers) {
-    EXPECT_EQ(layer.differing, 0) << layer.layer << " of " << layer.values << ", first at "
-                                  << (layer.first ? layer.first->element : -1) << ": "
-                                  << (layer.first ? layer.first->expected : 0) << " in the network, "
-                                  << (layer.first ? layer.first->found : 0) << " in the program";
-  }
-  EXPECT_EQ(verifier.result().same_class, verifier.result().samples);
+  expect_the_networks_codes(program, model, x, c.least_compared);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -241,6 +248,79 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"EightMoves", moves, "int8", "moving_average"}, Case{"FourMoves", moves, "int4", "lsq"},
         Case{"EightMaxima", maxima, "int8", "moving_average"}, Case{"FourMaxima", maxima, "int4", "lsq"},
         Case{"EightExtremes", extremes, "int8", "moving_average"}, Case{"FourExtremes", extremes, "int4", "lsq"}),
+    [](const auto& row) { return row.param.name; });
+
+// Steps of 2^k, so that every other sum or so lies in the middle between two codes: halves go up where the network
+// knows its sums, to the even code where it has real numbers, and the program does likewise.
+void make_ties(graph::Model& model) {
+  for (graph::Layer& layer : model.layers) {
+    for (graph::Weight& weight : layer.weights) {
+      if (!weight.name.ends_with("_step")) continue;
+      for (float& step : weight.value.data()) step = std::exp2(std::round(std::log2(step)));
+    }
+  }
+}
+
+struct TieCase {
+  std::string name;
+  std::function<graph::Model()> build;
+  std::string scheme;
+};
+
+class Ties : public testing::TestWithParam<TieCase> {};
+
+TEST_P(Ties, FallToTheSameSide) {
+  const TieCase& c = GetParam();
+  qat::Scheme scheme = qat::scheme_named(c.scheme);
+  qat::set_quantizer(scheme, "lsq");
+  graph::Model model = qat::unfold_batch_norms(calibrated(c.build(), scheme));
+  make_ties(model);
+  expect_the_networks_codes(program::lower(model), model, samples(100, 3), 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Networks, Ties,
+                         testing::Values(TieCase{"Plain", plain, "int4"}, TieCase{"PlainEight", plain, "int8"},
+                                         TieCase{"BatchNorms", batch_norms, "int4"},
+                                         TieCase{"Averages", averages, "int4"},
+                                         TieCase{"AveragesAtBorders", averages_at_borders, "int4"},
+                                         TieCase{"Residual", residual, "int4"}, TieCase{"Branches", branches, "int4"},
+                                         TieCase{"Slopes", slopes, "int4"}, TieCase{"Moves", moves, "int4"},
+                                         TieCase{"Maxima", maxima, "int4"}, TieCase{"Extremes", extremes, "int4"}),
+                         [](const auto& row) { return row.param.name; });
+
+// Multiplier and shift instead of thresholds: where sums are on grids and ReLUs alone stand before the quantizers, the
+// network rounds by them itself.
+class Single : public testing::TestWithParam<Case> {};
+
+TEST_P(Single, IsWhatTheNetworkDoes) {
+  const Case& c = GetParam();
+  qat::Scheme scheme = qat::scheme_named(c.scheme);
+  qat::set_quantizer(scheme, c.quantizer);
+  scheme.per_axis = c.per_axis;
+  const graph::Model model = qat::unfold_batch_norms(calibrated(c.build(), scheme));
+  program::LoweringOptions options;
+  options.rounding = affine::Rounding::kSingle;
+  const program::Program program = program::lower(model, options);
+  size_t rules = 0;
+  for (const program::Operation& operation : program.operations) {
+    const auto* compare = std::get_if<program::Compare>(&operation.action);
+    if (compare == nullptr) continue;
+    EXPECT_TRUE(compare->rule) << operation.layer << " keeps its thresholds";
+    rules += compare->rule ? 1 : 0;
+  }
+  EXPECT_GE(rules, c.least_compared);
+  expect_the_networks_codes(program, model, samples(500, 4), 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Networks, Single,
+    testing::Values(Case{"Eight", plain, "int8", "moving_average"}, Case{"Four", plain, "int4", "moving_average"},
+                    Case{"EightPerTensor", plain, "int8", "all_values", false}, Case{"EightLsq", plain, "int8", "lsq"},
+                    Case{"EightPact", plain, "int8", "pact"}, Case{"EightResidual", residual, "int8", "moving_average"},
+                    Case{"EightBranches", branches, "int8", "moving_average"},
+                    Case{"EightAveragesAtBorders", averages_at_borders, "int8", "moving_average"},
+                    Case{"EightMoves", moves, "int8", "moving_average"},
+                    Case{"EightMaxima", maxima, "int8", "moving_average"}),
     [](const auto& row) { return row.param.name; });
 
 // The network sums 16-bit codes in double, the program in 64 bits.

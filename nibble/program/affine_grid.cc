@@ -26,6 +26,7 @@ class Grid : public quant::Quantizer {
  public:
   Grid(float scale, int32_t lowest, int32_t highest) : scale_(scale), lowest_(lowest), highest_(highest) {}
 
+  affine::CodeGrid codes() const { return {scale_, lowest_, highest_}; }
   virtual float of(float x) const = 0;
   virtual bool is_inside(float x) const = 0;
 
@@ -260,6 +261,11 @@ quant::QuantizerPtr grid_of(const graph::Layer& layer, const QuantizedPoint& poi
   const affine::TrackerConfig config = graph::tracker_config(q);
   return make_range(graph::stored_ranges(layer, point.name).at(0), config.format(),
                     affine::RangeTracker(config).step_rule());
+}
+
+std::optional<affine::CodeGrid> code_grid(const quant::Quantizer& quantizer) {
+  const auto* grid = dynamic_cast<const Grid*>(&quantizer);
+  return grid == nullptr ? std::nullopt : std::optional(grid->codes());
 }
 
 namespace {

@@ -8,8 +8,11 @@
 //                                                         n = 2^bits - 1
 #pragma once
 
+#include <optional>
+
 #include "nibble/graph/model.h"
 #include "nibble/program/integer_weights.h"
+#include "nibble/quant/affine/sum_quantizer.h"
 
 namespace nibble::program {
 
@@ -17,6 +20,9 @@ namespace nibble::program {
 //   throws  Unsupported naming layer and point where real values are no integers times one scale: per axis, and LSQ+
 //           with an offset; InvalidArgument for a clipping level that is none
 quant::QuantizerPtr grid_of(const graph::Layer& layer, const graph::QuantizedPoint& point);
+
+// The codes of one of the three; nothing for other quantizers.
+std::optional<affine::CodeGrid> code_grid(const quant::Quantizer& quantizer);
 
 // Of a weight point.
 //   channels  of the output; the channel of the output runs fastest

@@ -21,6 +21,24 @@ void Lowering::add_batch_norm(const Layer& layer) {
   signals_[layer.name] = std::move(signal);
 }
 
+std::optional<affine::SumQuantizer> Lowering::sum_quantizer(const Signal& signal,
+                                                            const quant::Quantizer& quantizer) const {
+  const auto grid = code_grid(quantizer);
+  if (!signal.sum_divisor || !grid) return std::nullopt;
+  const std::vector<Stage>& stages = signal.pending.stages();
+  for (size_t i = 0; i < stages.size(); ++i) {
+    const auto* rectify = std::get_if<Rectify>(&stages[i]);
+    const bool is_clip = rectify != nullptr && rectify->slope == 0.0f && rectify->threshold == 0.0f;
+    const bool is_divisor = i == 0 && std::holds_alternative<Divide>(stages[i]);  // an average's own
+    if (!is_clip && !is_divisor) return std::nullopt;
+  }
+  std::vector<double> scales;
+  for (const float scale : value_of(signal.operation).scale) {
+    scales.push_back(static_cast<double>(scale) / *signal.sum_divisor);
+  }
+  return affine::SumQuantizer::make(std::move(scales), *grid);
+}
+
 void Lowering::apply_quantizer(const Layer& layer, Signal signal, const quant::QuantizerPtr& quantizer,
                                bool is_layer_output) {
   if (signal.operation < 0) {
@@ -28,8 +46,10 @@ void Lowering::apply_quantizer(const Layer& layer, Signal signal, const quant::Q
     return;
   }
   const Value& in = value_of(signal.operation);
-  ThresholdSearch search{in.intervals,     in.scale, signal.pending, quantizer, layer.name, options_.max_thresholds,
-                         options_.rounding};
+  ThresholdSearch search{in.intervals,      in.scale,
+                         signal.pending,    quantizer,
+                         layer.name,        options_.max_thresholds,
+                         options_.rounding, sum_quantizer(signal, *quantizer)};
   const bool differs_by_channel = !signal.pending.is_identity() || in.scale.size() > 1;
   const auto channels = static_cast<size_t>(in.channels());
   if (differs_by_channel) {

@@ -99,9 +99,19 @@ void Lowering::add_average_pool(const Layer& layer) {
     signal.pending.push(Multiply{quantizer->quantize(Tensor::scalar(factor)).real[0]});
   } else {
     signal.pending.push(Divide{static_cast<float>(cells)});
+    if (comes_from_affine_point(input)) signal.sum_divisor = static_cast<double>(cells);
   }
   signals_[layer.name] = std::move(signal);
   if (layer.attributes.contains("activation")) apply_fused_activation(layer);
+}
+
+bool Lowering::network_adds_codes(const std::vector<int>& inputs) const {
+  return std::all_of(inputs.begin(), inputs.end(), [&](int input) {
+    const std::string source = affine_source(input);
+    if (source.empty()) return false;
+    const auto grid = code_grid(*quant::get_quantizer(source));
+    return grid && grid->highest - grid->lowest < 1 << affine::kMostBitsOfAdd;
+  });
 }
 
 // Scales that are no multiples of each other have a finer grid in common, which the fake-quantized network uses too; it
@@ -117,12 +127,7 @@ affine::CommonGrid Lowering::grid_of_add(const Layer& layer, const std::vector<i
     }
   }();
   const float smallest = *std::min_element(scales.begin(), scales.end());
-  const bool are_points = std::all_of(inputs.begin(), inputs.end(), [&](int input) {
-    const Interval codes = value_of(input).hull();
-    constexpr int64_t kMost = (int64_t{1} << affine::kMostBitsOfAdd) - 1;
-    return comes_from_affine_point(input) && codes.low >= -kMost && codes.high <= kMost;
-  });
-  if (grid.step == smallest || are_points) return grid;
+  if (grid.step == smallest || network_adds_codes(inputs)) return grid;
   throw Unsupported(
       "[compile] layer '{}' adds values of the scales {} and {}: no whole multiple. Use quantizers with power-of-two "
       "scales, or affine ones of at most {} bits.",
@@ -203,6 +208,7 @@ void Lowering::add_add(const Layer& layer) {
     }
   }
   const affine::CommonGrid grid = grid_of_add(layer, inputs);
+  const bool are_codes = network_adds_codes(inputs);
   Value result{shapes_.at(layer.name), {grid.step}, {}};
   result.intervals.assign(static_cast<size_t>(result.channels()), {});
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -215,7 +221,9 @@ void Lowering::add_add(const Layer& layer) {
     }
     input = on_grid(layer, input, grid.step, whole);
   }
-  signals_[layer.name] = {push({layer.name, inputs, Add{}, std::move(result), is_value(layer)}), {}};
+  Signal signal{push({layer.name, inputs, Add{}, std::move(result), is_value(layer)}), {}};
+  if (are_codes) signal.sum_divisor = 1.0;
+  signals_[layer.name] = std::move(signal);
 }
 
 void Lowering::add_concatenate(const Layer& layer) {
@@ -292,7 +300,7 @@ void Lowering::add_reshape(const Layer& layer) {
   int input = signal.operation;
   if (!keeps_channels || input < 0) {
     input = integers(layer, 0, !keeps_channels);
-    signal.pending = {};
+    signal.pending = {}, signal.sum_divisor.reset();
   }
   const Value& in = value_of(input);
   Value result{shapes_.at(layer.name), in.scale, keeps_channels ? in.intervals : std::vector<Interval>{in.hull()}};

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "nibble/program/integer_weights.h"
 #include "nibble/program/lowering.h"
 #include "nibble/quant/affine/common_grid.h"
+#include "nibble/quant/affine/sum_quantizer.h"
 
 namespace nibble::program {
 
@@ -19,6 +21,9 @@ using graph::Layer;
 struct Signal {
   int operation = -1;  // -1: the float input itself
   ChannelFunction pending;
+  // Set where the network has integer * scale / divisor with exact integers, and gives them to the next affine
+  // quantizer as such (quant/affine/sum_quantizer.h, train/input_points.cc).
+  std::optional<double> sum_divisor = std::nullopt;
 };
 
 class Lowering {
@@ -86,10 +91,16 @@ class Lowering {
   // Inputs of one scale each, where need be by the layer's own quantizer.
   std::vector<int> on_one_grid(const Layer& layer, std::vector<int> inputs);
   affine::CommonGrid grid_of_add(const Layer& layer, const std::vector<int>& inputs) const;
-  // True for values that an affine quantizer gave, moved at most.
-  bool comes_from_affine_point(int input) const;
+  // The affine quantizer that gave the values, which were moved at most; empty where none did.
+  std::string affine_source(int input) const;
+  bool comes_from_affine_point(int input) const { return !affine_source(input).empty(); }
+  // True where the float network adds codes too (exact_add in train/exact_sums.h).
+  bool network_adds_codes(const std::vector<int>& inputs) const;
   void apply_quantizer(const Layer& layer, Signal signal, const quant::QuantizerPtr& quantizer,
                        bool is_layer_output = true);
+  // How the network gives such sums to an affine quantizer; nothing where what is pending, or the quantizer, is
+  // another.
+  std::optional<affine::SumQuantizer> sum_quantizer(const Signal& signal, const quant::Quantizer& quantizer) const;
   // The layer's affine quantizer at that point, if it has one, on what the layer has given so far.
   void apply_point(const Layer& layer, std::string_view point);
   // An activation layer begins with its input's values.

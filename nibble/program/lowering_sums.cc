@@ -43,6 +43,7 @@ void Lowering::push_accumulate(const Layer& layer, Accumulate action, const Inte
     action.bias = bias_codes(bias, result.scale);
     if (action.bias.empty()) signal.pending.push(Offset{bias});
   }
+  if (is_exact && signal.pending.is_identity()) signal.sum_divisor = 1.0;
   result.intervals = prove_accumulator(action, in.intervals);
   // Where the network sums codes too, it does so in double.
   constexpr int64_t kExactInDouble = int64_t{1} << 53;
@@ -136,16 +137,19 @@ bool Lowering::network_sums_codes(const graph::QuantizedPoint& weights, int inpu
   return !is_mean && comes_from_affine_point(input);
 }
 
-bool Lowering::comes_from_affine_point(int input) const {
+std::string Lowering::affine_source(int input) const {
   const auto operation = [&](int i) -> const Operation& { return program_.operations[static_cast<size_t>(i)]; };
   const auto moves = [&](const Action& a) { return moves_integers(a) || std::holds_alternative<Pad>(a); };
   while (moves(operation(input).action)) input = operation(input).inputs[0];
   const Action& source = operation(input).action;
-  if (std::holds_alternative<Extremum>(source)) return has_output_point_.contains(operation(input).layer);
+  if (std::holds_alternative<Extremum>(source)) {
+    // The layer's own quantizer has been applied to its inputs.
+    return has_output_point_.contains(operation(input).layer) ? affine_source(operation(input).inputs[0]) : "";
+  }
   std::string quantizer;
   if (const auto* first = std::get_if<QuantizeInput>(&source)) quantizer = first->quantizer->str();
   if (const auto* compare = std::get_if<Compare>(&source)) quantizer = compare->quantizer;
-  return quantizer.starts_with("affine_");
+  return quantizer.starts_with("affine_") ? quantizer : "";
 }
 
 }  // namespace nibble::program

@@ -29,8 +29,11 @@ std::vector<float> evaluate(const ThresholdSearch& search, const std::vector<Poi
   Tensor values(Shape{static_cast<int64_t>(points.size())});
   for (size_t i = 0; i < points.size(); ++i) {
     const float real = static_cast<float>(points[i].x) * at(search.scale, points[i].channel);
-    values[static_cast<int64_t>(i)] = search.function(real, points[i].channel);
+    float& value = values[static_cast<int64_t>(i)];
+    value = search.function(real, points[i].channel);
+    if (search.sums) value = (*search.sums)(value, static_cast<size_t>(points[i].channel));
   }
+  if (search.sums) return {values.data().begin(), values.data().end()};
   const auto quantized = search.quantizer->quantize(values).real;
   return {quantized.data().begin(), quantized.data().end()};
 }
@@ -147,6 +150,14 @@ bool find_range(const ThresholdSearch& search, float grid_scale, const RealLine&
   return true;
 }
 
+// Where the network rounds by a multiplier, that one.
+affine::FixedPointMultiplier factor_of(const ThresholdSearch& search, const FixedPointRule& rule, size_t channel,
+                                       const std::vector<KnownCode>& known) {
+  if (!search.sums || rule.rounding != affine::Rounding::kSingle) return fitted_factor(rule, channel, known);
+  const auto& factors = search.sums->factors();
+  return factors[factors.size() == 1 ? 0 : channel];
+}
+
 // Null where one would be more than rounding away from the trained network.
 std::optional<FixedPointRule> find_rule(const ThresholdSearch& search, const Grid& grid,
                                         const std::vector<RealLine>& lines,
@@ -162,7 +173,7 @@ std::optional<FixedPointRule> find_rule(const ThresholdSearch& search, const Gri
   for (size_t c = 0; c < lines.size(); ++c) {
     if (!rounds_line(lines[c], functions[c], grid, rule)) return std::nullopt;
     const std::vector<KnownCode> known = known_codes(search.intervals[c], functions[c], grid);
-    rule.factors[c] = fitted_factor(rule, c, known);
+    rule.factors[c] = factor_of(search, rule, c, known);
     if (!is_near(rule, c, known)) return std::nullopt;
   }
   return rule;

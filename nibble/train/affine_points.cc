@@ -228,6 +228,23 @@ std::vector<float> point_steps(const QuantizedPoint& point, LayerRuntime& runtim
   return is_grid ? steps : std::vector<float>{};
 }
 
+std::optional<affine::CodeGrid> code_grid(const QuantizedPoint& point, LayerRuntime& runtime) {
+  const AffineQuantizer& q = point.quantizer;
+  const std::vector<float> steps = point_steps(point, runtime);
+  if (steps.size() != 1) return std::nullopt;
+  if (graph::is_tracker(q.kind)) {
+    const affine::NudgedRange range = tracker_of(point, runtime).nudged().at(0);
+    if (range.is_zero) return affine::CodeGrid{};
+    const affine::CodeFormat format = graph::tracker_config(q).format();
+    return affine::CodeGrid{range.scale, format.qmin() - range.zero_point, format.qmax() - range.zero_point};
+  }
+  if (q.kind == AffineKind::kLsq || q.kind == AffineKind::kLsqPlus) {
+    const affine::StepLimits limits = limits_of(q);
+    return affine::CodeGrid{steps[0], -limits.qn, limits.qp};
+  }
+  return affine::CodeGrid{steps[0], 0, (int32_t{1} << q.num_bits) - 1};
+}
+
 BiasGrid bias_codes(const at::Tensor& bias, float input_step, std::span<const float> weight_steps, int bit_width) {
   const at::Tensor values = bias.detach().contiguous();
   const affine::BiasCodes codes = affine::quantize_bias(values_of(values), input_step, weight_steps, bit_width);

@@ -5,11 +5,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "nibble/core/philox.h"
 #include "nibble/graph/layer_quantization.h"
+#include "nibble/quant/affine/sum_quantizer.h"
 #include "nibble/train/layer_runtime.h"
 
 namespace nibble::train {
@@ -28,6 +30,9 @@ at::Tensor quantize_point(const graph::Layer& layer, const graph::QuantizedPoint
 
 // Real steps between neighbouring codes, one or one a channel; empty where there is no such grid.
 std::vector<float> point_steps(const graph::QuantizedPoint& point, LayerRuntime& runtime);
+
+// The point's codes, relative to that of real 0; nothing where it has several scales, or an offset.
+std::optional<affine::CodeGrid> code_grid(const graph::QuantizedPoint& point, LayerRuntime& runtime);
 
 // The bias in units of its accumulator, input_step * weight_steps[c], saturated to so many bits; no codes where it
 // stays a real number (affine::stays_float).

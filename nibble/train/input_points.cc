@@ -1,4 +1,5 @@
-// find_input_points(): which codes a convolution, Dense, average or Add reads.
+// find_input_points(): which codes a convolution, Dense, average or Add reads, and what leaves its sums to the next
+// quantizer.
 #include <algorithm>
 
 #include "nibble/train/plan.h"
@@ -38,6 +39,36 @@ bool moves_values(const Step& step) {
   }
 }
 
+bool is_relu(const Activation& activation) {
+  if (activation.function == "relu6") return true;
+  return activation.function == "relu" && activation.negative_slope == 0.0 && activation.threshold == 0.0;
+}
+
+// As integer programs see it (program/lowering_rules.h, Signal::sum_divisor). Channels stay where they are.
+bool keeps_sums(const Plan& plan, const Step& step, const graph::Model& model) {
+  if (step.inputs.size() != 1) return false;
+  const Shape& input = plan.steps[static_cast<size_t>(step.inputs[0])].shape;
+  switch (step.kind) {
+    case StepKind::kMaxPool:
+    case StepKind::kDropout:
+      return true;
+    case StepKind::kReshape:
+      return input[-1] == step.shape[-1];
+    case StepKind::kActivation:
+      return is_linear(step.activation) || is_relu(step.activation);
+    case StepKind::kFused:
+      return step.prologue && step.prologue->batch_norm_layer < 0 &&
+             (!step.prologue->activation || is_linear(*step.prologue->activation) ||
+              is_relu(*step.prologue->activation));
+    case StepKind::kLayer: {
+      const graph::Layer& layer = model.layers[static_cast<size_t>(step.layer)];
+      return step.moves_values && (layer.class_name != "Permute" || layer.get_ints("dims").back() == input.rank());
+    }
+    default:
+      return false;
+  }
+}
+
 // The kFakeQuant step whose values `step` gives; -1: none.
 int point_behind(const Plan& plan, int step) {
   while (moves_values(plan.steps[static_cast<size_t>(step)])) step = plan.steps[static_cast<size_t>(step)].inputs[0];
@@ -53,8 +84,9 @@ void find_points_of_add(const Plan& plan, Step& step) {
 
 }  // namespace
 
-void find_input_points(Plan& plan) {
+void find_input_points(Plan& plan, const graph::Model& model) {
   for (Step& step : plan.steps) {
+    step.keeps_sums = keeps_sums(plan, step, model);
     if (step.kind == StepKind::kAdd) find_points_of_add(plan, step);
     if (!sums_values(step)) continue;
     if (step.prologue && !only_drops(*step.prologue)) continue;
