@@ -119,6 +119,9 @@ INSTANTIATE_TEST_SUITE_P(
                       Row{"EmptyBatches", "experiment ptq-qat --out e --qat-batch-size 0", 2, "--qat-batch-size"},
                       Row{"UnknownTeacher", "experiment ptq-qat --out e --teacher qat", 2, "--teacher cannot be 'qat'"},
                       Row{"NothingToTeach", "experiment ptq-qat --out e --teacher-weight 0.5", 2, "--teacher"},
+                      Row{"UnknownAugmentation", "experiment ptq-qat --out e --augment flp", 2,
+                          "--augment: [augmentation] 'flp' is unknown. Did you mean 'flip'"},
+                      Row{"ShiftTooFar", "experiment ptq-qat --out e --augment shift=15", 2, "at most 14"},
                       Row{"UnknownStudy", "experiment ptq-qat --out e --studies bias", 2, "bias-width"}),
     [](const auto& row) { return row.param.name; });
 
@@ -186,7 +189,8 @@ TEST(ExperimentFlow, TellsWhichStudiesAreNotComputedAndHow) {
   const Workplace& place = Workplace::get();
   const std::string line =
       "experiment ptq-qat --out 'some table' --datasets cifar10 --networks cnn --methods ptq --bits 8 --seeds 1 "
-      "--epochs 1 --qat-weight-decay 1e-05 --teacher float --temperature 4 --calibration-samples 16";
+      "--epochs 1 --qat-weight-decay 1e-05 --augment flip,shift=1 --teacher float --temperature 4 "
+      "--calibration-samples 16";
   const CliResult text = place.run(line);
   ASSERT_EQ(text.code, 0) << text.err;
   EXPECT_THAT(text.out, AllOf(HasSubstr("Studies not computed"),

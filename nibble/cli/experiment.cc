@@ -11,6 +11,7 @@
 #include "nibble/cli/progress.h"
 #include "nibble/cli/stop_signal.h"
 #include "nibble/cli/table.h"
+#include "nibble/cli/training_choices.h"
 #include "nibble/cli/worker_processes.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/experiment/cell_queue.h"
@@ -207,6 +208,7 @@ int run(const ExperimentOptions& given, Streams& streams) {
   choose<Experiment>("EXPERIMENT", given.experiment, {{"ptq-qat", kPtqQat}});
   ExperimentOptions o = given;
   o.plan.has_teacher = !o.teacher.empty() && choose<bool>("--teacher", o.teacher, {{"float", true}});
+  o.plan.augmentation = chosen_augmentation(o.augment);
   o.plan.methods.clear();
   try {
     o.plan.studies = experiment::studies_named(o.plan.studies);

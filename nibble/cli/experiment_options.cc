@@ -4,6 +4,7 @@
 
 #include "nibble/cli/distillation_options.h"
 #include "nibble/cli/limits.h"
+#include "nibble/cli/training_choices.h"
 
 namespace nibble::cli {
 namespace {
@@ -26,6 +27,7 @@ std::vector<Argument> arguments_of(const ExperimentOptions& o) {
           {"--qat-lr", fmt::format("{}", plan.qat_learning_rate)},
           {"--qat-batch-size", std::to_string(plan.qat_batch_size)},
           {"--qat-weight-decay", fmt::format("{}", plan.qat_weight_decay)},
+          {"--augment", o.augment},
           {"--teacher", o.teacher},
           {"--teacher-weight", fmt::format("{}", plan.teacher_weight)},
           {"--temperature", fmt::format("{}", plan.temperature)},
@@ -85,6 +87,7 @@ void declare_experiment_options(CLI::App& app, ExperimentOptions& o) {
                  "Of QAT and fine-tuning: so much of a kernel's weights is added to their gradient")
       ->check(between(0.0, 1.0))
       ->capture_default_str();
+  add_augment_option(app, o.augment);
   declare_teacher(app, o);
   app.add_option("--train-samples", plan.train_samples, "Only the first so many; 0: all")
       ->check(between<int64_t>(0, 1 << 30))

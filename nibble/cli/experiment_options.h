@@ -19,7 +19,8 @@ struct ExperimentOptions {
   std::filesystem::path output, data_dir;
   experiment::PtqQatOptions plan;
   std::vector<std::string> methods = {"fine-tuned", "ptq", "qat", "lsq"};
-  std::string teacher;  // "float", or empty: none
+  std::string teacher;           // "float", or empty: none
+  std::string augment = "none";  // of plan.augmentation
   int workers = 1;
   bool offline = false, json = false;
 };

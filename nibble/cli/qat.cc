@@ -42,7 +42,7 @@ struct QatOptions {
   std::optional<double> penalty;   // of pact; the scheme's where it is not given
   std::optional<double> momentum;  // of sgd; 0.9 where it is not given
   double begin = 0.0, freeze_ranges = -1.0, freeze_batch_norm = -1.0;
-  std::string optimizer = "sgd", schedule = "cosine", statistics = "reestimated";
+  std::string optimizer = "sgd", schedule = "cosine", statistics = "reestimated", augment = "none";
   uint64_t seed = 0;
   DistillationOptions distillation;
   bool resume = false, json = false;
@@ -98,6 +98,7 @@ void declare_training(CLI::App& app, QatOptions& o) {
   app.add_option("--batch-norm-statistics", o.statistics,
                  "reestimated: measured anew before each evaluation; moving: Keras' moving averages")
       ->capture_default_str();
+  add_augment_option(app, o.augment);
   add_distillation_options(app, o.distillation);
   app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->check(not_negative())->capture_default_str();
   app.add_option("--threads", o.threads, "Results repeat for the same number of threads")
@@ -184,6 +185,7 @@ train::FitOptions fit_options(const QatOptions& o) {
   fit.epochs = o.epochs;
   fit.batch_size = o.batch_size;
   fit.schedule = chosen_schedule(o.schedule);
+  fit.augmentation = chosen_augmentation(o.augment);
   fit.stop = &stop_requested();
   fit.checkpoint = o.output / "checkpoint.nibble";
   fit.resume = o.resume;

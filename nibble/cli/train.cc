@@ -38,7 +38,7 @@ struct TrainOptions {
   int epochs = 10;
   int64_t batch_size = 128;
   double learning_rate = 1e-3, momentum = 0.0;
-  std::string optimizer = "adam", schedule = "constant", statistics = "reestimated", averaging;
+  std::string optimizer = "adam", schedule = "constant", statistics = "reestimated", averaging, augment = "none";
   uint64_t seed = 0;
   int activation_bits = 4, threads = 1, early_stopping = -1;
   QNoiseOptions qnoise;
@@ -64,6 +64,7 @@ void declare_options(CLI::App& app, TrainOptions& o) {
       ->capture_default_str();
   app.add_option("--schedule", o.schedule, "constant, or cosine: the learning rate falls to 0 over all epochs")
       ->capture_default_str();
+  add_augment_option(app, o.augment);
   app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->check(not_negative())->capture_default_str();
   app.add_option("--batch-norm-statistics", o.statistics,
                  "reestimated: measured anew before each evaluation; moving: Keras' moving averages")
@@ -124,6 +125,7 @@ train::FitOptions fit_options(const TrainOptions& o) {
   fit.epochs = o.epochs;
   fit.batch_size = o.batch_size;
   fit.schedule = chosen_schedule(o.schedule);
+  fit.augmentation = chosen_augmentation(o.augment);
   fit.stop = &stop_requested();
   fit.checkpoint = o.output / "checkpoint.nibble";
   fit.resume = o.resume;

@@ -1,6 +1,9 @@
 #include "nibble/cli/training_choices.h"
 
+#include <CLI/CLI.hpp>
+
 #include "nibble/cli/choices.h"
+#include "nibble/cli/command.h"
 
 namespace nibble::cli {
 
@@ -18,6 +21,23 @@ train::BatchNormStatistics chosen_statistics(const std::string& text) {
 train::ScheduleKind chosen_schedule(const std::string& text) {
   return choose<train::ScheduleKind>(
       "--schedule", text, {{"constant", train::ScheduleKind::kConstant}, {"cosine", train::ScheduleKind::kCosine}});
+}
+
+void add_augment_option(CLI::App& app, std::string& text) {
+  app.add_option(
+         "--augment", text,
+         "Change the images that are trained on, anew in each epoch: flip (mirrored, half of them), shift=N (by up "
+         "to N pixels each way), or both: flip,shift=2")
+      ->type_name("LIST")
+      ->capture_default_str();
+}
+
+data::Augmentation chosen_augmentation(const std::string& text) {
+  try {
+    return data::parse_augmentation(text);
+  } catch (const InvalidArgument& error) {
+    throw UsageError("--augment: {}", error.what());
+  }
 }
 
 }  // namespace nibble::cli

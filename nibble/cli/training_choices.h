@@ -6,11 +6,19 @@
 
 #include "nibble/train/trainer.h"
 
+namespace CLI {
+class App;
+}
+
 namespace nibble::cli {
 
 // All throw UsageError with the texts that are known.
 train::OptimizerKind chosen_optimizer(const std::string& text);         // --optimizer
 train::BatchNormStatistics chosen_statistics(const std::string& text);  // --batch-norm-statistics
 train::ScheduleKind chosen_schedule(const std::string& text);           // --schedule
+
+// --augment, whose text is "none" where it is not given
+void add_augment_option(CLI::App& app, std::string& text);
+data::Augmentation chosen_augmentation(const std::string& text);  // throws UsageError
 
 }  // namespace nibble::cli

@@ -144,6 +144,13 @@ void require_teacher(const PtqQatOptions& o) {
   }
 }
 
+void require_augmentation(const PtqQatOptions& o) {
+  for (const std::string& dataset : o.datasets) {
+    const Shape image = dataset == "cifar10" ? Shape{32, 32, 3} : Shape{28, 28, 1};
+    data::check_augmentation(o.augmentation, image, dataset);
+  }
+}
+
 void require_at_least(const char* what, int64_t given, int64_t least) {
   if (given < least) throw InvalidArgument("[experiment] {} is {}; it must be at least {}.", what, given, least);
 }
@@ -243,6 +250,7 @@ void check(const PtqQatOptions& o) {
   require_at_least("--qat-batch-size", o.qat_batch_size, 1);
   require_weight_decay(o.qat_weight_decay);
   require_teacher(o);
+  require_augmentation(o);
   require_at_least("--train-samples", o.train_samples, 0);
   require_at_least("--calibration-samples", o.calibration_samples, 1);
 }
@@ -264,6 +272,8 @@ std::vector<Cell> cells_of(const PtqQatOptions& o) {
 nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
   nlohmann::json settings = {
       {"epochs", o.epochs}, {"learning_rate", o.learning_rate}, {"train_samples", o.train_samples}};
+  // Like the others of the recipe: only where it differs, for cells from before there was a choice.
+  if (!o.augmentation.is_none()) settings["augment"] = data::to_string(o.augmentation);
   const bool is_trained_on = cell.method == Method::kQat || cell.method == Method::kLsq;
   if (is_trained_on || cell.method == Method::kFineTuned) {
     settings["qat_epochs"] = o.qat_epochs;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "nibble/data/synthetic_digits.h"
+#include "nibble/formats/keras/keras_file.h"
 #include "nibble/graph/layer_quantization.h"
 #include "nibble/models/builtin.h"
 #include "nibble/train/layer_function.h"
@@ -142,6 +143,49 @@ TEST_F(Runner, WeightDecayAndBatchSizeChangeTheFineTunedNetwork) {
   }
   EXPECT_EQ(sizes, (std::vector<int64_t>{64, 32, 32}));  // the float network is trained once, as always
   EXPECT_NE(accuracies[0], accuracies[1]);               // the strongest decay takes what was learned away
+}
+
+class LastLoss : public train::Callback {
+ public:
+  explicit LastLoss(double& loss) : loss_(loss) {}
+  bool on_epoch_end(const train::EpochLog& log, train::Trainer&) override {
+    loss_ = log.loss;
+    return false;
+  }
+
+ private:
+  double& loss_;
+};
+
+// Of the float network and of what goes on from it; what is measured on are images as they are.
+TEST_F(Runner, AugmentationChangesEveryTraining) {
+  const CellStore store(directory_);
+  const auto models = [&](const data::Augmentation& augmentation) {
+    PtqQatOptions options = options_;
+    options.augmentation = augmentation;
+    CellRunner(options, store, hooks()).run({.dataset = "fashion_mnist"});
+    return formats::keras::load_model(store.model_path({.dataset = "fashion_mnist"}, options));
+  };
+  const graph::Model plain = models({}), shifted = models({.shift = 2}), flipped = models({.flip = true});
+  const auto kernel = [](const graph::Model& model) { return model.layer("conv_0").find_weight("kernel")->value; };
+  EXPECT_FALSE(kernel(plain) == kernel(shifted));
+  EXPECT_FALSE(kernel(flipped) == kernel(shifted));
+
+  // From one float network, here copied, fine-tuning goes elsewhere.
+  const Cell cell{.dataset = "fashion_mnist", .method = Method::kFineTuned};
+  PtqQatOptions with = options_;
+  with.augmentation.shift = 4;
+  fs::copy_file(store.model_path(float_cell(cell), options_), store.model_path(float_cell(cell), with));
+  double loss = 0, loss_without = 0;
+  const auto run = [&](const PtqQatOptions& options, double& last) {
+    RunnerHooks watching = hooks();
+    watching.progress = [&](int64_t) { return std::make_unique<LastLoss>(last); };
+    CellRunner(options, store, watching).run(cell);
+  };
+  run(with, loss);
+  run(options_, loss_without);
+  EXPECT_GT(loss, 0);
+  EXPECT_NE(loss, loss_without);
 }
 
 // Fine-tuning with the teacher alone, which is where it starts, stays there; labels move it on.

@@ -45,6 +45,7 @@ fs::path CellStore::path_of(const Cell& cell) const { return directory_ / "cells
 fs::path CellStore::model_path(const Cell& cell, const PtqQatOptions& options) const {
   std::string name = fmt::format("{}-e{}", cell.key(), options.epochs);
   if (options.train_samples > 0) name += fmt::format("-n{}", options.train_samples);
+  if (!options.augmentation.is_none()) name += fmt::format("-{}", data::to_string(options.augmentation));
   return directory_ / "models" / (name + ".keras");
 }
 fs::path CellStore::checkpoint_path(const Cell& cell, const PtqQatOptions& options) const {

@@ -51,6 +51,10 @@ TEST_F(Store, RefusesToMixSettings) {
   EXPECT_THROW(store.find(cell_, others), InvalidArgument);
   EXPECT_NE(store.model_path(cell_, others), store.model_path(cell_, options_));
   EXPECT_NE(store.checkpoint_path(cell_, others), store.checkpoint_path(cell_, options_));
+  others = options_;
+  others.augmentation.flip = true;
+  EXPECT_THROW(store.find(cell_, others), InvalidArgument);
+  EXPECT_NE(store.model_path(cell_, others), store.model_path(cell_, options_));
 }
 
 TEST_F(Store, DamagedCellsAreTold) {

@@ -109,6 +109,17 @@ TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
   }
 }
 
+TEST(Cells, AugmentationIsASettingOfEveryCellWhereThereIsOne) {
+  const PtqQatOptions before;
+  PtqQatOptions options;
+  options.augmentation = {.shift = 2};
+  for (const Method method : {Method::kFloat, Method::kPtq, Method::kFineTuned, Method::kQat, Method::kLsq}) {
+    const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
+    EXPECT_EQ(settings_of(cell, options).at("augment"), "shift=2") << name(method);
+    EXPECT_FALSE(settings_of(cell, before).contains("augment")) << name(method);
+  }
+}
+
 struct Refusal {
   const char* name;
   void (*spoil)(PtqQatOptions& options);
@@ -155,6 +166,7 @@ INSTANTIATE_TEST_SUITE_P(Rows, Refusals,
                                            Refusal{"NoDecay", [](O& o) { o.qat_weight_decay = std::nan(""); }, "nan"},
                                            Refusal{"Weight", [](O& o) { o.teacher_weight = 1.5; }, "--teacher-weight"},
                                            Refusal{"Cold", [](O& o) { o.temperature = 0; }, "--temperature"},
+                                           Refusal{"Shift", [](O& o) { o.augmentation.shift = 15; }, "at most 14"},
                                            Refusal{"Samples", [](O& o) { o.train_samples = -1; }, "--train-samples"}),
                          [](const auto& row) { return row.param.name; });
 

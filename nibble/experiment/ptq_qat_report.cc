@@ -195,7 +195,12 @@ std::string recipe(const PtqQatOptions& o) {
     text +=
         fmt::format(", with the float network as teacher (weight {}, temperature {})", o.teacher_weight, o.temperature);
   }
-  return text + ".";
+  text += ".";
+  if (!o.augmentation.is_none()) {
+    text += fmt::format(" All trainings, the float ones too, change their images at random: {}.",
+                        data::to_string(o.augmentation));
+  }
+  return text;
 }
 
 std::string margin_text(double margin) { return fmt::format("{:+.2f}", margin); }

@@ -39,6 +39,11 @@ TEST(Report, TellsTheRecipe) {
   EXPECT_THAT(to_markdown(ptq_qat_document(options, {})),
               HasSubstr("falling to 0, weight decay 0.0001, with the float network as teacher (weight 0.5, "
                         "temperature 2)."));
+  EXPECT_THAT(to_markdown(ptq_qat_document(options, {})), ::testing::Not(HasSubstr("at random")));
+  options.augmentation = {.flip = true, .shift = 2};
+  EXPECT_THAT(to_markdown(ptq_qat_document(options, {})),
+              HasSubstr("temperature 2). All trainings, the float ones too, change their images at random: "
+                        "flip,shift=2."));
 }
 
 TEST(Report, CountsTheClaimsThatHoldAndShowsTheSpreadOfSeeds) {

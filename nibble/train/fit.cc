@@ -88,6 +88,7 @@ std::string Trainer::Impl::fingerprint(const data::Dataset& dataset, const FitOp
   if (fit.distillation) {  // checkpoints without one stay as they were
     what.push_back({fit.distillation->weight, fit.distillation->temperature, digest(fit.distillation->outputs.data())});
   }
+  if (!fit.augmentation.is_none()) what.push_back({"augmentation", data::to_string(fit.augmentation)});
   const std::string text = what.dump();
   return fmt::format("{:08x}-{}", crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size())),
                      text.size());
@@ -171,7 +172,7 @@ bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, 
     const std::span<const int64_t> batch(order.data() + first, static_cast<size_t>(size));
     const double rate = scheduled_rate(options, fit, first_step + s, total_steps);
     for (Callback* callback : fit.callbacks) callback->on_batch_begin(log.epoch, s + 1, trainer);
-    const StepResult result = train_step(samples, batch, rate, fit.distillation ? &*fit.distillation : nullptr);
+    const StepResult result = train_step(samples, batch, rate, fit, log.epoch - 1);
     if (!std::isfinite(result.loss)) {
       throw NonFiniteLoss(fmt::format(
           "[fit] the loss became {} in epoch {}, step {}. Try a smaller learning rate (it is {}) or wider quantizers.",
@@ -196,6 +197,7 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
   impl_->check_data(dataset.train);
   const bool validates = options.validate && dataset.test.count() > 0;
   if (validates) impl_->check_data(dataset.test);
+  impl_->check_augmentation(options.augmentation, dataset.train);
   if (options.distillation) impl_->check_distillation(*options.distillation, dataset.train);
   const int64_t whole_batches = dataset.train.count() / options.batch_size;
   const bool has_remainder = dataset.train.count() % options.batch_size != 0;

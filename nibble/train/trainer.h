@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "nibble/core/error.h"
+#include "nibble/data/augmentation.h"
 #include "nibble/data/dataset.h"
 #include "nibble/graph/model.h"
 #include "nibble/graph/qnoise.h"
@@ -124,6 +125,9 @@ struct FitOptions {
   bool keep_remainder = false;
   // If given, a teacher's outputs are learned besides the labels; with cross-entropy alone (distillation.h).
   std::optional<Distillation> distillation = std::nullopt;
+  // Changes the images of the batches that are trained on, by the seed of CompileOptions. Never those of an evaluation,
+  // a prediction, a calibration or a re-estimation of batch-norm statistics: what is deployed sees images as they are.
+  data::Augmentation augmentation = {};
   bool validate = true;                     // evaluate on the test split after each epoch
   const std::atomic<bool>* stop = nullptr;  // checked after each step; true ends the fit cleanly
   // Written after every epoch (atomically) if given; fit() goes on from it if it exists and

@@ -46,9 +46,12 @@ struct Trainer::Impl {
   // The loss of labels and the one of the teacher, by their weights.
   at::Tensor with_teacher(const at::Tensor& loss, const at::Tensor& outputs, std::span<const int64_t> indices,
                           int64_t batch, const Distillation& distillation) const;
-  //   distillation  null without a teacher
+  // Of a sample as an image: the data's shape, or the network's where the data are flat.
+  Shape image_shape(const data::Samples& samples) const;
+  void check_augmentation(const data::Augmentation& augmentation, const data::Samples& samples) const;
+  //   epoch  from 0
   StepResult train_step(const data::Samples& samples, std::span<const int64_t> indices, double learning_rate,
-                        const Distillation* distillation);
+                        const FitOptions& fit, int64_t epoch);
   bool train_epoch(Trainer& trainer, const data::Samples& samples, const FitOptions& fit, int64_t steps_per_epoch,
                    EpochLog& log);
   void reestimate(const data::Samples& samples, int64_t batch_size);

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 
+#include "nibble/graph/channel_order.h"
 #include "nibble/train/fused_ops.h"
 #include "nibble/train/loss.h"
 #include "nibble/train/trainer_impl.h"
@@ -110,17 +111,41 @@ at::Tensor Trainer::Impl::with_teacher(const at::Tensor& loss, const at::Tensor&
   return weight == 1 ? taught : loss * (1 - weight) + taught * weight;
 }
 
+Shape Trainer::Impl::image_shape(const data::Samples& samples) const {
+  return samples.shape().rank() == 1 ? network.input_shape() : samples.shape();
+}
+
+void Trainer::Impl::check_augmentation(const data::Augmentation& augmentation, const data::Samples& samples) const {
+  if (augmentation.is_none()) return;
+  const graph::Model& model = network.structure();
+  const std::string& input = model.inputs[0];
+  data::check_augmentation(augmentation, image_shape(samples), input);
+  for (const graph::Layer& layer : model.layers) {
+    if (!graph::is_channels_first(layer) || std::ranges::find(layer.inputs, input) == layer.inputs.end()) continue;
+    throw Unsupported(
+        "[augmentation] layer '{}' reads input '{}', of shape {}, with its channels first; images are changed as "
+        "[height, width, channels] only. Leave {} out for this model.",
+        layer.name, input, image_shape(samples).str(), data::to_string(augmentation));
+  }
+  if (!samples.has_targets() || samples.target_shape().rank() < 2) return;
+  throw Unsupported(
+      "[augmentation] the targets have the shape {}; they would have to move with the images, which only classes and "
+      "single numbers need not. Leave {} out for these data.",
+      samples.target_shape().str(), data::to_string(augmentation));
+}
+
 Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples, std::span<const int64_t> indices,
-                                                    double learning_rate, const Distillation* distillation) {
+                                                    double learning_rate, const FitOptions& fit, int64_t epoch) {
   const Share mine = share(std::ssize(indices));
   const auto own = indices.subspan(static_cast<size_t>(mine.first), static_cast<size_t>(mine.count));
   const at::Tensor x = inputs(samples, own);
+  data::augment(fit.augmentation, image_shape(samples), options.seed, epoch, own, values_of(x));
   const Answers y = objective.answers(samples, own, x, network.output_shape());
   network.set_share(options.processes.get(), mine.first);
   for (const Parameter& parameter : network.parameters()) parameter.value.mutable_grad().reset();
   const at::Tensor outputs = network.forward(x, Pass::kTraining, static_cast<uint32_t>(step), objective.takes_logits());
   at::Tensor loss = objective.loss(outputs, y, network.has_softmax(), std::ssize(indices));
-  if (distillation != nullptr) loss = with_teacher(loss, outputs, own, std::ssize(indices), *distillation);
+  if (fit.distillation) loss = with_teacher(loss, outputs, own, std::ssize(indices), *fit.distillation);
   const at::Tensor penalty = network.penalty();
   const bool is_first = options.processes == nullptr || options.processes->is_first();
   if (penalty.defined() && is_first) loss = loss + penalty;
