@@ -310,18 +310,37 @@ TEST(ProgramFile, AveragesAtBordersHaveTheOneFactorThatFits) {
   EXPECT_THROW(validate(changed), CorruptFile);
 }
 
-// A few numbers say that there are two billion channels; to look at each would take as long as an attacker likes.
-TEST(ProgramFile, WhatIsCheckedIsNoMoreThanTheFileHolds) {
+// An input and so many sums of it, each with a billion of channels' worth of integers or fewer; few bytes in a file.
+Program vast_program(int64_t channels, int sums) {
   Program vast;
   vast.name = "vast";
-  vast.input_shape = Shape{1, 1, 1 << 30};
+  vast.input_shape = Shape{1, 1, channels};
   const auto value = [&] { return Value{vast.input_shape, {1.0f}, {{0, 1}}}; };
   vast.operations.push_back({"in", {}, QuantizeInput{quant::get_quantizer("quantized_bits(1,1,0)")}, value()});
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < sums; ++i) {
     vast.operations.push_back({"add", {i}, Add{}, value()});
   }
-  vast.output = 2000;
-  EXPECT_NO_THROW(validate(vast));
+  vast.output = sums;
+  return vast;
+}
+
+// A few numbers say that there are two billion channels; to look at each would take as long as an attacker likes. What
+// is refused in the end is the memory, when all operations have been looked at.
+TEST(ProgramFile, WhatIsCheckedIsNoMoreThanTheFileHolds) {
+  const std::string text = complaint(vast_program(int64_t{1} << 30, 2000));
+  EXPECT_NE(text.find("its 2001 operations hold 2148557389824 integers"), std::string::npos) << text;
+}
+
+TEST(ProgramFile, TheMemoryOfAllOperationsTogetherIsBounded) {
+  EXPECT_EQ(complaint(vast_program(int64_t{1} << 28, 3)), "(none)");  // 2^30 integers
+  const std::string text = complaint(vast_program(int64_t{1} << 28, 4));
+  EXPECT_NE(text.find("its 5 operations hold 1342177280 integers for a sample, which would take 10240 MiB"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("1073741824 integers are allowed"), std::string::npos) << text;
+  EXPECT_NE(text.find("operation 0 (quantize, layer 'in')"), std::string::npos) << text;
+  const auto path = testing::scratch_dir("nbl_vast") / "p.nbl";
+  EXPECT_THROW(save_program(vast_program(int64_t{1} << 28, 4), path), CorruptFile);
 }
 
 std::string mutant(std::string bytes, uint32_t number) {
