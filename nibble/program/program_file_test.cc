@@ -8,6 +8,7 @@
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
 #include "nibble/graph/builder_activation.h"
+#include "nibble/graph/builder_convolution.h"
 #include "nibble/graph/builder_shape.h"
 #include "nibble/program/executor.h"
 #include "nibble/program/lowering.h"
@@ -104,7 +105,7 @@ TEST(ProgramFile, HasTheLowestVersionThatHoldsIt) {
   save_program(program(), path);
   std::string bytes = read_file(path);
   EXPECT_EQ(bytes[7], 2);
-  for (const char version : {0, 1, 7, -1}) {
+  for (const char version : {0, 1, 8, -1}) {
     bytes[7] = version;
     write_file(path, bytes);
     EXPECT_THROW(load_program(path), CorruptFile) << static_cast<int>(version);
@@ -145,6 +146,41 @@ Program moving_program() {
   graph::initialize_weights(model, 2);
   model.layer("prelu").find_weight("alpha")->value = Tensor(Shape{3}, {0.5f, -0.25f, 0.0f});
   return lower(model);
+}
+
+// A transposed convolution whose strides spread its input.
+Program transposed_program() {
+  auto in = b::Input({.shape = {8, 8, 2}, .name = "input"});
+  auto x = b::QConv2DTranspose({.filters = 3,
+                                .kernel_size = {3, 2},
+                                .strides = {2, 3},
+                                .padding = "same",
+                                .kernel_quantizer = "quantized_bits(4,0,1,alpha=1)",
+                                .name = "up"})(in);
+  x = b::QActivation({.activation = "quantized_relu(3,1)", .name = "relu"})(x);
+  x = b::QDense({.units = 3, .kernel_quantizer = "quantized_bits(4,0,1)", .name = "dense"})(b::Flatten()(x));
+  graph::Model model = b::build_model({in}, {x}, "transposed");
+  graph::initialize_weights(model, 2);
+  return lower(model);
+}
+
+TEST(ProgramFile, SpreadSumsHaveAVersionOfTheirOwn) {
+  const auto path = testing::scratch_dir("nbl_spread") / "p.nbl";
+  const Program written = transposed_program();
+  save_program(written, path);
+  EXPECT_EQ(read_file(path)[7], 7);
+  EXPECT_EQ(run(load_program(path), samples(5)), run(written, samples(5)));
+  for (const int64_t spread : {int64_t{0}, int64_t{-2}, int64_t{1} << 21, INT64_MAX, INT64_MIN}) {
+    for (int64_t Accumulate::*const member : {&Accumulate::spread_height, &Accumulate::spread_width}) {
+      Program changed = transposed_program();
+      std::get<Accumulate>(operation_of<Accumulate>(changed, "up").action).*member = spread;
+      EXPECT_THROW(validate(changed), CorruptFile) << spread;
+    }
+  }
+  // Taps that then meet: the sums are larger than what was proven.
+  Program changed = transposed_program();
+  std::get<Accumulate>(operation_of<Accumulate>(changed, "up").action).spread_height = 1;
+  EXPECT_THROW(validate(changed), CorruptFile);
 }
 
 TEST(ProgramFile, MovesAndExtremaHaveTheVersionOfWideSums) {
@@ -369,7 +405,7 @@ TEST(ProgramFile, TenThousandMutantsAreRefusedOrRun) {
   const auto path = testing::scratch_dir("nbl_mutants") / "p.nbl";
   std::vector<std::string> wholes;
   for (const Program& whole : {program(SoftmaxForm::kInteger, affine::Rounding::kGemmlowpDouble), turning_program(),
-                               wide_program(), moving_program()}) {
+                               wide_program(), moving_program(), transposed_program()}) {
     save_program(whole, path);
     wholes.push_back(read_file(path));
   }

@@ -33,6 +33,9 @@ class Check {
 
   void operator()(const Accumulate& a) const {
     check_window(a.window);
+    constexpr int64_t kMostSpread = int64_t{1} << 20;
+    require(a.spread_height >= 1 && a.spread_height <= kMostSpread);
+    require(a.spread_width >= 1 && a.spread_width <= kMostSpread);
     const bool positive = a.in_height > 0 && a.in_width > 0 && a.in_channels > 0 && a.out_height > 0 &&
                           a.out_width > 0 && a.out_channels > 0 && a.groups > 0;
     require(positive && a.in_channels % a.groups == 0 && a.out_channels % a.groups == 0);

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <numeric>
 
 #include "nibble/quant/affine/common_grid.h"
@@ -38,7 +37,7 @@ double largest_sum(const at::Tensor& x, const at::Tensor& kernel, const SumGrid&
 
 // sum: of two tensors of whole numbers, in float32 where that is exact, else in double.
 at::Tensor scaled_sum(const at::Tensor& x, const at::Tensor& kernel, const SumGrid& grid, int64_t channels,
-                      const std::function<at::Tensor(const at::Tensor&, const at::Tensor&)>& sum) {
+                      const SumOfProducts& sum) {
   const at::Tensor codes = codes_of(x, grid.input_step), weights = codes_of(kernel, grid.weight_steps);
   const bool fits = largest_sum(codes, weights, grid, channels) < kExactFloat;
   const auto type = fits ? at::kFloat : at::kDouble;
@@ -71,6 +70,10 @@ at::Tensor exact_convolution(const at::Tensor& x, const ConvolutionGeometry& geo
 at::Tensor exact_dense(const at::Tensor& x, const at::Tensor& kernel, const SumGrid& grid) {
   return scaled_sum(x, kernel, grid, kernel.size(-1),
                     [](const at::Tensor& a, const at::Tensor& b) { return at::matmul(a, b); });
+}
+
+at::Tensor exact_sum(const at::Tensor& x, const at::Tensor& kernel, const SumGrid& grid, const SumOfProducts& sum) {
+  return scaled_sum(x, kernel, grid, kernel.size(-1), sum);
 }
 
 at::Tensor exact_average(const at::Tensor& x, const Step& step, float input_step) {

@@ -10,6 +10,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -30,6 +31,12 @@ at::Tensor exact_convolution(const at::Tensor& x, const ConvolutionGeometry& geo
 
 //   x       [..., in];  kernel [in, out]
 at::Tensor exact_dense(const at::Tensor& x, const at::Tensor& kernel, const SumGrid& grid);
+
+// Of any sum of products of the two.
+//   kernel  the channel of the output runs fastest
+//   sum     of x and kernel as whole numbers, in float32 or double -> [..., out]
+using SumOfProducts = std::function<at::Tensor(const at::Tensor& x, const at::Tensor& kernel)>;
+at::Tensor exact_sum(const at::Tensor& x, const at::Tensor& kernel, const SumGrid& grid, const SumOfProducts& sum);
 
 // An average pool, also the global one: (sum of codes * step) / cells. Where windows overlap the border, the sums are
 // brought to one number of cells first, a multiple of all (program/window_cells.h).

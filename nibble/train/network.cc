@@ -196,6 +196,9 @@ class Network::OpContext : public LayerContext {
     return run_.quantize_point(step_.layer, point, x);
   }
 
+  std::optional<SumGrid> sum_grid(std::string_view kernel) override { return run_.sum_grid(step_, kernel); }
+  at::Tensor bias(std::string_view kernel) override { return run_.bias(step_, kernel); }
+
   bool statistics_move() const override { return run_.network.phase_.statistics_move; }
 
   at::Tensor stored(std::string_view name) override {
@@ -309,8 +312,14 @@ std::optional<at::Tensor> Network::Run::sum_of_codes(const Step& step, std::span
 }
 
 std::vector<float> Network::Run::kernel_codes(int index, std::string_view kernel) {
-  const auto point = graph::quantized_point(network.running(index), kernel);
-  return point && network.phase_.applies ? point_steps(*point, layer(index)) : std::vector<float>{};
+  const graph::Layer& description = network.running(index);
+  const auto point = graph::quantized_point(description, kernel);
+  if (!point || !network.phase_.applies) return {};
+  std::vector<float> steps = point_steps(*point, layer(index));
+  // A transposed kernel is (h, w, out, in); sums over channels that each have a step of their own are none of codes.
+  const bool is_by_input =
+      description.class_name == "Conv2DTranspose" && point->quantizer.axis != -2 && point->quantizer.axis != 2;
+  return steps.size() > 1 && is_by_input ? std::vector<float>{} : steps;
 }
 
 at::Tensor Network::Run::bias(const Step& step, std::string_view kernel) {
