@@ -96,6 +96,12 @@ bool Network::has_softmax() const {
   return last.kind == StepKind::kActivation && last.activation.function == "softmax";
 }
 
+namespace {
+
+bool is_convolution(const graph::Layer& layer) { return layer.class_name.find("Conv") != std::string::npos; }
+
+}  // namespace
+
 // One forward pass: the values of the steps so far.
 struct Network::Run {
   Network& network;
@@ -135,7 +141,7 @@ struct Network::Run {
     }
     if (found->mask.defined()) value = value * found->mask;
     const at::Tensor used = quantize_point(index, name, value);
-    if (network.phase_.overwrites_weights && is_training()) {
+    if (network.phase_.overwrites_convolutions && is_training() && is_convolution(network.running(index))) {
       const at::NoGradGuard no_gradient;
       found->value.variable_data().copy_(used);  // the gradient's graph is not to know
     }
