@@ -8,6 +8,7 @@
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
 #include "nibble/graph/builder_activation.h"
+#include "nibble/graph/builder_convolution.h"
 #include "nibble/graph/builder_shape.h"
 #include "nibble/program/lowering.h"
 #include "nibble/program/program_file.h"
@@ -134,6 +135,18 @@ graph::Model extremes() {
   return build_model({in}, {classifier(conv(smallest, 4, "conv3"))}, "extremes");
 }
 
+// What reads the codes of a transposed convolution sums codes too.
+graph::Model transposed() {
+  const Node in = image();
+  Node x = MaxPooling2D({.name = "pool"})(conv(in, 6, "conv0", "relu"));
+  x = Conv2DTranspose(
+      {.filters = 5, .kernel_size = {3, 3}, .strides = {2, 2}, .padding = "same", .activation = "relu", .name = "up0"})(
+      x);
+  x = conv(x, 4, "conv1", "relu");
+  x = Conv2DTranspose({.filters = 4, .kernel_size = {2, 3}, .strides = {3, 1}, .name = "up1"})(x);
+  return build_model({in}, {classifier(x)}, "transposed");
+}
+
 Tensor samples(int64_t count, uint32_t number) {
   Tensor x(Shape{count, 10, 10, 3});
   RandomStream random({12, RandomPurpose::kTest, number, 0});
@@ -247,7 +260,10 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"EightSlopes", slopes, "int8", "moving_average"}, Case{"FourSlopes", slopes, "int4", "lsq"},
         Case{"EightMoves", moves, "int8", "moving_average"}, Case{"FourMoves", moves, "int4", "lsq"},
         Case{"EightMaxima", maxima, "int8", "moving_average"}, Case{"FourMaxima", maxima, "int4", "lsq"},
-        Case{"EightExtremes", extremes, "int8", "moving_average"}, Case{"FourExtremes", extremes, "int4", "lsq"}),
+        Case{"EightExtremes", extremes, "int8", "moving_average"}, Case{"FourExtremes", extremes, "int4", "lsq"},
+        Case{"EightTransposed", transposed, "int8", "moving_average", true, qat::BatchNormMode::kFloat, 4},
+        Case{"FourTransposed", transposed, "int4", "lsq", true, qat::BatchNormMode::kFloat, 4},
+        Case{"EightTransposedPerTensor", transposed, "int8", "moving_average", false, qat::BatchNormMode::kFloat, 4}),
     [](const auto& row) { return row.param.name; });
 
 // Steps of 2^k, so that every other sum or so lies in the middle between two codes: halves go up where the network

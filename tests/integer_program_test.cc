@@ -7,6 +7,7 @@
 
 #include "nibble/graph/builder.h"
 #include "nibble/graph/builder_activation.h"
+#include "nibble/graph/builder_convolution.h"
 #include "nibble/graph/builder_shape.h"
 #include "nibble/program/lowering.h"
 #include "nibble/program/verification.h"
@@ -187,6 +188,24 @@ graph::Model extremes() {
   return build_model({in}, {classifier(smallest)}, "extremes");
 }
 
+// Twice as large, cut as "same" does; a kernel of two steps over a stride of three, which leaves pixels out; and one of
+// padding 'valid' whose last rows are the bias alone.
+graph::Model transposed() {
+  const Node in = image();
+  const auto up = [](const Node& x, const std::string& name, QConv2DTransposeOptions o) {
+    o.kernel_quantizer = "quantized_bits(4,0,1,alpha=1)", o.bias_quantizer = "quantized_bits(6,1,1)", o.name = name;
+    return QConv2DTranspose(o)(x);
+  };
+  Node x = act(conv(in, 6, "quantized_bits(4,0,1,alpha=1)", "conv0", 2), "quantized_relu(4,2)", "a");
+  x = up(x, "up0", {.filters = 5, .kernel_size = {3, 4}, .strides = {2, 2}, .padding = "same"});
+  x = act(bn(x, "bn0"), "quantized_bits(5,2,1,alpha=1)", "b");
+  x = up(x, "up1", {.filters = 4, .kernel_size = {2, 3}, .strides = {3, 1}, .activation = "quantized_relu(4,2)"});
+  x = up(x, "up2", {.filters = 3, .kernel_size = {3, 3}, .strides = {2, 2}, .output_padding = {1, 0}});
+  x = act(x, "quantized_relu(4,3)", "c");
+  x = up(x, "up3", {.filters = 2, .kernel_size = {2, 2}, .dilation_rate = {2, 1}});
+  return build_model({in}, {classifier(act(x, "quantized_relu(4,3)", "d"))}, "transposed");
+}
+
 struct Case {
   std::string name;
   std::function<graph::Model()> build;
@@ -204,7 +223,8 @@ std::vector<Case> cases() {
                             {"Curves", curves},
                             {"Slopes", slopes},
                             {"Moves", moves},
-                            {"Extremes", extremes}};
+                            {"Extremes", extremes},
+                            {"Transposed", transposed}};
   const std::map<std::string, const char*> kernels = {{"Bits4", "quantized_bits(4,0,1,alpha=1.0)"},
                                                       {"Bits8Po2Scales", "quantized_bits(8,0,1,alpha='auto_po2')"},
                                                       {"Ternary", "ternary(alpha=1)"},

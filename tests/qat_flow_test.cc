@@ -92,6 +92,9 @@ TEST(QatFlow, LearnedStepsFromAFileAndResumed) {
   ASSERT_EQ(rest.code, 0) << rest.err;
   EXPECT_EQ(formats::keras::load_model(place.dir() / "qat_parts/model.keras"),
             formats::keras::load_model(place.dir() / "qat_whole/model.keras"));
+  const CliResult fewer = place.run(line + "--epochs 2 --schedule constant --output qat_parts --resume");
+  EXPECT_EQ(fewer.code, 1);
+  EXPECT_THAT(fewer.err, HasSubstr("2 epochs in total were asked for, but 3 are done already"));
 }
 
 // A trained model's batch norms are folded where nothing else was said; "float" in a file is something.

@@ -276,10 +276,6 @@ int run(const TrainOptions& o, Streams& streams) {
   fit.callbacks = callbacks.list();
   train::Trainer trainer(model, compile);
   const train::History history = trainer.fit(dataset, fit);
-  if (history.size() > static_cast<size_t>(o.epochs)) {
-    throw UsageError("--epochs {} counts all epochs, and {} are done already; ask for more, or leave it as it is.",
-                     o.epochs, history.size());
-  }
   std::error_code ignored;
   fs::remove(o.output / kResultFile, ignored);  // it would tell of other weights
   formats::keras::save_model(trainer.model(), o.output / "model.keras");

@@ -58,10 +58,14 @@ bool is_about_batch_norms(const Variation& v) {
          (v.fold_divisor != right.fold_divisor || v.statistics_momentum != right.statistics_momentum);
 }
 
+// As the original: in convolutions alone. (What was called D4-overwritten overwrote dense kernels too.)
 std::vector<Variation> master_weights() {
   return {{.name = "kept", .study = "master-weights"},
-          {.name = "D4-overwritten", .study = "master-weights", .overwrites_weights = true}};
+          {.name = "D4-convolutions", .study = "master-weights", .overwrites_convolutions = true}};
 }
+
+// The original's blocks with batch norms keep their float weights.
+bool is_about_plain_blocks(const Variation& v) { return v.overwrites_convolutions; }
 
 std::vector<Variation> calibrations() {
   using affine::CalibrationMethod;
@@ -182,6 +186,7 @@ void add_cells(const PtqQatOptions& o, const Cell& base, std::vector<Cell>& cell
     for (const int bits : o.bits) {
       for (const Variation& variation : study.variations) {
         if (!base.with_batch_norm && is_about_batch_norms(variation)) continue;
+        if (base.with_batch_norm && is_about_plain_blocks(variation)) continue;
         Cell cell = base;
         cell.method = study.method;
         cell.bits = bits;

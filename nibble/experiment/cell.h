@@ -42,7 +42,7 @@ struct Variation {
   bool range_before_activation = false;
   // Below 1: the calibration samples move the batch norms' statistics, which keep so much of the old.
   double statistics_momentum = 1.0;
-  bool overwrites_weights = false;           // QAT, of every weight that has codes; of trackers, not of learned steps
+  bool overwrites_convolutions = false;      // QAT, of their kernels
   std::optional<double> learning_rate = {};  // of QAT; else the experiment's
   bool adam = false;
   // Trained without the last tenth of the training part, the float network too, and measured on it.

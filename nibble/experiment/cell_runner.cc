@@ -178,7 +178,7 @@ graph::Model CellRunner::trained(const Cell& cell, graph::Model model, const dat
   const bool decays = !is_float && options_.qat_weight_decay > 0;
   if (decays) set_weight_decay(model, options_.qat_weight_decay);
   train::Trainer trainer(std::move(model), compile);
-  trainer.set_quantization_phase({.overwrites_weights = cell.variation.overwrites_weights});
+  trainer.set_quantization_phase({.overwrites_convolutions = cell.variation.overwrites_convolutions});
   trainer.fit(dataset, fit);
   if (hooks_.stop != nullptr && hooks_.stop->load()) throw Stopped{};
   std::error_code ignored;

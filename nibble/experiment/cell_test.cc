@@ -36,7 +36,10 @@ TEST(Cells, StudiesAddTheirVariations) {
   EXPECT_TRUE(keys.contains("fashion_mnist-cnn_bn-s1-ptq-4-ablation-D3-retrained"));
   EXPECT_FALSE(keys.contains("fashion_mnist-cnn-s1-ptq-4-ablation-D2-backwards"));
   EXPECT_TRUE(keys.contains("fashion_mnist-cnn-s1-ptq-4-ablation-all"));
-  EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-master-weights-D4-overwritten"));
+  EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-master-weights-kept"));
+  EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-master-weights-D4-convolutions"));
+  // The mistake is the plain block's.
+  EXPECT_FALSE(keys.contains("cifar10-cnn_bn-s1-qat-4-master-weights-D4-convolutions"));
   EXPECT_TRUE(keys.contains("cifar10-cnn-s1-ptq-4-bias-width-bias4own"));
   EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-learning-rate-sgd0.03"));
   EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-optimizer-adam0.001"));

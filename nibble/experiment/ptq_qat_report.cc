@@ -173,9 +173,9 @@ std::string explanation(const std::string& study) {
        "published batch-norm figures. D3 lets the calibration batches move the batch norms' statistics, D2 moves them "
        "backwards, to nine tenths of each batch."},
       {"master-weights",
-       "QAT as it is, and with the original's mistake D4: quantized weights overwrite the float ones in every step, so "
-       "that a step smaller than half a code is lost. The original does so in convolutions of its plain blocks; here "
-       "every quantized weight is overwritten."},
+       "QAT as it is, and with the original's mistake D4: the quantized kernels of convolutions overwrite the float "
+       "ones in every step, so that a step smaller than half a code is lost. As in the original, dense layers keep "
+       "their weights, and so do networks with batch norms."},
       {"weights",
        "Post-training quantization with one scale a kernel and with one a channel, each with cross-layer equalization, "
        "bias correction, and AdaRound."},

@@ -290,7 +290,8 @@ IntegerWeights dorefa_weights(const Tensor& value, int bit_width, int64_t channe
 
 }  // namespace
 
-IntegerWeights integer_weights(const graph::Layer& layer, const QuantizedPoint& point, int64_t channels) {
+IntegerWeights integer_weights(const graph::Layer& layer, const QuantizedPoint& point, int64_t channels,
+                               int64_t inner) {
   const graph::Weight* weight = layer.find_weight(point.name);
   if (weight == nullptr) {
     throw InvalidArgument("[compile] {} has no weight '{}' yet. Train the model or load its weights first.",
@@ -305,7 +306,7 @@ IntegerWeights integer_weights(const graph::Layer& layer, const QuantizedPoint& 
   Interval range{0, 0};
   for (int64_t i = 0; i < value.size(); ++i) {
     const Encoded encoded = grids[static_cast<size_t>(layout.channel(i))]->encode(Tensor::scalar(value[i]));
-    float& scale = result.scale[static_cast<size_t>(i % channels)];
+    float& scale = result.scale[static_cast<size_t>(i / inner % channels)];
     if (scale != 0.0f && scale != encoded.scale[0]) {
       refuse(layer, point, "has several scales in one channel of the output");
     }

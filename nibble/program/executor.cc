@@ -55,6 +55,12 @@ void Run::operator()(const QuantizeInput& action) const {
   }
 }
 
+// Where a place of the spread input stands in the input; -1: beside it, or a zero in between.
+int64_t place_in(int64_t place, int64_t spread, int64_t extent) {
+  if (place < 0 || place % spread != 0 || place / spread >= extent) return -1;
+  return place / spread;
+}
+
 // Weights of a tap lie side by side for all output channels.
 //   Sum  holds every partial sum
 template <class Sum>
@@ -66,11 +72,13 @@ void accumulate(const Accumulate& a, const Integers& x, Integers& out) {
     for (int64_t ox = 0; ox < a.out_width; ++ox) {
       for (size_t c = 0; c < sums.size(); ++c) sums[c] = a.bias.empty() ? 0 : static_cast<Sum>(a.bias[c]);
       for (int64_t ky = 0; ky < w.height; ++ky) {
-        const int64_t iy = oy * w.stride_height + ky * w.dilation_height - w.pad_top;
-        if (iy < 0 || iy >= a.in_height) continue;
+        const int64_t iy =
+            place_in(oy * w.stride_height + ky * w.dilation_height - w.pad_top, a.spread_height, a.in_height);
+        if (iy < 0) continue;
         for (int64_t kx = 0; kx < w.width; ++kx) {
-          const int64_t ix = ox * w.stride_width + kx * w.dilation_width - w.pad_left;
-          if (ix < 0 || ix >= a.in_width) continue;
+          const int64_t ix =
+              place_in(ox * w.stride_width + kx * w.dilation_width - w.pad_left, a.spread_width, a.in_width);
+          if (ix < 0) continue;
           const int64_t* pixel = x.data() + (iy * a.in_width + ix) * a.in_channels;
           const int32_t* tap = a.weights.data() + (ky * w.width + kx) * per_group_in * a.out_channels;
           for (int64_t group = 0; group < a.groups; ++group) {

@@ -63,7 +63,7 @@ struct PowerUnits {
 }  // namespace
 
 IntegerWeights integer_weights(const graph::Layer& layer, std::string_view weight, std::string_view attribute,
-                               int64_t channels) {
+                               int64_t channels, int64_t inner) {
   const Tensor& value = required(layer, weight);
   const auto quantizer = quantizer_of(layer, attribute);
   if (quantizer == nullptr) {
@@ -87,7 +87,7 @@ IntegerWeights integer_weights(const graph::Layer& layer, std::string_view weigh
       integer = encoded.signs[index] * (int32_t{1} << (encoded.codes[index] - units.lowest));
       if (real[i] == 0.0f) integer = 0;
     }
-    float& of_channel = result.scale[static_cast<size_t>(i % channels)];
+    float& of_channel = result.scale[static_cast<size_t>(i / inner % channels)];
     if (of_channel == 0.0f) of_channel = scale;
     if (of_channel != scale) refuse_scales(layer, weight, *quantizer);
     if (static_cast<float>(integer) * scale != real[i]) {

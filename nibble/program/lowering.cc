@@ -137,14 +137,21 @@ const std::map<std::string, Rule, std::less<>>& rules() {
       sum(depthwise, dense)(l, x);
     };
   };
+  const auto affine_transposed = [](Lowering& l, const Layer& x) {
+    l.require_weight_point(x, "kernel");
+    if (!graph::quantized_point(x, "kernel")) refuse(x);
+    l.add_transposed(x);
+  };
   static const std::map<std::string, Rule, std::less<>> kRules = {
       {"InputLayer", call(&Lowering::add_input)},
       {"Conv2D", affine_sum(false, false)},
       {"DepthwiseConv2D", affine_sum(true, false)},
       {"Dense", affine_sum(false, true)},
+      {"Conv2DTranspose", affine_transposed},
       {"QConv2D", sum(false, false)},
       {"QDepthwiseConv2D", sum(true, false)},
       {"QDense", sum(false, true)},
+      {"QConv2DTranspose", call(&Lowering::add_transposed)},
       {"QConv2DBatchnorm", sum(false, false)},
       {"QDepthwiseConv2DBatchnorm", sum(true, false)},
       {"QDenseBatchnorm", sum(false, true)},
@@ -189,7 +196,6 @@ std::string_view nearest_to(std::string_view class_name) {
       {"QSeparableConv2D",
        "A QDepthwiseConv2D, a QActivation and a QConv2D of 1 x 1 are the same with codes in between"},
       {"QSeparableConv1D", "A QDepthwiseConv2D over [1, length, channels] and a QConv2D of 1 x 1 come nearest"},
-      {"QConv2DTranspose", "A QConv2D after a ZeroPadding2D comes nearest"},
       {"Subtract", "An Add does, the sign taken into the weights before it"},
       {"Multiply",
        "A product of two values needs a requantization of its own; a QDepthwiseConv2D of 1 x 1 has fixed factors"},

@@ -35,6 +35,7 @@ class Lowering {
 
   void add_input(const Layer& layer);
   void add_accumulate(const Layer& layer, bool depthwise, bool dense);
+  void add_transposed(const Layer& layer);
   void add_batch_norm(const Layer& layer);
   void add_activation(const Layer& layer);
   void add_rectifier(const Layer& layer);

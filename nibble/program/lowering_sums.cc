@@ -132,6 +132,59 @@ void Lowering::add_accumulate(const Layer& layer, bool depthwise, bool dense) {
   push_accumulate(layer, std::move(action), weights, bias_values(source), input, is_exact);
 }
 
+namespace {
+
+// A transposed convolution as a convolution over the input with strides - 1 zeros between its pixels, the kernel turned
+// round. Row `oy` of the result is row oy + cut of the whole one, to which tap ky of row iy adds where
+// iy * stride + ky * dilation = oy + cut; of the turned kernel that is tap kernel - 1 - ky.
+Accumulate transposed_of(const Layer& layer, const Shape& in, const Shape& out) {
+  Accumulate a;
+  const auto& kernel = layer.get_ints("kernel_size");
+  const auto& strides = layer.get_ints("strides");
+  const auto& dilation = layer.get_ints("dilation_rate");
+  const bool is_same = layer.get_string("padding") == "same";
+  const auto pad_of = [&](int axis) {
+    const auto i = static_cast<size_t>(axis);
+    const int64_t reach = (kernel[i] - 1) * dilation[i], whole = (in[axis] - 1) * strides[i] + reach + 1;
+    return reach - (is_same ? std::max<int64_t>(0, whole - out[axis]) / 2 : 0);
+  };
+  a.window = {kernel[0], kernel[1], 1, 1, dilation[0], dilation[1], pad_of(0), pad_of(1)};
+  a.spread_height = strides[0], a.spread_width = strides[1];
+  a.in_height = in[0], a.in_width = in[1], a.in_channels = in[2];
+  a.out_height = out[0], a.out_width = out[1], a.out_channels = out[2];
+  return a;
+}
+
+// (h, w, out, in), turned round, as (h, w, in, out).
+std::vector<int32_t> turned(const std::vector<int32_t>& weights, const Accumulate& a) {
+  const int64_t taps = a.window.height * a.window.width, out = a.out_channels, in = a.in_channels;
+  std::vector<int32_t> result(weights.size());
+  for (int64_t tap = 0; tap < taps; ++tap) {
+    for (int64_t o = 0; o < out; ++o) {
+      for (int64_t i = 0; i < in; ++i) {
+        const int64_t from = ((taps - 1 - tap) * out + o) * in + i, to = (tap * in + i) * out + o;
+        result[static_cast<size_t>(to)] = weights[static_cast<size_t>(from)];
+      }
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+void Lowering::add_transposed(const Layer& layer) {
+  const int input = integers(layer, 0, true);
+  Accumulate action = transposed_of(layer, input_shape(layer), shapes_.at(layer.name));
+  const int64_t out = action.out_channels, in = action.in_channels;
+  const auto point = graph::quantized_point(layer, "kernel");
+  IntegerWeights weights =
+      point ? integer_weights(layer, *point, out, in) : integer_weights(layer, "kernel", "kernel_quantizer", out, in);
+  weights.values = turned(weights.values, action);
+  if (point) action.bias = bias_codes(layer, value_of(input).scale[0], weights.scale);
+  const bool is_exact = point && network_sums_codes(*point, input);
+  push_accumulate(layer, std::move(action), weights, bias_values(layer), input, is_exact);
+}
+
 bool Lowering::network_sums_codes(const graph::QuantizedPoint& weights, int input) const {
   const bool is_mean = weights.quantizer.kind == graph::AffineKind::kDorefa && weights.quantizer.num_bits == 1;
   return !is_mean && comes_from_affine_point(input);

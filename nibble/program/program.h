@@ -67,10 +67,13 @@ struct Window {
   int64_t pad_top = 0, pad_left = 0;  // what lies outside is 0 in sums and ignored in maxima
 };
 
-// Convolution, depthwise and grouped too; a dense layer is a 1x1 convolution over its rows.
+// Convolution, depthwise, grouped and transposed too; a dense layer is a 1x1 convolution over its rows.
 struct Accumulate {
   Window window;
   int64_t in_height = 1, in_width = 1, in_channels = 1, out_height = 1, out_width = 1, out_channels = 1, groups = 1;
+  // The window slides over the input with its pixels so far apart and zeros in between: a transposed convolution's
+  // strides.
+  int64_t spread_height = 1, spread_width = 1;
   std::vector<int32_t> weights;  // [height, width, in_channels / groups, out_channels]
   std::vector<int64_t> bias;     // [out_channels]; empty: none
   int weight_bits = 0;           // the widest weight's
@@ -79,6 +82,7 @@ struct Accumulate {
   // The float network computes the same sums without rounding: every partial sum fits float32's 24 bits.
   bool is_exact_in_float = true;
 
+  bool is_spread() const { return spread_height > 1 || spread_width > 1; }
   int accumulator_bits() const { return bits_of({std::min<int64_t>(partial_sums.low, -1), partial_sums.high}); }
 };
 

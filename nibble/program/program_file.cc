@@ -21,7 +21,7 @@ constexpr std::string_view kMagic("nibble\0", 7);  // and a byte with the versio
 constexpr size_t kHeaderBytes = 8;
 // A program is written in the lowest version that holds it, so that an older nibble reads what it can run.
 constexpr char kPlain = 2, kWithSoftmax = 3, kWithRules = 4, kWithTurnsOrBorders = 5, kWithWideSumsOrMoves = 6,
-               kNewest = kWithWideSumsOrMoves;
+               kWithSpreadSums = 7, kNewest = kWithSpreadSums;
 constexpr size_t kSumBytes = 4;
 
 // ---- arrays ---------------------------------------------------------------------
@@ -89,14 +89,16 @@ FixedPointRule rule(const json& in) {
 struct Write {
   json operator()(const QuantizeInput& a) const { return {{"quantizer", a.quantizer->str()}}; }
   json operator()(const Accumulate& a) const {
-    return {{"window", to_json(a.window)},
-            {"in", {a.in_height, a.in_width, a.in_channels}},
-            {"out", {a.out_height, a.out_width, a.out_channels}},
-            {"groups", a.groups},
-            {"weights", pack_weights(a.weights, a.weight_bits)},
-            {"bias", pack(a.bias)},
-            {"partial_sums", {a.partial_sums.low, a.partial_sums.high}},
-            {"exact_in_float", a.is_exact_in_float}};
+    json out = {{"window", to_json(a.window)},
+                {"in", {a.in_height, a.in_width, a.in_channels}},
+                {"out", {a.out_height, a.out_width, a.out_channels}},
+                {"groups", a.groups},
+                {"weights", pack_weights(a.weights, a.weight_bits)},
+                {"bias", pack(a.bias)},
+                {"partial_sums", {a.partial_sums.low, a.partial_sums.high}},
+                {"exact_in_float", a.is_exact_in_float}};
+    if (a.is_spread()) out["spread"] = {a.spread_height, a.spread_width};
+    return out;
   }
   json operator()(const Compare& a) const {
     json out = {{"first", pack(a.first)},
@@ -134,6 +136,10 @@ Accumulate accumulate(const json& in) {
   a.in_height = from[0], a.in_width = from[1], a.in_channels = from[2];
   a.out_height = to[0], a.out_width = to[1], a.out_channels = to[2];
   a.groups = in.at("groups").get<int64_t>();
+  if (in.contains("spread")) {
+    const auto spread = in.at("spread").get<std::array<int64_t, 2>>();
+    a.spread_height = spread[0], a.spread_width = spread[1];
+  }
   PackedWeights weights = unpack_weights(in.at("weights"));
   a.weights = std::move(weights.values), a.weight_bits = weights.bits;
   a.bias = unpack<int64_t>(in.at("bias"));
@@ -287,6 +293,7 @@ bool turns(const Compare& c) {
 
 char version_of(const Operation& operation) {
   const auto* sums = std::get_if<Accumulate>(&operation.action);
+  if (sums != nullptr && sums->is_spread()) return kWithSpreadSums;
   const bool is_wide_sum = sums != nullptr && sums->accumulator_bits() > kNarrowBits;
   if (is_wide_sum || is_wide(operation.result)) return kWithWideSumsOrMoves;
   const bool moves = std::holds_alternative<Crop>(operation.action) ||

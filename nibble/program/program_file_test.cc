@@ -8,6 +8,7 @@
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
 #include "nibble/graph/builder_activation.h"
+#include "nibble/graph/builder_convolution.h"
 #include "nibble/graph/builder_shape.h"
 #include "nibble/program/executor.h"
 #include "nibble/program/lowering.h"
@@ -104,7 +105,7 @@ TEST(ProgramFile, HasTheLowestVersionThatHoldsIt) {
   save_program(program(), path);
   std::string bytes = read_file(path);
   EXPECT_EQ(bytes[7], 2);
-  for (const char version : {0, 1, 7, -1}) {
+  for (const char version : {0, 1, 8, -1}) {
     bytes[7] = version;
     write_file(path, bytes);
     EXPECT_THROW(load_program(path), CorruptFile) << static_cast<int>(version);
@@ -145,6 +146,41 @@ Program moving_program() {
   graph::initialize_weights(model, 2);
   model.layer("prelu").find_weight("alpha")->value = Tensor(Shape{3}, {0.5f, -0.25f, 0.0f});
   return lower(model);
+}
+
+// A transposed convolution whose strides spread its input.
+Program transposed_program() {
+  auto in = b::Input({.shape = {8, 8, 2}, .name = "input"});
+  auto x = b::QConv2DTranspose({.filters = 3,
+                                .kernel_size = {3, 2},
+                                .strides = {2, 3},
+                                .padding = "same",
+                                .kernel_quantizer = "quantized_bits(4,0,1,alpha=1)",
+                                .name = "up"})(in);
+  x = b::QActivation({.activation = "quantized_relu(3,1)", .name = "relu"})(x);
+  x = b::QDense({.units = 3, .kernel_quantizer = "quantized_bits(4,0,1)", .name = "dense"})(b::Flatten()(x));
+  graph::Model model = b::build_model({in}, {x}, "transposed");
+  graph::initialize_weights(model, 2);
+  return lower(model);
+}
+
+TEST(ProgramFile, SpreadSumsHaveAVersionOfTheirOwn) {
+  const auto path = testing::scratch_dir("nbl_spread") / "p.nbl";
+  const Program written = transposed_program();
+  save_program(written, path);
+  EXPECT_EQ(read_file(path)[7], 7);
+  EXPECT_EQ(run(load_program(path), samples(5)), run(written, samples(5)));
+  for (const int64_t spread : {int64_t{0}, int64_t{-2}, int64_t{1} << 21, INT64_MAX, INT64_MIN}) {
+    for (int64_t Accumulate::*const member : {&Accumulate::spread_height, &Accumulate::spread_width}) {
+      Program changed = transposed_program();
+      std::get<Accumulate>(operation_of<Accumulate>(changed, "up").action).*member = spread;
+      EXPECT_THROW(validate(changed), CorruptFile) << spread;
+    }
+  }
+  // Taps that then meet: the sums are larger than what was proven.
+  Program changed = transposed_program();
+  std::get<Accumulate>(operation_of<Accumulate>(changed, "up").action).spread_height = 1;
+  EXPECT_THROW(validate(changed), CorruptFile);
 }
 
 TEST(ProgramFile, MovesAndExtremaHaveTheVersionOfWideSums) {
@@ -310,18 +346,37 @@ TEST(ProgramFile, AveragesAtBordersHaveTheOneFactorThatFits) {
   EXPECT_THROW(validate(changed), CorruptFile);
 }
 
-// A few numbers say that there are two billion channels; to look at each would take as long as an attacker likes.
-TEST(ProgramFile, WhatIsCheckedIsNoMoreThanTheFileHolds) {
+// An input and so many sums of it, each with a billion of channels' worth of integers or fewer; few bytes in a file.
+Program vast_program(int64_t channels, int sums) {
   Program vast;
   vast.name = "vast";
-  vast.input_shape = Shape{1, 1, 1 << 30};
+  vast.input_shape = Shape{1, 1, channels};
   const auto value = [&] { return Value{vast.input_shape, {1.0f}, {{0, 1}}}; };
   vast.operations.push_back({"in", {}, QuantizeInput{quant::get_quantizer("quantized_bits(1,1,0)")}, value()});
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < sums; ++i) {
     vast.operations.push_back({"add", {i}, Add{}, value()});
   }
-  vast.output = 2000;
-  EXPECT_NO_THROW(validate(vast));
+  vast.output = sums;
+  return vast;
+}
+
+// A few numbers say that there are two billion channels; to look at each would take as long as an attacker likes. What
+// is refused in the end is the memory, when all operations have been looked at.
+TEST(ProgramFile, WhatIsCheckedIsNoMoreThanTheFileHolds) {
+  const std::string text = complaint(vast_program(int64_t{1} << 30, 2000));
+  EXPECT_NE(text.find("its 2001 operations hold 2148557389824 integers"), std::string::npos) << text;
+}
+
+TEST(ProgramFile, TheMemoryOfAllOperationsTogetherIsBounded) {
+  EXPECT_EQ(complaint(vast_program(int64_t{1} << 28, 3)), "(none)");  // 2^30 integers
+  const std::string text = complaint(vast_program(int64_t{1} << 28, 4));
+  EXPECT_NE(text.find("its 5 operations hold 1342177280 integers for a sample, which would take 10240 MiB"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("1073741824 integers are allowed"), std::string::npos) << text;
+  EXPECT_NE(text.find("operation 0 (quantize, layer 'in')"), std::string::npos) << text;
+  const auto path = testing::scratch_dir("nbl_vast") / "p.nbl";
+  EXPECT_THROW(save_program(vast_program(int64_t{1} << 28, 4), path), CorruptFile);
 }
 
 std::string mutant(std::string bytes, uint32_t number) {
@@ -350,7 +405,7 @@ TEST(ProgramFile, TenThousandMutantsAreRefusedOrRun) {
   const auto path = testing::scratch_dir("nbl_mutants") / "p.nbl";
   std::vector<std::string> wholes;
   for (const Program& whole : {program(SoftmaxForm::kInteger, affine::Rounding::kGemmlowpDouble), turning_program(),
-                               wide_program(), moving_program()}) {
+                               wide_program(), moving_program(), transposed_program()}) {
     save_program(whole, path);
     wholes.push_back(read_file(path));
   }

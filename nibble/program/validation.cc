@@ -33,6 +33,9 @@ class Check {
 
   void operator()(const Accumulate& a) const {
     check_window(a.window);
+    constexpr int64_t kMostSpread = int64_t{1} << 20;
+    require(a.spread_height >= 1 && a.spread_height <= kMostSpread);
+    require(a.spread_width >= 1 && a.spread_width <= kMostSpread);
     const bool positive = a.in_height > 0 && a.in_width > 0 && a.in_channels > 0 && a.out_height > 0 &&
                           a.out_width > 0 && a.out_channels > 0 && a.groups > 0;
     require(positive && a.in_channels % a.groups == 0 && a.out_channels % a.groups == 0);
@@ -344,10 +347,33 @@ struct StageCheck {
   bool operator()(const Elu&) const { return true; }
 };
 
+// Shapes are a few bytes in a file, and an executor holds every operation's integers at once: the reference one with
+// 8 bytes each. The limit is some twenty times what a ResNet-50 takes at 224 x 224.
+constexpr int64_t kMostIntegers = int64_t{1} << 30;
+
+void require_memory(const Program& program) {
+  int64_t total = 0;
+  size_t largest = 0;
+  for (size_t i = 0; i < program.operations.size(); ++i) {
+    const auto count = [&](size_t of) { return program.operations[of].result.shape.elements(); };
+    total += count(i);  // each at most 2^31, as was checked
+    if (count(i) > count(largest)) largest = i;
+  }
+  if (total <= kMostIntegers) return;
+  const Operation& operation = program.operations[largest];
+  throw CorruptFile(
+      "[program] its {} operations hold {} integers for a sample, which would take {} MiB; {} integers are allowed. "
+      "The "
+      "largest is operation {} ({}, layer '{}') with the shape {}. A smaller input makes all of them smaller.",
+      program.operations.size(), total, total / ((1 << 20) / static_cast<int64_t>(sizeof(int64_t))), kMostIntegers,
+      largest, name_of(operation.action), operation.layer, operation.result.shape.str());
+}
+
 }  // namespace
 
 void validate(const Program& program) {
   for (size_t i = 0; i < program.operations.size(); ++i) Check(program, i).run();
+  require_memory(program);
   if (program.output < 0 || program.output >= static_cast<int>(program.operations.size())) {
     throw CorruptFile("[program] its output is operation {} of {}.", program.output, program.operations.size());
   }

@@ -332,19 +332,22 @@ TEST(AffineNetwork, SumsOfCodesAreTheSumsOfReals) {
   }
 }
 
-TEST(AffineNetwork, OverwrittenWeightsAreTheirQuantizedValues) {
+TEST(AffineNetwork, OverwrittenKernelsOfConvolutionsAreTheirQuantizedValues) {
   Model model = float_model();
   graph::set_quantization(model, "conv", kernel_only(AffineKind::kLastValue, true));
+  graph::set_quantization(model, "dense", kernel_only(AffineKind::kLastValue, true));
   const Tensor before = model.layer("conv").find_weight("kernel")->value;
+  const Tensor dense = model.layer("dense").find_weight("kernel")->value;
   Network network(model, true, 1);
-  network.set_quantization_phase({.overwrites_weights = true});
+  network.set_quantization_phase({.overwrites_convolutions = true});
   const at::Tensor x = batch(4, 1);
   loss_of(network, x).backward();
   const Tensor once = network.model().layer("conv").find_weight("kernel")->value;
   EXPECT_NE(once, before);
+  EXPECT_EQ(network.model().layer("dense").find_weight("kernel")->value, dense) << "a dense layer's stays";
   const at::Tensor gradient = parameter(network, "conv", "kernel").value.grad();
   EXPECT_GT(gradient.abs().sum().item<float>(), 0.0f);
-  network.set_quantization_phase({.ranges_move = false, .overwrites_weights = true});
+  network.set_quantization_phase({.ranges_move = false, .overwrites_convolutions = true});
   loss_of(network, x);
   EXPECT_EQ(network.model().layer("conv").find_weight("kernel")->value, once) << "they are codes already";
   network.set_quantization_phase({});

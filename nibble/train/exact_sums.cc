@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <numeric>
 
 #include "nibble/quant/affine/common_grid.h"
@@ -38,7 +37,7 @@ double largest_sum(const at::Tensor& x, const at::Tensor& kernel, const SumGrid&
 
 // sum: of two tensors of whole numbers, in float32 where that is exact, else in double.
 at::Tensor scaled_sum(const at::Tensor& x, const at::Tensor& kernel, const SumGrid& grid, int64_t channels,
-                      const std::function<at::Tensor(const at::Tensor&, const at::Tensor&)>& sum) {
+                      const SumOfProducts& sum) {
   const at::Tensor codes = codes_of(x, grid.input_step), weights = codes_of(kernel, grid.weight_steps);
   const bool fits = largest_sum(codes, weights, grid, channels) < kExactFloat;
   const auto type = fits ? at::kFloat : at::kDouble;
@@ -86,6 +85,10 @@ at::Tensor exact_dense(const at::Tensor& x, const at::Tensor& kernel, const SumG
 int64_t cells_of_average(const at::Tensor& x, const Step& step) {
   if (step.kind == StepKind::kGlobalAveragePool) return x.size(1) * x.size(2);
   return common_multiple(cells_inside(step.window, x.size(1), x.size(2)));
+}
+
+at::Tensor exact_sum(const at::Tensor& x, const at::Tensor& kernel, const SumGrid& grid, const SumOfProducts& sum) {
+  return scaled_sum(x, kernel, grid, kernel.size(-1), sum);
 }
 
 at::Tensor exact_average(const at::Tensor& x, const Step& step, float input_step) {

@@ -10,6 +10,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -35,6 +36,12 @@ at::Tensor exact_convolution(const at::Tensor& x, const ConvolutionGeometry& geo
 
 //   x       [..., in];  kernel [in, out]
 at::Tensor exact_dense(const at::Tensor& x, const at::Tensor& kernel, const SumGrid& grid);
+
+// Of any sum of products of the two.
+//   kernel  the channel of the output runs fastest
+//   sum     of x and kernel as whole numbers, in float32 or double -> [..., out]
+using SumOfProducts = std::function<at::Tensor(const at::Tensor& x, const at::Tensor& kernel)>;
+at::Tensor exact_sum(const at::Tensor& x, const at::Tensor& kernel, const SumGrid& grid, const SumOfProducts& sum);
 
 // What exact_average() divides by; 0: windows at the border differ so much that there is no one number.
 int64_t cells_of_average(const at::Tensor& x, const Step& step);

@@ -108,6 +108,7 @@ class Fit {
     state.fingerprint = fingerprint;
     if (options_.resume && !options_.checkpoint.empty() && std::filesystem::exists(options_.checkpoint)) {
       state = load_checkpoint(options_.checkpoint, fingerprint);
+      require_epochs(state);
       trainer_.set_weights(state.weights);
       average_.restore_trained(state.trained_weights);
       restore_callbacks(state.callbacks);
@@ -137,6 +138,16 @@ class Fit {
   }
 
  private:
+  // Less than what is done already has no weights any more: only those after the last epoch are kept.
+  void require_epochs(const Checkpoint& state) const {
+    if (state.epochs_done <= options_.epochs) return;
+    throw InvalidArgument(
+        "[fit] {} epochs in total were asked for, but {} are done already in {}, which holds the weights after the "
+        "last "
+        "of them alone. Ask for {} epochs or more, or remove the checkpoint to begin anew.",
+        options_.epochs, state.epochs_done, options_.checkpoint.string(), state.epochs_done);
+  }
+
   void restore_callbacks(const nlohmann::json& states) {
     for (Callback* callback : options_.callbacks) {
       const auto found = states.find(callback->name());

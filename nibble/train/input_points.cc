@@ -9,7 +9,7 @@ namespace {
 
 bool sums_values(const Step& step) {
   return step.kind == StepKind::kConvolution || step.kind == StepKind::kDense || step.kind == StepKind::kAveragePool ||
-         step.kind == StepKind::kGlobalAveragePool;
+         step.kind == StepKind::kGlobalAveragePool || step.sums_products;
 }
 
 bool is_linear(const Activation& activation) { return activation.function == "linear"; }

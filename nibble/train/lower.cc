@@ -295,6 +295,13 @@ void Lowering::add_layer(const Layer& layer) {
     step.rate = x.get_float("rate");
     l.push(x, std::move(step));
   };
+  // The sums by the op; what comes after them are steps, so that a reader finds its codes.
+  const Add transposed = [](Lowering& l, const Layer& x) {
+    Step step = l.new_step(x, StepKind::kLayer);
+    step.sums_products = true;
+    l.push(x, std::move(step));
+    l.push_fused_activation(x);
+  };
   static const std::map<std::string, Add, std::less<>> kLayers = {
       {"InputLayer", plain(StepKind::kInput)},
       {"Conv2D", convolution},
@@ -303,6 +310,8 @@ void Lowering::add_layer(const Layer& layer) {
       {"QDepthwiseConv2D", depthwise},
       {"Dense", dense},
       {"QDense", dense},
+      {"Conv2DTranspose", transposed},
+      {"QConv2DTranspose", transposed},
       {"BatchNormalization", batch_norm},
       {"QBatchNormalization", batch_norm},
       {"Activation", activation},

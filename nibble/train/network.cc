@@ -106,6 +106,13 @@ class Network::OpContext : public LayerContext {
     return run_.quantize_point(step_.layer, point, x);
   }
 
+  std::optional<SumGrid> sum_grid(std::string_view kernel) override {
+    auto grid = run_.sum_grid(step_, kernel);
+    if (grid) sum_scales = grid->sum_scales();
+    return grid;
+  }
+  at::Tensor bias(std::string_view kernel) override { return run_.bias(step_, kernel); }
+
   bool statistics_move() const override { return run_.network.phase_.statistics_move; }
 
   at::Tensor stored(std::string_view name) override {
@@ -142,6 +149,8 @@ class Network::OpContext : public LayerContext {
   RandomKey random_key(RandomPurpose purpose) const override {
     return {run_.network.seed_, purpose, static_cast<uint32_t>(step_.layer), run_.own_step()};
   }
+
+  std::vector<double> sum_scales;  // of what the op gives, if it asked for a grid (Flow)
 
  private:
   Run& run_;
@@ -259,11 +268,12 @@ at::Tensor Network::Run::activation(const Step& step) {
   return plain_activation(x, activation, network.model_.layers[static_cast<size_t>(step.layer)].name);
 }
 
-at::Tensor Network::Run::layer_op(const Step& step) {
+Flow Network::Run::layer_op(const Step& step) {
   std::vector<at::Tensor> inputs;
   for (int i : step.inputs) inputs.push_back(flows[static_cast<size_t>(i)].value);
   OpContext context(*this, step);
-  return find_layer_op(context.layer().class_name)(context, inputs);
+  at::Tensor value = find_layer_op(context.layer().class_name)(context, inputs);
+  return {std::move(value), {}, {}, nullptr, std::move(context.sum_scales)};
 }
 
 Flow Network::Run::compute(size_t index) {
@@ -294,7 +304,7 @@ Flow Network::Run::compute(size_t index) {
     case StepKind::kFakeQuant:
       return {fake_quant(step), {}, {}, nullptr};
     case StepKind::kLayer:
-      return {layer_op(step), {}, {}, nullptr};
+      return layer_op(step);
     default: {
       if (auto average = average_of_codes(step)) return std::move(*average);
       if (auto sum = sum_of_codes(step)) return std::move(*sum);

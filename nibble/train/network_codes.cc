@@ -95,8 +95,14 @@ std::optional<Flow> Network::Run::average_of_codes(const Step& step) {
 }
 
 std::vector<float> Network::Run::kernel_codes(int index, std::string_view kernel) {
-  const auto point = graph::quantized_point(network.running(index), kernel);
-  return point && network.phase_.applies ? point_steps(*point, layer(index)) : std::vector<float>{};
+  const graph::Layer& description = network.running(index);
+  const auto point = graph::quantized_point(description, kernel);
+  if (!point || !network.phase_.applies) return {};
+  std::vector<float> steps = point_steps(*point, layer(index));
+  // A transposed kernel is (h, w, out, in); sums over channels that each have a step of their own are none of codes.
+  const bool is_by_input =
+      description.class_name == "Conv2DTranspose" && point->quantizer.axis != -2 && point->quantizer.axis != 2;
+  return steps.size() > 1 && is_by_input ? std::vector<float>{} : steps;
 }
 
 at::Tensor Network::Run::bias(const Step& step, std::string_view kernel) {

@@ -16,6 +16,8 @@
 
 namespace nibble::train {
 
+inline bool is_convolution(const graph::Layer& layer) { return layer.class_name.find("Conv") != std::string::npos; }
+
 // One forward pass: the values of the steps so far.
 struct Network::Run {
   Network& network;
@@ -55,7 +57,7 @@ struct Network::Run {
     }
     if (found->mask.defined()) value = value * found->mask;
     const at::Tensor used = quantize_point(index, name, value);
-    if (network.phase_.overwrites_weights && is_training()) {
+    if (network.phase_.overwrites_convolutions && is_training() && is_convolution(network.running(index))) {
       const at::NoGradGuard no_gradient;
       found->value.variable_data().copy_(used);  // the gradient's graph is not to know
     }
@@ -94,7 +96,7 @@ struct Network::Run {
   at::Tensor batch_norm(const Step& step);
   Flow dense(size_t index);
   at::Tensor activation(const Step& step);
-  at::Tensor layer_op(const Step& step);
+  Flow layer_op(const Step& step);
   Flow compute(size_t index);
 };
 

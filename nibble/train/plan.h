@@ -89,6 +89,7 @@ struct Step {
   Window window;                       // pools, kPad
   std::vector<int64_t> order = {};     // kPermute: the axes of the input, the batch's first
   bool moves_values = false;           // kLayer: its values are values of its input, or 0
+  bool sums_products = false;          // kLayer: its op sums codes where it may (LayerContext::sum_grid)
   bool keeps_sums = false;  // in inference, exact sums by channel stay what they are, or are clipped by a ReLU
   int axis = -1;            // kConcatenate, kBatchNorm; counted with the batch axis, -1 is the last
 };

@@ -9,6 +9,7 @@
 #include "nibble/train/layer_function.h"
 #include "nibble/train/trainer.h"
 #include "nibble/transform/ptq/quantized_forward.h"
+#include "nibble/transform/separable_layers.h"
 
 namespace nibble::train {
 namespace {
@@ -115,6 +116,47 @@ TEST(PostTraining, SeparableAndTransposedConvolutionsAreQuantized) {
     int64_t different = 0;
     for (int64_t i = 0; i < given.size(); ++i) different += std::abs(given[i] - wanted[i]) > 1e-5f ? 1 : 0;
     EXPECT_LE(different, given.size() / 20);
+  }
+}
+
+// A separable convolution over a sequence, with every padding; its function stays when it is taken apart.
+TEST(PostTraining, SeparableSequencesAreQuantized) {
+  const auto sequences = [](int64_t count, uint64_t seed) {
+    Tensor x(Shape{count, 12, 3});
+    RandomStream random({.seed = seed, .purpose = RandomPurpose::kTest});
+    for (float& v : x.data()) v = random.normal();
+    return x;
+  };
+  struct Steps {
+    const char* padding;
+    int64_t stride, dilation;
+  };
+  for (const Steps& row : {Steps{"valid", 1, 1}, Steps{"same", 2, 1}, Steps{"causal", 1, 1}, Steps{"causal", 2, 1},
+                           Steps{"causal", 1, 2}}) {
+    const Node in = Input({.shape = {12, 3}, .name = "input"});
+    Node x = layer("SeparableConv1D", "separable",
+                   {{"filters", int64_t{6}},
+                    {"kernel_size", int64_t{3}},
+                    {"strides", row.stride},
+                    {"dilation_rate", row.dilation},
+                    {"padding", row.padding},
+                    {"activation", "relu"}})(in);
+    graph::Model model = build_model({in}, {Dense({.units = 5, .name = "logits"})(Flatten({.name = "flatten"})(x))});
+    graph::initialize_weights(model, 9);
+    const Tensor y = sequences(50, 2), real = Trainer(model, {}).predict(y);
+    const Tensor apart = Trainer(transform::with_separated_layers(model), {}).predict(y);
+    ASSERT_EQ(apart.shape(), real.shape());
+    for (int64_t i = 0; i < real.size(); ++i) ASSERT_NEAR(apart[i], real[i], 1e-5) << row.padding;  // order of sums
+    const ptq::PostTrainingResult result =
+        ptq::quantize_after_training(model, sequences(64, 1), {.per_axis = true}, layer_function);
+    for (const ptq::QuantizedLayer& each : result.layers) EXPECT_EQ(each.note, "") << each.layer << ", " << row.padding;
+    EXPECT_EQ(graph::stored_ranges(result.model.layer("separable_depthwise"), "depthwise_kernel").size(), 3u);
+    EXPECT_EQ(graph::stored_ranges(result.model.layer("separable_pointwise"), "kernel").size(), 6u);
+    const Tensor given = Trainer(result.model, {}).predict(y);
+    double error = 0, signal = 0;
+    for (int64_t i = 0; i < real.size(); ++i) error += std::pow(given[i] - real[i], 2), signal += std::pow(real[i], 2);
+    EXPECT_GT(error, 1e-8 * signal) << "it is quantized, " << row.padding;
+    EXPECT_LT(error, 0.0025 * signal) << row.padding;
   }
 }
 

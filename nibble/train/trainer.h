@@ -131,7 +131,7 @@ struct FitOptions {
   bool validate = true;                     // evaluate on the test split after each epoch
   const std::atomic<bool>* stop = nullptr;  // checked after each step; true ends the fit cleanly
   // Written after every epoch (atomically) if given; fit() goes on from it if it exists and
-  // `resume` is set, to the same bytes as an undisturbed run.
+  // `resume` is set, to the same bytes as an undisturbed run. Fewer epochs than it has done are refused.
   std::filesystem::path checkpoint = {};
   bool resume = false;
 };

@@ -230,6 +230,30 @@ TEST(Trainer, CheckpointOfOtherDataIsRefused) {
   EXPECT_THROW(trainer.fit(other, fit), InvalidArgument);
 }
 
+TEST(Trainer, FewerEpochsThanTheCheckpointHoldsAreRefused) {
+  FitOptions fit = epochs(3);
+  fit.checkpoint = testing::scratch_dir("fewer") / "checkpoint";
+  Trainer(small_network(), options()).fit(stripes_data(), fit);
+  fit.resume = true;
+  for (const int fewer : {1, 2}) {
+    fit.epochs = fewer;
+    Trainer trainer(small_network(), options());
+    const auto before = trainer.weights();
+    try {
+      trainer.fit(stripes_data(), fit);
+      ADD_FAILURE() << fewer << " epochs";
+    } catch (const InvalidArgument& error) {
+      const std::string text = error.what();
+      const std::string asked = std::to_string(fewer) + " epochs in total were asked for, but 3 are done already in ";
+      EXPECT_NE(text.find(asked + fit.checkpoint.string()), std::string::npos) << text;
+      EXPECT_NE(text.find("Ask for 3 epochs or more"), std::string::npos) << text;
+    }
+    EXPECT_EQ(trainer.weights(), before);
+  }
+  fit.epochs = 3;
+  EXPECT_EQ(Trainer(small_network(), options()).fit(stripes_data(), fit).size(), 3u);
+}
+
 TEST(Checkpoint, DamagedFilesAreRefused) {
   FitOptions fit = epochs(1);
   fit.checkpoint = testing::scratch_dir("damaged") / "checkpoint";

@@ -23,17 +23,20 @@ bool is_separable(const Layer& layer) {
 }
 
 bool can_separate(const Layer& layer, const Shape& input) {
-  return layer.class_name != "SeparableConv1D" || (layer.get_string("padding") != "causal" && input.is_fixed());
+  return layer.class_name != "SeparableConv1D" || input.is_fixed();
 }
 
 namespace {
 
 using Ints = std::vector<int64_t>;
 
+bool is_causal(const Layer& layer) { return layer.get_string("padding") == "causal"; }
+
 Layer depthwise_part(const Layer& layer) {
   auto attributes = attributes_shared_with(layer, "DepthwiseConv2D");
   attributes.insert_or_assign("activation", "linear");
   attributes.insert_or_assign("use_bias", false);
+  if (is_causal(layer)) attributes.insert_or_assign("padding", "valid");  // what is padded is so before it
   if (layer.class_name == "SeparableConv1D") {
     attributes.insert_or_assign("kernel_size", Ints{1, layer.get_ints("kernel_size")[0]});
     attributes.insert_or_assign("strides", Ints{layer.get_ints("strides")[0], layer.get_ints("strides")[0]});
@@ -77,9 +80,17 @@ Layer reshape(const Layer& layer, std::string name, Ints target) {
 void check_sequence(const Layer& layer, const Shape& input) {
   if (can_separate(layer, input)) return;
   throw Unsupported(
-      "[quantize] {}: it can be quantized with padding valid or same and a fixed number of steps only; its padding "
-      "is {} and its input {}.",
-      graph::described(layer), layer.get_string("padding"), input.str());
+      "[quantize] {}: it can be quantized with a fixed number of steps only, but its input is {}. Build the model with "
+      "the number of steps that it will be given.",
+      graph::described(layer), input.str());
+}
+
+// Zeros before the first step: as many as a window reaches back.
+Layer causal_pad(const Layer& layer) {
+  const int64_t reach = (layer.get_ints("kernel_size")[0] - 1) * layer.get_ints("dilation_rate")[0];
+  Layer result = graph::make_layer("ZeroPadding2D", layer.name + "_pad", {{"padding", Ints{0, 0, reach, 0}}});
+  result.trainable = layer.trainable;
+  return result;
 }
 
 }  // namespace
@@ -99,11 +110,11 @@ SeparatedLayer separate(const Layer& layer, const Shape& input, const Shape& out
   }
   Layer expand = reshape(layer, layer.name + "_expand", {1, input[0], input[1]});
   Layer squeeze = reshape(layer, layer.name, {output[0], output[1]});
-  expand.inputs = layer.inputs;
-  depthwise.inputs = {expand.name};
-  pointwise.inputs = {depthwise.name};
-  squeeze.inputs = {pointwise.name};
-  result.layers = {std::move(expand), std::move(depthwise), std::move(pointwise), std::move(squeeze)};
+  result.layers = {std::move(expand)};
+  if (is_causal(layer)) result.layers.push_back(causal_pad(layer));
+  for (Layer* part : {&depthwise, &pointwise, &squeeze}) result.layers.push_back(std::move(*part));
+  result.layers[0].inputs = layer.inputs;
+  for (size_t i = 1; i < result.layers.size(); ++i) result.layers[i].inputs = {result.layers[i - 1].name};
   result.has_squeeze = true;
   return result;
 }

@@ -3,7 +3,7 @@
 //
 //   SeparableConv2D   DepthwiseConv2D "<name>_depthwise" without bias -> Conv2D of 1x1 "<name>"
 //   SeparableConv1D   Reshape "<name>_expand" to [1, steps, channels] -> DepthwiseConv2D -> Conv2D "<name>_pointwise"
-//                     -> Reshape "<name>"
+//                     -> Reshape "<name>"; with padding causal a ZeroPadding2D "<name>_pad" before the DepthwiseConv2D
 // The function stays, bit for bit but for the order of sums; weights go along.
 #pragma once
 
@@ -17,7 +17,7 @@ namespace nibble::transform {
 
 bool is_separable(const graph::Layer& layer);
 
-// False for causal padding and a free number of steps.
+// False for a sequence with a free number of steps.
 //   input  shape of one sample
 bool can_separate(const graph::Layer& layer, const Shape& input);
 

@@ -127,11 +127,17 @@ class FastExecutor::Plan {
                        [&](int input) { return is_wide(operation(static_cast<size_t>(input)).result); });
   }
 
+  // A transposed convolution's: the kernels know no input with zeros in between.
+  bool is_spread(size_t i) const {
+    const auto* sums = std::get_if<Accumulate>(&operation(i).action);
+    return sums != nullptr && sums->is_spread();
+  }
+
   // A sum and the comparison after it become one step; so do an addition and the factors before it.
   void merge() {
     for (size_t i = 0; i < program_.operations.size(); ++i) {
       const int reader = only_reader(i);
-      if (reader < 0 || needs_64_bits(i)) continue;
+      if (reader < 0 || needs_64_bits(i) || is_spread(i)) continue;
       const Operation& next = operation(static_cast<size_t>(reader));
       const bool sums = is<Accumulate>(operation(i)) || is<SumPool>(operation(i)) || is<Add>(operation(i));
       if (sums && is<Compare>(next)) after_[i] = reader, is_inside_[static_cast<size_t>(reader)] = 1;
@@ -271,7 +277,7 @@ class FastExecutor::Plan {
   }
 
   StepPtr fast_step(size_t i) {
-    if (needs_64_bits(i)) return nullptr;
+    if (needs_64_bits(i) || is_spread(i)) return nullptr;
     const Operation& op = operation(i);
     if (is<QuantizeInput>(op)) return input_step(program_, op, memory_[i]);
     if (is<Accumulate>(op)) return accumulate_step(i);

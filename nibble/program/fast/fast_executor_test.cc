@@ -10,6 +10,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_convolution.h"
 #include "nibble/graph/builder_shape.h"
 #include "nibble/program/lowering.h"
 
@@ -133,6 +134,26 @@ TEST(FastExecutor, TakesMovesAndExtremaFromTheReference) {
   x = act(conv(graph::build::Permute({.dims = {3, 1, 2}})(x), 8, kWeights8, {.padding = "same"}),
           "quantized_bits(10,2,1,alpha=1.0)");
   const Program program = program_of(in, dense(Flatten()(UpSampling2D({})(x)), 10));
+  for (const int64_t count : {1, 3, 21}) expect_the_same(program, count);
+  expect_the_same_integers(program);
+}
+
+// Transposed convolutions before and behind kernels with borders, one that is merged with nothing and one that is none
+// of the kind: strides of 1.
+TEST(FastExecutor, TakesTransposedConvolutionsFromTheReference) {
+  const Node in = Input({.shape = {5, 6, 3}, .name = "input"});
+  const auto up = [](const Node& x, QConv2DTransposeOptions o) {
+    o.kernel_quantizer = kWeights4;
+    return QConv2DTranspose(o)(x);
+  };
+  Node x = act(conv(in, 20, kWeights4, {.padding = "same"}), "quantized_relu(4,2)");
+  x = up(x, {.filters = 18, .kernel_size = {3, 3}, .strides = {2, 2}, .padding = "same", .name = "up0"});
+  x = act(BatchNormalization()(MaxPooling2D()(x)), "quantized_relu(8,2)");
+  x = act(conv(x, 20, kWeights4, {.padding = "same"}), "quantized_relu(4,2)");
+  x = up(x, {.filters = 17, .kernel_size = {3, 2}, .name = "up1"});
+  x = act(x, "quantized_bits(6,2,1,alpha=1.0)");
+  x = act(up(x, {.filters = 4, .kernel_size = {1, 2}, .strides = {2, 3}, .name = "up2"}), "quantized_relu(4,2)");
+  const Program program = program_of(in, dense(Flatten()(x), 10));
   for (const int64_t count : {1, 3, 21}) expect_the_same(program, count);
   expect_the_same_integers(program);
 }
