@@ -42,6 +42,18 @@ TEST(AugmentationFlow, QatHasIt) {
   EXPECT_FALSE(slurp(place.dir() / "qat_augmented/model.keras") == slurp(place.dir() / "qat_plain/model.keras"));
 }
 
+TEST(AugmentationFlow, ATeacherRunsAlong) {
+  const Workplace& place = Workplace::get();
+  ASSERT_EQ(place.run(train("augmented_teacher", "--epochs 1")).code, 0);
+  const CliResult taught =
+      place.run(train("augmented_taught", "--epochs 1 --augment flip --teacher augmented_teacher"));
+  ASSERT_EQ(taught.code, 0) << taught.err;
+  EXPECT_THAT(taught.err, HasSubstr("teacher: tiny, accuracy "));
+  ASSERT_EQ(place.run(train("augmented_untaught", "--epochs 1 --augment flip")).code, 0);
+  EXPECT_FALSE(slurp(place.dir() / "augmented_taught/model.keras") ==
+               slurp(place.dir() / "augmented_untaught/model.keras"));
+}
+
 void write_flat_model() {
   using namespace graph::build;
   auto in = Input({.shape = {32 * 96}, .name = "values"});

@@ -542,6 +542,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"NoRates",
          R"({"model": "mnist", "data": "mnist", "layer_learning_rates": {"dence": 0.1}, "limit": {"Dense": [8, 8, 4]}})",
          "Did you mean 'dense'"},
+        {"ShiftTooFar", R"({"model": "mnist", "data": "mnist", "augment": "shift=15", "limit": {"Dense": [8, 8, 4]}})",
+         "shift is 15; give at most 14"},
         {"NoTeacher", R"({"model": "mnist", "data": "mnist", "teacher": "none.keras", "limit": {"Dense": [8, 8, 4]}})",
          "none.keras' is not there"},
         {"TransferWithoutWeights",

@@ -20,6 +20,7 @@
 #include "nibble/autoq/goal.h"
 #include "nibble/autoq/limit.h"
 #include "nibble/autoq/quantization_config.h"
+#include "nibble/data/augmentation.h"
 #include "nibble/search/hyperband_sampler.h"
 #include "nibble/search/pruner.h"
 
@@ -136,6 +137,7 @@ struct RunConfig {
   // A trained network whose outputs trials learn besides the labels: a file, or a folder with model.keras. Empty: none.
   std::string teacher;
   double teacher_weight = 0.9, temperature = 2.0;  // train/distillation.h
+  data::Augmentation augmentation = {};            // of the images that trials are trained on
   double momentum = 0.0;
   std::string schedule = "constant";                  // "constant", "cosine"
   std::string batch_norm_statistics = "reestimated";  // "reestimated", "moving"

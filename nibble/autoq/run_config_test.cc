@@ -150,6 +150,13 @@ INSTANTIATE_TEST_SUITE_P(Cases, EarlyStoppingTest,
                                                                             {"Object", R"({"patience": 7})", 7}}),
                          [](const auto& info) { return info.param.name; });
 
+TEST(RunConfigAugmentation, IsNoneOrWhatTheTextSays) {
+  EXPECT_TRUE(parse_run_config("{}").augmentation.is_none());
+  EXPECT_TRUE(parse_run_config(R"({"augment": "none"})").augmentation.is_none());
+  EXPECT_EQ(parse_run_config(R"({"augment": "shift=3,flip"})").augmentation,
+            (data::Augmentation{.flip = true, .shift = 3}));
+}
+
 // ---- bad input: the sentence must hold these words ----
 
 struct BadCase {
@@ -242,6 +249,9 @@ const std::vector<BadCase> kBad = {
     {"TeacherOfNumbers", R"({"teacher": "net.keras", "loss": "mse"})", {"teacher is 'net.keras'", "loss is \"mse\""}},
     {"TeacherWeight", R"({"teacher": "net.keras", "teacher_weight": 1.5})", {"teacher_weight is 1.5", "from 0 to 1"}},
     {"Temperature", R"({"teacher": "net.keras", "temperature": 0})", {"temperature is 0", "above 0"}},
+    {"UnknownAugmentation", R"({"augment": "shfit=2"})", {"augment: ", "Did you mean 'shift'?"}},
+    {"AugmentationNoText", R"({"augment": 2})", {"augment is 2"}},
+    {"AugmentationOfNoPixels", R"({"augment": "flip,shift=0"})", {"augment: ", "shift=0", "whole one from 1"}},
     {"TemperatureOfNothing", R"({"temperature": 3})", {"temperature is 3", "there is no teacher"}},
     {"LayerRates", R"({"layer_learning_rates": ["a"]})", {"layer_learning_rates is [", "an object"}},
     {"LayerRateBelowZero", R"({"layer_learning_rates": {"a": -1}})", {"layer_learning_rates['a'] is -1"}},

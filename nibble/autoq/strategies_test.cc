@@ -344,6 +344,28 @@ TEST(Teacher, IsLearnedFromByEveryTrial) {
   for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(taught.models[i] != alone.models[i]) << i;
 }
 
+TEST(Augmentation, IsOfEveryTrialAndTheSameInAnyWorker) {
+  const fs::path root = testing::scratch_dir("strategies_augmentation");
+  const auto outcome = [&](const std::string& name, const std::string& more, int workers = 1) {
+    const SearchResult result = run_search(small_config(R"("epochs": 1, "max_trials": 2)" + more),
+                                           {.directory = root / name, .workers = workers});
+    for (const search::Trial& trial : result.trials) {
+      EXPECT_EQ(trial.state, search::TrialState::kCompleted) << trial.reason;
+    }
+    return outcome_of(result, root / name);
+  };
+  const std::string augment = R"(, "augment": "flip,shift=2")";
+  const Outcome plain = outcome("plain", ""), augmented = outcome("augmented", augment);
+  EXPECT_EQ(outcome("two", augment, 2), augmented);
+  EXPECT_EQ(outcome("none", R"(, "augment": "none")"), plain);
+  ASSERT_EQ(augmented.models.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(augmented.models[i] != plain.models[i]) << i;
+  // With a teacher, which sees each batch as the student does.
+  const std::string teacher = fmt::format(R"(, "teacher": "{}")", small_model_file().string());
+  EXPECT_NE(outcome("taught", teacher + augment), augmented);
+  EXPECT_EQ(outcome("weightless", teacher + augment + R"(, "teacher_weight": 0)"), augmented);
+}
+
 // Found before anything is trained.
 TEST(Teacher, OfOtherClassesIsRefused) {
   using namespace graph::build;

@@ -39,7 +39,8 @@ std::optional<graph::Model> load_teacher(const RunConfig& config, const graph::M
 train::Distillation lessons_of(const graph::Model& teacher, const RunConfig& config, const data::Samples& samples) {
   return {.outputs = train::teacher_outputs(teacher, samples),
           .weight = config.teacher_weight,
-          .temperature = config.temperature};
+          .temperature = config.temperature,
+          .teacher = std::make_shared<const graph::Model>(teacher)};
 }
 
 }  // namespace nibble::autoq

@@ -97,6 +97,14 @@ void parse_teacher(const JsonFields& fields, RunConfig& config) {
   }
 }
 
+void parse_augment(const JsonFields& fields, RunConfig& config) {
+  try {
+    config.augmentation = data::parse_augmentation(fields.text("augment", "none"));
+  } catch (const InvalidArgument& error) {
+    throw InvalidArgument("{}: {}", fields.path("augment"), error.what());
+  }
+}
+
 void parse_weight_averaging(const JsonFields& fields, RunConfig& config) {
   if (fields.find("weight_averaging") == nullptr) return;
   config.weight_averaging = fields.choice("weight_averaging", "", {"tail", "none"});
@@ -142,6 +150,7 @@ void parse_training(const JsonFields& fields, RunConfig& config) {
   parse_layer_rates(fields, config);
   parse_loss(fields, config);
   parse_teacher(fields, config);
+  parse_augment(fields, config);
   config.schedule = fields.choice("schedule", config.schedule, {"constant", "cosine"});
   config.batch_norm_statistics =
       fields.choice("batch_norm_statistics", config.batch_norm_statistics, {"reestimated", "moving"});

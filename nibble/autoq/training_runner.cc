@@ -97,6 +97,7 @@ void train_execution(const RunConfig& config, const graph::Model& model, const d
   fit.checkpoint = context.directory / execution.checkpoint;
   fit.resume = true;
   fit.callbacks = {&score};
+  fit.augmentation = config.augmentation;
   fit.distillation = lessons;
   std::unique_ptr<train::Callback> early;
   if (config.early_stopping) {
@@ -183,6 +184,15 @@ void check_metric(const RunConfig& config, const data::Dataset& dataset) {
       dataset.name);
 }
 
+// Before anything is trained.
+void check_images(const RunConfig& config, const graph::Model& model, const data::Dataset& dataset) {
+  if (config.augmentation.is_none()) return;
+  const std::string& input = model.inputs.at(0);
+  const Shape& samples = dataset.train.shape();
+  data::check_augmentation(config.augmentation, samples.rank() == 1 ? graph::infer_shapes(model).at(input) : samples,
+                           input);
+}
+
 }  // namespace
 
 TrainingRunner::TrainingRunner(RunConfig config, graph::Model model, data::Dataset dataset)
@@ -192,6 +202,7 @@ TrainingRunner::TrainingRunner(RunConfig config, graph::Model model, data::Datas
       meter_(config_.goal, load_reference_model(config_, model_), config_.compat) {
   check_transfer(config_, model_);
   check_metric(config_, dataset_);
+  check_images(config_, model_, dataset_);
   if (config_.budget.bounds_costs()) budget_.emplace(config_, model_);
   teacher_ = load_teacher(config_, model_, dataset_.train);
 }

@@ -48,7 +48,8 @@ std::optional<train::Distillation> learn_from_teacher(const DistillationOptions&
   graph::require_calibrated(teacher, "teacher");
   train::Distillation result{.outputs = train::teacher_outputs(teacher, dataset.train, threads),
                              .weight = options.weight,
-                             .temperature = options.temperature};
+                             .temperature = options.temperature,
+                             .teacher = std::make_shared<const graph::Model>(teacher)};
   if (const auto count = std::ssize(dataset.train.labels()); count > 0) {
     streams.err << fmt::format(
         "teacher: {}, accuracy {:.4f} on the training samples\n", teacher.name,

@@ -202,9 +202,11 @@ graph::Model CellRunner::float_model(const Cell& cell) {
 const train::Distillation& CellRunner::teacher_of(const Cell& cell, const data::Dataset& dataset) {
   const std::string key = float_cell(cell).key();
   if (key == teacher_key_) return teacher_;
-  teacher_ = {.outputs = train::teacher_outputs(float_model(cell), dataset.train, options_.threads),
+  const auto teacher = std::make_shared<const graph::Model>(float_model(cell));
+  teacher_ = {.outputs = train::teacher_outputs(*teacher, dataset.train, options_.threads),
               .weight = options_.teacher_weight,
-              .temperature = options_.temperature};
+              .temperature = options_.temperature,
+              .teacher = teacher};
   teacher_key_ = key;
   return teacher_;
 }

@@ -163,6 +163,87 @@ TEST(AugmentedTraining, TakesTheShapeOfTheImageFromDataOrNetwork) {
   EXPECT_NO_THROW(Trainer(dense, options()).fit(noise_data(), epochs(1, kBoth)));
 }
 
+// ---- a teacher -----------------------------------------------------------------------
+
+// Sure of itself, and of other things where an image has moved.
+graph::Model flat_teacher() {
+  auto in = Input({.shape = {kSide, kSide, 1}, .name = "pixels"});
+  auto x = Dense({.units = 3, .activation = "softmax", .name = "dense"})(Flatten({.name = "flat"})(in));
+  graph::Model model = build_model({in}, {x}, "teacher");
+  graph::initialize_weights(model, 1);
+  for (float& value : model.layer("dense").find_weight("kernel")->value.data()) value *= 10;
+  return model;
+}
+
+Distillation lessons(bool runs_along) {
+  const graph::Model model = flat_teacher();
+  return {.outputs = teacher_outputs(model, noise_data().train),
+          .weight = 1,
+          .temperature = 1,
+          .teacher = runs_along ? std::make_shared<const graph::Model>(model) : nullptr};
+}
+
+// A student that is its teacher has nothing to learn, as long as both see the same images.
+TEST(AugmentedTeacher, SeesWhatTheStudentSees) {
+  CompileOptions still = options();
+  still.layer_learning_rates["dense"] = 0.0;
+  FitOptions fit = epochs(2, kBoth);
+  fit.distillation = lessons(true);
+  for (const EpochLog& log : Trainer(flat_teacher(), still).fit(noise_data(), fit)) EXPECT_NEAR(log.loss, 0, 1e-5);
+  // The same images with what the teacher says of those that are not changed.
+  FitOptions stale = epochs(1);
+  stale.distillation = lessons(false);
+  EXPECT_GT(Trainer(flat_teacher(), still).fit(changed_data(0), stale).back().loss, 0.01);
+}
+
+TEST(AugmentedTeacher, IsNeededItselfWhereImagesChange) {
+  FitOptions fit = epochs(1, kBoth);
+  fit.distillation = lessons(false);
+  Trainer trainer(network(), options());
+  try {
+    trainer.fit(noise_data(), fit);
+    ADD_FAILURE() << "was trained";
+  } catch (const InvalidArgument& error) {
+    EXPECT_NE(std::string(error.what()).find("Distillation::teacher"), std::string::npos) << error.what();
+  }
+  fit.distillation->weight = 0;  // it teaches nothing
+  EXPECT_NO_THROW(trainer.fit(noise_data(), fit));
+}
+
+TEST(AugmentedTeacher, OfOtherClassesOrImagesIsRefused) {
+  auto in = Input({.shape = {4, 4, 1}, .name = "pixels"});
+  auto x = Dense({.units = 3, .activation = "softmax", .name = "dense"})(Flatten({.name = "flat"})(in));
+  graph::Model other = build_model({in}, {x}, "other");
+  graph::initialize_weights(other, 1);
+  FitOptions fit = epochs(1, kBoth);
+  fit.distillation = lessons(false);
+  fit.distillation->teacher = std::make_shared<const graph::Model>(other);
+  Trainer trainer(network(), options());
+  EXPECT_THROW(trainer.fit(noise_data(), fit), InvalidArgument);
+}
+
+TEST(AugmentedTeacher, TrainingIsGoneOnWithToTheSameBytes) {
+  const auto with_teacher = [](int count) {
+    FitOptions fit = epochs(count, kBoth);
+    fit.distillation = lessons(true);
+    fit.distillation->weight = 0.5;
+    return fit;
+  };
+  Trainer undisturbed(network(), options()), untaught(network(), options());
+  undisturbed.fit(noise_data(), with_teacher(3));
+  untaught.fit(noise_data(), epochs(3, kBoth));
+  EXPECT_NE(undisturbed.weights(), untaught.weights());
+  FitOptions part = with_teacher(1);
+  part.checkpoint = testing::scratch_dir("augmented_teacher") / "checkpoint";
+  Trainer(network(), options()).fit(noise_data(), part);
+  FitOptions rest = with_teacher(3);
+  rest.checkpoint = part.checkpoint;
+  rest.resume = true;
+  Trainer second(network(), options());
+  second.fit(noise_data(), rest);
+  EXPECT_EQ(second.weights(), undisturbed.weights());
+}
+
 // ---- refusals ------------------------------------------------------------------------
 
 graph::Model flat_network() {

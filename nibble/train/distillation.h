@@ -6,6 +6,8 @@
 //                                        [Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network"]
 #pragma once
 
+#include <memory>
+
 #include "nibble/core/tensor.h"
 #include "nibble/data/dataset.h"
 #include "nibble/graph/model.h"
@@ -17,9 +19,13 @@ struct Distillation {
   Tensor outputs = {};       // of the teacher for each training sample, [samples, classes]: probabilities
   double weight = 0.9;       // of the teacher: 0 .. 1; 0 leaves it out, 1 the labels
   double temperature = 2.0;  // T, above 0
+  // The teacher itself. Where FitOptions::augmentation changes the images it is needed and computes each batch as the
+  // student sees it, in the inference phase; `outputs`, of the unchanged samples, then only tell teachers apart
+  // (checkpoints).
+  std::shared_ptr<const graph::Model> teacher = nullptr;
 };
 
-// What `teacher` gives for all samples, in their order. Training draws nothing new from a sample, so once is enough.
+// What `teacher` gives for all samples, in their order: once is enough where training changes no sample.
 //   returns  [samples, classes]
 //   throws   InvalidArgument if a layer of the teacher has no weights, if it does not take the samples, or does not
 //            give probabilities: values of 0 or more that add up to 1 (within 1e-3)

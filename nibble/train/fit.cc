@@ -210,6 +210,7 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
   if (validates) impl_->check_data(dataset.test);
   impl_->check_augmentation(options.augmentation, dataset.train);
   if (options.distillation) impl_->check_distillation(*options.distillation, dataset.train);
+  impl_->set_teacher(options);
   const int64_t whole_batches = dataset.train.count() / options.batch_size;
   const bool has_remainder = dataset.train.count() % options.batch_size != 0;
   const int64_t steps_per_epoch =

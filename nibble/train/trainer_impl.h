@@ -30,6 +30,8 @@ struct Trainer::Impl {
   WeightAverage average;
   std::unique_ptr<Optimizer> optimizer;
   int64_t step = 0;  // optimizer steps so far
+  // Of the present fit(), where it must see batches that are augmented; else null.
+  std::unique_ptr<Network> teacher;
 
   bool averages() const;
   Share share(int64_t batch) const;
@@ -43,9 +45,14 @@ struct Trainer::Impl {
   };
   StepResult sum_over_processes(const StepResult& own) const;
   void check_distillation(const Distillation& distillation, const data::Samples& samples) const;
+  // Makes `teacher` for a fit(), or takes it away.
+  void set_teacher(const FitOptions& fit);
+  // What the teacher gives for the samples at `indices`, which the student sees as x: [n, classes].
+  at::Tensor lessons(const at::Tensor& x, std::span<const int64_t> indices, const Distillation& distillation) const;
   // The loss of labels and the one of the teacher, by their weights.
-  at::Tensor with_teacher(const at::Tensor& loss, const at::Tensor& outputs, std::span<const int64_t> indices,
-                          int64_t batch, const Distillation& distillation) const;
+  //   x  as lessons()
+  at::Tensor with_teacher(const at::Tensor& loss, const at::Tensor& outputs, const at::Tensor& x,
+                          std::span<const int64_t> indices, int64_t batch, const Distillation& distillation) const;
   // Of a sample as an image: the data's shape, or the network's where the data are flat.
   Shape image_shape(const data::Samples& samples) const;
   void check_augmentation(const data::Augmentation& augmentation, const data::Samples& samples) const;

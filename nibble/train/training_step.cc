@@ -75,7 +75,7 @@ Trainer::Impl::StepResult Trainer::Impl::sum_over_processes(const StepResult& ow
 }
 
 void Trainer::Impl::check_distillation(const Distillation& distillation, const data::Samples& samples) const {
-  const auto& [outputs, weight, temperature] = distillation;
+  const auto& [outputs, weight, temperature, model] = distillation;
   if (!(weight >= 0 && weight <= 1)) {
     throw InvalidArgument("[distillation] the weight of the teacher is {}; give 0 (none) to 1 (no labels).", weight);
   }
@@ -96,18 +96,54 @@ void Trainer::Impl::check_distillation(const Distillation& distillation, const d
                         outputs.shape().str(), samples.count(), Shape{samples.count(), classes}.str());
 }
 
-at::Tensor Trainer::Impl::with_teacher(const at::Tensor& loss, const at::Tensor& outputs,
+void Trainer::Impl::set_teacher(const FitOptions& fit) {
+  teacher.reset();
+  if (fit.augmentation.is_none() || !fit.distillation || fit.distillation->weight == 0) return;
+  if (fit.distillation->teacher == nullptr) {
+    throw InvalidArgument(
+        "[distillation] augmentation '{}' changes the images, and the teacher must see them as the student does; give "
+        "Distillation::teacher, the model, besides its outputs.",
+        data::to_string(fit.augmentation));
+  }
+  const graph::Model& model = *fit.distillation->teacher;
+  teacher = std::make_unique<Network>(model, options.fused, options.seed);
+  teacher->require_single("distillation");
+  const Shape classes{fit.distillation->outputs.shape()[1]};
+  if (teacher->input_shape().elements() == network.input_shape().elements() && teacher->output_shape() == classes) {
+    return;
+  }
+  throw InvalidArgument(
+      "[distillation] the teacher '{}' takes samples of shape {} and gives {}; model '{}' takes {}, and the outputs "
+      "that "
+      "were computed before have {} classes.",
+      model.name, teacher->input_shape().str(), teacher->output_shape().str(), network.structure().name,
+      network.input_shape().str(), classes[0]);
+}
+
+at::Tensor Trainer::Impl::lessons(const at::Tensor& x, std::span<const int64_t> indices,
+                                  const Distillation& distillation) const {
+  if (teacher != nullptr) {
+    const at::NoGradGuard no_gradient;
+    std::vector<int64_t> extents = {x.size(0)};
+    for (const int64_t extent : teacher->input_shape()) extents.push_back(extent);
+    return teacher->forward(x.reshape(extents), Pass::kInference, 0, false);
+  }
+  const int64_t classes = distillation.outputs.shape()[1];
+  at::Tensor rows = at::empty({std::ssize(indices), classes}, at::kFloat);
+  auto* row = rows.data_ptr<float>();
+  for (const int64_t index : indices) {
+    row = std::copy_n(distillation.outputs.data().data() + index * classes, classes, row);
+  }
+  return rows;
+}
+
+at::Tensor Trainer::Impl::with_teacher(const at::Tensor& loss, const at::Tensor& outputs, const at::Tensor& x,
                                        std::span<const int64_t> indices, int64_t batch,
                                        const Distillation& distillation) const {
   const double weight = distillation.weight;
   if (weight == 0) return loss;
-  const int64_t classes = distillation.outputs.shape()[1];
-  at::Tensor teacher = at::empty({std::ssize(indices), classes}, at::kFloat);
-  auto* row = teacher.data_ptr<float>();
-  for (const int64_t index : indices) {
-    row = std::copy_n(distillation.outputs.data().data() + index * classes, classes, row);
-  }
-  const at::Tensor taught = distillation_loss(outputs, teacher, network.has_softmax(), distillation.temperature, batch);
+  const at::Tensor taught = distillation_loss(outputs, lessons(x, indices, distillation), network.has_softmax(),
+                                              distillation.temperature, batch);
   return weight == 1 ? taught : loss * (1 - weight) + taught * weight;
 }
 
@@ -145,7 +181,7 @@ Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples
   for (const Parameter& parameter : network.parameters()) parameter.value.mutable_grad().reset();
   const at::Tensor outputs = network.forward(x, Pass::kTraining, static_cast<uint32_t>(step), objective.takes_logits());
   at::Tensor loss = objective.loss(outputs, y, network.has_softmax(), std::ssize(indices));
-  if (fit.distillation) loss = with_teacher(loss, outputs, own, std::ssize(indices), *fit.distillation);
+  if (fit.distillation) loss = with_teacher(loss, outputs, x, own, std::ssize(indices), *fit.distillation);
   const at::Tensor penalty = network.penalty();
   const bool is_first = options.processes == nullptr || options.processes->is_first();
   if (penalty.defined() && is_first) loss = loss + penalty;
