@@ -46,6 +46,8 @@ search::Metrics step_metrics(const train::EpochLog& log, double score) {
   if (log.has_accuracy) metrics["accuracy"] = log.accuracy;
   if (log.val_loss) metrics["val_loss"] = *log.val_loss;
   if (log.val_accuracy && log.has_accuracy) metrics["val_accuracy"] = *log.val_accuracy;
+  if (log.mse) metrics["mse"] = *log.mse;
+  if (log.mae) metrics["mae"] = *log.mae;
   if (log.val_mse) metrics["val_mse"] = *log.val_mse;
   if (log.val_mae) metrics["val_mae"] = *log.val_mae;
   return metrics;

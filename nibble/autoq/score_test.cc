@@ -103,8 +103,11 @@ TEST(Score, AnAccuracyIsKeptWhereThereIsOne) {
   EXPECT_EQ(classes.trial.at("accuracy"), 0.5);
   log.has_accuracy = false;
   log.val_mse = 4;
+  log.mse = 5;
   const Judged numbers = judge(R"({"loss": "mse"})", log);
   EXPECT_FALSE(numbers.step.contains("accuracy") || numbers.step.contains("val_accuracy"));
+  EXPECT_EQ(numbers.step.at("mse"), 5);
+  EXPECT_EQ(numbers.step.at("val_mse"), 4);
   EXPECT_FALSE(numbers.trial.contains("accuracy"));
   EXPECT_EQ(numbers.trial.at("mse"), 4);
 }
