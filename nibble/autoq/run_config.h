@@ -59,7 +59,10 @@ struct Budget {
   std::optional<double> ram_kib;     // of activations at the worst moment
   // Floor; known after training only, so it ranks trials (score.h) where the others forbid them.
   std::optional<double> accuracy;
+  // Likewise the ceiling of the search's own metric, where that is to be low.
+  std::optional<double> error = {};
   bool bounds_costs() const { return energy_nj || weight_kib || ram_kib; }
+  bool bounds_metric() const { return accuracy || error; }
   bool operator==(const Budget&) const = default;
 };
 

@@ -99,8 +99,8 @@ std::vector<std::string> temporary_files(const RunConfig& config) {
 
 double trial_score(const RunConfig& config, std::span<const ExecutionScore> scores, const TrialCost& cost,
                    double reference) {
-  // A floor is kept or missed by the mean accuracy; scores on its two sides have no common scale.
-  if (config.budget.accuracy) return score_of(config, mean_of(scores, &ExecutionScore::value), cost, reference);
+  // A floor or ceiling is kept or missed by the mean; scores on its two sides have no common scale.
+  if (config.budget.bounds_metric()) return score_of(config, mean_of(scores, &ExecutionScore::value), cost, reference);
   return mean_of(scores, &ExecutionScore::score);
 }
 

@@ -123,9 +123,32 @@ TEST(Floor, WithNothingElseTheCheapestAboveItWins) {
   const SearchResult none =
       run_search(high, {.directory = testing::scratch_dir("strategies_high") / "out", .workers = 1});
   EXPECT_LT(*none.best->score, 0);  // nothing reached it; the nearest is the best
-  EXPECT_NE(none.missed_floor.find("no trial reached the budget's accuracy of 1;"), std::string::npos);
-  EXPECT_EQ(result.missed_floor, "");
+  EXPECT_NE(none.missed_bound.find("no trial reached the budget's accuracy of 1;"), std::string::npos);
+  EXPECT_EQ(result.missed_bound, "");
   for (const search::Trial& trial : none.trials) EXPECT_LE(metric(trial, "accuracy"), metric(*none.best, "accuracy"));
+}
+
+// The same six networks, by a ceiling that all keep and by one that none keeps.
+TEST(Ceiling, WithNothingElseTheCheapestBelowItWins) {
+  const auto search = [](const std::string& name, const std::string& budget) {
+    const std::string text =
+        small_config(R"("epochs": 1, "max_trials": 6, "metrics": ["loss"], "budget": {"error": )" + budget + "}");
+    return run_search(text, {.directory = testing::scratch_dir(name) / "out", .workers = 2});
+  };
+  const SearchResult all = search("strategies_ceiling", "1e6");
+  double cheapest = HUGE_VAL, least = HUGE_VAL;
+  for (const search::Trial& trial : all.trials) {
+    ASSERT_EQ(trial.state, search::TrialState::kCompleted) << trial.reason;
+    cheapest = std::min(cheapest, metric(trial, "cost"));
+    least = std::min(least, metric(trial, "loss"));
+  }
+  EXPECT_EQ(metric(*all.best, "cost"), cheapest);
+  EXPECT_EQ(all.missed_bound, "");
+  const SearchResult none = search("strategies_low_ceiling", "1e-6");
+  EXPECT_LT(*none.best->score, 0);  // nothing is that low; the nearest is the best
+  EXPECT_EQ(metric(*none.best, "loss"), least);
+  EXPECT_NE(none.missed_bound.find("no trial kept the budget's error of 1e-06 (loss)"), std::string::npos)
+      << none.missed_bound;
 }
 
 // Whoever proposed it: the worker looks again.
