@@ -85,9 +85,8 @@ Preparation prepare(const RunConfig& config, bool is_new) {
   if (is_new && config.guided_start) {
     guide(config, model, dataset, result);
     if (result.guided.empty()) {
-      result.notice += fmt::format("{}guided_start found no first trials: its cheapest choice is above the budget{}.",
-                                   result.notice.empty() ? "" : " ",
-                                   config.later_limit.is_empty() ? "" : ", as long as later blocks are not quantized");
+      result.notice += fmt::format("{}guided_start found no first trials: its cheapest choice is above the budget.",
+                                   result.notice.empty() ? "" : " ");
     }
   }
   const TrainingRunner trial_run(config, model, std::move(dataset));

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nibble/autoq/auto_qkeras.h"
+#include "nibble/autoq/block_schedule.h"
 #include "nibble/autoq/block_scheduler.h"
 #include "nibble/autoq/budget.h"
 #include "nibble/autoq/guided_start.h"
@@ -245,17 +246,51 @@ TEST(GuidedStart, LargeTargetsAreMeasuredAsSmallOnesAre) {
   EXPECT_GT(highest, 1e7);
 }
 
-// Wider candidates hurt less, by made-up sensitivities; half of what the free trials differ by is allowed.
-TEST(GuidedStart, ItsTrialsKeepEveryBound) {
-  RunConfig config = parse_run_config(small_config(R"("guided_start": {"trials": 5})"));
-  const graph::Model model = load_search_model(config);
-  const search::SearchSpace space = build_space(model, config);
+// Wider candidates hurt less.
+Sensitivity made_up(const search::SearchSpace& space) {
   Sensitivity sensitivity;
   for (const search::Parameter& parameter : space) {
     std::vector<double> rises;
     for (size_t c = parameter.candidates.size(); c > 0; --c) rises.push_back(0.1 * static_cast<double>(c));
     sensitivity.rises.push_back(rises);
   }
+  return sensitivity;
+}
+
+// The budget lies below what the first block can reach alone, and above what it reaches with the cheapest others.
+TEST(GuidedStart, ByBlocksCountsTheCheapestOfWhatComesLater) {
+  RunConfig config = parse_run_config(small_config(R"("guided_start": {"trials": 3}, "budget": {"energy_nj": 1e9})"));
+  const graph::Model model = load_search_model(config);
+  config.blocks = {"^conv$", "^(bn|act|dense)$"};
+  const BlockSchedule schedule = schedule_blocks(model, config);
+  config.limit = Limit(schedule.blocks[0].limit);
+  const RunConfig alone = config;
+  config.later_limit = Limit(schedule.blocks[1].limit);
+  const search::SearchSpace space = build_space(model, config);
+  const Sensitivity sensitivity = made_up(space);
+  const auto guided = [&](const RunConfig& how) { return guided_trials(how, model, model, space, sensitivity); };
+  const auto energy = [&](const RunConfig& how, const search::Assignment& values) {
+    return BudgetMeter(how, model).use_of(build_trial(model, how, values)).energy_nj;
+  };
+  const std::vector<search::Assignment> free = guided(config);
+  ASSERT_FALSE(free.empty());
+  const double least_alone = energy(alone, guided(alone).back()), least = energy(config, free.back());
+  ASSERT_LT(least, least_alone) << "else nothing is tested";
+  const double bound = (least + least_alone) / 2;
+  RunConfig bounded_alone = alone;
+  config.budget.energy_nj = bounded_alone.budget.energy_nj = bound;
+  EXPECT_TRUE(guided(bounded_alone).empty());
+  const std::vector<search::Assignment> trials = guided(config);
+  EXPECT_FALSE(trials.empty());
+  for (const search::Assignment& values : trials) EXPECT_LE(energy(config, values), bound);
+}
+
+// By made-up sensitivities; half of what the free trials differ by is allowed.
+TEST(GuidedStart, ItsTrialsKeepEveryBound) {
+  RunConfig config = parse_run_config(small_config(R"("guided_start": {"trials": 5})"));
+  const graph::Model model = load_search_model(config);
+  const search::SearchSpace space = build_space(model, config);
+  const Sensitivity sensitivity = made_up(space);
   const auto guided = [&] { return guided_trials(config, model, model, space, sensitivity); };
   const std::vector<search::Assignment> free = guided();
   ASSERT_GE(free.size(), 2u);
