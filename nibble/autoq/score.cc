@@ -59,6 +59,10 @@ std::string_view to_string(Metric metric) {
 
 bool is_maximised(Metric metric) { return metric == Metric::kAccuracy; }
 
+bool is_of_classes(const RunConfig& config) {
+  return config.target == "label" && (config.loss == "crossentropy" || config.loss == "binary_crossentropy");
+}
+
 std::string score_formula(const RunConfig& config) {
   const std::string value = fmt::format("validation {}", to_string(config.metric));
   if (config.score_is_metric) return is_maximised(config.metric) ? value : "-" + value;

@@ -23,6 +23,9 @@ namespace nibble::autoq {
 
 std::string_view to_string(Metric metric);  // "accuracy", "loss", "mse", "mae"
 bool is_maximised(Metric metric);
+// True where the loss itself is one of classes: cross-entropy, and binary cross-entropy of anything but the input. With
+// another, an accuracy is one of the data's labels, where they have any.
+bool is_of_classes(const RunConfig& config);
 
 //   value      the metric of the epoch
 //   reference  CostMeter::reference()

@@ -137,6 +137,15 @@ TEST(Score, NothingButTheValidationIsJudged) {
   }
 }
 
+TEST(IsOfClasses, IsTheLossesWordWithoutGuessing) {
+  const std::pair<const char*, bool> rows[] = {{"{}", true},
+                                               {R"({"loss": "bce"})", true},
+                                               {R"({"loss": "binary_crossentropy", "target": "input"})", false},
+                                               {R"({"loss": "kl_divergence"})", false},
+                                               {R"({"loss": "mse"})", false}};
+  for (const auto& [json, is_one] : rows) EXPECT_EQ(is_of_classes(parse_run_config(json)), is_one) << json;
+}
+
 TEST(LossKind, EveryNameOfARunConfigIsOneOfTheTrainers) {
   for (const std::string& name : loss_names()) {
     const RunConfig config = parse_run_config(R"({"loss": ")" + name + R"("})");

@@ -34,10 +34,7 @@ std::string without_head(const std::string& name, const std::string& head) {
   return !head.empty() && name.starts_with(prefix) ? name.substr(prefix.size()) : name;
 }
 
-std::string natural_metric(const RunConfig& config) {
-  const bool knows_right_from_wrong = config.loss.ends_with("crossentropy") && config.target == "label";
-  return knows_right_from_wrong ? "acc" : config.loss;
-}
+std::string natural_metric(const RunConfig& config) { return is_of_classes(config) ? "acc" : config.loss; }
 
 // The list, or of an object head -> metric or list the entry of head_name, else the first.
 std::vector<std::string> metric_names(const JsonFields& fields, const RunConfig& config) {
