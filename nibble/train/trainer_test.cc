@@ -458,6 +458,20 @@ TEST(Callbacks, ModelCheckpointKeepsTheBestEpoch) {
   EXPECT_EQ(Trainer(formats::keras::load_model(path), options()).evaluate(stripes(200, 2)).accuracy, best);
 }
 
+// As Keras' mnist.npz has them.
+TEST(Trainer, ImagesMayLackTheAxisOfTheirOneChannel) {
+  Trainer trainer(small_network(), options());
+  const auto loss = [&](const Shape& shape) {
+    std::vector<float> values;
+    for (int i = 0; i < 3 * 64; ++i) values.push_back(0.01f * static_cast<float>(i % 50));
+    return trainer.evaluate(data::Samples(shape, std::move(values), std::vector<int32_t>{0, 1, 2})).loss;
+  };
+  EXPECT_EQ(loss(Shape{8, 8}), loss(Shape{8, 8, 1}));
+  for (const Shape& shape : {Shape{8, 4, 2}, Shape{4, 16}, Shape{1, 8, 8}}) {
+    EXPECT_THROW(loss(shape), InvalidArgument) << shape.str();
+  }
+}
+
 TEST(Callbacks, CsvLoggerWritesALineAnEpoch) {
   const auto path = testing::scratch_dir("csv") / "log.csv";
   auto logger = csv_logger(path);
