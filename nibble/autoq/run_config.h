@@ -20,6 +20,7 @@
 #include "nibble/autoq/goal.h"
 #include "nibble/autoq/limit.h"
 #include "nibble/autoq/quantization_config.h"
+#include "nibble/cost/compat.h"
 #include "nibble/search/hyperband_sampler.h"
 #include "nibble/search/pruner.h"
 
@@ -33,10 +34,8 @@ enum class Mode { kRandom, kBayesian, kTpe, kNsga2, kHyperband };
 // Order of blocks: as listed, or the costliest first.
 enum class ScheduleBlock { kSequential, kCost };
 
-// kNone     the sane behaviour; docs/differences.md lists each difference
-// kQkeras   AutoQKeras' numbers, defects included
-// kQkeras2020  the same with the reference energies of 2020 (the tutorial's 204 nJ)
-enum class Compat { kNone, kQkeras, kQkeras2020 };
+// Of costs, and here of AutoQKeras' own defects too.
+using cost::Compat;
 
 // Indexes into the model's layers: a list, or {"range": [begin, end]} meaning Python's
 // range(begin, len(layers) + end) for a negative end. Absent: all layers.
