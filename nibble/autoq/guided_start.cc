@@ -73,7 +73,7 @@ void check_weights(const RunConfig& config, const graph::Model& model) {
   }
   throw InvalidArgument(
       "[run_config] guided_start measures a trained network, but model '{}' has no weights. Train it first ('nibble "
-      "train {} --output FILE.keras') and give its file as model.",
+      "train {} --data NAME --output FOLDER') and give FOLDER/model.keras as model.",
       config.model, config.model);
 }
 
