@@ -11,6 +11,7 @@
 #include "nibble/autoq/config_paths.h"
 #include "nibble/autoq/guided_start.h"
 #include "nibble/autoq/sampler.h"
+#include "nibble/autoq/score.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/autoq/study_watch.h"
 #include "nibble/autoq/training_runner.h"
@@ -84,9 +85,8 @@ Preparation prepare(const RunConfig& config, bool is_new) {
   if (is_new && config.guided_start) {
     guide(config, model, dataset, result);
     if (result.guided.empty()) {
-      result.notice += fmt::format("{}guided_start found no first trials: its cheapest choice is above the budget{}.",
-                                   result.notice.empty() ? "" : " ",
-                                   config.later_limit.is_empty() ? "" : ", as long as later blocks are not quantized");
+      result.notice += fmt::format("{}guided_start found no first trials: its cheapest choice is above the budget.",
+                                   result.notice.empty() ? "" : " ");
     }
   }
   const TrainingRunner trial_run(config, model, std::move(dataset));
@@ -288,8 +288,19 @@ OpenStudy resume_study(const std::string& given, const SearchOptions& options, c
   return study;
 }
 
-std::string missed_floor(const RunConfig& config, const SearchResult& result) {
-  if (!config.budget.accuracy || !result.best) return "";
+std::string missed_ceiling(const RunConfig& config, const search::Trial& best) {
+  const std::string name(to_string(config.metric));
+  const double error = best.metrics.at(name);
+  if (error <= *config.budget.error) return "";
+  return fmt::format(
+      "no trial kept the budget's error of {:g} ({}); the nearest, trial {}, has {:.4g}. Give more epochs or trials, "
+      "or a higher ceiling.",
+      *config.budget.error, name, best.number, error);
+}
+
+std::string missed_bound(const RunConfig& config, const SearchResult& result) {
+  if (!config.budget.bounds_metric() || !result.best) return "";
+  if (config.budget.error) return missed_ceiling(config, *result.best);
   const double accuracy = result.best->metrics.at("accuracy");
   if (accuracy >= *config.budget.accuracy) return "";
   return fmt::format(
@@ -328,7 +339,7 @@ SearchResult run_search(const std::string& run_config, const SearchOptions& opti
   SearchResult result = Launcher(options, *study.storage, workers).run();
   if (result.is_over) {
     remove_checkpoints(study.config, options.directory, result.trials);
-    result.missed_floor = missed_floor(study.config, result);
+    result.missed_bound = missed_bound(study.config, result);
   }
   return result;
 }

@@ -66,8 +66,8 @@ struct SearchResult {
   bool is_over = false;               // false: stopped before the end
   bool is_exhausted = false;          // over with fewer trials than max_trials: there are no more
   std::filesystem::path best_model;   // directory/best/model.keras; empty without best
-  // A sentence if the search is over and no trial reached the budget's accuracy; else empty.
-  std::string missed_floor = {};
+  // A sentence if the search is over and no trial kept the budget's accuracy or error; else empty.
+  std::string missed_bound = {};
 };
 
 // Runs the search that run_config describes (its JSON text); with options.resume, the text may be empty.

@@ -31,7 +31,9 @@ class BudgetMeter {
   //   throws  as CostMeter
   BudgetMeter(RunConfig config, graph::Model model);
 
-  // Of a trial's network, with the cheapest choices in layers that are quantized later.
+  // The network of a trial with the cheapest choices in layers that are quantized later.
+  graph::Model completed(const graph::Model& trial) const;
+  // Of that.
   BudgetUse use_of(const graph::Model& trial) const;
   // Sum over the bounds of how far they are exceeded, as parts of the bound; 0 inside. Infinite for choices whose
   // shapes do not fit together.
@@ -54,7 +56,6 @@ class BudgetMeter {
     RunConfig config;
     search::Assignment cheapest;
   };
-  graph::Model completed(const graph::Model& trial) const;
   BudgetUse measure(const graph::Model& whole) const;
   // Sum of the uses, as parts of their bounds: grows inside of them too, where excess() is 0.
   double load(const BudgetUse& use) const;

@@ -8,21 +8,9 @@
 namespace nibble::autoq {
 namespace {
 
-cost::Compat cost_compat(Compat compat) {
-  switch (compat) {
-    case Compat::kNone:
-      return cost::Compat::kNone;
-    case Compat::kQkeras:
-      return cost::Compat::kQkeras;
-    case Compat::kQkeras2020:
-      return cost::Compat::kQkeras2020;
-  }
-  return cost::Compat::kNone;
-}
-
 cost::BitsOptions bits_options(const BitsGoal& goal, Compat compat) {
   cost::BitsOptions options;
-  options.compat = cost_compat(compat);
+  options.compat = compat;
   options.ref_bits = goal.ref_bits;
   options.input_bits = goal.input_bits;
   options.output_bits = goal.output_bits;
@@ -39,17 +27,16 @@ cost::BitsOptions bits_options(const BitsGoal& goal, Compat compat) {
 cost::EnergyQuery query_with(const GoalConfig& goal, Compat compat, bool for_reference, cost::ProcessTable process) {
   const EnergyGoal& energy = goal.energy;
   const size_t side = for_reference ? 0 : 1;
-  const cost::Compat rules = cost_compat(compat);
   cost::EnergyQuery query;
-  query.types.compat = rules;
+  query.types.compat = compat;
   query.types.for_reference = for_reference;
-  query.types.keras_quantizer = cost::type_from_text(energy.reference_internal, rules);
-  query.types.keras_accumulator = cost::type_from_text(energy.reference_accumulator, rules);
+  query.types.keras_quantizer = cost::type_from_text(energy.reference_internal, compat);
+  query.types.keras_accumulator = cost::type_from_text(energy.reference_accumulator, compat);
   if (for_reference) {
     query.types.sources = {*query.types.keras_quantizer};
   } else {
     for (const std::string& text : energy.source_quantizers) {
-      query.types.sources.push_back(cost::type_from_text(text, rules));
+      query.types.sources.push_back(cost::type_from_text(text, compat));
     }
   }
   // Whoever looks for cheap networks leaves the weights out, and gets the costs of their types.

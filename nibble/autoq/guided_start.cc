@@ -73,7 +73,7 @@ void check_weights(const RunConfig& config, const graph::Model& model) {
   }
   throw InvalidArgument(
       "[run_config] guided_start measures a trained network, but model '{}' has no weights. Train it first ('nibble "
-      "train {} --output FILE.keras') and give its file as model.",
+      "train {} --data NAME --output FOLDER') and give FOLDER/model.keras as model.",
       config.model, config.model);
 }
 
@@ -100,8 +100,9 @@ class Planner {
         meter_(config.goal, reference_model, config.compat) {
     for (graph::Layer& layer : model_.layers) layer.weights.clear();
     config_.transfer_weights = config_.inherit_weights = false;
-    // Energy alone is what solve() keeps.
-    if (config_.budget.weight_kib || config_.budget.ram_kib) budget_.emplace(config_, model_);
+    // Energy alone is what solve() keeps, of a network whose layers all are quantized now.
+    const bool has_later = config_.budget.bounds_costs() && !config_.later_limit.is_empty();
+    if (config_.budget.weight_kib || config_.budget.ram_kib || has_later) budget_.emplace(config_, model_);
   }
 
   std::vector<search::Assignment> run() {
@@ -179,7 +180,8 @@ class Planner {
   }
 
   double cost(const Point& point) const {
-    return meter_.measure(build_trial(model_, config_, search::decode(space_, point))).cost;
+    const graph::Model trial = build_trial(model_, config_, search::decode(space_, point));
+    return meter_.measure(budget_ ? budget_->completed(trial) : trial).cost;
   }
 
   bool is_free(size_t p) const {

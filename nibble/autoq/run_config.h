@@ -20,6 +20,7 @@
 #include "nibble/autoq/goal.h"
 #include "nibble/autoq/limit.h"
 #include "nibble/autoq/quantization_config.h"
+#include "nibble/cost/compat.h"
 #include "nibble/data/augmentation.h"
 #include "nibble/search/hyperband_sampler.h"
 #include "nibble/search/pruner.h"
@@ -34,10 +35,8 @@ enum class Mode { kRandom, kBayesian, kTpe, kNsga2, kHyperband };
 // Order of blocks: as listed, or the costliest first.
 enum class ScheduleBlock { kSequential, kCost };
 
-// kNone     the sane behaviour; docs/differences.md lists each difference
-// kQkeras   AutoQKeras' numbers, defects included
-// kQkeras2020  the same with the reference energies of 2020 (the tutorial's 204 nJ)
-enum class Compat { kNone, kQkeras, kQkeras2020 };
+// Of costs, and here of AutoQKeras' own defects too.
+using cost::Compat;
 
 // Indexes into the model's layers: a list, or {"range": [begin, end]} meaning Python's
 // range(begin, len(layers) + end) for a negative end. Absent: all layers.
@@ -60,7 +59,10 @@ struct Budget {
   std::optional<double> ram_kib;     // of activations at the worst moment
   // Floor; known after training only, so it ranks trials (score.h) where the others forbid them.
   std::optional<double> accuracy;
+  // Likewise the ceiling of the search's own metric, where that is to be low.
+  std::optional<double> error = {};
   bool bounds_costs() const { return energy_nj || weight_kib || ram_kib; }
+  bool bounds_metric() const { return accuracy || error; }
   bool operator==(const Budget&) const = default;
 };
 

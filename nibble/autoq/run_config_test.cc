@@ -40,6 +40,7 @@ TEST(RunConfig, FilesOfBudgetsAreRead) {
   const RunConfig floor = load_run_config(kExamples / "autoqkeras_mnist_floor.json");
   EXPECT_FALSE(floor.budget.bounds_costs());
   EXPECT_EQ(floor.budget.accuracy, 0.985);
+  EXPECT_EQ(floor.budget.error, std::nullopt);
   EXPECT_EQ(floor.hyperband.max_epochs, 27);
   EXPECT_EQ(floor.max_trials, search::hyperband_trials(floor.hyperband));
 }
@@ -219,7 +220,21 @@ const std::vector<BadCase> kBad = {
     {"FloorAboveOne", R"({"budget": {"accuracy": 98.5}})", {"budget.accuracy is 98.5", "to 1"}},
     {"FloorOfAnError",
      R"({"budget": {"accuracy": 0.9}, "metrics": ["mse"], "loss": "mse"})",
-     {"budget.accuracy", "val_score"}},
+     {"budget.accuracy", "minimises the metric 'mse'", "\"error\""}},
+    {"FloorOfALoss", R"({"budget": {"accuracy": 0.9}, "metrics": ["loss"]})", {"minimises the metric 'loss'"}},
+    {"FloorOfAMetricAlone",
+     R"({"budget": {"accuracy": 0.9}, "score_metric": "val_accuracy"})",
+     {"budget.accuracy", "val_score", "score_metric"}},
+    {"CeilingOfAnAccuracy",
+     R"({"budget": {"error": 0.1}})",
+     {"budget.error", "maximises the metric 'accuracy'", "\"accuracy\""}},
+    {"CeilingOfAMetricAlone",
+     R"({"budget": {"error": 0.1}, "loss": "mse", "score_metric": "val_mse"})",
+     {"budget.error", "val_score", "'mse'"}},
+    {"CeilingOfNothing", R"({"budget": {"error": 0}, "loss": "mse"})", {"budget.error is 0", "above 0"}},
+    {"CeilingAndFloor",
+     R"({"budget": {"error": 0.1, "accuracy": 0.9}, "loss": "mse"})",
+     {"minimises the metric 'mse'"}},
     {"Multipliers", R"({"filter_multipliers": [0.5, 0]})", {"filter_multipliers holds 0", "above 0"}},
     {"NoMultipliers", R"({"filter_multipliers": []})", {"filter_multipliers is []", "0.625"}},
     {"UnknownMode", R"({"mode": "grid"})", {"mode is 'grid'", "hyperband"}},

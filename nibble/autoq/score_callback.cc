@@ -46,6 +46,8 @@ search::Metrics step_metrics(const train::EpochLog& log, double score) {
   if (log.has_accuracy) metrics["accuracy"] = log.accuracy;
   if (log.val_loss) metrics["val_loss"] = *log.val_loss;
   if (log.val_accuracy && log.has_accuracy) metrics["val_accuracy"] = *log.val_accuracy;
+  if (log.mse) metrics["mse"] = *log.mse;
+  if (log.mae) metrics["mae"] = *log.mae;
   if (log.val_mse) metrics["val_mse"] = *log.val_mse;
   if (log.val_mae) metrics["val_mae"] = *log.val_mae;
   return metrics;
@@ -97,8 +99,8 @@ std::vector<std::string> temporary_files(const RunConfig& config) {
 
 double trial_score(const RunConfig& config, std::span<const ExecutionScore> scores, const TrialCost& cost,
                    double reference) {
-  // A floor is kept or missed by the mean accuracy; scores on its two sides have no common scale.
-  if (config.budget.accuracy) return score_of(config, mean_of(scores, &ExecutionScore::value), cost, reference);
+  // A floor or ceiling is kept or missed by the mean; scores on its two sides have no common scale.
+  if (config.budget.bounds_metric()) return score_of(config, mean_of(scores, &ExecutionScore::value), cost, reference);
   return mean_of(scores, &ExecutionScore::score);
 }
 

@@ -37,6 +37,15 @@ const Row kRows[] = {
     {R"({"budget": {"accuracy": 0.8, "weight_kib": 4}})", 0.9, 50, 0.08, 0.972},
     {R"({"budget": {"accuracy": 0.8, "weight_kib": 4}})", 0.4, 50, 0.08, -0.5},
     {R"({"budget": {"accuracy": 0.8, "weight_kib": 4}})", 0.9, 1e9, -3, 0},
+    {R"({"loss": "mse", "budget": {"error": 0.5}})", 0.5, 25, 0.5, 0.8},  // at the ceiling is inside
+    {R"({"loss": "mse", "budget": {"error": 0.5}})", 0.1, 25, 0.5, 0.8},  // the cost alone counts
+    {R"({"loss": "mse", "budget": {"error": 0.5}})", 0.1, 300, -0.5, 0.25},
+    {R"({"loss": "mse", "budget": {"error": 0.5}})", 2, 25, 0.5, -0.75},
+    {R"({"metrics": ["loss"], "budget": {"error": 0.5}})", 1, 25, 0.5, -0.5},
+    {R"({"loss": "mse", "budget": {"error": 0.5, "weight_kib": 4}})", 0.3, 50, 0.5, 0.5 / 0.7},
+    {R"({"loss": "mse", "budget": {"error": 0.5, "weight_kib": 4}})", 0.5, 1e9, -3, 0.5 / 50.5},  // above 0 still
+    {R"({"loss": "mse", "budget": {"error": 0.5, "weight_kib": 4}})", 1, 50, 0.5, -0.5},
+    {R"({"loss": "poisson", "budget": {"error": 0.5, "weight_kib": 4}})", -0.3, 50, 0.5, 1 + 0.45 / 0.95},
 };
 
 TEST(Score, FollowsTheTable) {
@@ -61,6 +70,7 @@ TEST(Score, OfSeveralTrainingsIsThatOfTheirMeanWhereThereIsAFloor) {
   EXPECT_NEAR(score(R"({"budget": {"accuracy": 0.985}})", 0.9845, 0.99), 100.0 / 102, 1e-12);
   EXPECT_NEAR(score(R"({"budget": {"accuracy": 0.985}})", 0.9845, 0.985), 0.98475 / 0.985 - 1, 1e-12);
   EXPECT_NEAR(score("{}", 0.8, 0.9), 0.85 * 1.5, 1e-12);
+  EXPECT_NEAR(score(R"({"loss": "mse", "budget": {"error": 0.5}})", 0.25, 0.625), 100.0 / 102, 1e-12);
 }
 
 // What a trial of one epoch reports and comes to.
@@ -103,8 +113,11 @@ TEST(Score, AnAccuracyIsKeptWhereThereIsOne) {
   EXPECT_EQ(classes.trial.at("accuracy"), 0.5);
   log.has_accuracy = false;
   log.val_mse = 4;
+  log.mse = 5;
   const Judged numbers = judge(R"({"loss": "mse"})", log);
   EXPECT_FALSE(numbers.step.contains("accuracy") || numbers.step.contains("val_accuracy"));
+  EXPECT_EQ(numbers.step.at("mse"), 5);
+  EXPECT_EQ(numbers.step.at("val_mse"), 4);
   EXPECT_FALSE(numbers.trial.contains("accuracy"));
   EXPECT_EQ(numbers.trial.at("mse"), 4);
 }
@@ -124,6 +137,15 @@ TEST(Score, NothingButTheValidationIsJudged) {
   }
 }
 
+TEST(IsOfClasses, IsTheLossesWordWithoutGuessing) {
+  const std::pair<const char*, bool> rows[] = {{"{}", true},
+                                               {R"({"loss": "bce"})", true},
+                                               {R"({"loss": "binary_crossentropy", "target": "input"})", false},
+                                               {R"({"loss": "kl_divergence"})", false},
+                                               {R"({"loss": "mse"})", false}};
+  for (const auto& [json, is_one] : rows) EXPECT_EQ(is_of_classes(parse_run_config(json)), is_one) << json;
+}
+
 TEST(LossKind, EveryNameOfARunConfigIsOneOfTheTrainers) {
   for (const std::string& name : loss_names()) {
     const RunConfig config = parse_run_config(R"({"loss": ")" + name + R"("})");
@@ -140,7 +162,11 @@ TEST(Score, IsToldAsAFormula) {
       {R"({"budget": {"accuracy": 0.8}})",
        "reference / (reference + cost) from an accuracy of 0.8 on, accuracy / 0.8 - 1 below"},
       {R"({"budget": {"accuracy": 0.8, "ram_kib": 4}})",
-       "validation accuracy * (1 + delta) from an accuracy of 0.8 on, accuracy / 0.8 - 1 below"}};
+       "validation accuracy * (1 + delta) from an accuracy of 0.8 on, accuracy / 0.8 - 1 below"},
+      {R"({"loss": "mse", "budget": {"error": 0.5}})",
+       "reference / (reference + cost) up to the mse 0.5, 0.5 / mse - 1 above"},
+      {R"({"loss": "mse", "budget": {"error": 0.5, "ram_kib": 4}})",
+       "0.5 / (0.5 + validation mse / (1 + delta)) up to the mse 0.5, 0.5 / mse - 1 above"}};
   for (const auto& [json, formula] : rows) EXPECT_EQ(score_formula(parse_run_config(json)), formula);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "nibble/autoq/score.h"
 #include "nibble/autoq/training_config.h"
 #include "nibble/core/error.h"
 
@@ -33,10 +34,7 @@ std::string without_head(const std::string& name, const std::string& head) {
   return !head.empty() && name.starts_with(prefix) ? name.substr(prefix.size()) : name;
 }
 
-std::string natural_metric(const RunConfig& config) {
-  const bool knows_right_from_wrong = config.loss.ends_with("crossentropy") && config.target == "label";
-  return knows_right_from_wrong ? "acc" : config.loss;
-}
+std::string natural_metric(const RunConfig& config) { return is_of_classes(config) ? "acc" : config.loss; }
 
 // The list, or of an object head -> metric or list the entry of head_name, else the first.
 std::vector<std::string> metric_names(const JsonFields& fields, const RunConfig& config) {
@@ -88,11 +86,33 @@ void parse_metric(const JsonFields& fields, RunConfig& config) {
   }
 }
 
+// A floor is of what is to be high, a ceiling of what is to be low.
+void check_metric_bounds(const JsonFields& budget, const RunConfig& config) {
+  if (config.budget.accuracy && !is_maximised(config.metric)) {
+    throw InvalidArgument(
+        "{} is a floor, but this search minimises the metric '{}'. Give \"error\" instead, the highest {} that is "
+        "allowed, or metrics [\"acc\"].",
+        budget.path("accuracy"), to_string(config.metric), to_string(config.metric));
+  }
+  if (config.budget.error && is_maximised(config.metric)) {
+    throw InvalidArgument(
+        "{} is a ceiling, but this search maximises the metric '{}'. Give \"accuracy\" instead, the lowest that is "
+        "allowed, or a metric that is minimised, such as metrics [\"loss\"].",
+        budget.path("error"), to_string(config.metric));
+  }
+  if (config.budget.bounds_metric() && config.score_is_metric) {
+    throw InvalidArgument(
+        "{} bounds the metric of trials that are judged by val_score; with score_metric the metric '{}' alone decides. "
+        "Remove one of the two.",
+        budget.path(config.budget.accuracy ? "accuracy" : "error"), to_string(config.metric));
+  }
+}
+
 void parse_budget(const JsonFields& fields, RunConfig& config) {
   if (const Json* later = fields.find("later_limit")) config.later_limit = Limit(*later);
   const Json* given = fields.find("budget");
   if (given == nullptr) return;
-  const JsonFields inner(*given, "budget", {"energy_nj", "weight_kib", "ram_kib", "accuracy"});
+  const JsonFields inner(*given, "budget", {"energy_nj", "weight_kib", "ram_kib", "accuracy", "error"});
   const auto bound = [&](std::string_view key) -> std::optional<double> {
     if (inner.find(key) == nullptr) return std::nullopt;
     return inner.positive(key, 0, 1e15);
@@ -101,16 +121,12 @@ void parse_budget(const JsonFields& fields, RunConfig& config) {
   config.budget.weight_kib = bound("weight_kib");
   config.budget.ram_kib = bound("ram_kib");
   if (inner.find("accuracy") != nullptr) config.budget.accuracy = inner.number("accuracy", 0, 1e-6, 1);
+  config.budget.error = bound("error");
   if (config.budget.energy_nj && config.goal.kind != GoalKind::kEnergy) {
     throw InvalidArgument("{} needs a goal of type \"energy\", whose settings say how energy is counted; add one.",
                           inner.path("energy_nj"));
   }
-  if (config.budget.accuracy && (config.metric != Metric::kAccuracy || config.score_is_metric)) {
-    throw InvalidArgument(
-        "{} is a floor for trials that are judged by val_score of \"acc\"; remove it, or metrics and "
-        "score_metric.",
-        inner.path("accuracy"));
-  }
+  check_metric_bounds(inner, config);
 }
 
 void parse_hyperband(const JsonFields& fields, RunConfig& config) {

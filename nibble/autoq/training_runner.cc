@@ -8,6 +8,7 @@
 #include <regex>
 
 #include "nibble/autoq/head.h"
+#include "nibble/autoq/score.h"
 #include "nibble/autoq/score_callback.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/autoq/teacher.h"
@@ -167,7 +168,7 @@ void check_transfer(const RunConfig& config, const graph::Model& model) {
 // An error against the data's numbers is neither right nor wrong.
 bool has_accuracy(const RunConfig& config, const data::Dataset& dataset) {
   if (config.target == "input") return false;
-  return !dataset.train.has_targets() || config.loss.ends_with("crossentropy");
+  return !dataset.train.has_targets() || is_of_classes(config);
 }
 
 void check_metric(const RunConfig& config, const data::Dataset& dataset) {

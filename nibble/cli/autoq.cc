@@ -263,7 +263,7 @@ int run(AutoqOptions o, Streams& streams) {
            "last finished epoch.\n";
     return kInterrupted;
   }
-  if (!result.missed_floor.empty()) streams.err << "note: " << result.missed_floor << "\n";
+  if (!result.missed_bound.empty()) streams.err << "note: " << result.missed_bound << "\n";
   if (result.is_exhausted) {
     streams.err << fmt::format("note: the search ended after {} trials: no new combination was found.\n",
                                result.trials.size());

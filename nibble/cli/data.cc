@@ -128,7 +128,8 @@ int run_show(const DataCommandOptions& o, Streams& streams) {
 }
 
 void add_name(CLI::App& app, DataCommandOptions& o) {
-  app.add_option("NAME", o.data.name, "A name of 'nibble data list', or a folder as --data takes it")->required();
+  app.add_option("NAME", o.data.name, "A name of 'nibble data list', or a folder or .npz as --data takes it")
+      ->required();
   app.add_option("--holdout", o.data.holdout, "batch5: cifar10's data_batch_5 is the test part")->type_name("PART");
   app.add_option("--data-dir", o.data.data_dir, "Look in this folder only")->type_name("DIR");
 }

@@ -22,7 +22,7 @@ data::Preprocessing preprocessing_of(const DataOptions& options) {
 void add_data_options(CLI::App& app, DataOptions& options) {
   app.add_option("--data", options.name,
                  "Data set ('nibble data list' shows them), or a folder with x_train.npy, y_train.npy, x_test.npy and "
-                 "y_test.npy")
+                 "y_test.npy, or an .npz archive of them")
       ->required()
       ->type_name("NAME");
   app.add_option("--holdout", options.holdout, "Evaluate on another part: batch5 (cifar10's data_batch_5)")
@@ -37,7 +37,7 @@ void add_data_options(CLI::App& app, DataOptions& options) {
 
 void check_data_name(const std::string& name) {
   const auto names = data::dataset_names();
-  if (std::find(names.begin(), names.end(), name) != names.end() || data::names_a_folder(name)) return;
+  if (std::find(names.begin(), names.end(), name) != names.end() || data::names_a_path(name)) return;
   throw UsageError("there is no data set '{}'. {}", name, suggest(name, names));
 }
 

@@ -64,6 +64,10 @@ void check(const EnergyCommandOptions& o) {
   if ((o.peak_ops > 0) != (o.bandwidth > 0)) {
     throw UsageError("--peak-ops and --bandwidth make a machine together; give both.");
   }
+  if (o.min_sram_bits > cost::kLargestMemoryBits) {
+    throw UsageError("--min-sram-bits is {}, more than any memory has; give at most {} (128 TiB).", o.min_sram_bits,
+                     cost::kLargestMemoryBits);
+  }
   if (o.has_machine() && !o.roofline) throw UsageError("--peak-ops and --bandwidth are for --roofline; add it.");
 }
 

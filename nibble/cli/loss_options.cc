@@ -82,4 +82,10 @@ void add_figures(nlohmann::json& to, const std::string& prefix, const train::Eva
   to[prefix + "mean_absolute_error"] = evaluation.mae;
 }
 
+void add_training_errors(nlohmann::json& to, const train::History& history) {
+  if (history.empty() || !history.back().mse) return;
+  to["mean_squared_error"] = *history.back().mse;
+  to["mean_absolute_error"] = *history.back().mae;
+}
+
 }  // namespace nibble::cli

@@ -37,4 +37,7 @@ std::string told(const train::Evaluation& evaluation, train::LossKind loss);
 void add_figures(nlohmann::json& to, const std::string& prefix, const train::Evaluation& evaluation,
                  train::LossKind loss);
 
+// Adds mean_squared_error and mean_absolute_error of the last epoch's training, where the loss is an error.
+void add_training_errors(nlohmann::json& to, const train::History& history);
+
 }  // namespace nibble::cli

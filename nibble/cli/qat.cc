@@ -206,6 +206,7 @@ nlohmann::json result_of(const QatOptions& o, const train::History& history, con
                            {"model", (o.output / "model.keras").string()},
                            {"loss", history.empty() ? nlohmann::json() : nlohmann::json(history.back().loss)},
                            {"accuracy", knows_accuracy ? nlohmann::json(history.back().accuracy) : nlohmann::json()}};
+  add_training_errors(result, history);
   add_figures(result, "val_", test, loss);
   return result;
 }

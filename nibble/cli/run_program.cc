@@ -1,6 +1,7 @@
 // nibble run: an integer program on a .npy file or a data set.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -54,6 +55,13 @@ int tell_error(const RunOptions& o, double mean, int64_t count, Streams& streams
   return kOk;
 }
 
+// Does the program's output name the label? Of several by the highest; one alone says by 0.5 which of two classes it
+// is, and of more the number of the class.
+bool is_right(std::span<const float> row, int32_t label, bool has_two_classes) {
+  if (row.size() > 1) return std::max_element(row.begin(), row.end()) - row.begin() == label;
+  return has_two_classes ? (row[0] > 0.5f) == (label == 1) : std::abs(row[0] - static_cast<float>(label)) < 0.5f;
+}
+
 int evaluate(const RunOptions& o, const program::Program& program, Streams& streams) {
   const data::Dataset dataset = load(o.data, streams);
   const int64_t count = dataset.test.count();
@@ -61,7 +69,7 @@ int evaluate(const RunOptions& o, const program::Program& program, Streams& stre
   ProgressBar bar(streams.err, streams.err_is_terminal);
   int64_t correct = 0;
   double squares = 0;  // of errors, where the data have numbers
-  const bool has_targets = dataset.test.has_targets();
+  const bool has_targets = dataset.test.has_targets(), has_two_classes = dataset.num_classes <= 2;
   constexpr int64_t kBatch = 100;
   for (int64_t begin = 0; begin < count; begin += kBatch) {
     const int64_t size = std::min(kBatch, count - begin);
@@ -73,8 +81,7 @@ int evaluate(const RunOptions& o, const program::Program& program, Streams& stre
     const auto classes = static_cast<size_t>(y.size() / size);
     for (int64_t n = 0; n < size; ++n) {
       const auto row = y.data().subspan(static_cast<size_t>(n) * classes, classes);
-      const auto best = std::max_element(row.begin(), row.end()) - row.begin();
-      correct += best == dataset.test.labels()[static_cast<size_t>(begin + n)] ? 1 : 0;
+      correct += is_right(row, dataset.test.labels()[static_cast<size_t>(begin + n)], has_two_classes) ? 1 : 0;
     }
     bar.update(static_cast<double>(begin + size) / static_cast<double>(count), "run", "");
   }

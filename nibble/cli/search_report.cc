@@ -37,17 +37,6 @@ std::optional<double> metric(const search::Metrics& metrics, const std::string& 
   return found == metrics.end() ? std::nullopt : std::optional(found->second);
 }
 
-cost::Compat cost_compat(autoq::Compat compat) {
-  switch (compat) {
-    case autoq::Compat::kQkeras:
-      return cost::Compat::kQkeras;
-    case autoq::Compat::kQkeras2020:
-      return cost::Compat::kQkeras2020;
-    default:
-      return cost::Compat::kNone;
-  }
-}
-
 std::string reference_name(const RunConfig& config) {
   return config.goal.kind == autoq::GoalKind::kEnergy ? config.goal.energy.reference_internal : "int8";
 }
@@ -197,8 +186,7 @@ cost::EnergyQuery query_of(const RunConfig& config, bool for_reference) {
   if (config.goal.kind == autoq::GoalKind::kEnergy) {
     return autoq::energy_query(config.goal, config.compat, for_reference);
   }
-  return cost::energy_query(for_reference ? cost::Reference::kInt8 : cost::Reference::kNone,
-                            cost_compat(config.compat));
+  return cost::energy_query(for_reference ? cost::Reference::kInt8 : cost::Reference::kNone, config.compat);
 }
 
 static std::vector<report::Reference> references_of(const RunConfig& config, const cost::EnergyEstimate& first,
@@ -207,7 +195,7 @@ static std::vector<report::Reference> references_of(const RunConfig& config, con
                                             .energy_nj = static_cast<double>(first.total_pj) / kPicoPerNano,
                                             .accuracy = {}}};
   if (reference_name(config) != "fp32") {
-    const auto fp32 = cost::estimate(model, cost::energy_query(cost::Reference::kFp32, cost_compat(config.compat)));
+    const auto fp32 = cost::estimate(model, cost::energy_query(cost::Reference::kFp32, config.compat));
     result.push_back({.name = "fp32", .energy_nj = static_cast<double>(fp32.total_pj) / kPicoPerNano, .accuracy = {}});
   }
   return result;

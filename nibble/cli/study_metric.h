@@ -19,7 +19,7 @@ inline search::Objective metric_of(const autoq::RunConfig& config) {
 
 // True if accuracies mean something: a network with another loss may give numbers, or its own input.
 inline bool has_accuracy(const autoq::RunConfig& config) {
-  return config.metric == autoq::Metric::kAccuracy || config.loss == "crossentropy";
+  return config.metric == autoq::Metric::kAccuracy || autoq::is_of_classes(config);
 }
 
 // Of a study, by the run_config that is stored with it. Where that cannot be read, or names what no trial has, it is

@@ -203,6 +203,7 @@ nlohmann::json result_of(const TrainOptions& o, const train::History& history, c
     result["loss"] = history.back().loss;
     result["accuracy"] = history.back().has_accuracy ? nlohmann::json(history.back().accuracy) : nlohmann::json();
   }
+  add_training_errors(result, history);
   result["val_loss"] = result["val_accuracy"] = nullptr;
   if (test != nullptr) add_figures(result, "val_", *test, loss);
   return result;

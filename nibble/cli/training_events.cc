@@ -16,11 +16,15 @@ bool TrainingEvents::on_epoch_end(const train::EpochLog& log, train::Trainer&) {
   if (!train_) train_.emplace(directory_ / "train");
   report::EventFile::Scalars training = {{"epoch_loss", log.loss}};
   if (log.has_accuracy) training.emplace_back("epoch_accuracy", log.accuracy);
+  if (log.mse) training.emplace_back("epoch_mse", *log.mse);
+  if (log.mae) training.emplace_back("epoch_mae", *log.mae);
   training.emplace_back("epoch_learning_rate", log.learning_rate);
   train_->write(log.epoch, training);
   report::EventFile::Scalars validation;
   if (log.val_loss) validation.emplace_back("epoch_loss", *log.val_loss);
   if (log.val_accuracy && log.has_accuracy) validation.emplace_back("epoch_accuracy", *log.val_accuracy);
+  if (log.val_mse) validation.emplace_back("epoch_mse", *log.val_mse);
+  if (log.val_mae) validation.emplace_back("epoch_mae", *log.val_mae);
   if (validation.empty()) return false;
   if (!validation_) validation_.emplace(directory_ / "validation");
   validation_->write(log.epoch, validation);

@@ -169,8 +169,11 @@ Memory memory_from_string(std::string_view text) {
 }
 
 EnergyEstimate estimate(const DataTypeMap& map, const EnergyOptions& options) {
-  if (options.min_sram_bits < 0)
-    throw InvalidArgument("[energy] min_sram_bits is {}; it must be at least 0.", options.min_sram_bits);
+  if (options.min_sram_bits < 0 || options.min_sram_bits > kLargestMemoryBits) {
+    throw InvalidArgument(
+        "[energy] min_sram_bits is {}; the smallest memory block must be from 0 to {} bits (128 TiB).",
+        options.min_sram_bits, kLargestMemoryBits);
+  }
   const Estimator estimator(map, options);
   EnergyEstimate result;
   double sum = 0, all = 0;

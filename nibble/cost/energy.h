@@ -28,6 +28,9 @@ enum class Memory { kSram, kDram, kFixed };
 std::string_view to_string(Memory memory);         // "sram", "dram", "fixed"
 Memory memory_from_string(std::string_view text);  // throws InvalidArgument
 
+// 128 TiB: a memory block beyond that is a slip of the pen.
+constexpr int64_t kLargestMemoryBits = int64_t{1} << 50;
+
 struct EnergyOptions {
   Memory weights_on_memory = Memory::kSram;
   Memory activations_on_memory = Memory::kSram;
@@ -54,7 +57,7 @@ struct EnergyEstimate {
 };
 
 //   throws  Unsupported under Compat::kQkeras* for average pooling, where QTools fails; InvalidArgument
-//           if min_sram_bits is negative
+//           if min_sram_bits is negative or above kLargestMemoryBits
 EnergyEstimate estimate(const DataTypeMap& map, const EnergyOptions& options = {});
 
 // ---- one call for users ----------------------------------------------------------

@@ -41,6 +41,18 @@ void add_part(const std::string& text, const std::string& name, EnergyParts& par
   throw InvalidArgument("[energy] the rule '{}' names the part '{}'. {}", text, name, suggest(name, known));
 }
 
+// "all" and "none" say everything; another part beside them contradicts them, or says nothing.
+void check_alone(const std::string& text, const std::vector<std::string>& parts) {
+  for (const char* whole : {"none", "all"}) {
+    if (parts.size() < 2 || std::find(parts.begin(), parts.end(), whole) == parts.end()) continue;
+    throw InvalidArgument(
+        "[energy] the rule '{}' names '{}' beside other parts, but it stands for {} of them. Give it alone, or name "
+        "the "
+        "parts that count.",
+        text, whole, whole);
+  }
+}
+
 void check_class(const std::string& text, const std::string& name) {
   std::vector<std::string> known = graph::known_layers();
   known.emplace_back("default");
@@ -69,11 +81,14 @@ std::pair<std::string, EnergyParts> parse_energy_rule(std::string_view rule) {
   const std::string name = text.substr(0, colon);
   check_class(text, name);
   EnergyParts parts;
+  std::vector<std::string> words;
   for (size_t begin = colon + 1; begin <= text.size();) {
     const size_t end = std::min(text.find(',', begin), text.size());
-    add_part(text, text.substr(begin, end - begin), parts);
+    words.push_back(text.substr(begin, end - begin));
+    add_part(text, words.back(), parts);
     begin = end + 1;
   }
+  check_alone(text, words);
   return {name, parts};
 }
 

@@ -30,7 +30,8 @@ using EnergyRules = std::map<std::string, EnergyParts, std::less<>>;
 EnergyParts counted_parts(std::string_view class_name, LayerKind kind, const EnergyRules& rules = {});
 
 // "QConv2D:inputs,op_cost", "default:all", "Flatten:none".
-//   throws  InvalidArgument for a class or a part that does not exist, naming the nearest ones
+//   throws  InvalidArgument for a class or a part that does not exist, naming the nearest ones, and for "all" or "none"
+//           beside other parts
 std::pair<std::string, EnergyParts> parse_energy_rule(std::string_view text);
 
 }  // namespace nibble::cost

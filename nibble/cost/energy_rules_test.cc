@@ -44,10 +44,17 @@ TEST(EnergyRules, BadTextsAreAnswered) {
     const char* text;
     const char* complaint;
   };
-  const Row rows[] = {{"QConv2D", "CLASS:PARTS"},         {"QConv2D:", "CLASS:PARTS"},
-                      {":inputs", "layer class ''"},      {"QConv2d:inputs", "Did you mean 'QConv2D'"},
-                      {"defalt:inputs", "'default'"},     {"QConv2D:input", "'inputs'"},
-                      {"QConv2D:inputs,", "the part ''"}, {"QConv2D:inputs, outputs", "'outputs'"}};
+  const Row rows[] = {{"QConv2D", "CLASS:PARTS"},
+                      {"QConv2D:", "CLASS:PARTS"},
+                      {":inputs", "layer class ''"},
+                      {"QConv2d:inputs", "Did you mean 'QConv2D'"},
+                      {"defalt:inputs", "'default'"},
+                      {"QConv2D:input", "'inputs'"},
+                      {"QConv2D:inputs,", "the part ''"},
+                      {"QConv2D:inputs, outputs", "'outputs'"},
+                      {"QConv2D:none,inputs", "'none' beside other parts"},
+                      {"QConv2D:inputs,all", "'all' beside other parts"},
+                      {"QConv2D:all,none", "beside other parts"}};
   for (const Row& row : rows) {
     try {
       parse_energy_rule(row.text);

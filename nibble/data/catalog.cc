@@ -154,9 +154,9 @@ Dataset load_dataset(std::string_view name, const LoadOptions& options) {
     check_holdout(name, options.holdout);
     return synthetic_digits();
   }
-  if (!is_known(name) && names_a_folder(name)) {
+  if (!is_known(name) && names_a_path(name)) {
     check_holdout(name, options.holdout);
-    return read_npy_folder(name);
+    return read_own_arrays(name);
   }
   const CatalogEntry& entry = entry_of(name);
   check_holdout(name, options.holdout);

@@ -203,6 +203,10 @@ Tensor read_npy(const std::filesystem::path& path) { return read_npy_array(path)
 
 NpyArray read_npy_array(const std::filesystem::path& path) {
   InputStream in(path);
+  return read_npy_array(in);
+}
+
+NpyArray read_npy_array(InputStream& in) {
   const Header header = read_header(in);
   if (header.fortran_order && header.shape.rank() > 1) {
     throw Unsupported("[read_npy] {}: the array is in Fortran order. Save numpy.ascontiguousarray(array) instead.",

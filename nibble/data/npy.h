@@ -14,6 +14,8 @@
 
 namespace nibble::data {
 
+class InputStream;  // input_stream.h
+
 // Reads float32 (<f4), float64 (<f8), uint8 (|u1), int32 (<i4) and int64 (<i8) arrays; each value is
 // rounded to the nearest float32. Plain or gzip-compressed.
 //   throws  IoError; CorruptFile naming file and offset; Unsupported for another element type, for big-endian
@@ -27,6 +29,8 @@ struct NpyArray {
   NpyElements elements = NpyElements::kFloat;
 };
 NpyArray read_npy_array(const std::filesystem::path& path);
+// The whole stream.
+NpyArray read_npy_array(InputStream& in);
 
 // Writes float32, version 1.0, atomically.
 //   throws  IoError

@@ -8,21 +8,14 @@
 #include "nibble/core/error.h"
 #include "nibble/data/catalog.h"
 #include "nibble/data/npy.h"
+#include "nibble/data/sample_files.h"
 #include "tests/support/damaged_file.h"
 #include "tests/support/golden.h"
 
 namespace nibble::data {
 namespace {
 namespace fs = std::filesystem;
-
-// write_npy() writes floats alone.
-template <class T>
-std::string npy(const char* descr, const std::string& shape, const std::vector<T>& values) {
-  std::string header = std::string("{'descr': '") + descr + "', 'fortran_order': False, 'shape': " + shape + ", }\n";
-  std::string bytes("\x93NUMPY\1\0", 8);
-  bytes += {static_cast<char>(header.size() & 0xff), static_cast<char>(header.size() >> 8)};
-  return bytes + header + std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
-}
+using samples::npy;
 
 // Three training and two test samples of two floats, with classes.
 fs::path good_folder(const std::string& name = "mine") {
@@ -84,9 +77,10 @@ TEST(NpyFolder, NumbersKeepTheirScaleInPreprocessing) {
 }
 
 TEST(NpyFolder, IsToldFromAName) {
-  EXPECT_TRUE(names_a_folder("some/where"));
-  EXPECT_TRUE(names_a_folder(good_folder().string()));
-  EXPECT_FALSE(names_a_folder("cifar"));
+  EXPECT_TRUE(names_a_path("mine.npz"));
+  EXPECT_TRUE(names_a_path("some/where"));
+  EXPECT_TRUE(names_a_path(good_folder().string()));
+  EXPECT_FALSE(names_a_path("cifar"));
 }
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();

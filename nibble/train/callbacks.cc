@@ -3,6 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
@@ -106,26 +107,44 @@ class ModelCheckpoint : public Callback {
   Best best_;
 };
 
+constexpr std::string_view kColumns = "epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds\n";
+// Of a loss that is an error.
+constexpr std::string_view kErrorColumns =
+    "epoch,learning_rate,loss,accuracy,mse,mae,val_loss,val_accuracy,val_mse,val_mae,seconds\n";
+
 class CsvLogger : public Callback {
  public:
   explicit CsvLogger(std::filesystem::path path) : path_(std::move(path)) {}
 
   bool on_epoch_end(const EpochLog& log, Trainer&) override {
-    const auto optional = [](const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; };
-    const auto accuracy = [&](const std::optional<double>& value) { return log.has_accuracy ? optional(value) : ""; };
-    lines_ += fmt::format("{},{},{},{},{},{},{:.3f}\n", log.epoch, log.learning_rate, log.loss, accuracy(log.accuracy),
-                          optional(log.val_loss), accuracy(log.val_accuracy), log.seconds);
-    write_file(path_, "epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds\n" + lines_);
+    if (text_.empty()) text_ = log.mse || log.val_mse ? kErrorColumns : kColumns;
+    text_ += line(log, text_.starts_with(kErrorColumns));
+    write_file(path_, text_);
     return false;
   }
 
   std::string name() const override { return "csv_logger"; }
-  json state() const override { return lines_; }
-  void restore(const json& state) override { lines_ = state.get<std::string>(); }
+  json state() const override { return text_; }
+  void restore(const json& state) override {
+    text_ = state.get<std::string>();
+    // Older checkpoints hold the lines alone; they go on with the columns that they have.
+    if (!text_.empty() && !text_.starts_with("epoch,")) text_.insert(0, kColumns);
+  }
 
  private:
+  static std::string line(const EpochLog& log, bool has_errors) {
+    const auto optional = [](const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; };
+    const auto accuracy = [&](const std::optional<double>& value) { return log.has_accuracy ? optional(value) : ""; };
+    const auto errors = [&](const std::optional<double>& mse, const std::optional<double>& mae) {
+      return has_errors ? fmt::format(",{},{}", optional(mse), optional(mae)) : "";
+    };
+    return fmt::format("{},{},{},{}{},{},{}{},{:.3f}\n", log.epoch, log.learning_rate, log.loss, accuracy(log.accuracy),
+                       errors(log.mse, log.mae), optional(log.val_loss), accuracy(log.val_accuracy),
+                       errors(log.val_mse, log.val_mae), log.seconds);
+  }
+
   std::filesystem::path path_;
-  std::string lines_;
+  std::string text_;  // of the file
 };
 
 }  // namespace

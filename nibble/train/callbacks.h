@@ -35,8 +35,9 @@ struct ModelCheckpointOptions {
 };
 std::unique_ptr<Callback> model_checkpoint(const ModelCheckpointOptions& options);
 
-// One line an epoch: epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds. Resuming
-// goes on with the lines of the epochs that are done.
+// One line an epoch: epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds; where the loss is an error also
+// mse,mae after the accuracy and val_mse,val_mae after the validation's. What there is not (an accuracy of numbers, a
+// validation without samples) is empty. Resuming goes on with the lines of the epochs that are done.
 std::unique_ptr<Callback> csv_logger(const std::filesystem::path& path);
 
 }  // namespace nibble::train

@@ -44,6 +44,8 @@ json to_json(const EpochLog& log) {
               {"seconds", log.seconds}};
   if (!log.has_accuracy) out["has_accuracy"] = false;
   if (log.val_loss) out["val_loss"] = *log.val_loss;
+  if (log.mse) out["mse"] = *log.mse;
+  if (log.mae) out["mae"] = *log.mae;
   if (log.val_mse) out["val_mse"] = *log.val_mse;
   if (log.val_mae) out["val_mae"] = *log.val_mae;
   if (log.val_accuracy) out["val_accuracy"] = *log.val_accuracy;
@@ -55,6 +57,8 @@ EpochLog epoch_log(const json& in) {
                std::nullopt,   std::nullopt,           in.at("seconds")};
   log.has_accuracy = in.value("has_accuracy", true);
   if (in.contains("val_loss")) log.val_loss = in.at("val_loss").get<double>();
+  if (in.contains("mse")) log.mse = in.at("mse").get<double>();
+  if (in.contains("mae")) log.mae = in.at("mae").get<double>();
   if (in.contains("val_mse")) log.val_mse = in.at("val_mse").get<double>();
   if (in.contains("val_mae")) log.val_mae = in.at("val_mae").get<double>();
   if (in.contains("val_accuracy")) log.val_accuracy = in.at("val_accuracy").get<double>();

@@ -176,7 +176,7 @@ bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, 
   const int64_t first_step = steps_per_epoch * (log.epoch - 1);
   log.learning_rate = scheduled_rate(options, fit, first_step, total_steps);
   int64_t seen = 0;
-  double loss_sum = 0, correct = 0;
+  double loss_sum = 0, correct = 0, mse_sum = 0, mae_sum = 0;
   average.begin();
   for (int64_t s = 0; s < steps_per_epoch; ++s) {
     const int64_t first = s * fit.batch_size, size = std::min(fit.batch_size, samples.count() - first);
@@ -195,6 +195,12 @@ bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, 
     correct += result.correct;
     log.loss = loss_sum / static_cast<double>(seen);
     log.accuracy = correct / static_cast<double>(seen);
+    if (objective.is_error()) {
+      mse_sum += result.mse * static_cast<double>(size);
+      mae_sum += result.mae * static_cast<double>(size);
+      log.mse = mse_sum / static_cast<double>(seen);
+      log.mae = mae_sum / static_cast<double>(seen);
+    }
     const auto accuracy = log.has_accuracy ? std::optional<double>(log.accuracy) : std::nullopt;
     for (Callback* callback : fit.callbacks) callback->on_batch_end(log.epoch, s + 1, log.loss, accuracy);
     if (stops(fit)) return false;

@@ -41,11 +41,10 @@ at::Tensor error_loss(LossKind loss, const at::Tensor& outputs, const at::Tensor
 
 // Samples whose largest output is at the label.
 int64_t count_correct(const at::Tensor& outputs, const at::Tensor& labels);
-// Samples of one output each that are nearer to the label than to any other whole number; where labels are 0 and 1,
-// Keras' binary accuracy.
+// Samples of one output each that are nearer to the label than to any other whole number.
 int64_t count_near(const at::Tensor& outputs, const at::Tensor& labels);
-// Of each sample the part of its outputs that lie on the same side of 0.5 as the targets (Keras' binary accuracy),
-// summed.
+// Of each sample the part of its outputs that lie on the same side of 0.5 as the targets, summed; 0.5 itself counts as
+// below. Keras' binary accuracy where targets are 0 and 1.
 double sum_on_right_side(const at::Tensor& outputs, const at::Tensor& targets);
 
 }  // namespace nibble::train

@@ -132,6 +132,8 @@ at::Tensor Objective::loss(const at::Tensor& outputs, const Answers& answers, bo
 double Objective::count_correct(const at::Tensor& outputs, const Answers& answers) const {
   if (answers.labels.defined()) {
     const bool is_number = is_error() && outputs.size(1) == 1;
+    // Of two classes: quantized sigmoids often give 0.5 itself, and outputs without one may be beyond 0 and 1.
+    if (is_number && loss_ == LossKind::kBinaryCrossEntropy) return sum_on_right_side(outputs, answers.values);
     return static_cast<double>(is_number ? count_near(outputs, answers.labels)
                                          : train::count_correct(outputs, answers.labels));
   }

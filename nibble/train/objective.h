@@ -37,7 +37,8 @@ class Objective {
   //   batch        samples of the whole batch
   at::Tensor loss(const at::Tensor& outputs, const Answers& answers, bool has_softmax, int64_t batch) const;
   // Samples that are answered rightly (in part, where binary cross-entropy has several targets): by their largest
-  // output, or by their one output being nearer to the label than to any other whole number. 0 where nothing can be
+  // output, or by their one output being nearer to the label than to any other whole number; with binary cross-entropy
+  // by their one output being above 0.5 where the label is 1, and not above it where it is 0. 0 where nothing can be
   // right or wrong (has_accuracy).
   double count_correct(const at::Tensor& outputs, const Answers& answers) const;
 

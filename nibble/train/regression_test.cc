@@ -2,7 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
 
+#include "nibble/core/atomic_file.h"
 #include "nibble/core/philox.h"
 #include "nibble/data/synthetic_regression.h"
 #include "nibble/graph/builder.h"
@@ -175,6 +179,84 @@ TEST(Targets, AreGoneOnWithToTheSameBytesAndBelongToTheCheckpoint) {
   const History history = second.fit(dataset, part);
   EXPECT_EQ(second.weights(), undisturbed.weights());
   for (const EpochLog& log : history) EXPECT_FALSE(log.has_accuracy);
+}
+
+// The lines of a log, cell by cell under the names of their columns.
+std::vector<std::map<std::string, std::string>> table_of(const std::filesystem::path& path) {
+  const auto cells = [](const std::string& line) {
+    std::vector<std::string> result;
+    std::istringstream stream(line);
+    for (std::string cell; std::getline(stream, cell, ',');) result.push_back(cell);
+    return result;
+  };
+  std::istringstream lines(read_file(path));
+  std::string line;
+  std::getline(lines, line);
+  const std::vector<std::string> columns = cells(line);
+  std::vector<std::map<std::string, std::string>> rows;
+  while (std::getline(lines, line)) {
+    const std::vector<std::string> values = cells(line);
+    EXPECT_EQ(values.size(), columns.size()) << line;
+    rows.emplace_back();
+    for (size_t k = 0; k < std::min(values.size(), columns.size()); ++k) rows.back()[columns[k]] = values[k];
+  }
+  return rows;
+}
+
+TEST(ErrorColumns, AreLoggedOfTrainingAndValidationAndGoneOnWith) {
+  const auto directory = testing::scratch_dir("error_columns");
+  FitOptions fit = epochs(1);
+  fit.checkpoint = directory / "checkpoint";
+  fit.resume = true;
+  History history;
+  for (const int so_far : {1, 2}) {
+    const auto logger = csv_logger(directory / "log.csv");
+    fit.epochs = so_far;
+    fit.callbacks = {logger.get()};
+    history = Trainer(network(8, 1), options(LossKind::kMeanAbsoluteError)).fit(data::synthetic_regression(), fit);
+  }
+  const auto rows = table_of(directory / "log.csv");
+  ASSERT_EQ(rows.size(), 2u);
+  ASSERT_EQ(history.size(), 2u);
+  for (size_t k = 0; k < rows.size(); ++k) {
+    const EpochLog& log = history[k];
+    ASSERT_TRUE(log.mse && log.mae && log.val_mse && log.val_mae);
+    EXPECT_DOUBLE_EQ(*log.mae, log.loss);  // the same sum
+    EXPECT_GT(*log.mse, 0);
+    for (const auto& [column, value] : {std::pair("mse", *log.mse), std::pair("mae", *log.mae),
+                                        std::pair("val_mse", *log.val_mse), std::pair("val_mae", *log.val_mae)}) {
+      EXPECT_EQ(rows[k].at(column), fmt::format("{}", value)) << column;
+    }
+    EXPECT_EQ(rows[k].at("accuracy"), "");
+  }
+}
+
+TEST(ErrorColumns, OfAValidationAreEmptyWithoutOne) {
+  const auto path = testing::scratch_dir("error_columns_alone") / "log.csv";
+  const auto logger = csv_logger(path);
+  FitOptions fit = epochs(1);
+  fit.validate = false;
+  fit.callbacks = {logger.get()};
+  Trainer(network(8, 1), options(LossKind::kMeanSquaredError)).fit(data::synthetic_regression(), fit);
+  const auto rows = table_of(path);
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_NE(rows[0].at("mse"), "");
+  EXPECT_EQ(rows[0].at("val_mse") + rows[0].at("val_mae") + rows[0].at("val_loss"), "");
+}
+
+TEST(ErrorColumns, LogsOfOlderCheckpointsKeepTheirs) {
+  const auto path = testing::scratch_dir("error_columns_old") / "log.csv";
+  const auto logger = csv_logger(path);
+  logger->restore("1,0.01,0.5,,0.4,,0.1\n");
+  Trainer trainer(network(8, 1), options(LossKind::kMeanSquaredError));
+  EpochLog log;
+  log.epoch = 2;
+  log.has_accuracy = false;
+  log.mse = log.mae = 0.25;
+  logger->on_epoch_end(log, trainer);
+  const std::string text = read_file(path);
+  EXPECT_TRUE(text.starts_with("epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds\n1,0.01,")) << text;
+  EXPECT_TRUE(text.ends_with("\n2,0,0,,,,0.000\n")) << text;
 }
 
 data::Dataset with_targets(const Tensor& targets) {

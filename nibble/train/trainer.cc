@@ -19,6 +19,12 @@ graph::Model with_weights(graph::Model model, uint64_t seed) {
   return model;
 }
 
+// Images of one channel are saved with and without its axis.
+Shape without_channel(const Shape& shape) {
+  if (shape.rank() < 2 || shape[-1] != 1) return shape;
+  return Shape(std::vector<int64_t>(shape.begin(), shape.end() - 1));
+}
+
 void check_averaging(const CompileOptions& options) {
   if (options.weight_averaging != WeightAveraging::kTail) return;
   if (options.batch_norm_statistics != BatchNormStatistics::kMoving) return;
@@ -89,7 +95,8 @@ void Trainer::Impl::check_data(const data::Samples& samples) const {
   network.require_single("train");
   const Shape expected = network.input_shape();
   const bool is_flat = samples.shape().rank() == 1 || expected.rank() == 1;
-  const bool fits = samples.shape() == expected || (is_flat && samples.shape().elements() == expected.elements());
+  const bool agrees = without_channel(samples.shape()) == without_channel(expected);
+  const bool fits = agrees || (is_flat && samples.shape().elements() == expected.elements());
   if (!fits) {
     throw InvalidArgument("[train] model '{}' takes samples of shape {}, but the data have {}.",
                           network.structure().name, expected.str(), samples.shape().str());

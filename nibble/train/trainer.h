@@ -91,6 +91,7 @@ struct EpochLog {
   double seconds = 0;
   std::optional<double> val_mse = {}, val_mae = {};  // where the loss is an error
   bool has_accuracy = true;                          // as Evaluation::has_accuracy; else accuracies are 0
+  std::optional<double> mse = {}, mae = {};          // training, where the loss is an error
 };
 using History = std::vector<EpochLog>;
 

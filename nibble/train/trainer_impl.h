@@ -42,6 +42,7 @@ struct Trainer::Impl {
   struct StepResult {
     double loss = 0;
     double correct = 0;
+    double mse = 0, mae = 0;  // where the loss is an error
   };
   StepResult sum_over_processes(const StepResult& own) const;
   void check_distillation(const Distillation& distillation, const data::Samples& samples) const;

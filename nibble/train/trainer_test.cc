@@ -482,6 +482,20 @@ TEST(Callbacks, ModelCheckpointKeepsTheBestEpoch) {
   EXPECT_EQ(Trainer(formats::keras::load_model(path), options()).evaluate(stripes(200, 2)).accuracy, best);
 }
 
+// As Keras' mnist.npz has them.
+TEST(Trainer, ImagesMayLackTheAxisOfTheirOneChannel) {
+  Trainer trainer(small_network(), options());
+  const auto loss = [&](const Shape& shape) {
+    std::vector<float> values;
+    for (int i = 0; i < 3 * 64; ++i) values.push_back(0.01f * static_cast<float>(i % 50));
+    return trainer.evaluate(data::Samples(shape, std::move(values), std::vector<int32_t>{0, 1, 2})).loss;
+  };
+  EXPECT_EQ(loss(Shape{8, 8}), loss(Shape{8, 8, 1}));
+  for (const Shape& shape : {Shape{8, 4, 2}, Shape{4, 16}, Shape{1, 8, 8}}) {
+    EXPECT_THROW(loss(shape), InvalidArgument) << shape.str();
+  }
+}
+
 TEST(Callbacks, CsvLoggerWritesALineAnEpoch) {
   const auto path = testing::scratch_dir("csv") / "log.csv";
   auto logger = csv_logger(path);
@@ -490,7 +504,7 @@ TEST(Callbacks, CsvLoggerWritesALineAnEpoch) {
   Trainer(small_network(), options()).fit(stripes_data(), fit);
   const std::string text = read_file(path);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4);
-  EXPECT_EQ(text.substr(0, 6), "epoch,");
+  EXPECT_EQ(text.substr(0, text.find('\n')), "epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds");
 }
 
 }  // namespace

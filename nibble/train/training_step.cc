@@ -69,9 +69,9 @@ at::Tensor Trainer::Impl::inputs(const data::Samples& samples, std::span<const i
 }
 
 Trainer::Impl::StepResult Trainer::Impl::sum_over_processes(const StepResult& own) const {
-  std::array<double, 2> sums = {own.loss, own.correct};
+  std::array<double, 4> sums = {own.loss, own.correct, own.mse, own.mae};
   options.processes->sum(sums);
-  return {sums[0], sums[1]};
+  return {sums[0], sums[1], sums[2], sums[3]};
 }
 
 void Trainer::Impl::check_distillation(const Distillation& distillation, const data::Samples& samples) const {
@@ -189,6 +189,11 @@ Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples
     loss = loss + activity / static_cast<double>(std::ssize(indices));
   }
   StepResult result{loss.item<float>(), objective.count_correct(outputs, y)};
+  if (objective.is_error()) {
+    const at::Tensor told = outputs.detach();
+    result.mse = mean_squared_error(told, y.values, std::ssize(indices)).item<double>();
+    result.mae = mean_absolute_error(told, y.values, std::ssize(indices)).item<double>();
+  }
   if (options.processes != nullptr) result = sum_over_processes(result);
   if (!std::isfinite(result.loss)) return result;
   loss.backward();

@@ -1,5 +1,5 @@
 // What the energy of each layer is spent on.
-import { Chart, axisStyle, legend, tooltip } from "../chart";
+import { Chart, layerAxes, legend, tooltip } from "../chart";
 import type { Option, Surface } from "../chart";
 import { element, section } from "../dom";
 import { count, energy, isKnown, withUnit } from "../format";
@@ -34,20 +34,11 @@ export function energyParts(report: Report): HTMLElement | undefined {
   );
 }
 
-function option(rows: readonly PartRow[], { theme, narrow }: Surface): Option {
-  const style = axisStyle(theme);
+function option(rows: readonly PartRow[], surface: Surface): Option {
+  const { theme } = surface;
   return {
     grid: { left: 8, right: 24, top: 8, bottom: 44, containLabel: true },
-    xAxis: { ...style, type: "value", name: "Energy per inference (nJ)", nameGap: 28, splitNumber: narrow ? 3 : 5 },
-    yAxis: {
-      ...style,
-      type: "category",
-      data: rows.map((row) => row.name),
-      inverse: true,
-      axisTick: { show: false },
-      splitLine: { show: false },
-      axisLabel: { ...style.axisLabel, color: theme.ink },
-    },
+    ...layerAxes(surface, rows.map((row) => row.name)),
     tooltip: { formatter: (item) => hover(rows[(item as { dataIndex: number }).dataIndex]) },
     series: PARTS.map(({ key, name }) => ({
       type: "bar" as const,
