@@ -241,6 +241,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"Eight", plain, "int8", "moving_average"}, Case{"Four", plain, "int4", "moving_average"},
         Case{"FourPerTensor", plain, "int4", "all_values", false}, Case{"FourLsq", plain, "int4", "lsq"},
         Case{"TwoLsq", plain, "int2", "lsq"}, Case{"Tfmot", batch_norms, "tfmot8", "moving_average"},
+        Case{"TfmotDepthwise", plain, "tfmot8", "moving_average"},
         Case{"EightBatchNorms", batch_norms, "int8", "moving_average"},
         Case{"FourBatchNorms", batch_norms, "int4", "lsq"},
         Case{"FourFoldedBatchNorms", batch_norms, "int4", "moving_average", true, qat::BatchNormMode::kFoldRunning},
@@ -277,10 +278,17 @@ void make_ties(graph::Model& model) {
   }
 }
 
+// Biases of 0 that are no codes: the network adds them as real numbers.
+graph::Model without_biases() {
+  const Node in = image();
+  return build_model({in}, {classifier(conv(conv(in, 8, "conv0", "relu"), 6, "conv1", "relu6"))}, "without_biases");
+}
+
 struct TieCase {
   std::string name;
   std::function<graph::Model()> build;
   std::string scheme;
+  bool has_biases = true;
 };
 
 class Ties : public testing::TestWithParam<TieCase> {};
@@ -289,20 +297,26 @@ TEST_P(Ties, FallToTheSameSide) {
   const TieCase& c = GetParam();
   qat::Scheme scheme = qat::scheme_named(c.scheme);
   qat::set_quantizer(scheme, "lsq");
+  if (!c.has_biases) scheme.bias_bits = 0;
   graph::Model model = qat::unfold_batch_norms(calibrated(c.build(), scheme));
+  for (graph::Layer& layer : model.layers) {
+    graph::Weight* bias = c.has_biases ? nullptr : layer.find_weight("bias");
+    if (bias != nullptr) bias->value = Tensor(bias->value.shape());
+  }
   make_ties(model);
   expect_the_networks_codes(program::lower(model), model, samples(100, 3), 2);
 }
 
-INSTANTIATE_TEST_SUITE_P(Networks, Ties,
-                         testing::Values(TieCase{"Plain", plain, "int4"}, TieCase{"PlainEight", plain, "int8"},
-                                         TieCase{"BatchNorms", batch_norms, "int4"},
-                                         TieCase{"Averages", averages, "int4"},
-                                         TieCase{"AveragesAtBorders", averages_at_borders, "int4"},
-                                         TieCase{"Residual", residual, "int4"}, TieCase{"Branches", branches, "int4"},
-                                         TieCase{"Slopes", slopes, "int4"}, TieCase{"Moves", moves, "int4"},
-                                         TieCase{"Maxima", maxima, "int4"}, TieCase{"Extremes", extremes, "int4"}),
-                         [](const auto& row) { return row.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Networks, Ties,
+    testing::Values(TieCase{"Plain", plain, "int4"}, TieCase{"FloatBiases", without_biases, "int4", false},
+                    TieCase{"Transposed", transposed, "int4"}, TieCase{"PlainEight", plain, "int8"},
+                    TieCase{"BatchNorms", batch_norms, "int4"}, TieCase{"Averages", averages, "int4"},
+                    TieCase{"AveragesAtBorders", averages_at_borders, "int4"}, TieCase{"Residual", residual, "int4"},
+                    TieCase{"Branches", branches, "int4"}, TieCase{"Slopes", slopes, "int4"},
+                    TieCase{"Moves", moves, "int4"}, TieCase{"Maxima", maxima, "int4"},
+                    TieCase{"Extremes", extremes, "int4"}),
+    [](const auto& row) { return row.param.name; });
 
 // Multiplier and shift instead of thresholds: where sums are on grids and ReLUs alone stand before the quantizers, the
 // network rounds by them itself.

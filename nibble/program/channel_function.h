@@ -4,8 +4,8 @@
 //
 // The operations are those of the training path in the inference phase, rounding by rounding
 // (IEEE float32, nothing fused), so that a decision found by evaluating the chain is the decision
-// of the trained network. Every operation is monotonic, and so is the chain: rounding keeps order. Only curves such as
-// swish and slopes below 0 turn, once (turning_points.h).
+// of the trained network; known sums it rounds as ThresholdSearch::sums says. Every operation is monotonic, and so is
+// the chain: rounding keeps order. Only curves such as swish and slopes below 0 turn, once (turning_points.h).
 #pragma once
 
 #include <cstdint>

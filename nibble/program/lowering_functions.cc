@@ -105,8 +105,9 @@ void Lowering::apply_function(const Layer& layer, Signal signal, const std::stri
 }
 
 void Lowering::add_activation(const Layer& layer) {
-  const Signal signal = begin_activation(layer);
+  Signal signal = begin_activation(layer);
   if (const auto quantizer = layer.get_quantizer("activation")) {
+    signal.sum_divisor.reset();  // the network's points know sums, its quantizers do not
     apply_quantizer(layer, signal, quantizer);
   } else {
     apply_function(layer, signal, layer.activation_function());
@@ -116,8 +117,9 @@ void Lowering::add_activation(const Layer& layer) {
 
 void Lowering::apply_fused_activation(const Layer& layer) {
   apply_point(layer, graph::kPreActivation);
-  const Signal signal = signals_.at(layer.name);
+  Signal signal = signals_.at(layer.name);
   if (const auto quantizer = layer.get_quantizer("activation")) {
+    signal.sum_divisor.reset();
     apply_quantizer(layer, signal, quantizer);
   } else {
     apply_function(layer, signal, layer.activation_function());

@@ -1,6 +1,7 @@
 // Pools, merges, and layers that only move integers.
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
 #include "nibble/graph/padding.h"
@@ -99,7 +100,9 @@ void Lowering::add_average_pool(const Layer& layer) {
     signal.pending.push(Multiply{quantizer->quantize(Tensor::scalar(factor)).real[0]});
   } else {
     signal.pending.push(Divide{static_cast<float>(cells)});
-    if (comes_from_affine_point(input)) signal.sum_divisor = static_cast<double>(cells);
+    // QKeras' averages are real numbers in the network.
+    const bool sums_codes = !layer.attributes.contains("average_quantizer") && comes_from_affine_point(input);
+    if (sums_codes) signal.sum_divisor = static_cast<double>(cells);
   }
   signals_[layer.name] = std::move(signal);
   if (layer.attributes.contains("activation")) apply_fused_activation(layer);
@@ -109,7 +112,10 @@ bool Lowering::network_adds_codes(const std::vector<int>& inputs) const {
   return std::all_of(inputs.begin(), inputs.end(), [&](int input) {
     const std::string source = affine_source(input);
     if (source.empty()) return false;
-    const auto grid = code_grid(*quant::get_quantizer(source));
+    const quant::QuantizerPtr quantizer = quant::get_quantizer(source);
+    const nlohmann::json config = quantizer->config();
+    if (config.contains("bits")) return config.at("bits").get<int>() <= affine::kMostBitsOfAdd;
+    const auto grid = code_grid(*quantizer);
     return grid && grid->highest - grid->lowest < 1 << affine::kMostBitsOfAdd;
   });
 }

@@ -39,11 +39,14 @@ void Lowering::push_accumulate(const Layer& layer, Accumulate action, const Inte
   action.weights = weights.values;
   action.weight_bits = weights.bits;
   Signal signal;
+  // The network gives sums to the next quantizer where its bias is summed too, as codes.
+  if (is_exact && (bias.empty() || !action.bias.empty())) signal.sum_divisor = 1.0;
   if (!bias.empty() && action.bias.empty()) {
-    action.bias = bias_codes(bias, result.scale);
+    // Beside sums of codes the network adds a float bias to the real number; zeros are no matter.
+    const bool adds = std::any_of(bias.begin(), bias.end(), [](float b) { return b != 0.0f; });
+    if (!is_exact || !adds) action.bias = bias_codes(bias, result.scale);
     if (action.bias.empty()) signal.pending.push(Offset{bias});
   }
-  if (is_exact && signal.pending.is_identity()) signal.sum_divisor = 1.0;
   result.intervals = prove_accumulator(action, in.intervals);
   // Where the network sums codes too, it does so in double.
   constexpr int64_t kExactInDouble = int64_t{1} << 53;

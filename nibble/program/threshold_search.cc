@@ -158,13 +158,30 @@ affine::FixedPointMultiplier factor_of(const ThresholdSearch& search, const Fixe
   return factors[factors.size() == 1 ? 0 : channel];
 }
 
+// The codes of the network beyond all sums; a ReLU's end is the code of its real number, not of a sum. False where
+// channels end at different ones.
+bool find_range_of_sums(const ThresholdSearch& search, float grid_scale, FixedPointRule& rule) {
+  const auto end = [&](float real, size_t c) {
+    const float value = search.function(real, static_cast<int64_t>(c));
+    return static_cast<int32_t>(std::lround((*search.sums)(value, c) / grid_scale));
+  };
+  constexpr float kBeyond = 1e30f;
+  rule.lowest = end(-kBeyond, 0), rule.highest = end(kBeyond, 0);
+  for (size_t c = 1; c < search.intervals.size(); ++c) {
+    if (end(-kBeyond, c) != rule.lowest || end(kBeyond, c) != rule.highest) return false;
+  }
+  return true;
+}
+
 // Null where one would be more than rounding away from the trained network.
 std::optional<FixedPointRule> find_rule(const ThresholdSearch& search, const Grid& grid,
                                         const std::vector<RealLine>& lines,
                                         const std::vector<StepFunction>& functions) {
   if (lines.empty()) return std::nullopt;
   FixedPointRule rule{*search.rounding, {}, {}};
-  if (!find_range(search, grid.scale, lines[0], rule)) return std::nullopt;
+  const bool has_range =
+      search.sums ? find_range_of_sums(search, grid.scale, rule) : find_range(search, grid.scale, lines[0], rule);
+  if (!has_range) return std::nullopt;
   for (size_t c = 0; c < lines.size(); ++c) {
     const RealLine& line = lines[c];
     if (!line.is_clipped_last || std::abs(line.multiplier) >= 0x1p31) return std::nullopt;

@@ -216,7 +216,7 @@ std::vector<float> point_steps(const QuantizedPoint& point, LayerRuntime& runtim
   } else if (q.kind == AffineKind::kPact) {
     steps.push_back(variable(runtime, point, "alpha").data_ptr<float>()[0] / levels);
   } else if (q.kind == AffineKind::kDorefa) {
-    if (q.num_bits > 1) steps.push_back(1.0f / levels);
+    if (!point.is_weight || q.num_bits > 1) steps.push_back(1.0f / levels);
   } else {
     const at::Tensor step = variable(runtime, point, "step");
     // Values that are offset are no multiples of the step.
@@ -230,14 +230,16 @@ std::vector<float> point_steps(const QuantizedPoint& point, LayerRuntime& runtim
 
 std::optional<affine::CodeGrid> code_grid(const QuantizedPoint& point, LayerRuntime& runtime) {
   const AffineQuantizer& q = point.quantizer;
+  if (graph::is_tracker(q.kind)) {
+    const std::vector<affine::NudgedRange> ranges = tracker_of(point, runtime).nudged();
+    if (ranges.size() != 1) return std::nullopt;
+    if (ranges[0].is_zero) return affine::CodeGrid{};
+    const affine::CodeFormat format = graph::tracker_config(q).format();
+    return affine::CodeGrid{ranges[0].scale, format.qmin() - ranges[0].zero_point,
+                            format.qmax() - ranges[0].zero_point};
+  }
   const std::vector<float> steps = point_steps(point, runtime);
   if (steps.size() != 1) return std::nullopt;
-  if (graph::is_tracker(q.kind)) {
-    const affine::NudgedRange range = tracker_of(point, runtime).nudged().at(0);
-    if (range.is_zero) return affine::CodeGrid{};
-    const affine::CodeFormat format = graph::tracker_config(q).format();
-    return affine::CodeGrid{range.scale, format.qmin() - range.zero_point, format.qmax() - range.zero_point};
-  }
   if (q.kind == AffineKind::kLsq || q.kind == AffineKind::kLsqPlus) {
     const affine::StepLimits limits = limits_of(q);
     return affine::CodeGrid{steps[0], -limits.qn, limits.qp};

@@ -53,7 +53,7 @@ bool keeps_sums(const Plan& plan, const Step& step, const graph::Model& model) {
     case StepKind::kDropout:
       return true;
     case StepKind::kReshape:
-      return input[-1] == step.shape[-1];
+      return input.rank() > 0 && step.shape.rank() > 0 && input[-1] == step.shape[-1];
     case StepKind::kActivation:
       return is_linear(step.activation) || is_relu(step.activation);
     case StepKind::kFused:
@@ -62,7 +62,8 @@ bool keeps_sums(const Plan& plan, const Step& step, const graph::Model& model) {
               is_relu(*step.prologue->activation));
     case StepKind::kLayer: {
       const graph::Layer& layer = model.layers[static_cast<size_t>(step.layer)];
-      return step.moves_values && (layer.class_name != "Permute" || layer.get_ints("dims").back() == input.rank());
+      if (!step.moves_values || layer.class_name != "Permute") return step.moves_values;
+      return input.rank() > 0 && layer.get_ints("dims").back() == input.rank();
     }
     default:
       return false;

@@ -94,15 +94,31 @@ std::optional<Flow> Network::Run::average_of_codes(const Step& step) {
   return average;
 }
 
+namespace {
+
+// The steps of a kernel, one for each channel of the output; none where terms of one sum have different steps.
+std::vector<float> by_output_channel(const std::vector<float>& steps, const affine::ChannelLayout& layout,
+                                     const graph::Layer& description, const Shape& kernel) {
+  // (..., out); (h, w, in, multiplier) with out = in * multiplier; transposed (h, w, out, in)
+  const bool is_depthwise = description.find_weight("depthwise_kernel") != nullptr;
+  const int64_t inner = description.class_name == "Conv2DTranspose" ? kernel[-1] : 1;
+  const int64_t out = is_depthwise ? kernel[-2] * kernel[-1] : inner > 1 ? kernel[-2] : kernel[-1];
+  const bool repeats = layout.inner % inner == 0 && out % (layout.inner / inner * layout.channels) == 0;
+  std::vector<float> result;
+  for (int64_t c = 0; repeats && c < out; ++c) result.push_back(steps[static_cast<size_t>(layout.channel(c * inner))]);
+  return result;
+}
+
+}  // namespace
+
 std::vector<float> Network::Run::kernel_codes(int index, std::string_view kernel) {
   const graph::Layer& description = network.running(index);
   const auto point = graph::quantized_point(description, kernel);
   if (!point || !network.phase_.applies) return {};
-  std::vector<float> steps = point_steps(*point, layer(index));
-  // A transposed kernel is (h, w, out, in); sums over channels that each have a step of their own are none of codes.
-  const bool is_by_input =
-      description.class_name == "Conv2DTranspose" && point->quantizer.axis != -2 && point->quantizer.axis != 2;
-  return steps.size() > 1 && is_by_input ? std::vector<float>{} : steps;
+  const std::vector<float> steps = point_steps(*point, layer(index));
+  if (steps.size() <= 1) return steps;
+  const Shape shape(layer(index).find(kernel)->value.sizes().vec());
+  return by_output_channel(steps, graph::point_layout(description, *point, shape), description, shape);
 }
 
 at::Tensor Network::Run::bias(const Step& step, std::string_view kernel) {

@@ -30,6 +30,7 @@ float quantized(float x, double sum_scale, FixedPointMultiplier factor, const Co
 }  // namespace
 
 std::optional<SumQuantizer> SumQuantizer::make(std::vector<double> sum_scales, CodeGrid grid) {
+  if (sum_scales.empty()) return std::nullopt;
   SumQuantizer result;
   for (const double scale : sum_scales) {
     const double factor = scale / static_cast<double>(grid.scale);

@@ -27,7 +27,7 @@ struct CodeGrid {
 
 class SumQuantizer {
  public:
-  // Nothing where a factor is too large for a multiplier (2^31), or is no number.
+  // Nothing where there is no scale, or a factor is too large for a multiplier (2^31) or no number.
   //   sum_scales  real steps of the sums, above 0: one, or one a channel
   static std::optional<SumQuantizer> make(std::vector<double> sum_scales, CodeGrid grid);
 

@@ -73,6 +73,7 @@ TEST(SumQuantizer, ClampsWhatIsBeyondAllCodes) {
 TEST(SumQuantizer, IsNoneWhereNoMultiplierHoldsTheFactor) {
   EXPECT_FALSE(SumQuantizer::make({1e10}, {.scale = 1.0f, .lowest = 0, .highest = 1}));
   EXPECT_FALSE(SumQuantizer::make({0.0}, kGrid));
+  EXPECT_FALSE(SumQuantizer::make({}, kGrid));
   EXPECT_FALSE(SumQuantizer::make({1.0, -1.0}, kGrid));
   EXPECT_FALSE(SumQuantizer::make({std::numeric_limits<double>::quiet_NaN()}, kGrid));
 }
