@@ -140,12 +140,15 @@ struct RunConfig {
   std::string teacher;
   double teacher_weight = 0.9, temperature = 2.0;  // train/distillation.h
   data::Augmentation augmentation = {};            // of the images that trials are trained on
+  // Trials are judged after every so many epochs, after their last, and where a pruner or a round of hyperband looks at
+  // them (score_callback.h).
+  int validation_freq = 1;
   double momentum = 0.0;
   std::string schedule = "constant";                  // "constant", "cosine"
   std::string batch_norm_statistics = "reestimated";  // "reestimated", "moving"
   // "tail", "none"; empty: tail with re-estimated statistics, none with moving ones.
   std::string weight_averaging;
-  // Epochs without a better validation loss after which a trial ends; absent: it never ends early.
+  // Validated epochs without a better validation loss after which a trial ends; absent: it never ends early.
   // AutoQKeras' default: min(20, epochs / 5).
   std::optional<int> early_stopping;
   int workers = 0;  // processes; 0: one a core

@@ -158,6 +158,12 @@ TEST(RunConfigAugmentation, IsNoneOrWhatTheTextSays) {
             (data::Augmentation{.flip = true, .shift = 3}));
 }
 
+TEST(RunConfigValidationFreq, IsAnyNumberOfEpochsFromOne) {
+  EXPECT_EQ(parse_run_config("{}").validation_freq, 1);
+  EXPECT_EQ(parse_run_config(R"({"epochs": 10, "validation_freq": 5})").validation_freq, 5);
+  EXPECT_EQ(parse_run_config(R"({"epochs": 10, "validation_freq": 50})").validation_freq, 50);  // the last epoch alone
+}
+
 // ---- bad input: the sentence must hold these words ----
 
 struct BadCase {
@@ -267,6 +273,8 @@ const std::vector<BadCase> kBad = {
     {"UnknownAugmentation", R"({"augment": "shfit=2"})", {"augment: ", "Did you mean 'shift'?"}},
     {"AugmentationNoText", R"({"augment": 2})", {"augment is 2"}},
     {"AugmentationOfNoPixels", R"({"augment": "flip,shift=0"})", {"augment: ", "shift=0", "whole one from 1"}},
+    {"ValidatedNever", R"({"validation_freq": 0})", {"validation_freq is 0", "from 1"}},
+    {"ValidatedAtEpochs", R"({"validation_freq": [1, 3]})", {"validation_freq is [1,3]"}},
     {"TemperatureOfNothing", R"({"temperature": 3})", {"temperature is 3", "there is no teacher"}},
     {"LayerRates", R"({"layer_learning_rates": ["a"]})", {"layer_learning_rates is [", "an object"}},
     {"LayerRateBelowZero", R"({"layer_learning_rates": {"a": -1}})", {"layer_learning_rates['a'] is -1"}},

@@ -97,6 +97,20 @@ std::vector<std::string> temporary_files(const RunConfig& config) {
   return names;
 }
 
+std::set<int> epochs_looked_at(const RunConfig& config) {
+  std::set<int> epochs;
+  if (config.validation_freq == 1) return epochs;
+  if (config.mode == Mode::kHyperband) {
+    for (const search::HyperbandRound& round : search::hyperband_rounds(config.hyperband)) epochs.insert(round.epochs);
+  }
+  if (!config.pruner) return epochs;
+  const search::SuccessiveHalvingPruner pruner(*config.pruner);
+  for (int epoch = 1; epoch < config.epochs; ++epoch) {
+    if (pruner.decides_at(epoch)) epochs.insert(epoch);
+  }
+  return epochs;
+}
+
 double trial_score(const RunConfig& config, std::span<const ExecutionScore> scores, const TrialCost& cost,
                    double reference) {
   // A floor or ceiling is kept or missed by the mean; scores on its two sides have no common scale.
@@ -138,6 +152,12 @@ ScoreCallback::ScoreCallback(const search::TrialContext& context, const Executio
 }
 
 bool ScoreCallback::on_epoch_end(const train::EpochLog& log, train::Trainer& trainer) {
+  if (log.skips_validation) {
+    // The checkpoint is written after it all the same.
+    if (context_.renew && !context_.renew()) throw search::LeaseLost();
+    best_.epochs = log.epoch;
+    return false;
+  }
   const double value = metric_of(log, config_.metric);
   const double score = score_of(config_, value, cost_, reference_);
   // First of all: it renews the lease, and without one nothing of the trial may be written any more.

@@ -122,6 +122,20 @@ TEST(Score, AnAccuracyIsKeptWhereThereIsOne) {
   EXPECT_EQ(numbers.trial.at("mse"), 4);
 }
 
+TEST(EpochsLookedAt, AreThoseThatAPrunerOrARoundNeeds) {
+  const std::pair<const char*, std::set<int>> rows[] = {
+      {R"({"epochs": 20, "validation_freq": 5})", {}},
+      {R"({"epochs": 20, "validation_freq": 5, "pruner": "successive_halving"})", {1, 3, 9}},
+      {R"({"epochs": 9, "validation_freq": 5, "pruner": "successive_halving"})", {1, 3}},
+      {R"({"epochs": 20, "validation_freq": 7, "pruner": {"min_epochs": 2, "factor": 4}})", {2, 8}},
+      {R"({"mode": "hyperband", "max_epochs": 9, "validation_freq": 2})", {1, 3, 9}},
+      {R"({"mode": "hyperband", "max_epochs": 10, "factor": 2, "validation_freq": 4})", {2, 3, 5, 10}},
+      // All are, without being named.
+      {R"({"epochs": 20, "pruner": "successive_halving"})", {}},
+      {R"({"mode": "hyperband", "max_epochs": 9})", {}}};
+  for (const auto& [json, epochs] : rows) EXPECT_EQ(epochs_looked_at(parse_run_config(json)), epochs) << json;
+}
+
 // The loss of the training must not stand in for what was not measured.
 TEST(Score, NothingButTheValidationIsJudged) {
   train::EpochLog log;

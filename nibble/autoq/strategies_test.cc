@@ -83,6 +83,33 @@ TEST_P(HyperbandExecutions, WithoutTheCheckpointATrialStartsAnewToTheSameBytes) 
 }
 INSTANTIATE_TEST_SUITE_P(OneAndTwo, HyperbandExecutions, ::testing::Values(1, 2));
 
+// Epochs 1 and 2 end rounds of it, which a trial that goes on has been judged after.
+TEST(Hyperband, AnewIsTheSameAlsoWhereFewEpochsAreValidated) {
+  const fs::path directory = testing::scratch_dir("strategies_sparse");
+  const std::string text = replaced(hyperband_text(), "\"mode\"", R"("validation_freq": 5, "mode")");
+  const SearchResult whole = run_search(text, {.directory = directory / "out", .workers = 2});
+  const auto last = std::find_if(whole.trials.rbegin(), whole.trials.rend(), [](const search::Trial& trial) {
+    return annotated_number(trial.values, search::kResumes).has_value() &&
+           *annotated_number(trial.values, search::kEpochs) == 4;
+  });
+  ASSERT_NE(last, whole.trials.rend());
+  const RunConfig config = parse_run_config(text);
+  TrainingRunner runner(config, load_search_model(config), load_search_data(config));
+  const std::atomic<bool> stop = false;
+  const search::Storage::Claim claim{.number = last->number, .attempt = 1, .values = last->values, .steps = {}};
+  make_directories(directory / "alone");
+  std::vector<int> epochs;
+  const auto report = [&](const search::Step& step) {
+    epochs.push_back(step.step);
+    return true;
+  };
+  const search::TrialResult result =
+      runner.run({.claim = claim, .directory = directory / "alone", .stop = stop, .report = report});
+  EXPECT_EQ(epochs, (std::vector<int>{1, 2, 4}));
+  EXPECT_EQ(result.score, *last->score);
+  EXPECT_TRUE(read_file(directory / "alone/model.keras") == read_file(directory / "out" / last->artifact));
+}
+
 class PrunerExecutions : public ::testing::TestWithParam<int> {};
 TEST_P(PrunerExecutions, EndTrialsThatDoWorse) {
   const std::string text = small_config(fmt::format(

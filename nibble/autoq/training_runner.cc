@@ -93,6 +93,8 @@ void train_execution(const RunConfig& config, const graph::Model& model, const d
   train::FitOptions fit;
   fit.epochs = search::annotated_number(context.claim.values, search::kEpochs).value_or(config.epochs);
   fit.batch_size = config.batch_size;
+  fit.validation_freq = config.validation_freq;
+  fit.validation_epochs = epochs_looked_at(config);
   set_schedule(config, options.learning_rate, fit);
   fit.stop = &context.stop;
   fit.checkpoint = context.directory / execution.checkpoint;

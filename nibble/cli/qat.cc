@@ -36,7 +36,7 @@ struct QatOptions {
   LossOptions loss;
   fs::path output;
   std::string scheme = "int8", quantizer, batch_norm;
-  int epochs = 3, edge_bits = -1, bias_bits = -1, threads = 1;
+  int epochs = 3, validation_freq = 1, edge_bits = -1, bias_bits = -1, threads = 1;
   int64_t batch_size = 128;
   double learning_rate = 0.01;
   std::optional<double> penalty;   // of pact; the scheme's where it is not given
@@ -98,6 +98,7 @@ void declare_training(CLI::App& app, QatOptions& o) {
   app.add_option("--batch-norm-statistics", o.statistics,
                  "reestimated: measured anew before each evaluation; moving: Keras' moving averages")
       ->capture_default_str();
+  add_validation_freq(app, o.validation_freq);
   add_augment_option(app, o.augment);
   add_distillation_options(app, o.distillation);
   app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->check(not_negative())->capture_default_str();
@@ -184,6 +185,7 @@ train::FitOptions fit_options(const QatOptions& o) {
   train::FitOptions fit;
   fit.epochs = o.epochs;
   fit.batch_size = o.batch_size;
+  fit.validation_freq = o.validation_freq;
   fit.schedule = chosen_schedule(o.schedule);
   fit.augmentation = chosen_augmentation(o.augment);
   fit.stop = &stop_requested();

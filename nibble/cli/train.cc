@@ -35,7 +35,7 @@ struct TrainOptions {
   DataOptions data;
   LossOptions loss;
   fs::path output, quantize, csv, save_best, tensorboard;
-  int epochs = 10;
+  int epochs = 10, validation_freq = 1;
   int64_t batch_size = 128;
   double learning_rate = 1e-3, momentum = 0.0;
   std::string optimizer = "adam", schedule = "constant", statistics = "reestimated", averaging, augment = "none";
@@ -64,6 +64,7 @@ void declare_options(CLI::App& app, TrainOptions& o) {
       ->capture_default_str();
   app.add_option("--schedule", o.schedule, "constant, or cosine: the learning rate falls to 0 over all epochs")
       ->capture_default_str();
+  add_validation_freq(app, o.validation_freq);
   add_augment_option(app, o.augment);
   app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->check(not_negative())->capture_default_str();
   app.add_option("--batch-norm-statistics", o.statistics,
@@ -82,7 +83,8 @@ void declare_options(CLI::App& app, TrainOptions& o) {
       ->capture_default_str();
   add_weights(app, o.model);
   app.add_option("--early-stopping", o.early_stopping,
-                 "Stop after this many epochs without a better val_loss, and go back to the weights of the best one")
+                 "Stop after this many epochs without a better val_loss, and go back to the weights of the best one. "
+                 "Counts epochs that are evaluated")
       ->check(between(0, 1000000))
       ->type_name("EPOCHS");
   app.add_option("--save-best", o.save_best,
@@ -124,6 +126,7 @@ train::FitOptions fit_options(const TrainOptions& o) {
   train::FitOptions fit;
   fit.epochs = o.epochs;
   fit.batch_size = o.batch_size;
+  fit.validation_freq = o.validation_freq;
   fit.schedule = chosen_schedule(o.schedule);
   fit.augmentation = chosen_augmentation(o.augment);
   fit.stop = &stop_requested();

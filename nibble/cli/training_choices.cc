@@ -4,6 +4,7 @@
 
 #include "nibble/cli/choices.h"
 #include "nibble/cli/command.h"
+#include "nibble/cli/limits.h"
 
 namespace nibble::cli {
 
@@ -21,6 +22,14 @@ train::BatchNormStatistics chosen_statistics(const std::string& text) {
 train::ScheduleKind chosen_schedule(const std::string& text) {
   return choose<train::ScheduleKind>(
       "--schedule", text, {{"constant", train::ScheduleKind::kConstant}, {"cosine", train::ScheduleKind::kCosine}});
+}
+
+void add_validation_freq(CLI::App& app, int& epochs) {
+  app.add_option("--validation-freq", epochs,
+                 "Evaluate after every so many epochs, and after the last: 5 after epochs 5, 10, ...")
+      ->check(between(1, 1000000))
+      ->type_name("EPOCHS")
+      ->capture_default_str();
 }
 
 void add_augment_option(CLI::App& app, std::string& text) {

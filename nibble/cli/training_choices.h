@@ -17,6 +17,9 @@ train::OptimizerKind chosen_optimizer(const std::string& text);         // --opt
 train::BatchNormStatistics chosen_statistics(const std::string& text);  // --batch-norm-statistics
 train::ScheduleKind chosen_schedule(const std::string& text);           // --schedule
 
+// --validation-freq, 1 where it is not given
+void add_validation_freq(CLI::App& app, int& epochs);
+
 // --augment, whose text is "none" where it is not given
 void add_augment_option(CLI::App& app, std::string& text);
 data::Augmentation chosen_augmentation(const std::string& text);  // throws UsageError

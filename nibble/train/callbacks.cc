@@ -15,11 +15,15 @@ namespace {
 
 using nlohmann::json;
 
+bool is_of_validation(Monitor monitor) { return monitor == Monitor::kValLoss || monitor == Monitor::kValAccuracy; }
+
 // The best value so far and since when.
 class Best {
  public:
   Best(Monitor monitor, double min_delta) : monitor_(monitor), min_delta_(min_delta) {}
 
+  // True if the epoch has no value by intent.
+  bool passes_over(const EpochLog& log) const { return log.skips_validation && is_of_validation(monitor_); }
   // True if this epoch is the best so far.
   bool improves(const EpochLog& log) {
     const auto value = monitored(log, monitor_);
@@ -61,6 +65,7 @@ class EarlyStopping : public Callback {
   void on_train_begin(int epochs, int64_t) override { epochs_ = epochs; }
 
   bool on_epoch_end(const EpochLog& log, Trainer& trainer) override {
+    if (best_.passes_over(log)) return false;  // the last epoch never is
     if (best_.improves(log) && options_.restore_best_weights) best_weights_ = trainer.weights();
     const bool stops = best_.epochs_since() > 0 && best_.epochs_since() >= options_.patience;
     const bool is_last = stops || log.epoch == epochs_;
@@ -69,6 +74,9 @@ class EarlyStopping : public Callback {
   }
 
   std::string name() const override { return "early_stopping"; }
+  bool keeps_every_epoch() const override {
+    return options_.restore_best_weights && !is_of_validation(options_.monitor);
+  }
 
   json state() const override {
     json result = {{"best", best_.state()}, {"weights", json::array()}};
@@ -92,6 +100,7 @@ class ModelCheckpoint : public Callback {
   explicit ModelCheckpoint(const ModelCheckpointOptions& options) : options_(options), best_(options.monitor, 0.0) {}
 
   bool on_epoch_end(const EpochLog& log, Trainer& trainer) override {
+    if (options_.save_best_only && best_.passes_over(log)) return false;
     if (!options_.save_best_only || best_.improves(log)) {
       formats::keras::save_model(trainer.model(), options_.path);
     }
@@ -99,6 +108,7 @@ class ModelCheckpoint : public Callback {
   }
 
   std::string name() const override { return "model_checkpoint"; }
+  bool keeps_every_epoch() const override { return !options_.save_best_only || !is_of_validation(options_.monitor); }
   json state() const override { return best_.state(); }
   void restore(const json& state) override { best_.restore(state); }
 

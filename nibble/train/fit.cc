@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -24,7 +25,21 @@ void check_options(const FitOptions& options, const data::Dataset& dataset) {
   if (options.epochs < 1) throw InvalidArgument("[fit] epochs is {}; it must be at least 1.", options.epochs);
   if (options.batch_size < 1)
     throw InvalidArgument("[fit] batch_size is {}; it must be at least 1.", options.batch_size);
+  if (options.validation_freq < 1) {
+    throw InvalidArgument(
+        "[fit] validation_freq is {}; it must be at least 1, which validates after every epoch. For none at all set "
+        "validate to false.",
+        options.validation_freq);
+  }
   if (dataset.train.count() == 0) throw InvalidArgument("[fit] data set '{}' has no training samples.", dataset.name);
+}
+
+bool skips_validation(const FitOptions& options, int epoch) {
+  return epoch % options.validation_freq != 0 && epoch != options.epochs && !options.validation_epochs.contains(epoch);
+}
+
+bool keeps_every_epoch(const FitOptions& options) {
+  return std::ranges::any_of(options.callbacks, [](const Callback* callback) { return callback->keeps_every_epoch(); });
 }
 
 uint32_t digest(std::span<const float> values) {
@@ -89,6 +104,8 @@ std::string Trainer::Impl::fingerprint(const data::Dataset& dataset, const FitOp
     what.push_back({fit.distillation->weight, fit.distillation->temperature, digest(fit.distillation->outputs.data())});
   }
   if (!fit.augmentation.is_none()) what.push_back({"augmentation", data::to_string(fit.augmentation)});
+  // Statistics that are re-estimated are also what frozen ones stay at.
+  if (fit.validation_freq != 1) what.push_back({"validation", fit.validation_freq, fit.validation_epochs});
   const std::string text = what.dump();
   return fmt::format("{:08x}-{}", crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size())),
                      text.size());
@@ -208,6 +225,21 @@ bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, 
   return true;
 }
 
+void Trainer::Impl::validate(const data::Samples& samples, EpochLog& log) {
+  const Evaluation evaluation = evaluate(samples, 1024);
+  if (!std::isfinite(evaluation.loss)) {
+    throw NonFiniteLoss(
+        fmt::format("[fit] the validation loss became {} after epoch {}. Try a smaller learning "
+                    "rate (it is {}) or wider quantizers.",
+                    std::abs(evaluation.loss), log.epoch, log.learning_rate));
+  }
+  log.val_loss = evaluation.loss;
+  log.val_accuracy = evaluation.accuracy;
+  if (!objective.is_error()) return;
+  log.val_mse = evaluation.mse;
+  log.val_mae = evaluation.mae;
+}
+
 History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
   check_options(options, dataset);
   impl_->network.require_single("train");
@@ -230,6 +262,11 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
   }
   for (Callback* callback : options.callbacks) callback->on_train_begin(options.epochs, steps_per_epoch);
   const auto stopped = [&] { return impl_->stops(options); };
+  const auto reestimate = [&] { impl_->reestimate(dataset.train, options.batch_size); };
+  // Its batch-norm statistics are not those of its weights.
+  const auto lags = [keeps_all = keeps_every_epoch(options)](const EpochLog& log) {
+    return log.skips_validation && !keeps_all;
+  };
   while (state.epochs_done < options.epochs && !state.finished && !stopped()) {
     const auto started = std::chrono::steady_clock::now();
     EpochLog log;
@@ -238,29 +275,19 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
     // An epoch that is not whole leaves the checkpoint of the one before.
     if (!impl_->train_epoch(*this, dataset.train, options, steps_per_epoch, log)) break;
     impl_->average.show();
-    impl_->reestimate(dataset.train, options.batch_size);
-    if (validates) {
-      const Evaluation evaluation = impl_->evaluate(dataset.test, 1024);
-      if (!std::isfinite(evaluation.loss)) {
-        throw NonFiniteLoss(
-            fmt::format("[fit] the validation loss became {} after epoch {}. Try a smaller learning "
-                        "rate (it is {}) or wider quantizers.",
-                        std::abs(evaluation.loss), log.epoch, log.learning_rate));
-      }
-      log.val_loss = evaluation.loss;
-      log.val_accuracy = evaluation.accuracy;
-      if (impl_->objective.is_error()) {
-        log.val_mse = evaluation.mse;
-        log.val_mae = evaluation.mae;
-      }
-    }
+    log.skips_validation = skips_validation(options, log.epoch);
+    if (!lags(log)) reestimate();
+    if (validates && !log.skips_validation) impl_->validate(dataset.test, log);
     log.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     state.history.push_back(log);
     ++state.epochs_done;
     state.finished = fit.end_epoch(log);
+    if (state.finished && lags(log)) reestimate();
     const bool writes = impl_->options.processes == nullptr || impl_->options.processes->is_first();
     if (writes) fit.save(state, *impl_->optimizer, impl_->step);
   }
+  // It was stopped, or no more epochs are asked for than a checkpoint has; its own statistics stay in the checkpoint.
+  if (!state.finished && !state.history.empty() && lags(state.history.back())) reestimate();
   for (Callback* callback : options.callbacks) callback->on_train_end();
   return state.history;
 }

@@ -13,6 +13,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -92,6 +93,9 @@ struct EpochLog {
   std::optional<double> val_mse = {}, val_mae = {};  // where the loss is an error
   bool has_accuracy = true;                          // as Evaluation::has_accuracy; else accuracies are 0
   std::optional<double> mse = {}, mae = {};          // training, where the loss is an error
+  // FitOptions::validation_freq leaves this epoch out: there is no val_... of it, and the batch-norm statistics are
+  // moving averages still.
+  bool skips_validation = false;
 };
 using History = std::vector<EpochLog>;
 
@@ -104,9 +108,12 @@ class Callback {
   virtual void on_batch_begin(int epoch, int64_t step, class Trainer& trainer) {}
   // Of the epoch so far; no accuracy where the epoch's log has none.
   virtual void on_batch_end(int epoch, int64_t step, double loss, std::optional<double> accuracy) {}
-  // Returns true to stop after this epoch.
+  // Returns true to stop after this epoch. What watches a validation value passes over epochs that skip it.
   virtual bool on_epoch_end(const EpochLog& log, class Trainer& trainer) { return false; }
   virtual void on_train_end() {}
+  // True: it saves or keeps the weights of epochs that skip the validation too. Batch-norm statistics are then
+  // re-estimated after every epoch.
+  virtual bool keeps_every_epoch() const { return false; }
   // Tells callbacks apart in a checkpoint; two of one name must not be given to one fit().
   virtual std::string name() const { return "callback"; }
   // Kept in the checkpoint and given back when the training is resumed. Default: nothing.
@@ -129,7 +136,12 @@ struct FitOptions {
   // Changes the images of the batches that are trained on, by the seed of CompileOptions. Never those of an evaluation,
   // a prediction, a calibration or a re-estimation of batch-norm statistics: what is deployed sees images as they are.
   data::Augmentation augmentation = {};
-  bool validate = true;                     // evaluate on the test split after each epoch
+  bool validate = true;  // evaluate on the test split after the epochs that the next two say
+  // Keras': after every so many epochs (2: epochs 2, 4, ...), and always after the last. The epochs between are trained
+  // alone: batch-norm statistics are not re-estimated after them either, unless a callback keeps their weights. Where
+  // one of them is the last after all, since a callback or `stop` ended the training, they are re-estimated then.
+  int validation_freq = 1;
+  std::set<int> validation_epochs = {};     // after these too, from 1
   const std::atomic<bool>* stop = nullptr;  // checked after each step; true ends the fit cleanly
   // Written after every epoch (atomically) if given; fit() goes on from it if it exists and
   // `resume` is set, to the same bytes as an undisturbed run. Fewer epochs than it has done are refused.

@@ -64,6 +64,9 @@ struct Trainer::Impl {
                    EpochLog& log);
   void reestimate(const data::Samples& samples, int64_t batch_size);
   Evaluation evaluate(const data::Samples& samples, int64_t batch_size);
+  //   log     written: what the validation says of the epoch
+  //   throws  NonFiniteLoss
+  void validate(const data::Samples& samples, EpochLog& log);
   std::string fingerprint(const data::Dataset& dataset, const FitOptions& fit) const;
 };
 
