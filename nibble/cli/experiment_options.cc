@@ -28,6 +28,7 @@ std::vector<Argument> arguments_of(const ExperimentOptions& o) {
           {"--qat-batch-size", std::to_string(plan.qat_batch_size)},
           {"--qat-weight-decay", fmt::format("{}", plan.qat_weight_decay)},
           {"--augment", o.augment},
+          {"--qat-augment", o.qat_augment},
           {"--teacher", o.teacher},
           {"--teacher-weight", fmt::format("{}", plan.teacher_weight)},
           {"--temperature", fmt::format("{}", plan.temperature)},
@@ -87,7 +88,8 @@ void declare_experiment_options(CLI::App& app, ExperimentOptions& o) {
                  "Of QAT and fine-tuning: so much of a kernel's weights is added to their gradient")
       ->check(between(0.0, 1.0))
       ->capture_default_str();
-  add_augment_option(app, o.augment);
+  add_augment_option(app, o.augment, "--augment", "Of float training");
+  add_augment_option(app, o.qat_augment, "--qat-augment", "Of QAT and fine-tuning");
   declare_teacher(app, o);
   app.add_option("--train-samples", plan.train_samples, "Only the first so many; 0: all")
       ->check(between<int64_t>(0, 1 << 30))

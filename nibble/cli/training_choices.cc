@@ -32,20 +32,20 @@ void add_validation_freq(CLI::App& app, int& epochs) {
       ->capture_default_str();
 }
 
-void add_augment_option(CLI::App& app, std::string& text) {
-  app.add_option(
-         "--augment", text,
-         "Change the images that are trained on, anew in each epoch: flip (mirrored, half of them), shift=N (by up "
-         "to N pixels each way), or both: flip,shift=2")
+void add_augment_option(CLI::App& app, std::string& text, const std::string& option, const std::string& which) {
+  app.add_option(option, text,
+                 fmt::format("{}hange the images that are trained on, anew in each epoch: flip (mirrored, half of "
+                             "them), shift=N (by up to N pixels each way), or both: flip,shift=2",
+                             which.empty() ? "C" : which + ": c"))
       ->type_name("LIST")
       ->capture_default_str();
 }
 
-data::Augmentation chosen_augmentation(const std::string& text) {
+data::Augmentation chosen_augmentation(const std::string& text, const std::string& option) {
   try {
     return data::parse_augmentation(text);
   } catch (const InvalidArgument& error) {
-    throw UsageError("--augment: {}", error.what());
+    throw UsageError("{}: {}", option, error.what());
   }
 }
 

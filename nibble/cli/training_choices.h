@@ -21,7 +21,10 @@ train::ScheduleKind chosen_schedule(const std::string& text);           // --sch
 void add_validation_freq(CLI::App& app, int& epochs);
 
 // --augment, whose text is "none" where it is not given
-void add_augment_option(CLI::App& app, std::string& text);
-data::Augmentation chosen_augmentation(const std::string& text);  // throws UsageError
+//   which  of several trainings, with the option's name
+void add_augment_option(CLI::App& app, std::string& text, const std::string& option = "--augment",
+                        const std::string& which = "");
+//   throws  UsageError naming the option
+data::Augmentation chosen_augmentation(const std::string& text, const std::string& option = "--augment");
 
 }  // namespace nibble::cli

@@ -152,6 +152,7 @@ void require_augmentation(const PtqQatOptions& o) {
   for (const std::string& dataset : o.datasets) {
     const Shape image = dataset == "cifar10" ? Shape{32, 32, 3} : Shape{28, 28, 1};
     data::check_augmentation(o.augmentation, image, dataset);
+    data::check_augmentation(o.qat_augmentation, image, dataset);
   }
 }
 
@@ -286,6 +287,7 @@ nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
     // Only where they differ: cells from before there was a choice stay good.
     if (o.qat_batch_size != kBatchSize) settings["qat_batch_size"] = o.qat_batch_size;
     if (o.qat_weight_decay != 0) settings["qat_weight_decay"] = o.qat_weight_decay;
+    if (!o.qat_augmentation.is_none()) settings["qat_augment"] = data::to_string(o.qat_augmentation);
     if (o.has_teacher) settings["teacher"] = {{"weight", o.teacher_weight}, {"temperature", o.temperature}};
   }
   if (is_trained_on || cell.method == Method::kPtq) settings["calibration_samples"] = o.calibration_samples;

@@ -84,8 +84,9 @@ struct PtqQatOptions {
   // QAT, LSQ and fine-tuning learn from the float network that they start from too, as train::Distillation says.
   bool has_teacher = false;
   double teacher_weight = 0.9, temperature = 2.0;
-  // Of the images of every training, the float network's too; ranges and statistics are measured on images as they are.
-  data::Augmentation augmentation = {};
+  // Of the images of float training, and of those of QAT, LSQ and fine-tuning. Ranges of post-training quantization and
+  // statistics are measured on images as they are.
+  data::Augmentation augmentation = {}, qat_augmentation = {};
   int64_t train_samples = 0;  // 0: all
   int64_t calibration_samples = 512;
   int threads = 1;

@@ -112,13 +112,16 @@ TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
   }
 }
 
-TEST(Cells, AugmentationIsASettingOfEveryCellWhereThereIsOne) {
+TEST(Cells, AugmentationOfFloatTrainingIsASettingOfEveryCellThatOfQatOfItsOwn) {
   const PtqQatOptions before;
   PtqQatOptions options;
-  options.augmentation = {.shift = 2};
+  options.augmentation = {.shift = 2}, options.qat_augmentation = {.flip = true};
   for (const Method method : {Method::kFloat, Method::kPtq, Method::kFineTuned, Method::kQat, Method::kLsq}) {
     const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
     EXPECT_EQ(settings_of(cell, options).at("augment"), "shift=2") << name(method);
+    const bool goes_on = method != Method::kFloat && method != Method::kPtq;
+    EXPECT_EQ(settings_of(cell, options).contains("qat_augment"), goes_on) << name(method);
+    EXPECT_FALSE(settings_of(cell, before).contains("qat_augment")) << name(method);
     EXPECT_FALSE(settings_of(cell, before).contains("augment")) << name(method);
   }
 }

@@ -195,10 +195,12 @@ std::string recipe(const PtqQatOptions& o) {
     text +=
         fmt::format(", with the float network as teacher (weight {}, temperature {})", o.teacher_weight, o.temperature);
   }
+  if (!o.qat_augmentation.is_none()) {
+    text += fmt::format(", images changed at random ({})", data::to_string(o.qat_augmentation));
+  }
   text += ".";
   if (!o.augmentation.is_none()) {
-    text += fmt::format(" All trainings, the float ones too, change their images at random: {}.",
-                        data::to_string(o.augmentation));
+    text += fmt::format(" Float training changes its images at random too: {}.", data::to_string(o.augmentation));
   }
   return text;
 }

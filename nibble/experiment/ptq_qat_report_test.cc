@@ -40,10 +40,10 @@ TEST(Report, TellsTheRecipe) {
               HasSubstr("falling to 0, weight decay 0.0001, with the float network as teacher (weight 0.5, "
                         "temperature 2)."));
   EXPECT_THAT(to_markdown(ptq_qat_document(options, {})), ::testing::Not(HasSubstr("at random")));
-  options.augmentation = {.flip = true, .shift = 2};
+  options.augmentation = {.flip = true}, options.qat_augmentation = {.flip = true, .shift = 2};
   EXPECT_THAT(to_markdown(ptq_qat_document(options, {})),
-              HasSubstr("temperature 2). All trainings, the float ones too, change their images at random: "
-                        "flip,shift=2."));
+              HasSubstr("temperature 2), images changed at random (flip,shift=2). Float training changes its images at "
+                        "random too: flip."));
 }
 
 TEST(Report, CountsTheClaimsThatHoldAndShowsTheSpreadOfSeeds) {
