@@ -209,7 +209,7 @@ int run(const ExperimentOptions& given, Streams& streams) {
   ExperimentOptions o = given;
   o.plan.has_teacher = !o.teacher.empty() && choose<bool>("--teacher", o.teacher, {{"float", true}});
   o.plan.augmentation = chosen_augmentation(o.augment);
-  o.plan.qat_augmentation = chosen_augmentation(o.qat_augment, "--qat-augment");
+  if (o.qat_augment != "usual") o.plan.qat_augmentation = chosen_augmentation(o.qat_augment, "--qat-augment");
   o.plan.methods.clear();
   try {
     o.plan.studies = experiment::studies_named(o.plan.studies);

@@ -20,7 +20,7 @@ struct ExperimentOptions {
   experiment::PtqQatOptions plan;
   std::vector<std::string> methods = {"fine-tuned", "ptq", "qat", "lsq"};
   std::string teacher;           // "float", or empty: none
-  std::string augment = "none", qat_augment = "none";  // of the plan's augmentations
+  std::string augment = "none", qat_augment = "usual";  // of the plan's augmentations
   int workers = 1;
   bool offline = false, json = false;
 };

@@ -152,7 +152,7 @@ void require_augmentation(const PtqQatOptions& o) {
   for (const std::string& dataset : o.datasets) {
     const Shape image = dataset == "cifar10" ? Shape{32, 32, 3} : Shape{28, 28, 1};
     data::check_augmentation(o.augmentation, image, dataset);
-    data::check_augmentation(o.qat_augmentation, image, dataset);
+    data::check_augmentation(qat_augmentation_of(o, dataset), image, dataset);
   }
 }
 
@@ -261,6 +261,14 @@ void check(const PtqQatOptions& o) {
   require_at_least("--calibration-samples", o.calibration_samples, 1);
 }
 
+data::Augmentation usual_augmentation(std::string_view dataset) {
+  return dataset == "cifar10" ? data::Augmentation{.flip = true, .shift = 2} : data::Augmentation{};
+}
+
+data::Augmentation qat_augmentation_of(const PtqQatOptions& o, std::string_view dataset) {
+  return o.qat_augmentation.value_or(usual_augmentation(dataset));
+}
+
 std::vector<Cell> cells_of(const PtqQatOptions& o) {
   check(o);
   std::vector<Cell> cells;
@@ -287,7 +295,8 @@ nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
     // Only where they differ: cells from before there was a choice stay good.
     if (o.qat_batch_size != kBatchSize) settings["qat_batch_size"] = o.qat_batch_size;
     if (o.qat_weight_decay != 0) settings["qat_weight_decay"] = o.qat_weight_decay;
-    if (!o.qat_augmentation.is_none()) settings["qat_augment"] = data::to_string(o.qat_augmentation);
+    const data::Augmentation augmentation = qat_augmentation_of(o, cell.dataset);
+    if (!augmentation.is_none()) settings["qat_augment"] = data::to_string(augmentation);
     if (o.has_teacher) settings["teacher"] = {{"weight", o.teacher_weight}, {"temperature", o.temperature}};
   }
   if (is_trained_on || cell.method == Method::kPtq) settings["calibration_samples"] = o.calibration_samples;

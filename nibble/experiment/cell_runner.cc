@@ -167,7 +167,7 @@ graph::Model CellRunner::trained(const Cell& cell, graph::Model model, const dat
   fit.epochs = is_float ? options_.epochs : options_.qat_epochs;
   fit.batch_size = is_float ? kBatchSize : options_.qat_batch_size;
   fit.schedule = is_float ? train::ScheduleKind::kConstant : train::ScheduleKind::kCosine;
-  fit.augmentation = is_float ? options_.augmentation : options_.qat_augmentation;
+  fit.augmentation = is_float ? options_.augmentation : qat_augmentation_of(options_, cell.dataset);
   fit.validate = false;
   fit.stop = hooks_.stop;
   fit.checkpoint = store_.checkpoint_path(cell, options_);

@@ -174,7 +174,7 @@ TEST_F(Runner, AugmentationChangesTrainings) {
   // From one float network, fine-tuning goes elsewhere.
   const Cell cell{.dataset = "fashion_mnist", .method = Method::kFineTuned};
   PtqQatOptions with = options_;
-  with.qat_augmentation.shift = 4;
+  with.qat_augmentation = data::Augmentation{.shift = 4};
   double loss = 0, loss_without = 0;
   const auto run = [&](const PtqQatOptions& options, double& last) {
     RunnerHooks watching = hooks();

@@ -115,13 +115,16 @@ TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
 TEST(Cells, AugmentationOfFloatTrainingIsASettingOfEveryCellThatOfQatOfItsOwn) {
   const PtqQatOptions before;
   PtqQatOptions options;
-  options.augmentation = {.shift = 2}, options.qat_augmentation = {.flip = true};
+  options.augmentation = {.shift = 2}, options.qat_augmentation = data::Augmentation{.flip = true};
   for (const Method method : {Method::kFloat, Method::kPtq, Method::kFineTuned, Method::kQat, Method::kLsq}) {
     const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
     EXPECT_EQ(settings_of(cell, options).at("augment"), "shift=2") << name(method);
     const bool goes_on = method != Method::kFloat && method != Method::kPtq;
-    EXPECT_EQ(settings_of(cell, options).contains("qat_augment"), goes_on) << name(method);
-    EXPECT_FALSE(settings_of(cell, before).contains("qat_augment")) << name(method);
+    EXPECT_EQ(settings_of(cell, options).value("qat_augment", ""), goes_on ? "flip" : "") << name(method);
+    // What is usual for photographs, and for clothes.
+    EXPECT_EQ(settings_of(cell, before).value("qat_augment", ""), goes_on ? "flip,shift=2" : "") << name(method);
+    const Cell clothes{.dataset = "fashion_mnist", .method = method, .bits = 4};
+    EXPECT_FALSE(settings_of(clothes, before).contains("qat_augment")) << name(method);
     EXPECT_FALSE(settings_of(cell, before).contains("augment")) << name(method);
   }
 }

@@ -195,8 +195,10 @@ std::string recipe(const PtqQatOptions& o) {
     text +=
         fmt::format(", with the float network as teacher (weight {}, temperature {})", o.teacher_weight, o.temperature);
   }
-  if (!o.qat_augmentation.is_none()) {
-    text += fmt::format(", images changed at random ({})", data::to_string(o.qat_augmentation));
+  for (const std::string& dataset : o.datasets) {
+    const data::Augmentation augmentation = qat_augmentation_of(o, dataset);
+    if (augmentation.is_none()) continue;
+    text += fmt::format(", images of {} changed at random ({})", dataset, data::to_string(augmentation));
   }
   text += ".";
   if (!o.augmentation.is_none()) {
