@@ -150,7 +150,8 @@ TEST(ExperimentFlow, GoesOnWhereItWasAndRefusesOtherSettings) {
 TEST(ExperimentFlow, WorkersComputeWhatOneProcessDoes) {
   const Workplace& place = Workplace::get();
   const std::string line =
-      " --datasets cifar10 --methods ptq,qat --bits 8 --seeds 1 --epochs 1 --calibration-samples 16 --teacher float "
+      " --datasets cifar10 --methods ptq,qat --bits 8 --seeds 1 --epochs 1 --qat-epochs 1 --calibration-samples 16 "
+      "--teacher float "
       "--json";
   const CliResult one = place.run("experiment ptq-qat --out by_one" + line);
   ASSERT_EQ(one.code, 0) << one.err;
