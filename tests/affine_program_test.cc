@@ -40,6 +40,15 @@ graph::Model plain() {
   return build_model({in}, {classifier(x)}, "plain");
 }
 
+// TFMOT's kernels have a range for each multiplier, not for each channel of the output.
+graph::Model depthwise() {
+  const Node in = image();
+  const Node x =
+      DepthwiseConv2D({.kernel_size = {3, 3}, .depth_multiplier = 2, .activation = "relu", .name = "depthwise"})(
+          conv(in, 8, "conv0", "relu"));
+  return build_model({in}, {classifier(x)}, "depthwise");
+}
+
 // Sums of 16-bit codes over 300 inputs take 39 bits or so.
 graph::Model wide() {
   const Node in = image();
@@ -241,7 +250,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"Eight", plain, "int8", "moving_average"}, Case{"Four", plain, "int4", "moving_average"},
         Case{"FourPerTensor", plain, "int4", "all_values", false}, Case{"FourLsq", plain, "int4", "lsq"},
         Case{"TwoLsq", plain, "int2", "lsq"}, Case{"Tfmot", batch_norms, "tfmot8", "moving_average"},
-        Case{"TfmotDepthwise", plain, "tfmot8", "moving_average"},
+        Case{"TfmotDepthwise", depthwise, "tfmot8", "moving_average"},
         Case{"EightBatchNorms", batch_norms, "int8", "moving_average"},
         Case{"FourBatchNorms", batch_norms, "int4", "lsq"},
         Case{"FourFoldedBatchNorms", batch_norms, "int4", "moving_average", true, qat::BatchNormMode::kFoldRunning},

@@ -60,7 +60,8 @@ TEST_P(PostTraining, TorchAndTheDefinitionAgree) {
   ASSERT_EQ(given.shape(), wanted.shape());
   int64_t different = 0;
   for (int64_t i = 0; i < given.size(); ++i) different += std::abs(given[i] - wanted[i]) > 1e-5f ? 1 : 0;
-  // Sums in another order may fall on the other side of a tie between two codes.
+  // The network rounds sums by a multiplier (quant/affine/sum_quantizer.h), the definition real numbers: near a tie
+  // between two codes they may fall to different sides.
   EXPECT_LE(different, given.size() / 50);
   const Tensor real = Trainer(network(row.fused), {}).predict(x);
   int64_t moved = 0;
@@ -147,8 +148,8 @@ TEST(PostTraining, SeparableSequencesAreQuantized) {
     const Tensor apart = Trainer(transform::with_separated_layers(model), {}).predict(y);
     ASSERT_EQ(apart.shape(), real.shape());
     for (int64_t i = 0; i < real.size(); ++i) ASSERT_NEAR(apart[i], real[i], 1e-5) << row.padding;  // order of sums
-    const ptq::PostTrainingResult result =
-        ptq::quantize_after_training(model, sequences(64, 1), {.per_axis = true}, layer_function);
+    // Found on what is measured: a logit beyond a range of other samples would weigh more than all rounding.
+    const ptq::PostTrainingResult result = ptq::quantize_after_training(model, y, {.per_axis = true}, layer_function);
     for (const ptq::QuantizedLayer& each : result.layers) EXPECT_EQ(each.note, "") << each.layer << ", " << row.padding;
     EXPECT_EQ(graph::stored_ranges(result.model.layer("separable_depthwise"), "depthwise_kernel").size(), 3u);
     EXPECT_EQ(graph::stored_ranges(result.model.layer("separable_pointwise"), "kernel").size(), 6u);
@@ -156,7 +157,7 @@ TEST(PostTraining, SeparableSequencesAreQuantized) {
     double error = 0, signal = 0;
     for (int64_t i = 0; i < real.size(); ++i) error += std::pow(given[i] - real[i], 2), signal += std::pow(real[i], 2);
     EXPECT_GT(error, 1e-8 * signal) << "it is quantized, " << row.padding;
-    EXPECT_LT(error, 0.0025 * signal) << row.padding;
+    EXPECT_LT(error, 0.0009 * signal) << row.padding;
   }
 }
 
