@@ -176,8 +176,10 @@ INSTANTIATE_TEST_SUITE_P(
                   1.0}),
     [](const auto& row) { return row.param.name; });
 
-Model everything(AffineKind weights, AffineKind activations, const std::string& activation = "relu") {
+Model everything(AffineKind weights, AffineKind activations, const std::string& activation = "relu",
+                 affine::RangeRule ranges = affine::RangeRule::kExtremes) {
   qat::Scheme scheme = qat::scheme_named("int4");
+  scheme.ranges = ranges;
   scheme.weights = weights;
   scheme.activations = activations;
   return qat::quantize_model(float_model(activation), scheme);

@@ -161,6 +161,7 @@ TEST(AffineTraining, AllValuesPerAxisHasARangeForEachOf32Filters) {
   for (const bool per_axis : {false, true}) {
     qat::Scheme four = scheme("all_values");
     four.per_axis = per_axis;
+    four.ranges = affine::RangeRule::kExtremes;
     Trainer trainer(qat::quantize_model(float_network(32), four), options());
     EXPECT_GT(*trainer.fit(stripes_data(), epochs(5)).back().val_accuracy, 0.95);
     const Model model = trainer.model();
