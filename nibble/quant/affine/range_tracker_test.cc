@@ -171,7 +171,7 @@ double error_of(const RangeTracker& tracker, std::span<const float> x, const Cha
   return sum;
 }
 
-// At 4 bits, codes 2/3 apart leave the values two or three; cut to about a quarter, seven.
+// At 4 bits, codes 2/3 apart leave the values two or three; cut to about a quarter, six.
 TEST(RangeTracker, LeastErrorCutsAnOutlierOff) {
   const std::vector<float> x = with_outlier(10.0f);
   const ChannelLayout layout = per_tensor({static_cast<int64_t>(x.size())});
