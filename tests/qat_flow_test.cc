@@ -97,6 +97,21 @@ TEST(QatFlow, LearnedStepsFromAFileAndResumed) {
   EXPECT_THAT(fewer.err, HasSubstr("2 epochs in total were asked for, but 3 are done already"));
 }
 
+// Those of the scheme, unless the option says something else; the model's file has them.
+TEST(QatFlow, RangesOfLeastErrorAtFourBits) {
+  const Workplace& place = Workplace::get();
+  const std::string line = "qat " + float_run() + " --data cifar10 --batch-size 40 --epochs 1 --scheme int4 --output ";
+  const CliResult mse = place.run(line + "qat_mse");
+  ASSERT_EQ(mse.code, 0) << mse.err;
+  EXPECT_THAT(mse.out, HasSubstr("LastValue(4,per_axis,symmetric,narrow_range,range=mse)"));
+  EXPECT_THAT(place.run("inspect qat_mse").out, HasSubstr("range=mse"));
+  const CliResult extremes = place.run(line + "qat_extremes --ranges extremes");
+  ASSERT_EQ(extremes.code, 0) << extremes.err;
+  EXPECT_THAT(extremes.out, ::testing::Not(HasSubstr("range=mse")));
+  const CliResult compiled = place.run("compile qat_mse --output qat_mse.nbl");
+  ASSERT_EQ(compiled.code, 0) << compiled.err;
+}
+
 // A trained model's batch norms are folded where nothing else was said; "float" in a file is something.
 TEST(QatFlow, WhatIsSaidOfBatchNormsHolds) {
   const Workplace& place = Workplace::get();
@@ -134,6 +149,10 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Row{"Scheme", "qat tiny.keras --data cifar10 --scheme int99 --output never", 1, "int2 .. int16"},
         Row{"Quantizer", "qat tiny.keras --data cifar10 --quantizer lsq3 --output never", 1, "Did you mean 'lsq'"},
+        Row{"Ranges", "qat tiny.keras --data cifar10 --ranges min-max --output never", 2,
+            "--ranges cannot be 'min-max'"},
+        Row{"RangesOfTfmot", "qat tiny.keras --data cifar10 --scheme tfmot4 --ranges mse --output never", 1,
+            "extremes of a batch"},
         Row{"BatchNorm", "qat tiny.keras --data cifar10 --batch-norm folded --output never", 2, "--batch-norm"},
         Row{"BiasBits", "qat tiny.keras --data cifar10 --bias-bits 33 --output never", 2, "--bias-bits"},
         Row{"MomentumOfAdam", "qat tiny.keras --data cifar10 --optimizer adam --momentum 0.5 --output never", 2,

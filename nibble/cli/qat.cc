@@ -35,7 +35,7 @@ struct QatOptions {
   DataOptions data;
   LossOptions loss;
   fs::path output;
-  std::string scheme = "int8", quantizer, batch_norm;
+  std::string scheme = "int8", quantizer, ranges, batch_norm;
   int epochs = 3, validation_freq = 1, edge_bits = -1, bias_bits = -1, threads = 1;
   int64_t batch_size = 128;
   double learning_rate = 0.01;
@@ -59,6 +59,11 @@ void declare_quantization(CLI::App& app, QatOptions& o) {
   app.add_option("--quantizer", o.quantizer,
                  "moving_average, last_value, all_values, lsq, lsq_plus, pact or dorefa. Default: the scheme's")
       ->type_name("NAME");
+  app.add_option("--ranges", o.ranges,
+                 "What trackers take from a batch. extremes: its smallest and largest value; mse: the range of least "
+                 "squared error, finer and clipped. Default: the scheme's; else mse below 6 bits, where weights and "
+                 "activations both have trackers, and extremes with tfmot8, ...")
+      ->type_name("RULE");
   app.add_option(
          "--penalty", o.penalty,
          "Of pact: for each clipping level a, L * a^2 is added to the loss; the usual weight decay works, 1e-4. "
@@ -157,6 +162,10 @@ Plan plan_of(const QatOptions& o, bool has_trained_weights) {
     plan.scheme = qat::scheme_named(o.scheme);
   }
   if (!o.quantizer.empty()) qat::set_quantizer(plan.scheme, o.quantizer);
+  if (!o.ranges.empty()) {
+    plan.scheme.ranges = choose<affine::RangeRule>(
+        "--ranges", o.ranges, {{"extremes", affine::RangeRule::kExtremes}, {"mse", affine::RangeRule::kMse}});
+  }
   if (o.penalty) plan.scheme.penalty = *o.penalty;
   if (o.edge_bits >= 0) plan.scheme.edge_weight_bits = o.edge_bits;
   if (o.bias_bits >= 0) plan.scheme.bias_bits = o.bias_bits;
@@ -326,7 +335,7 @@ Run declare_qat(CLI::App& app) {
   auto options = std::make_shared<QatOptions>();
   declare_options(app, *options);
   return [options, &app](Streams& streams) {
-    for (const char* name : {"--scheme", "--quantizer", "--penalty", "--edge-weight-bits", "--bias-bits"}) {
+    for (const char* name : {"--scheme", "--quantizer", "--ranges", "--penalty", "--edge-weight-bits", "--bias-bits"}) {
       if (app.get_option(name)->count() > 0) options->asks_for_quantizers = true;
     }
     return run(*options, streams);

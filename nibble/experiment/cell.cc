@@ -7,6 +7,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
+#include "nibble/quant/affine/least_error.h"
 
 namespace nibble::experiment {
 namespace {
@@ -300,6 +301,9 @@ nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
     if (o.has_teacher) settings["teacher"] = {{"weight", o.teacher_weight}, {"temperature", o.temperature}};
   }
   if (is_trained_on || cell.method == Method::kPtq) settings["calibration_samples"] = o.calibration_samples;
+  // Extremes, before there was a choice.
+  const affine::RangeRule ranges = affine::usual_range_rule(cell.bits);
+  if (cell.method == Method::kQat && ranges != affine::RangeRule::kExtremes) settings["ranges"] = affine::name(ranges);
   // What names of variations did not always mean.
   if (cell.variation.statistics_momentum < 1.0) settings["statistics_momentum"] = cell.variation.statistics_momentum;
   return settings;

@@ -22,7 +22,7 @@ enum class Method {
   kFloat,      // trained in float
   kFineTuned,  // and trained on in float as long as the QAT networks are: what they must be compared with
   kPtq,        // quantized after training
-  kQat,        // and trained on, with ranges that follow the data
+  kQat,        // and trained on, with ranges that follow the data, by affine::usual_range_rule()
   kLsq,        // likewise, with learned steps
 };
 std::string_view name(Method method);  // "float", "fine-tuned", "ptq", "qat", "lsq"

@@ -61,6 +61,19 @@ Tensor steps_of(std::span<const affine::Range> ranges, const Tensor& variable, i
 
 }  // namespace
 
+void use_usual_ranges(graph::Model& model) {
+  for (const graph::Layer& layer : graph::Model(model).layers) {
+    if (!layer.quantization) continue;
+    graph::LayerQuantization q = *layer.quantization;
+    const auto change = [](graph::AffineQuantizer& quantizer) {
+      quantizer.range = affine::usual_range_rule(quantizer.num_bits);
+    };
+    for (graph::WeightQuantizer& weight : q.weights) change(weight.quantizer);
+    for (graph::AffineQuantizer* quantizer : {&q.pre_activation, &q.post_activation, &q.output}) change(*quantizer);
+    graph::set_quantization(model, layer.name, q);  // keeps the ranges
+  }
+}
+
 void use_learned_steps(graph::Model& model) {
   for (const graph::Layer& before : graph::Model(model).layers) {
     if (!before.quantization) continue;
@@ -260,6 +273,7 @@ void CellRunner::measure(const Cell& cell, const data::Dataset& dataset, CellRes
     default: {
       Quantized start = quantized(cell, dataset);
       result.saturated_biases = start.saturated_biases;
+      if (cell.method == Method::kQat) use_usual_ranges(start.model);
       if (cell.method == Method::kLsq) use_learned_steps(start.model);
       model = cell.method == Method::kPtq ? std::move(start.model) : trained(cell, std::move(start.model), dataset);
     }

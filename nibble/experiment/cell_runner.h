@@ -67,6 +67,9 @@ graph::Model with_moved_statistics(graph::Model model, const Tensor& samples, do
 // Weight decay as an L2 regularizer of every kernel (of half of it: its gradient is 2 l2 w); 0 takes it away.
 void set_weight_decay(graph::Model& model, double decay);
 
+// Trackers take from each batch what affine::usual_range_rule() says of their width, from the calibrated ranges on.
+void use_usual_ranges(graph::Model& model);
+
 // Trackers become learned steps that begin with the calibrated ranges.
 void use_learned_steps(graph::Model& model);
 

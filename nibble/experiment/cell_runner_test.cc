@@ -215,6 +215,28 @@ TEST_F(Runner, OnlyAStudyOfLearningRatesMayDiverge) {
   EXPECT_EQ(CellRunner(options_, store, hooks()).run(cell).accuracy, 0);
 }
 
+TEST(UsualRanges, AreOfLeastErrorBelowSixBitsFromTheCalibratedOnesOn) {
+  graph::Model model = models::make_builtin("cifar10_cnn");
+  graph::initialize_weights(model, 1);
+  Tensor x(Shape{2, 32, 32, 3});
+  for (int64_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 17) / 8.0f - 1.0f;
+  model = ptq::quantize_after_training(model, x, {.bit_width = 4, .least_result_bits = 8}, train::layer_function).model;
+  const graph::Model before = model;
+  use_usual_ranges(model);
+  EXPECT_NO_THROW(graph::validate(model));
+  int64_t few = 0, many = 0;
+  for (const graph::Layer& layer : model.layers) {
+    EXPECT_EQ(layer.weights, before.layer(layer.name).weights) << layer.name;
+    for (const graph::QuantizedPoint& point : graph::quantized_points(layer)) {
+      const bool is_mse = point.quantizer.range == affine::RangeRule::kMse;
+      EXPECT_EQ(is_mse, point.quantizer.num_bits < 6) << layer.name << " " << point.name;
+      ++(is_mse ? few : many);
+    }
+  }
+  EXPECT_GT(few, 4);
+  EXPECT_GT(many, 0) << "the result has 8 bits";
+}
+
 TEST(LearnedSteps, AreSignedWhereRangesGoBelowZero) {
   graph::Model model = models::make_builtin("cifar10_cnn");
   graph::initialize_weights(model, 1);

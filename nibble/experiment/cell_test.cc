@@ -112,6 +112,23 @@ TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
   }
 }
 
+// They followed the extremes at any width once: cells of then are refused where that has changed.
+TEST(Cells, RulesOfRangesAreASettingOfQatOfFewBits) {
+  const PtqQatOptions options;
+  for (const int bits : {2, 4, 5}) {
+    const Cell cell{.dataset = "cifar10", .method = Method::kQat, .bits = bits};
+    EXPECT_EQ(settings_of(cell, options).at("ranges"), "mse") << bits;
+  }
+  for (const int bits : {6, 8}) {
+    const Cell cell{.dataset = "cifar10", .method = Method::kQat, .bits = bits};
+    EXPECT_FALSE(settings_of(cell, options).contains("ranges")) << bits;
+  }
+  for (const Method method : {Method::kPtq, Method::kLsq}) {
+    EXPECT_FALSE(settings_of({.dataset = "cifar10", .method = method, .bits = 4}, options).contains("ranges"));
+  }
+  EXPECT_FALSE(settings_of({.dataset = "cifar10"}, options).contains("ranges"));
+}
+
 TEST(Cells, AugmentationOfFloatTrainingIsASettingOfEveryCellThatOfQatOfItsOwn) {
   const PtqQatOptions before;
   PtqQatOptions options;

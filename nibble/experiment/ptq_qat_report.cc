@@ -204,6 +204,11 @@ std::string recipe(const PtqQatOptions& o) {
   if (!o.augmentation.is_none()) {
     text += fmt::format(" Float training changes its images at random too: {}.", data::to_string(o.augmentation));
   }
+  const bool has_few_bits = std::any_of(
+      o.bits.begin(), o.bits.end(), [](int bits) { return affine::usual_range_rule(bits) == affine::RangeRule::kMse; });
+  if (has(o, Method::kQat) && has_few_bits) {
+    text += " QAT's ranges follow the batches: below 6 bits those of least squared error, else the extremes.";
+  }
   return text;
 }
 

@@ -47,6 +47,16 @@ TEST(Report, TellsTheRecipe) {
                         "random too: flip."));
 }
 
+TEST(Report, TellsTheRangesOfFewBits) {
+  PtqQatOptions options = small();
+  const char* sentence = "below 6 bits those of least squared error";
+  EXPECT_THAT(to_markdown(ptq_qat_document(options, {})), HasSubstr(sentence));
+  options.bits = {6, 8};
+  EXPECT_THAT(to_markdown(ptq_qat_document(options, {})), ::testing::Not(HasSubstr(sentence)));
+  options.bits = {4}, options.methods = {Method::kPtq};
+  EXPECT_THAT(to_markdown(ptq_qat_document(options, {})), ::testing::Not(HasSubstr(sentence)));
+}
+
 TEST(Report, CountsTheClaimsThatHoldAndShowsTheSpreadOfSeeds) {
   const std::vector<FinishedCell> finished = {
       {cell(Method::kFloat, 0, 1), {.accuracy = 91}}, {cell(Method::kPtq, 4, 1), {.accuracy = 87.5}},

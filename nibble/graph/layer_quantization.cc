@@ -122,6 +122,7 @@ void clear_unused(AffineQuantizer& q) {
   if (q.kind != AffineKind::kDorefa) q.gradient_bits = defaults.gradient_bits;
   const bool has_step = q.kind == AffineKind::kLsq || q.kind == AffineKind::kLsqPlus;
   if (!has_step) q.gradient_elements = defaults.gradient_elements;
+  if (!has_minmax(q.kind)) q.range = defaults.range;
   if (q.kind == AffineKind::kMovingAverage) return;
   q.ema_decay = defaults.ema_decay;
   q.average_start = defaults.average_start;
@@ -134,8 +135,9 @@ void clear_unused(LayerQuantization& quantization) {
   }
 }
 
-// The same, but for what is no part of the values.
+// The same, but for what is no part of the values: a range stays one, by whatever rule it was found.
 bool has_same_values(AffineQuantizer a, const AffineQuantizer& b) {
+  a.range = b.range;
   a.penalty = b.penalty;
   a.gradient_elements = b.gradient_elements;
   return a == b;
@@ -180,7 +182,8 @@ affine::TrackerConfig tracker_config(const AffineQuantizer& q) {
           .narrow_range = q.narrow_range,
           .fixed = q.fixed,
           .decay = q.ema_decay,
-          .start = q.average_start};
+          .start = q.average_start,
+          .range = q.range};
 }
 
 std::vector<QuantizedPoint> quantized_points(const LayerQuantization& quantization) {

@@ -54,7 +54,8 @@ struct AffineQuantizer {
   affine::Range fixed{-6, 6};  // Fixed
   double ema_decay = 0.999;    // MovingAverage, in [0, 1)
   affine::AverageStart average_start = affine::AverageStart::kInitialRange;  // MovingAverage
-  double penalty = 0.0;   // PACT: penalty * alpha^2 is added to the loss
+  affine::RangeRule range = affine::RangeRule::kExtremes;  // of a batch; LastValue, MovingAverage, AllValues
+  double penalty = 0.0;                                    // PACT: penalty * alpha^2 is added to the loss
   int gradient_bits = 0;  // DoReFa on activations, 1 .. 16: of the gradients that leave it; 0: they stay float
   affine::GradientElements gradient_elements = affine::GradientElements::kShared;  // LSQ, LSQ+: scales the gradients
 

@@ -175,7 +175,8 @@ Model quantized() {
                                      .post_activation = {.kind = kAverage,
                                                          .num_bits = 4,
                                                          .ema_decay = 0.9,
-                                                         .average_start = affine::AverageStart::kFirstBatch},
+                                                         .average_start = affine::AverageStart::kFirstBatch,
+                                                         .range = affine::RangeRule::kMse},
                                      .bias_bits = 16});
   set_quantization(model, "transposed", on_weight("kernel", of(AffineKind::kLsq, true, -2)));
   set_quantization(model, "relu", LayerQuantization{.output = fixed(0, 6)});
@@ -201,6 +202,34 @@ TEST(LayerQuantization, PenaltyIsKept) {
   EXPECT_EQ(to_json(pact)["config"]["penalty"], 1e-4);
   EXPECT_EQ(affine_quantizer_from_json(to_json(pact), "here"), pact);
   EXPECT_EQ(to_string(pact), "PACT(4,penalty=0.0001)");
+}
+
+TEST(LayerQuantization, RulesOfRangesAreWrittenWhereTheyDifferFromTheDefault) {
+  for (const AffineKind kind : {kLast, kAverage, kAll}) {
+    AffineQuantizer q{.kind = kind, .num_bits = 4};
+    EXPECT_FALSE(to_json(q)["config"].contains("range"));
+    EXPECT_EQ(tracker_config(q).range, affine::RangeRule::kExtremes);
+    q.range = affine::RangeRule::kMse;
+    EXPECT_EQ(to_json(q)["config"]["range"], "mse");
+    EXPECT_EQ(affine_quantizer_from_json(to_json(q), "here"), q);
+    EXPECT_EQ(tracker_config(q).range, affine::RangeRule::kMse);
+  }
+  EXPECT_EQ(to_string({.kind = kLast, .num_bits = 4, .range = affine::RangeRule::kMse}), "LastValue(4,range=mse)");
+  const json extremes = {{"class_name", "LastValueQuantizer"}, {"config", {{"range", "extremes"}}}};
+  EXPECT_EQ(affine_quantizer_from_json(extremes, "here"), AffineQuantizer{.kind = kLast});
+}
+
+// What a rule has found is a range for any other to go on from.
+TEST(LayerQuantization, AnotherRuleKeepsTheRange) {
+  Model model = small();
+  initialize_weights(model, 1);
+  LayerQuantization q{.output = {.kind = kAverage, .num_bits = 4}};
+  set_quantization(model, "relu", q);
+  store_ranges(model.layer("relu"), "output", std::vector<affine::Range>{{0.0f, 3.0f}});
+  q.output.range = affine::RangeRule::kMse;
+  set_quantization(model, "relu", q);
+  EXPECT_EQ(model.layer("relu").quantization->output.range, affine::RangeRule::kMse);
+  EXPECT_EQ(stored_ranges(model.layer("relu"), "output"), (std::vector<affine::Range>{{0.0f, 3.0f}}));
 }
 
 TEST(LayerQuantization, GradientElementsAreWrittenWhereTheyDifferFromTheDefault) {
@@ -241,6 +270,9 @@ TEST(LayerQuantization, WhatAKindDoesNotUseIsForgotten) {
                                                 .penalty = 1,
                                                 .gradient_elements = affine::GradientElements::kTensor}});
   EXPECT_EQ(model.layer("relu").quantization, LayerQuantization{.output = {.kind = kLast}});
+  set_quantization(model, "dense",
+                   LayerQuantization{.output = {.kind = AffineKind::kLsq, .range = affine::RangeRule::kMse}});
+  EXPECT_EQ(model.layer("dense").quantization, LayerQuantization{.output = {.kind = AffineKind::kLsq}});
 }
 
 TEST(LayerQuantization, ConfigRefuses) {
@@ -255,6 +287,7 @@ TEST(LayerQuantization, ConfigRefuses) {
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"num_bits": 18446744073709551615}}})", "small"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"per_axes": true}}})", "Did you mean 'per_axis'?"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": []}})", "must be an object"},
+      {R"({"output": {"class_name": "LastValueQuantizer", "config": {"range": "min"}}})", "\"extremes\" or \"mse\""},
       {R"({"output": {"class_name": "LSQQuantizer", "config": {"gradient_elements": 3}}})", "\"shared\" or"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"num_bits": 99}}})", "num_bits is 99"}};
   for (const auto& [text, message] : rows) {
@@ -358,8 +391,9 @@ TEST(LayerQuantization, ParamsAreThoseOfTheCodes) {
 
 TEST(LayerQuantization, SummaryNamesQuantizers) {
   const std::string text = summary(quantized());
-  for (const char* part : {"kernel LastValue(4,per_axis,symmetric)", "post_activation MovingAverage(4,decay=0.9)",
-                           "output Fixed(8,[0, 6])", "kernel LSQ(4,per_axis=-2,symmetric)"}) {
+  for (const char* part :
+       {"kernel LastValue(4,per_axis,symmetric)", "post_activation MovingAverage(4,decay=0.9,range=mse)",
+        "output Fixed(8,[0, 6])", "kernel LSQ(4,per_axis=-2,symmetric)"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   }
 }

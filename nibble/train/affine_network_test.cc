@@ -176,8 +176,10 @@ INSTANTIATE_TEST_SUITE_P(
                   1.0}),
     [](const auto& row) { return row.param.name; });
 
-Model everything(AffineKind weights, AffineKind activations, const std::string& activation = "relu") {
+Model everything(AffineKind weights, AffineKind activations, const std::string& activation = "relu",
+                 affine::RangeRule ranges = affine::RangeRule::kExtremes) {
   qat::Scheme scheme = qat::scheme_named("int4");
+  scheme.ranges = ranges;
   scheme.weights = weights;
   scheme.activations = activations;
   return qat::quantize_model(float_model(activation), scheme);
@@ -243,6 +245,41 @@ TEST(AffineNetwork, RangesMoveInTrainingOnly) {
   EXPECT_NE(network.model(), after) << "watched before quantization begins";
   Network in_float(float_model(), true, 1);
   EXPECT_TRUE(at::equal(y, in_float.forward(3 * batch(4, 2), Pass::kTraining, 0, false)));
+}
+
+// What a tracker of that rule says of the same values.
+affine::Range range_of(const graph::Layer& layer, std::string_view point, const at::Tensor& x) {
+  affine::RangeTracker tracker(graph::tracker_config(graph::quantized_point(layer, point)->quantizer));
+  const std::span<const float> values(x.data_ptr<float>(), static_cast<size_t>(x.numel()));
+  tracker.observe(values, affine::per_tensor({x.numel()}));
+  return tracker.ranges()[0];
+}
+
+TEST(AffineNetwork, RangesOfLeastErrorAreThoseOfTheBatch) {
+  Network network(everything(AffineKind::kLastValue, AffineKind::kMovingAverage, "relu", affine::RangeRule::kMse), true,
+                  1);
+  const at::Tensor x = batch(64, 1);
+  loss_of(network, x);
+  const Model after = network.model();
+  graph::require_calibrated(after, "test");
+  EXPECT_EQ(graph::stored_ranges(after.layer("in"), "output")[0], range_of(after.layer("in"), "output", x));
+  const auto kernel = weight(after, "conv", "kernel"), found = weight(after, "conv", "kernel_max");
+  for (int64_t c = 0; c < 4; ++c) {
+    const at::Tensor filter = kernel.select(3, c).contiguous();
+    EXPECT_EQ(found[c].item<float>(), range_of(after.layer("conv"), "kernel", filter).max);
+  }
+  const auto largest = kernel.abs().amax(at::IntArrayRef{0, 1, 2});
+  EXPECT_TRUE((found <= largest).all().item<bool>());
+  EXPECT_TRUE((found < largest).any().item<bool>()) << "some filter is cut";
+
+  // Weights that stand in for the trained ones are measured by the same rule.
+  {
+    const at::NoGradGuard no_gradient;
+    at::Tensor value = parameter(network, "conv", "kernel").value;
+    value.mul_(2);
+  }
+  network.forward(x, Pass::kReestimation, 0, false);
+  EXPECT_TRUE(at::equal(weight(network.model(), "conv", "kernel_max"), 2 * found));
 }
 
 TEST(AffineNetwork, FrozenLayersKeepTheirRanges) {

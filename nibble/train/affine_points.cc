@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -59,13 +58,12 @@ affine::RangeTracker tracker_of(const QuantizedPoint& point, LayerRuntime& runti
   return tracker;
 }
 
-// A range for the whole tensor needs its two ends only, which the kernel finds faster.
+// The two ends of a whole tensor are what the kernel finds faster.
 void observe(affine::RangeTracker& tracker, const at::Tensor& x, const affine::ChannelLayout& layout) {
   if (layout.channels > 1) return tracker.observe(values_of(x), layout);
   const kernels::Extremes ends = kernels::extremes(x.data_ptr<float>(), static_cast<size_t>(x.numel()));
   if (!ends.is_finite) return tracker.observe(values_of(x), layout);  // names the element
-  const std::array<float, 2> both = {ends.min, ends.max};
-  tracker.observe(both, {1, 1, 2});
+  tracker.observe(values_of(x), affine::Range{ends.min, ends.max});
 }
 
 at::Tensor tracked(const QuantizedPoint& point, LayerRuntime& runtime, const at::Tensor& x,

@@ -161,6 +161,7 @@ TEST(AffineTraining, AllValuesPerAxisHasARangeForEachOf32Filters) {
   for (const bool per_axis : {false, true}) {
     qat::Scheme four = scheme("all_values");
     four.per_axis = per_axis;
+    four.ranges = affine::RangeRule::kExtremes;
     Trainer trainer(qat::quantize_model(float_network(32), four), options());
     EXPECT_GT(*trainer.fit(stripes_data(), epochs(5)).back().val_accuracy, 0.95);
     const Model model = trainer.model();
@@ -175,6 +176,48 @@ TEST(AffineTraining, AllValuesPerAxisHasARangeForEachOf32Filters) {
       EXPECT_GE(range.max, kernel[i]);
     }
   }
+}
+
+// Of the kernels' own size.
+double rounding_error(const Model& model) {
+  double sum = 0.0;
+  for (const char* name : {"conv", "dense"}) {
+    const graph::Layer& layer = model.layer(name);
+    const graph::QuantizedPoint point = *graph::quantized_point(layer, "kernel");
+    const Tensor& kernel = layer.find_weight("kernel")->value;
+    const affine::ChannelLayout layout = graph::point_layout(layer, point, kernel.shape());
+    affine::RangeTracker tracker(graph::tracker_config(point.quantizer), layout.channels);
+    tracker.restore(graph::stored_ranges(layer, "kernel"));
+    std::vector<float> rounded(static_cast<size_t>(kernel.size()));
+    tracker.quantize(kernel.data(), layout, rounded);
+    double error = 0.0, whole = 0.0;
+    for (size_t i = 0; i < rounded.size(); ++i) {
+      error += std::pow(static_cast<double>(kernel.data()[i]) - static_cast<double>(rounded[i]), 2.0);
+      whole += std::pow(static_cast<double>(kernel.data()[i]), 2.0);
+    }
+    sum += error / whole;
+  }
+  return sum;
+}
+
+// From the same weights, by steps that are too small to tell them apart.
+TEST(AffineTraining, RangesOfLeastErrorRoundFinerWithFourBits) {
+  CompileOptions slow = options();
+  slow.learning_rate = 1e-6;
+  std::vector<double> errors;
+  std::vector<float> reach;
+  for (const affine::RangeRule rule : {affine::RangeRule::kMse, affine::RangeRule::kExtremes}) {
+    qat::Scheme four = scheme("moving_average");
+    four.ranges = rule;
+    Trainer trainer(qat::quantize_model(trained(), four), slow);
+    trainer.fit(stripes_data(), epochs(1));
+    const Model model = trainer.model();
+    errors.push_back(rounding_error(model));
+    reach.push_back(graph::stored_ranges(model.layer("relu"), "output")[0].max);
+  }
+  EXPECT_GT(errors[0], 0.0);
+  EXPECT_LT(errors[0], errors[1]);
+  EXPECT_LT(reach[0], reach[1]) << "of what leaves the ReLU, the few largest are clipped";
 }
 
 class EachBatchNorm : public ::testing::TestWithParam<qat::BatchNormMode> {};

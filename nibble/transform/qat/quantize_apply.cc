@@ -165,7 +165,7 @@ class Application {
     }
     if (with_weights.empty()) return;
     for (const std::string& name : {with_weights.front(), with_weights.back()}) {
-      for (auto& weight : decisions_.at(name).weights) weight.quantizer.num_bits = scheme_.edge_weight_bits;
+      for (auto& weight : decisions_.at(name).weights) set_bits(scheme_, weight.quantizer, scheme_.edge_weight_bits);
     }
   }
 
@@ -176,7 +176,7 @@ class Application {
       LayerQuantization& q = found->second;
       for (AffineQuantizer* quantizer : {&q.output, &q.post_activation, &q.pre_activation}) {
         if (quantizer->is_none()) continue;
-        quantizer->num_bits = std::max(quantizer->num_bits, scheme_.least_result_bits);
+        set_bits(scheme_, *quantizer, std::max(quantizer->num_bits, scheme_.least_result_bits));
         return;
       }
       if (!q.weights.empty()) return;

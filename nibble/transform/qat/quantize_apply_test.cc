@@ -256,6 +256,9 @@ TEST(QuantizeApply, WidthsOfEdgesAndResults) {
   EXPECT_EQ(model.layer("in").quantization->output.num_bits, 8);
   EXPECT_EQ(model.layer("c").quantization->weights[0].quantizer.num_bits, 8);
   EXPECT_EQ(model.layer("re_lu").quantization->output.num_bits, 4);
+  EXPECT_EQ(model.layer("c").quantization->weights[0].quantizer.range, affine::RangeRule::kExtremes);
+  EXPECT_EQ(model.layer("re_lu").quantization->output.range, affine::RangeRule::kMse);
+  EXPECT_EQ(model.layer("d").quantization->post_activation.range, affine::RangeRule::kExtremes);
   EXPECT_EQ(model.layer("d").quantization->post_activation.num_bits, 8) << "logits of 4 bits would tie";
   EXPECT_EQ(model.layer("d").quantization->bias_bits, 32);
   EXPECT_EQ(model.layer("c").quantization->bias_bits, 0) << "the bias is not the folded one yet";

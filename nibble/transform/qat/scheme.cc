@@ -117,6 +117,8 @@ void quantize_activation_layer(const Layer& layer, const Scheme& scheme, bool is
   result.output = activation_quantizer(scheme, is_rectified);
 }
 
+bool is_watching(AffineKind kind) { return graph::is_tracker(kind) && kind != AffineKind::kFixed; }
+
 bool has_step(AffineKind kind) { return kind == AffineKind::kLsq || kind == AffineKind::kLsqPlus; }
 
 bool is_qkeras_quantized(const Layer& layer) {
@@ -136,6 +138,7 @@ AffineQuantizer weight_quantizer(const Scheme& scheme, const Layer& layer) {
                             .narrow_range = true,
                             .ema_decay = scheme.ema_decay,
                             .average_start = scheme.average_start};
+  if (is_watching(scheme.weights)) quantizer.range = range_rule(scheme, scheme.weight_bits);
   if (has_step(scheme.weights)) quantizer.gradient_elements = scheme.gradient_elements;
   const bool is_transposed = layer.class_name == "Conv2DTranspose";
   if (scheme.tfmot && (is_transposed || layer.class_name == "Dense")) quantizer.per_axis = false;
@@ -152,13 +155,26 @@ AffineQuantizer activation_quantizer(const Scheme& scheme, bool is_rectified) {
           .symmetric = has_step(kind) && !is_rectified,
           .ema_decay = scheme.ema_decay,
           .average_start = scheme.average_start,
+          .range = is_watching(kind) ? range_rule(scheme, scheme.activation_bits) : affine::RangeRule::kExtremes,
           .penalty = kind == AffineKind::kPact ? scheme.penalty : 0.0,
           .gradient_bits = kind == AffineKind::kDorefa ? scheme.gradient_bits : 0,
           .gradient_elements = has_step(kind) ? scheme.gradient_elements : affine::GradientElements::kShared};
 }
 
 AffineQuantizer input_quantizer(const Scheme& scheme) {
-  return {.kind = AffineKind::kAllValues, .num_bits = scheme.input_bits};
+  return {
+      .kind = AffineKind::kAllValues, .num_bits = scheme.input_bits, .range = range_rule(scheme, scheme.input_bits)};
+}
+
+affine::RangeRule range_rule(const Scheme& scheme, int num_bits) {
+  if (scheme.ranges) return *scheme.ranges;
+  const bool is_usual = !scheme.tfmot && is_watching(scheme.weights) && is_watching(scheme.activations);
+  return is_usual ? affine::usual_range_rule(num_bits) : affine::RangeRule::kExtremes;
+}
+
+void set_bits(const Scheme& scheme, AffineQuantizer& quantizer, int num_bits) {
+  quantizer.num_bits = num_bits;
+  if (is_watching(quantizer.kind)) quantizer.range = range_rule(scheme, num_bits);
 }
 
 std::optional<LayerQuantization> default_quantization(const Layer& layer, const Scheme& scheme, bool is_rectified) {
@@ -225,6 +241,11 @@ void check(const Scheme& scheme) {
     throw InvalidArgument(
         "[quantize] TFMOT has no layers whose batch norms are folded in each step of the training. Set batch_norm to "
         "float or fold, or use a scheme of nibble's own.");
+  }
+  if (scheme.tfmot && scheme.ranges == affine::RangeRule::kMse) {
+    throw InvalidArgument(
+        "[quantize] TFMOT's ranges are the extremes of a batch. Set ranges to extremes, or use a scheme of nibble's "
+        "own.");
   }
   if (scheme.weights == AffineKind::kPact) {
     throw InvalidArgument("[quantize] PACT is for activations; weights can have LSQ, DoReFa or a range tracker.");

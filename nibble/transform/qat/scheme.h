@@ -43,6 +43,8 @@ struct Scheme {
   bool per_axis = true;     // a range for each output channel of the weights; not DoReFa
   double ema_decay = 0.99;  // TFMOT's 0.999 from [-6, 6] needs thousands of steps
   affine::AverageStart average_start = affine::AverageStart::kFirstBatch;
+  // What trackers make of a batch. Nothing: range_rule() says.
+  std::optional<affine::RangeRule> ranges = {};
   double penalty = 0.0;   // PACT: of its clipping levels; the network's weight decay works
   int gradient_bits = 0;  // DoReFa: of the gradients behind its activations, 1 .. 16; 0: they stay float
   affine::GradientElements gradient_elements = affine::GradientElements::kShared;  // LSQ and LSQ+
@@ -83,6 +85,14 @@ Scheme scheme_from_json(const nlohmann::json& json);
 
 //   throws  InvalidArgument naming the width that is not possible
 void check(const Scheme& scheme);
+
+// What a tracker of so many bits makes of a batch. Where nobody said, as post-training quantization does: the range of
+// least squared error below 6 bits, extremes from there on. Extremes too for TFMOT's schemes, and beside learned
+// quantizers.
+affine::RangeRule range_rule(const Scheme& scheme, int num_bits);
+
+// Gives a quantizer of a scheme another width, and the rule of its range that goes with it.
+void set_bits(const Scheme& scheme, graph::AffineQuantizer& quantizer, int num_bits);
 
 // The default for a layer, or nothing for a class the scheme does not know.
 //   is_rectified  what leaves the layer cannot be negative

@@ -54,6 +54,13 @@ affine::GradientElements elements(const std::string& key, const json& value) {
   refuse(key, value, "\"shared\" or \"tensor\"");
 }
 
+std::optional<affine::RangeRule> range_rule_of(const std::string& key, const json& value) {
+  for (const auto rule : {affine::RangeRule::kExtremes, affine::RangeRule::kMse}) {
+    if (value == affine::name(rule)) return rule;
+  }
+  refuse(key, value, "\"extremes\" or \"mse\"");
+}
+
 BatchNormMode batch_norm_mode(const std::string& name) {
   const std::map<std::string, BatchNormMode> modes = {{"float", BatchNormMode::kFloat},
                                                       {"fold", BatchNormMode::kFold},
@@ -89,6 +96,7 @@ const std::map<std::string, Setter>& setters() {
        [](Scheme& s, const std::string& k, const json& v) {
          s.average_start = boolean(k, v) ? affine::AverageStart::kFirstBatch : affine::AverageStart::kInitialRange;
        }},
+      {"ranges", [](Scheme& s, const std::string& k, const json& v) { s.ranges = range_rule_of(k, v); }},
       {"batch_norm",
        [](Scheme& s, const std::string& k, const json& v) { s.batch_norm = batch_norm_mode(text(k, v)); }}};
   return kSetters;

@@ -74,6 +74,58 @@ TEST(Scheme, GradientBitsAreOfDorefasActivations) {
   EXPECT_EQ(weight_quantizer(scheme, graph::Layer{}).gradient_bits, 0);
 }
 
+struct RangesCase {
+  const char* name;
+  const char* scheme;
+  const char* weights;      // of 4 bits unless the scheme says otherwise
+  const char* activations;  // behind a ReLU
+  const char* input;
+};
+
+class Ranges : public testing::TestWithParam<RangesCase> {};
+
+TEST_P(Ranges, FollowTheRule) {
+  const RangesCase& c = GetParam();
+  const Scheme scheme = scheme_from_json(json::parse(c.scheme));
+  graph::Layer conv;
+  conv.class_name = "Conv2D";
+  EXPECT_EQ(affine::name(weight_quantizer(scheme, conv).range), c.weights);
+  EXPECT_EQ(affine::name(activation_quantizer(scheme, /*is_rectified=*/true).range), c.activations);
+  EXPECT_EQ(affine::name(input_quantizer(scheme).range), c.input);
+}
+
+// As post-training quantization chooses: below 6 bits.
+INSTANTIATE_TEST_SUITE_P(
+    Rows, Ranges,
+    testing::Values(
+        RangesCase{"Two", R"({"base": "int2"})", "mse", "mse", "extremes"},
+        RangesCase{"Four", R"({"base": "int4"})", "mse", "mse", "extremes"},
+        RangesCase{"Five", R"({"base": "int5"})", "mse", "mse", "extremes"},
+        RangesCase{"Six", R"({"base": "int6"})", "extremes", "extremes", "extremes"},
+        RangesCase{"Eight", R"({"base": "int8"})", "extremes", "extremes", "extremes"},
+        RangesCase{"Mixed", R"({"weight_bits": 4})", "mse", "extremes", "extremes"},
+        RangesCase{"NarrowInput", R"({"base": "int4", "input_bits": 4})", "mse", "mse", "mse"},
+        RangesCase{"LastValue", R"({"base": "int4", "quantizer": "last_value"})", "mse", "mse", "extremes"},
+        RangesCase{"AllValues", R"({"base": "int4", "quantizer": "all_values"})", "mse", "mse", "extremes"},
+        RangesCase{"Tfmot", R"({"base": "tfmot4"})", "extremes", "extremes", "extremes"},
+        RangesCase{"Lsq", R"({"base": "int4", "quantizer": "lsq"})", "extremes", "extremes", "extremes"},
+        RangesCase{"Pact", R"({"base": "int4", "quantizer": "pact"})", "extremes", "extremes", "extremes"},
+        RangesCase{"PactAsked", R"({"base": "int4", "quantizer": "pact", "ranges": "mse"})", "mse", "extremes", "mse"},
+        RangesCase{"Extremes", R"({"base": "int4", "ranges": "extremes"})", "extremes", "extremes", "extremes"},
+        RangesCase{"Mse", R"({"base": "int8", "ranges": "mse"})", "mse", "mse", "mse"}),
+    [](const auto& row) { return row.param.name; });
+
+TEST(Scheme, AnotherWidthHasItsOwnRule) {
+  graph::Layer conv;
+  conv.class_name = "Conv2D";
+  graph::AffineQuantizer kernel = weight_quantizer(scheme_named("int4"), conv);
+  set_bits(scheme_named("int4"), kernel, 8);
+  EXPECT_EQ(kernel.num_bits, 8);
+  EXPECT_EQ(kernel.range, affine::RangeRule::kExtremes);
+  set_bits(scheme_named("int8"), kernel, 3);
+  EXPECT_EQ(kernel.range, affine::RangeRule::kMse);
+}
+
 TEST(Scheme, FileRefuses) {
   const std::vector<std::pair<const char*, const char*>> rows = {
       {R"([])", "must be an object"},
@@ -92,6 +144,8 @@ TEST(Scheme, FileRefuses) {
       {R"({"penalty": 1e-4})", "Set quantizer to pact"},
       {R"({"quantizer": "pact", "penalty": -1})", "between 0 and 1e6"},
       {R"({"quantizer": "lsq", "gradient_elements": "batch"})", "\"shared\" or \"tensor\""},
+      {R"({"base": "int4", "ranges": "min-max"})", "\"extremes\" or \"mse\""},
+      {R"({"base": "tfmot4", "ranges": "mse"})", "extremes of a batch"},
       {R"({"gradient_bits": 6})", "Set quantizer to dorefa"},
       {R"({"quantizer": "dorefa", "gradient_bits": 17})", "gradient_bits is 17"},
       {R"({"gradient_elements": "tensor"})", "Set quantizer to lsq"},
