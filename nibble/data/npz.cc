@@ -96,13 +96,18 @@ class MemberSource : public ByteSource {
       if (n == 0) break;
       got += static_cast<size_t>(n);
     }
+    read_ += got;
+    if (read_ > size_) {
+      throw CorruptFile("[read_npz] {} holds more than the {} bytes that it claims. Fetch the file again.", place_,
+                        size_);
+    }
     return got;
   }
   uint64_t size_bound() const override { return size_; }
 
  private:
   std::string place_;
-  uint64_t size_ = 0;
+  uint64_t size_ = 0, read_ = 0;
   Owned<zip_file_t> file_;
 };
 
