@@ -8,7 +8,7 @@
 #include "nibble/data/synthetic_digits.h"
 #include "nibble/graph/builder.h"
 #include "nibble/graph/layer_quantization.h"
-#include "nibble/train/process_group.h"
+#include "nibble/train/joined_groups.h"
 #include "nibble/train/trainer.h"
 
 namespace nibble::train {
@@ -61,18 +61,10 @@ Outcome train(const data::Dataset& dataset, bool fused, std::shared_ptr<ProcessG
   return {losses.values, trainer.evaluate(dataset.test, 64), trainer.weights()};
 }
 
-// What each of `size` processes ends with. Work begins when all have joined: one that ends at once would close its
-// connections while another still waits for them.
+// What each of `size` processes ends with.
 template <class Work>
 std::vector<Outcome> in_processes(int size, uint16_t port, const Work& work) {
-  std::vector<std::future<std::shared_ptr<ProcessGroup>>> joined;
-  for (int rank = 0; rank < size; ++rank) {
-    joined.push_back(std::async(std::launch::async, [=] {
-      return std::make_shared<ProcessGroup>(ProcessPlace{rank, size, "127.0.0.1", port}, std::chrono::seconds(60));
-    }));
-  }
-  std::vector<std::shared_ptr<ProcessGroup>> groups;
-  for (auto& process : joined) groups.push_back(process.get());
+  auto groups = joined_groups(size, port, std::chrono::seconds(60));
   std::vector<std::future<Outcome>> working;
   for (auto& group : groups) {
     // The group is the work's alone: it goes when the work ends, as that of a process does.

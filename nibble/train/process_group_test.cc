@@ -2,8 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <future>
 #include <map>
+
+#include "nibble/train/joined_groups.h"
 
 namespace nibble::train {
 namespace {
@@ -119,24 +120,12 @@ TEST(Shares, HaveUnitsAsLargeAsEvenSharesAllow) {
   for (const Case& c : cases) EXPECT_EQ(unit_of_shares(c.batch, c.size, 8, 256), c.unit) << c.batch << "/" << c.size;
 }
 
-// Runs `work` in as many threads as there are processes, each with its own group, when all have joined: one that ends
-// at once would close its connections while another still waits for them.
+// Runs `work` in as many threads as there are processes, each with its own group.
 template <class Work>
 void in_processes(int size, uint16_t port, const Work& work) {
-  std::vector<std::future<std::unique_ptr<ProcessGroup>>> joined;
-  for (int rank = 0; rank < size; ++rank) {
-    joined.push_back(std::async(std::launch::async, [=] {
-      return std::make_unique<ProcessGroup>(ProcessPlace{rank, size, "127.0.0.1", port}, std::chrono::seconds(20));
-    }));
-  }
-  std::vector<std::unique_ptr<ProcessGroup>> groups;
-  for (auto& process : joined) groups.push_back(process.get());
   std::vector<std::future<void>> working;
-  for (auto& group : groups) {
-    working.push_back(std::async(std::launch::async, [&work, &group] {
-      const std::unique_ptr<ProcessGroup> own = std::move(group);
-      work(*own);
-    }));
+  for (const auto& group : joined_groups(size, port, std::chrono::seconds(20))) {
+    working.push_back(std::async(std::launch::async, [&work, group] { work(*group); }));
   }
   for (auto& process : working) process.get();
 }
