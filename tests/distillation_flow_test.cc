@@ -92,18 +92,18 @@ TEST_P(TeacherRefusal, IsASentence) {
     EXPECT_THAT(result.err, HasSubstr(GetParam().err)) << command;
   }
 }
-INSTANTIATE_TEST_SUITE_P(
-    Rows, TeacherRefusal,
-    ::testing::Values(Row{"TemperatureAlone", "--temperature 3", 2, "--teacher"},
-                      Row{"WeightAlone", "--teacher-weight 0.5", 2, "--teacher"},
-                      Row{"Weight", "--teacher tiny.keras --teacher-weight 2", 2, "--teacher-weight"},
-                      Row{"Temperature", "--teacher tiny.keras --temperature 0", 2, "above 0"},
-                      Row{"NoFile", "--teacher none.keras", 1, "there is no such file"},
-                      Row{"Damaged", "--teacher short.keras", 1, "short.keras"},
-                      Row{"Untrained", "--teacher mnist", 2, "has no trained weights"},
-                      Row{"OtherClasses", "--teacher five.keras", 1, "knows 5 classes"},
-                      Row{"NoSoftmax", "--teacher linear.keras", 1, "End it with a softmax"}),
-    [](const auto& row) { return row.param.name; });
+INSTANTIATE_TEST_SUITE_P(Rows, TeacherRefusal,
+                         ::testing::Values(Row{"TemperatureAlone", "--temperature 3", 2, "--teacher"},
+                                           Row{"WeightAlone", "--teacher-weight 0.5", 2, "--teacher"},
+                                           Row{"Weight", "--teacher tiny.keras --teacher-weight 2", 2,
+                                               "--teacher-weight"},
+                                           Row{"Temperature", "--teacher tiny.keras --temperature 0", 2, "above 0"},
+                                           Row{"NoFile", "--teacher none.keras", 1, "there is no such file"},
+                                           Row{"Damaged", "--teacher short.keras", 1, "short.keras"},
+                                           Row{"Untrained", "--teacher mnist", 2, "has no trained weights"},
+                                           Row{"OtherClasses", "--teacher five.keras", 1, "knows 5 classes"},
+                                           Row{"NoSoftmax", "--teacher linear.keras", 1, "End it with a softmax"}),
+                         [](const auto& row) { return row.param.name; });
 
 }  // namespace
 }  // namespace nibble::testing

@@ -210,6 +210,8 @@ int run(const ExperimentOptions& given, Streams& streams) {
   o.plan.has_teacher = !o.teacher.empty() && choose<bool>("--teacher", o.teacher, {{"float", true}});
   o.plan.augmentation = chosen_augmentation(o.augment);
   if (o.qat_augment != "usual") o.plan.qat_augmentation = chosen_augmentation(o.qat_augment, "--qat-augment");
+  o.plan.corrects_biases =
+      choose<bool>("--ptq-bias-correction", o.ptq_bias_correction, {{"empirical", true}, {"none", false}});
   o.plan.methods.clear();
   try {
     o.plan.studies = experiment::studies_named(o.plan.studies);

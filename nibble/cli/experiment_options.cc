@@ -32,6 +32,7 @@ std::vector<Argument> arguments_of(const ExperimentOptions& o) {
           {"--teacher", o.teacher},
           {"--teacher-weight", fmt::format("{}", plan.teacher_weight)},
           {"--temperature", fmt::format("{}", plan.temperature)},
+          {"--ptq-bias-correction", o.ptq_bias_correction},
           {"--train-samples", std::to_string(plan.train_samples)},
           {"--calibration-samples", std::to_string(plan.calibration_samples)},
           {"--threads", std::to_string(plan.threads)},
@@ -92,6 +93,11 @@ void declare_experiment_options(CLI::App& app, ExperimentOptions& o) {
   add_augment_option(app, o.qat_augment, "--qat-augment",
                      "Of QAT and fine-tuning; usual is flip,shift=2 for cifar10, none for fashion_mnist");
   declare_teacher(app, o);
+  app.add_option("--ptq-bias-correction", o.ptq_bias_correction,
+                 "Of post-training quantization: empirical, the mean of each output is the float network's on the "
+                 "calibration samples; or none. Studies have none")
+      ->type_name("RULE")
+      ->capture_default_str();
   app.add_option("--train-samples", plan.train_samples, "Only the first so many; 0: all")
       ->check(between<int64_t>(0, 1 << 30))
       ->capture_default_str();

@@ -19,8 +19,9 @@ struct ExperimentOptions {
   std::filesystem::path output, data_dir;
   experiment::PtqQatOptions plan;
   std::vector<std::string> methods = {"fine-tuned", "ptq", "qat", "lsq"};
-  std::string teacher;           // "float", or empty: none
+  std::string teacher;                                  // "float", or empty: none
   std::string augment = "none", qat_augment = "usual";  // of the plan's augmentations
+  std::string ptq_bias_correction = "empirical";        // or "none"
   int workers = 1;
   bool offline = false, json = false;
 };

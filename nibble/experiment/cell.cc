@@ -284,6 +284,11 @@ std::vector<Cell> cells_of(const PtqQatOptions& o) {
   return cells;
 }
 
+bool corrects_biases(const Cell& cell, const PtqQatOptions& o) {
+  if (cell.method != Method::kPtq) return false;
+  return cell.variation.name.empty() ? o.corrects_biases : cell.variation.correct_bias;
+}
+
 nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
   nlohmann::json settings = {
       {"epochs", o.epochs}, {"learning_rate", o.learning_rate}, {"train_samples", o.train_samples}};
@@ -301,6 +306,8 @@ nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
     if (o.has_teacher) settings["teacher"] = {{"weight", o.teacher_weight}, {"temperature", o.temperature}};
   }
   if (is_trained_on || cell.method == Method::kPtq) settings["calibration_samples"] = o.calibration_samples;
+  // The table's, since it is there.
+  if (cell.variation.name.empty() && corrects_biases(cell, o)) settings["bias_correction"] = "empirical";
   // Extremes, before there was a choice.
   const affine::RangeRule ranges = affine::usual_range_rule(cell.bits);
   if (cell.method == Method::kQat && ranges != affine::RangeRule::kExtremes) settings["ranges"] = affine::name(ranges);

@@ -84,6 +84,8 @@ struct PtqQatOptions {
   // QAT, LSQ and fine-tuning learn from the float network that they start from too, as train::Distillation says.
   bool has_teacher = false;
   double teacher_weight = 0.9, temperature = 2.0;
+  // Of post-training quantization in the table; studies vary one thing from the plain method, without it.
+  bool corrects_biases = true;
   // Of the images of float training, and of those of QAT, LSQ and fine-tuning (nothing: usual_augmentation()). Ranges
   // of post-training quantization and statistics are measured on images as they are.
   data::Augmentation augmentation = {};
@@ -114,6 +116,9 @@ Cell float_cell(const Cell& cell);
 
 // Every cell, in the order in which they are computed: each after the float network that it starts from.
 std::vector<Cell> cells_of(const PtqQatOptions& options);
+
+// Whether post-training quantization moves the biases of this cell. Training moves them by itself.
+bool corrects_biases(const Cell& cell, const PtqQatOptions& options);
 
 // What the result of a cell depends on, beside the key. Cells of other settings are not mixed.
 nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& options);

@@ -234,7 +234,7 @@ CellRunner::Quantized CellRunner::quantized(const Cell& cell, const data::Datase
   options.calibration.method = v.calibration;
   options.per_axis = v.per_axis;
   options.equalize = v.equalize;
-  if (v.correct_bias) options.bias_correction = ptq::BiasCorrection::kEmpirical;
+  if (corrects_biases(cell, options_)) options.bias_correction = ptq::BiasCorrection::kEmpirical;
   options.adaptive_rounding = v.adaptive_rounding;
   options.rounding.seed = cell.seed;
   options.fold_divisor = v.fold_divisor;

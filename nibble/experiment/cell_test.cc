@@ -129,6 +129,26 @@ TEST(Cells, RulesOfRangesAreASettingOfQatOfFewBits) {
   EXPECT_FALSE(settings_of({.dataset = "cifar10"}, options).contains("ranges"));
 }
 
+TEST(Cells, BiasesAreCorrectedInTheTablesPtqAlone) {
+  PtqQatOptions options;
+  for (const Method method : {Method::kFloat, Method::kFineTuned, Method::kPtq, Method::kQat, Method::kLsq}) {
+    const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
+    EXPECT_EQ(corrects_biases(cell, options), method == Method::kPtq) << name(method);
+    EXPECT_EQ(settings_of(cell, options).contains("bias_correction"), method == Method::kPtq) << name(method);
+  }
+  Cell ptq{.dataset = "cifar10", .method = Method::kPtq, .bits = 4};
+  options.corrects_biases = false;
+  EXPECT_FALSE(corrects_biases(ptq, options));
+  EXPECT_FALSE(settings_of(ptq, options).contains("bias_correction"));
+  options.corrects_biases = true;
+  // A study says itself what it varies, so that no correction hides a mistake.
+  ptq.variation = {.name = "right", .study = "ablation"};
+  EXPECT_FALSE(corrects_biases(ptq, options));
+  ptq.variation = {.name = "per-channel-corrected", .study = "weights", .correct_bias = true};
+  EXPECT_TRUE(corrects_biases(ptq, options));
+  EXPECT_FALSE(settings_of(ptq, options).contains("bias_correction"));  // its name says so
+}
+
 TEST(Cells, AugmentationOfFloatTrainingIsASettingOfEveryCellThatOfQatOfItsOwn) {
   const PtqQatOptions before;
   PtqQatOptions options;
