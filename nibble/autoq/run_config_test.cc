@@ -158,6 +158,18 @@ TEST(RunConfigAugmentation, IsNoneOrWhatTheTextSays) {
             (data::Augmentation{.flip = true, .shift = 3}));
 }
 
+TEST(RunConfigPruner, IsNoneOrTheOneThereIs) {
+  for (const char* none : {"{}", R"({"pruner": false})", R"({"pruner": "none"})", R"({"pruner": null})"}) {
+    EXPECT_FALSE(parse_run_config(none).pruner.has_value()) << none;
+  }
+  for (const char* all_defaults : {"true", "{}", R"("successive_halving")"}) {
+    const auto pruner = parse_run_config(fmt::format(R"({{"pruner": {}}})", all_defaults)).pruner;
+    ASSERT_TRUE(pruner.has_value()) << all_defaults;
+    EXPECT_EQ(pruner->min_steps, 1) << all_defaults;
+    EXPECT_EQ(pruner->factor, 3) << all_defaults;
+  }
+}
+
 TEST(RunConfigValidationFreq, IsAnyNumberOfEpochsFromOne) {
   EXPECT_EQ(parse_run_config("{}").validation_freq, 1);
   EXPECT_EQ(parse_run_config(R"({"epochs": 10, "validation_freq": 5})").validation_freq, 5);
@@ -252,6 +264,7 @@ const std::vector<BadCase> kBad = {
     {"HyperbandStops", R"({"mode": "hyperband", "early_stopping": 3})", {"early_stopping is 3", "rounds"}},
     {"HyperbandPruned", R"({"mode": "hyperband", "pruner": "successive_halving"})", {"pruner", "remove one of them"}},
     {"UnknownPruner", R"({"pruner": "median"})", {"pruner is 'median'", "successive_halving"}},
+    {"PrunerNumber", R"({"pruner": 3})", {"pruner is 3"}},
     {"PrunerKey", R"({"pruner": {"steps": 3}})", {"pruner.steps", "min_epochs"}},
     {"FirstTrialsNoList", R"({"first_trials": {"a": "b"}})", {"first_trials is {", "a list"}},
     {"FirstTrialsNumber", R"({"first_trials": [{"a": 4}]})", {"first_trials is [{", "study best"}},

@@ -165,7 +165,7 @@ void parse_pruner(const JsonFields& fields, RunConfig& config) {
     inner.choice("type", "successive_halving", {"successive_halving"});
     options.min_steps = static_cast<int>(inner.integer("min_epochs", options.min_steps, 1, kMost));
     options.factor = static_cast<int>(inner.integer("factor", options.factor, 2, 1000));
-  } else {
+  } else if (*given != true) {
     fields.choice("pruner", "none", {"none", "successive_halving"});
   }
   if (config.mode == Mode::kHyperband) {
