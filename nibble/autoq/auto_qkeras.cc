@@ -82,6 +82,7 @@ Preparation prepare(const RunConfig& config, bool is_new) {
   if (config.budget.bounds_costs()) BudgetMeter(config, model).check_reachable(result.space);
   data::Dataset dataset = load_search_data(config);
   result.notice = dataset.notice;
+  check_network(config, model, dataset);
   if (is_new && config.guided_start) {
     guide(config, model, dataset, result);
     if (result.guided.empty()) {

@@ -241,6 +241,30 @@ TEST(Autoencoder, IsJudgedByItsError) {
   }
 }
 
+// Networks whose every trial would fail, found before there is a study.
+TEST(Network, ThatTheDataDoNotFitIsRefused) {
+  const fs::path root = testing::scratch_dir("strategies_no_fit");
+  formats::keras::save_model(autoencoder(), root / "autoencoder.keras");
+  formats::keras::save_model(two_heads(), root / "heads.keras");
+  struct Row {
+    const char *file, *words;
+  };
+  for (const Row& row : {Row{"autoencoder.keras", "a classifier gives one value per class"},
+                         Row{"heads.keras", "has the outputs softmax, other, of which a search trains and scores one"},
+                         Row{"heads.keras", "head_name"}}) {
+    // What a guided start would measure is not measured.
+    std::string text = small_config(R"("epochs": 1, "guided_start": true)");
+    text = replaced(text, small_model_file().string(), (root / row.file).string());
+    try {
+      run_search(text, {.directory = root / "out"});
+      ADD_FAILURE() << row.file << ": no error";
+    } catch (const InvalidArgument& error) {
+      EXPECT_NE(std::string(error.what()).find(row.words), std::string::npos) << error.what();
+    }
+    EXPECT_FALSE(fs::exists(root / "out"));
+  }
+}
+
 // Two heads on one trunk: the other one's layers are neither trained nor counted.
 TEST(Head, OneOutputOfSeveralIsSearched) {
   const fs::path file = testing::scratch_dir("strategies_heads_model") / "model.keras";

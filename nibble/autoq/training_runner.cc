@@ -57,7 +57,7 @@ train::CompileOptions compile_options(const RunConfig& config, const graph::Mode
   options.learning_rate = chosen_learning_rate(claim.values).value_or(config.learning_rate);
   options.momentum = config.momentum;
   options.loss = loss_kind(config);
-  options.target = config.target == "input" ? train::Target::kInput : train::Target::kLabel;
+  options.target = target_kind(config);
   options.layer_learning_rates = layer_rates(config, model);
   options.batch_norm_statistics = config.batch_norm_statistics == "moving" ? train::BatchNormStatistics::kMoving
                                                                            : train::BatchNormStatistics::kReestimated;
@@ -205,6 +205,7 @@ TrainingRunner::TrainingRunner(RunConfig config, graph::Model model, data::Datas
       meter_(config_.goal, load_reference_model(config_, model_), config_.compat) {
   check_transfer(config_, model_);
   check_metric(config_, dataset_);
+  check_network(config_, model_, dataset_);
   check_images(config_, model_, dataset_);
   if (config_.budget.bounds_costs()) budget_.emplace(config_, model_);
   teacher_ = load_teacher(config_, model_, dataset_.train);
@@ -281,6 +282,27 @@ std::vector<std::string> TrainingRunner::leftovers(const search::TrialContext& c
 }
 
 train::LossKind loss_kind(const RunConfig& config) { return train::loss_named(config.loss); }
+
+train::Target target_kind(const RunConfig& config) {
+  return config.target == "input" ? train::Target::kInput : train::Target::kLabel;
+}
+
+void check_network(const RunConfig& config, const graph::Model& model, const data::Dataset& dataset) {
+  if (model.outputs.size() != 1) {
+    throw InvalidArgument(
+        "[run_config] model '{}' has the outputs {}, of which a search trains and scores one. Name it by head_name.",
+        config.model, fmt::join(model.outputs, ", "));
+  }
+  if (model.inputs.size() != 1) {
+    throw InvalidArgument(
+        "[run_config] model '{}' takes the inputs {}, but the samples of a data set are one. Give a network of one "
+        "input{}.",
+        config.model, fmt::join(model.inputs, ", "),
+        config.head_name.empty() ? "" : ", or as head_name an output that needs one alone");
+  }
+  train::check_samples(model, loss_kind(config), target_kind(config), dataset.train);
+  if (dataset.test.count() > 0) train::check_samples(model, loss_kind(config), target_kind(config), dataset.test);
+}
 
 namespace {
 

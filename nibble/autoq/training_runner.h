@@ -32,7 +32,8 @@ struct ExecutionScore;  // score_callback.h
 class TrainingRunner final : public search::TrialRunner {
  public:
   //   model    before quantization; with weights if config.transfer_weights
-  //   throws  InvalidArgument if it lacks them then; as CostMeter; as load_teacher() for config.teacher
+  //   throws  InvalidArgument if it lacks them then; as check_network() and CostMeter; as load_teacher() for
+  //           config.teacher
   TrainingRunner(RunConfig config, graph::Model model, data::Dataset dataset);
 
   // Reported steps are the epochs that are validated, counted on from one execution to the next: score, loss, accuracy,
@@ -58,6 +59,12 @@ class TrainingRunner final : public search::TrialRunner {
 };
 
 train::LossKind loss_kind(const RunConfig& config);
+train::Target target_kind(const RunConfig& config);
+
+// Before anything is trained or measured: can trials of this network be trained on these data at all?
+//   throws  InvalidArgument for several inputs or outputs, other samples than the network takes, or answers that its
+//           output cannot be compared with
+void check_network(const RunConfig& config, const graph::Model& model, const data::Dataset& dataset);
 
 // ---- what a run_config names ----
 

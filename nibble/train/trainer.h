@@ -162,6 +162,11 @@ class NonFiniteLoss : public Error {
   using Error::Error;
 };
 
+// What fit() and evaluate() ask of samples, without making the network.
+//   model   of one input and one output
+//   throws  InvalidArgument if data and model do not fit
+void check_samples(const graph::Model& model, LossKind loss, Target target, const data::Samples& samples);
+
 class Trainer {
  public:
   // Weights that are missing are initialised from options.seed.
