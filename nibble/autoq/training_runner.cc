@@ -306,6 +306,17 @@ void check_network(const RunConfig& config, const graph::Model& model, const dat
 
 namespace {
 
+// The file, where the model is a folder that 'nibble train' wrote.
+fs::path model_file(const fs::path& model) {
+  std::error_code ignored;
+  if (!fs::is_directory(model, ignored)) return model;
+  if (is_there(model / kModelFile)) return model / kModelFile;
+  throw IoError(
+      "[run_config] model '{}' is a folder without a {}; give the file of a model, or a folder written by 'nibble "
+      "train'.",
+      model.string(), kModelFile);
+}
+
 graph::Model load_named_model(const RunConfig& config) {
   if (models::is_builtin(config.model)) return models::make_builtin(config.model);
   if (!is_there(config.model)) {
@@ -319,7 +330,7 @@ graph::Model load_named_model(const RunConfig& config) {
     throw InvalidArgument("[run_config] model '{}' is neither a built-in network nor a file. {}", config.model,
                           suggest(config.model, names));
   }
-  return formats::keras::load_model(config.model);
+  return formats::keras::load_model(model_file(config.model));
 }
 
 }  // namespace

@@ -68,8 +68,8 @@ void check_network(const RunConfig& config, const graph::Model& model, const dat
 
 // ---- what a run_config names ----
 
-// A built-in network or a model file, of several outputs config.head_name's part. throws as load_model(); IoError for a
-// path without a file; InvalidArgument for a name that is neither
+// A built-in network, a model file or a folder that 'nibble train' wrote; of several outputs config.head_name's part.
+// throws as load_model(); IoError for a path without a file; InvalidArgument for a name that is neither
 graph::Model load_search_model(const RunConfig& config);
 // The network that costs are compared with: config.reference_model, or `model` where none is named. throws alike
 graph::Model load_reference_model(const RunConfig& config, const graph::Model& model);

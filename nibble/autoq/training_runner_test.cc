@@ -71,6 +71,23 @@ TEST(TrainingRunner, AFileSystemThatRefusesIsNotTheTrialsFault) {
   EXPECT_THROW(attempt.run([](const search::Step&) { return true; }), IoError);
 }
 
+TEST(LoadSearchModel, TakesAFolderOfATraining) {
+  const fs::path root = testing::scratch_dir("autoq_folder");
+  make_directories(root / "trained");
+  fs::copy_file(small_model_file(), root / "trained/model.keras");
+  RunConfig config;
+  config.model = (root / "trained").string();
+  EXPECT_EQ(load_search_model(config).layers.size(), 7u);
+  fs::remove(root / "trained/model.keras");
+  try {
+    load_search_model(config);
+    ADD_FAILURE() << "no error";
+  } catch (const IoError& error) {
+    EXPECT_NE(std::string(error.what()).find("trained' is a folder without a model.keras"), std::string::npos)
+        << error.what();
+  }
+}
+
 // A trial's steps by epoch, and what it came to.
 struct Reported {
   std::map<int, search::Metrics> steps;
