@@ -131,7 +131,11 @@ std::string with_guided_trials(const std::string& text, const std::vector<search
 std::string resumed_config(const search::StudyInfo& info, const std::string& given, const std::string& place) {
   if (given.empty()) return info.run_config;
   const std::string text = with_absolute_paths(given);
-  if (!same_search(with_absolute_paths(info.run_config), text)) {
+  const std::string kept = with_absolute_paths(info.run_config);
+  if (const std::string path = differing_path(kept, text); !path.empty()) {
+    throw InvalidArgument("[autoq] '{}' was made with other files: {}", place, path);
+  }
+  if (!same_search(kept, text)) {
     throw InvalidArgument(
         "[autoq] '{}' was made with another configuration. Only max_trials, workers and output_dir may change on "
         "--resume; start a new search in another directory.",

@@ -257,6 +257,17 @@ TEST(AutoQKeras, APathFromTheCurrentDirectoryHoldsFromAnyOther) {
     const SearchResult result = run_search("", {.directory = out, .resume = true, .workers = 1});
     EXPECT_EQ(outcome_of(result, out), undisturbed());
   }
+  {
+    const WorkingIn elsewhere(root / "elsewhere");
+    try {
+      run_search(text, {.directory = out, .resume = true});
+      ADD_FAILURE() << "no error";
+    } catch (const InvalidArgument& error) {
+      for (const char* words : {"made with other files: RUN's model is '", "elsewhere/net.keras' from here"}) {
+        EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+      }
+    }
+  }
   const WorkingIn there(root);
   EXPECT_TRUE(run_search(text, {.directory = out, .resume = true}).is_over) << "the same configuration";
   fs::rename("net.keras", "other.keras");

@@ -68,7 +68,11 @@ std::string settled_config(const std::string& given, const SearchOptions& option
   if (given.empty()) return kept;
   // The trials of a block follow from max_trials, so it stays as well.
   const bool same_trials = parse_run_config(kept).max_trials == parse_run_config(given).max_trials;
-  if (!same_trials || !same_search(with_absolute_paths(kept), with_absolute_paths(given))) {
+  const std::string ours = with_absolute_paths(kept), theirs = with_absolute_paths(given);
+  if (const std::string path = differing_path(ours, theirs); same_trials && !path.empty()) {
+    throw InvalidArgument("[autoq] the search in '{}' was made with other files: {}", options.directory.string(), path);
+  }
+  if (!same_trials || !same_search(ours, theirs)) {
     throw InvalidArgument(
         "[autoq] the search in '{}' was made with another configuration. Only workers and output_dir may change on "
         "--resume by blocks; start a new search in another directory.",

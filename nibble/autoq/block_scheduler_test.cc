@@ -76,6 +76,13 @@ TEST(AutoQKerasScheduler, BlocksFollowOneAnotherAndAreGoneOnWith) {
   EXPECT_EQ(again.patterns, std::vector<std::string>{seen.patterns[1]});
   EXPECT_EQ(read_file(resumed.best_model), best);
   EXPECT_THROW(run_schedule(text, {.directory = directory}), InvalidArgument);
+  try {
+    run_schedule(replaced(text, small_model_file().string(), "other.keras"), {.directory = directory, .resume = true});
+    ADD_FAILURE() << "no error";
+  } catch (const InvalidArgument& error) {
+    EXPECT_NE(std::string(error.what()).find("made with other files: RUN's model is '"), std::string::npos)
+        << error.what();
+  }
   expect_gone_on_with_after_a_move(directory, directory.parent_path() / "moved");
   write_file(directory / "scheduler.json", "{\"next_block\": 9}\n");
   EXPECT_THROW(run_schedule("", {.directory = directory, .resume = true}), CorruptFile);

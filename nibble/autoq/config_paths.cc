@@ -11,6 +11,8 @@ namespace nibble::autoq {
 namespace fs = std::filesystem;
 namespace {
 
+// Fields that may name files, as JSON pointers.
+constexpr const char* kPathFields[] = {"/model", "/reference_model", "/teacher", "/data", "/goal/params/process"};
 constexpr std::string_view kBlockModel = "model_block_";  // the rest is K.keras
 
 bool is_there(const fs::path& path) {
@@ -59,6 +61,26 @@ std::string with_absolute_paths(const std::string& run_config) {
     changed |= make_absolute(config["goal"]["params"], "process", is_process_name);
   }
   return changed ? config.dump(2) : run_config;
+}
+
+std::string differing_path(const std::string& kept, const std::string& given) {
+  const Json ours = Json::parse(kept, nullptr, true, /*ignore_comments=*/true);
+  Json theirs = Json::parse(given, nullptr, true, /*ignore_comments=*/true);
+  std::string sentence;
+  for (const char* field : kPathFields) {
+    const Json::json_pointer at(field);
+    if (!ours.contains(at) || !theirs.contains(at) || ours.at(at) == theirs.at(at)) continue;
+    const auto there = ours.at(at).get<std::string>(), here = theirs.at(at).get<std::string>();
+    if (!fs::path(there).is_absolute()) return "";  // the name of a network or a data set
+    if (sentence.empty()) {
+      sentence = fmt::format(
+          "RUN's {} is '{}' from here, the study's is '{}'. Run from the directory that the search was started in, or "
+          "leave RUN out; with another file, start a new search in another directory.",
+          at.back(), here, there);
+    }
+    theirs[at] = there;
+  }
+  return same_search(kept, theirs.dump()) ? sentence : "";
 }
 
 RunConfig config_of_study(std::string_view run_config, const fs::path& directory) {

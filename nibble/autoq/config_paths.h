@@ -19,6 +19,12 @@ namespace nibble::autoq {
 //   throws  as parse_run_config
 std::string with_absolute_paths(const std::string& run_config);
 
+// Two configurations, their paths absolute, that would be one search but for the files that they name: a sentence with
+// the first that differs and what to do about it. Empty where they are one search, or differ in more than that.
+//   kept    the study's
+//   given   RUN's, with the paths that it names from the current directory
+std::string differing_path(const std::string& kept, const std::string& given);
+
 // The configuration of a study whose files lie in `directory`. The network that a block begins with lies above its
 // study (block_scheduler.h): where the directory of the search was moved, its new place is taken.
 //   directory  empty: the current one

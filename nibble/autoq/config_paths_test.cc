@@ -78,6 +78,44 @@ TEST_F(ConfigPaths, WithoutOneTheTextStaysWithItsComments) {
   EXPECT_THROW(with_absolute_paths(R"({"model": "net", "model": "net.keras"})"), InvalidArgument);
 }
 
+struct PathCase {
+  const char *name, *kept, *given;
+  std::vector<const char*> words;  // none: they are one search, or differ in more than files
+};
+void PrintTo(const PathCase& row, std::ostream* out) { *out << row.name; }
+
+class DifferingPath : public ::testing::TestWithParam<PathCase> {};
+TEST_P(DifferingPath, IsNamedWithBothFiles) {
+  const std::string sentence = differing_path(GetParam().kept, GetParam().given);
+  EXPECT_EQ(sentence.empty(), GetParam().words.empty()) << sentence;
+  for (const char* word : GetParam().words) EXPECT_NE(sentence.find(word), std::string::npos) << sentence;
+}
+INSTANTIATE_TEST_SUITE_P(
+    Rows, DifferingPath,
+    ::testing::Values(
+        PathCase{"OfTheModel",
+                 R"({"model": "/a/net.keras", "seed": 1})",
+                 R"({"model": "/b/net.keras", "seed": 1, "max_trials": 9})",
+                 {"RUN's model is '/b/net.keras' from here", "the study's is '/a/net.keras'", "leave RUN out"}},
+        PathCase{"OfAWordThatIsNoFileHere",
+                 R"({"model": "mnist", "teacher": "/a/taught"})",
+                 R"({"model": "mnist", "teacher": "taught"})",
+                 {"RUN's teacher is 'taught' from here", "'/a/taught'"}},
+        PathCase{"OfTheFirstOfTwo",
+                 "{\n// a comment\n\"model\": \"/a/net.keras\", \"data\": \"/a/digits\"}",
+                 R"({"model": "/b/net.keras", "data": "/b/digits"})",
+                 {"RUN's model is"}},
+        PathCase{"OfTheProcess",
+                 R"({"goal": {"type": "energy", "params": {"process": "/a/p.json"}}})",
+                 R"({"goal": {"type": "energy", "params": {"process": "/b/p.json"}}})",
+                 {"RUN's process is '/b/p.json'"}},
+        PathCase{"NoneDiffers", R"({"model": "/a/net.keras"})", R"({"model": "/a/net.keras", "workers": 2})", {}},
+        PathCase{
+            "MoreDiffers", R"({"model": "/a/net.keras", "seed": 1})", R"({"model": "/b/net.keras", "seed": 2})", {}},
+        PathCase{"ANameDiffers", R"({"model": "mnist"})", R"({"model": "cifar10"})", {}},
+        PathCase{"OneHasNone", R"({"teacher": "/a/taught"})", R"({"seed": 0})", {}}),
+    [](const auto& row) { return row.param.name; });
+
 TEST_F(ConfigPaths, OfABlockAreFoundWhereItsSearchWasMovedTo) {
   write_file(model_of_block(here_ / "deep", 0), "a network");
   const auto model = [](const std::string& kept, const fs::path& directory) {
