@@ -157,6 +157,33 @@ INSTANTIATE_TEST_SUITE_P(Rows, StudyOfAnError,
                                            ErrorCase{"LossOfClasses", R"({"score_metric": "val_loss"})", "loss"}),
                          [](const auto& row) { return row.param.name; });
 
+// A --resume with a smaller --max-trials.
+TEST(StudyShow, OfMoreTrialsThanAreAskedForByNowSaysSo) {
+  const fs::path folder = make_study("study_fewer");
+  EXPECT_NE(study({"show", folder.string()}).out.find(": 4 of 4 trials completed, 0 failed"), std::string::npos);
+  search::Storage::open((folder / "study.db").string()).set_max_trials(3);
+  const Outcome run = study({"show", folder.string()});
+  EXPECT_NE(run.out.find(": 4 of 4 trials completed (max_trials is 3 by now), 0 failed"), std::string::npos) << run.out;
+}
+
+// Studies lie right in the place, in a folder of it, and in the blocks of a search there; folders of numbers that are
+// no search are no deeper looked into.
+TEST(StudyList, FindsTheBlocksOfASearchInAFolder) {
+  const fs::path place = scratch_dir("study_list");
+  for (const char* folder : {"plain", "blocks/0", "blocks/1", "numbers/0"}) {
+    make_directories(place / folder);
+    search::Storage::create((place / folder / "study.db").string(),
+                            {.name = folder, .run_config = "{}", .seed = 1, .max_trials = 1});
+  }
+  write_file(place / "blocks/run_config.json", "{}");
+  const Outcome run = study({"list", place.string(), "--json"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  std::vector<std::string> names;
+  const json listed = json::parse(run.out);
+  for (const json& found : listed.at("studies")) names.push_back(found.at("name"));
+  EXPECT_EQ(names, (std::vector<std::string>{"blocks/0", "blocks/1", "plain"}));
+}
+
 TEST(StudyPareto, AnUnknownMetricIsNamed) {
   const Outcome run = study({"pareto", make_study("study_metric").string(), "--maximise", "acuracy"});
   EXPECT_NE(run.code, 0);

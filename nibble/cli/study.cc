@@ -100,6 +100,12 @@ int run_list(const StudyOptions& o, Streams& streams) {
   return kOk;
 }
 
+// "5 of 8 trials completed". A --resume may have asked for fewer than there were.
+std::string progress_of(size_t completed, size_t trials, int max_trials) {
+  if (trials <= static_cast<size_t>(max_trials)) return fmt::format("{} of {} trials completed", completed, max_trials);
+  return fmt::format("{} of {} trials completed (max_trials is {} by now)", completed, trials, max_trials);
+}
+
 int run_show(const StudyOptions& o, Streams& streams) {
   if (const auto blocks = block_studies(o.study); !blocks.empty()) {
     return show_blocks(o.study, blocks, o.json, streams);
@@ -129,10 +135,11 @@ int run_show(const StudyOptions& o, Streams& streams) {
                streams.out);
     return kOk;
   }
-  streams.out << fmt::format("{}: {} of {} trials completed, {} failed, {} running, {} waiting\nseed {}, made by {}\n",
-                             info.name, count(search::TrialState::kCompleted), info.max_trials,
-                             count(search::TrialState::kFailed), count(search::TrialState::kRunning),
-                             count(search::TrialState::kWaiting), info.seed, info.code_version);
+  const auto completed = static_cast<size_t>(count(search::TrialState::kCompleted));
+  streams.out << fmt::format("{}: {}, {} failed, {} running, {} waiting\nseed {}, made by {}\n", info.name,
+                             progress_of(completed, trials.size(), info.max_trials), count(search::TrialState::kFailed),
+                             count(search::TrialState::kRunning), count(search::TrialState::kWaiting), info.seed,
+                             info.code_version);
   if (best != nullptr) {
     const TrialColumns columns = columns_of(judged, trials);
     streams.out << fmt::format("best: trial {}, score {}, {}\n", best->number, columns.score_of(*best),

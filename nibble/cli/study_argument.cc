@@ -81,7 +81,9 @@ std::vector<std::string> find_studies(const std::vector<std::string>& places) {
     if (error) throw IoError("cannot read the folder '{}': {}.", folder, error.message());
     add_if_there(folder);
     for (const auto& entry : entries) {
-      if (entry.is_directory(error)) add_if_there(entry.path());
+      if (!entry.is_directory(error)) continue;
+      add_if_there(entry.path());
+      for (const std::string& block : block_studies(entry.path().string())) add_if_there(block);
     }
   }
   std::sort(found.begin(), found.end());

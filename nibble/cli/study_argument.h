@@ -23,8 +23,8 @@ std::string study_url(const std::string& argument);
 //   throws  as Storage::holds_study
 std::vector<std::string> block_studies(const std::string& argument);
 
-// The study.db files in these folders and the folders right inside them, and the studies on these servers (their URLs);
-// sorted.
+// The study.db files in these folders and the folders right inside them, where those are searches by blocks of each
+// block, and the studies on these servers (their URLs); sorted.
 //   throws  IoError for a folder that cannot be read, or a server
 std::vector<std::string> find_studies(const std::vector<std::string>& places);
 
