@@ -4,6 +4,7 @@
 #include <httplib.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <map>
@@ -160,6 +161,43 @@ TEST(SearchByBlocks, IsShownBlockByBlockAndOtherCommandsNameTheBlocks) {
     ChildProcess refused = workplace.start(words);
     EXPECT_NE(refused.wait(), 0) << words[0];
     EXPECT_NE(refused.err().find(fmt::format("give one of {}/0, {}/1", out, out)), std::string::npos) << refused.err();
+  }
+}
+
+TEST(SearchByBlocks, IsListedAndEachBlockKeepsWhatWasSaidOfItsData) {
+  const SearchWorkplace& workplace = SearchWorkplace::get();
+  const std::string& out = by_blocks().out;
+  ChildProcess list = workplace.start({"study", "list", workplace.dir().string(), "--json"});
+  ASSERT_EQ(list.wait(), 0) << list.err();
+  const json studies = json::parse(list.out()).at("studies");
+  for (const std::string block : {"0", "1"}) {
+    const std::string folder = out + "/" + block;
+    const auto is_listed = [&](const json& study) { return study.at("file") == folder + "/study.db"; };
+    EXPECT_EQ(std::count_if(studies.begin(), studies.end(), is_listed), 1) << studies;
+    for (const char* file : {"notices.txt", "report.html"}) {
+      EXPECT_NE(read_file(fs::path(folder) / file).find("200 test samples of the published 10000"), std::string::npos)
+          << folder << "/" << file;
+    }
+  }
+}
+
+TEST(SearchByBlocks, SaysAtItsEndThatNoTrialKeptTheCeiling) {
+  const SearchWorkplace& workplace = SearchWorkplace::get();
+  const std::string out = (workplace.dir() / "blocks_ceiling").string();
+  const json changes = {{"blocks", json::array({"^dense$"})},
+                        {"max_trials", 2},
+                        {"epochs", 1},
+                        {"tune_filters", "none"},
+                        {"metrics", json::array({"loss"})},
+                        {"budget", {{"error", 1e-9}}}};
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"autoq", workplace.run_config(changes).string(), "--workers", "2", "--output", out},
+           {"autoq", "--resume", "--output", out}}) {
+    ChildProcess search = workplace.start(words);
+    EXPECT_EQ(search.wait(600), 0) << search.err();
+    EXPECT_NE(search.err().find("note: no trial kept the budget's error of 1e-09 (loss); the nearest, trial "),
+              std::string::npos)
+        << search.err();
   }
 }
 

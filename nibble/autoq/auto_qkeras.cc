@@ -303,6 +303,8 @@ std::string missed_ceiling(const RunConfig& config, const search::Trial& best) {
       *config.budget.error, name, best.number, error);
 }
 
+}  // namespace
+
 std::string missed_bound(const RunConfig& config, const SearchResult& result) {
   if (!config.budget.bounds_metric() || !result.best) return "";
   if (config.budget.error) return missed_ceiling(config, *result.best);
@@ -314,6 +316,8 @@ std::string missed_bound(const RunConfig& config, const SearchResult& result) {
       "lower floor.",
       *config.budget.accuracy, result.best->number, accuracy);
 }
+
+namespace {
 
 // Those that mode hyperband kept for rounds that did not come.
 void remove_checkpoints(const RunConfig& config, const fs::path& directory, const std::vector<search::Trial>& trials) {

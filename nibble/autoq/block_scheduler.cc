@@ -115,7 +115,7 @@ SearchResult search_block(const std::string& text, const SearchOptions& options,
 }
 
 // What the study of a block that is done holds; nothing where it was removed.
-SearchResult found_in(const SearchOptions& of_block) {
+SearchResult found_in(const SearchOptions& of_block, const RunConfig& config) {
   SearchResult result;
   result.is_over = true;
   const std::string url = study_of(of_block);
@@ -127,6 +127,7 @@ SearchResult found_in(const SearchOptions& of_block) {
   const fs::path model = of_block.directory / "best" / "model.keras";
   std::error_code ignored;
   if (fs::exists(model, ignored)) result.best_model = model;
+  result.missed_bound = missed_bound(config, result);
   return result;
 }
 
@@ -230,7 +231,7 @@ ScheduleResult run_schedule(const std::string& run_config, const SearchOptions& 
   }
   result.is_over = true;
   result.best_model = best;
-  if (result.last.trials.empty()) result.last = found_in(options_of_block(options, count - 1));
+  if (result.last.trials.empty()) result.last = found_in(options_of_block(options, count - 1), config);
   return result;
 }
 

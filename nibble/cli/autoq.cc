@@ -1,6 +1,7 @@
 // nibble autoq: searches quantizers and widths of every layer.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "nibble/autoq/auto_qkeras.h"
@@ -133,16 +134,29 @@ void print_result(const AutoqOptions& o, const autoq::SearchResult& result, Stre
 // Says on `err` which block is searched now, and to the events.
 class BlockProgress final : public autoq::BlockObserver {
  public:
-  BlockProgress(std::ostream& err, SearchEvents& events) : err_(err), events_(events) {}
+  BlockProgress(std::ostream& err, SearchEvents& events, const SearchProgress& progress)
+      : err_(err), events_(events), progress_(progress) {}
   void on_block(int k, int count, const autoq::Block& block) override {
+    begins_[k] = progress_.notices().size();
     events_.begin_block(k);
     err_ << fmt::format("block {} of {} '{}': {} layers, {} trials\n", k + 1, count, block.pattern, block.layers.size(),
                         block.trials);
+  }
+  // What was said of block k since it was begun here.
+  std::vector<std::string> notices(int k) const {
+    const auto begin = begins_.find(k);
+    if (begin == begins_.end()) return {};
+    const auto end = std::next(begin);
+    const std::vector<std::string>& all = progress_.notices();
+    const size_t last = end == begins_.end() ? all.size() : end->second;
+    return {all.begin() + static_cast<std::ptrdiff_t>(begin->second), all.begin() + static_cast<std::ptrdiff_t>(last)};
   }
 
  private:
   std::ostream& err_;
   SearchEvents& events_;
+  const SearchProgress& progress_;
+  std::map<int, size_t> begins_;  // block -> how many notices there were before it
 };
 
 json schedule_json(const autoq::BlockSchedule& schedule) {
@@ -199,7 +213,7 @@ int run_by_blocks(const AutoqOptions& o, const std::string& text, Streams& strea
   listen_for_stop();
   SearchProgress progress(streams.err, streams.err_is_terminal);
   SearchEvents events(o.tensorboard, progress);
-  BlockProgress blocks(streams.err, events);
+  BlockProgress blocks(streams.err, events, progress);
   const autoq::ScheduleResult result = autoq::run_schedule(text,
                                                            {.directory = o.output,
                                                             .study = o.study,
@@ -214,9 +228,11 @@ int run_by_blocks(const AutoqOptions& o, const std::string& text, Streams& strea
     const autoq::SearchOptions block =
         autoq::options_of_block({.directory = o.output, .study = o.study}, static_cast<int>(k));
     if (!search::Storage::holds_study(autoq::study_of(block))) continue;
+    keep_notices(block.directory, blocks.notices(static_cast<int>(k)));
     write_search_report(autoq::study_of(block), block.directory, block.directory / "report.html");
   }
   print_schedule(o, result, streams);
+  if (!result.last.missed_bound.empty()) streams.err << "note: " << result.last.missed_bound << "\n";
   if (result.is_over) return kOk;
   streams.err << "stopped; run the same command with --resume to go on: finished blocks and trials stay.\n";
   return kInterrupted;
