@@ -245,6 +245,7 @@ TEST(NibbleDashboard, ServesAStudyWithTheLayersOfItsTrialsUntilItIsStopped) {
   EXPECT_NEAR(sum_nj, details.at("metrics").at("energy_nj").get<double>(), 0.01);  // the sum is cut to picojoules
   dashboard.signal(SIGTERM);
   EXPECT_EQ(dashboard.wait(), 0);
+  EXPECT_EQ(dashboard.err().find("stopping"), std::string::npos) << "there is no step to finish: " << dashboard.err();
 }
 
 // Labels as numbers, 1 at the label and 0 elsewhere: trials have accuracies, but are not judged by them.

@@ -52,7 +52,7 @@ report::DashboardOptions options_of(const CommandOptions& o, Streams& streams) {
 }
 
 int run(const CommandOptions& o, Streams& streams) {
-  listen_for_stop();
+  listen_for_stop(StopNotice::kNone);
   const report::Dashboard dashboard(options_of(o, streams));
   streams.out << dashboard.url() << std::endl;
   streams.err << "open it in a browser on this machine; Ctrl-C ends it, and nothing of the search\n";
