@@ -3,12 +3,14 @@
 #include <algorithm>
 
 #include "nibble/autoq/config_paths.h"
+#include "nibble/autoq/search_space.h"
 #include "nibble/autoq/training_runner.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/models/builtin.h"
 #include "nibble/search/storage.h"
 #include "nibble/search/study_url.h"
+#include "nibble/transform/model_quantize.h"
 
 namespace nibble::autoq {
 namespace fs = std::filesystem;
@@ -156,7 +158,45 @@ Json done_block_rates(const RunConfig& config, const BlockSchedule& schedule, in
   return rates;
 }
 
+[[noreturn]] void refuse_settled(const BlockSchedule& schedule, size_t k) {
+  const Block& block = schedule.blocks[k];
+  std::string advice = "Add layers with choices to it.";
+  if (schedule.blocks.size() > 1) {
+    advice = fmt::format("Join it with another block, such as '{}|{}', or remove it.",
+                         schedule.blocks[k == 0 ? 1 : k - 1].pattern, block.pattern);
+  }
+  throw InvalidArgument(
+      "[run_config] blocks: '{}' ({}) leaves nothing to choose: limit only converts its layers, or blocks before it "
+      "have them. {}",
+      block.pattern, fmt::join(block.layers, ", "), advice);
+}
+
+// What is quantized after a block, whatever its trials choose. Filters stay as they are.
+graph::Model after_block(const graph::Model& model, const RunConfig& config, const search::SearchSpace& space) {
+  search::Assignment values;
+  for (const search::Parameter& parameter : space) values[parameter.name] = parameter.candidates.front();
+  const bool compat = config.compat != Compat::kNone;
+  return transform::model_quantize(
+      model, plan_trial(model, config, values).quantizers,
+      {.activation_bits = config.activation_bits,
+       .compat = compat ? transform::Compatibility::kQkeras : transform::Compatibility::kNibble});
+}
+
 }  // namespace
+
+void check_blocks(const std::string& run_config, const graph::Model& model, const BlockSchedule& schedule) {
+  const RunConfig whole = parse_run_config(run_config);
+  // Its messages name the keys as they stand in the file. AutoQKeras sees no more than the blocks.
+  if (whole.compat == Compat::kNone) build_space(model, whole);
+  graph::Model network = model;
+  for (graph::Layer& layer : network.layers) layer.weights.clear();
+  for (int k = 0; k < static_cast<int>(schedule.blocks.size()); ++k) {
+    const RunConfig config = parse_run_config(block_config(run_config, schedule, k, model_of_block(".", k - 1)));
+    const search::SearchSpace space = build_space(network, config);
+    if (space.empty()) refuse_settled(schedule, static_cast<size_t>(k));
+    network = after_block(network, config, space);
+  }
+}
 
 std::string block_config(const std::string& run_config, const BlockSchedule& schedule, int k, const fs::path& start) {
   const RunConfig parsed = parse_run_config(run_config);
@@ -193,7 +233,9 @@ ScheduleResult run_schedule(const std::string& run_config, const SearchOptions& 
   const std::string text = settled_config(run_config, options);
   const RunConfig config = parse_run_config(text);
   ScheduleResult result;
-  result.schedule = schedule_blocks(load_search_model(config), config);
+  const graph::Model model = load_search_model(config);
+  result.schedule = schedule_blocks(model, config);
+  if (!options.resume) check_blocks(text, model, result.schedule);
   const int count = static_cast<int>(result.schedule.blocks.size());
   refuse_others_studies(result.schedule, options);
   make_directories(options.directory / "best");

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "nibble/autoq/small_search.h"
+#include "nibble/autoq/training_runner.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/formats/keras/keras_file.h"
@@ -86,6 +87,67 @@ TEST(AutoQKerasScheduler, BlocksFollowOneAnotherAndAreGoneOnWith) {
   expect_gone_on_with_after_a_move(directory, directory.parent_path() / "moved");
   write_file(directory / "scheduler.json", "{\"next_block\": 9}\n");
   EXPECT_THROW(run_schedule("", {.directory = directory, .resume = true}), CorruptFile);
+}
+
+struct BadBlocks {
+  const char *name, *blocks, *limit, *more;
+  std::vector<const char*> words;
+};
+void PrintTo(const BadBlocks& row, std::ostream* out) { *out << row.name; }
+
+class BadLaterBlocks : public ::testing::TestWithParam<BadBlocks> {};
+TEST_P(BadLaterBlocks, AreRefusedBeforeTheFirstIsSearched) {
+  const auto& [name, blocks, limit, more, words] = GetParam();
+  const std::string text = fmt::format(R"({{"model": "{}", "data": "mnist", "blocks": {}, "limit": {}{}}})",
+                                       small_model_file().string(), blocks, limit, more);
+  const fs::path directory = testing::scratch_dir("autoq_bad_blocks") / "out";
+  try {
+    run_schedule(text, {.directory = directory, .workers = 1});
+    ADD_FAILURE() << "no error";
+  } catch (const InvalidArgument& error) {
+    for (const char* word : words) EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+  }
+  EXPECT_FALSE(fs::exists(directory));
+}
+INSTANTIATE_TEST_SUITE_P(
+    Rows, BadLaterBlocks,
+    ::testing::Values(
+        BadBlocks{"OnlyConverted",
+                  R"(["^dense$", "^bn$", "^(conv|act)$"])",
+                  R"({"Dense": [8, 8, 4], "Conv2D": [4, 8, 4], "Activation": [4], "BatchNormalization": []})",
+                  "",
+                  {"'^bn$' (bn) leaves nothing to choose", "'^dense$|^bn$'"}},
+        BadBlocks{"HadByEarlierBlocks",
+                  R"(["^(conv|dense)$", "^conv$"])",
+                  R"({"Dense": [8, 8, 4], "Conv2D": [4, 8, 4]})",
+                  R"(, "compat": "qkeras")",
+                  {"'^conv$' (conv) leaves nothing to choose", "blocks before it have them"}},
+        BadBlocks{"UnknownQuantizer",
+                  R"(["^dense$", "^conv$"])",
+                  R"({"Dense": [8, 8, 4], "Conv2D": [["foo"], 8, 4]})",
+                  "",
+                  {"limit['Conv2D']", "'foo' is not in the kernel table"}},
+        BadBlocks{"UnknownQuantizerWithCompat",
+                  R"(["^dense$", "^conv$"])",
+                  R"({"Dense": [8, 8, 4], "Conv2D": [["foo"], 8, 4]})",
+                  R"(, "compat": "qkeras")",
+                  {"'foo' is not in the kernel table"}},
+        BadBlocks{"KeyOfNothing",
+                  R"(["^dense$", "^conv$"])",
+                  R"({"Dense": [8, 8, 4], "Conv2D": [4, 8, 4], "^convv": [4]})",
+                  "",
+                  {"limit: '^convv' is no layer class"}}),
+    [](const auto& row) { return row.param.name; });
+
+// What is quantized in the first of two blocks leaves the second its other layers.
+TEST(CheckBlocks, WithCompatALayerMayBeInTwo) {
+  const std::string text = fmt::format(
+      R"({{"model": "{}", "blocks": ["^conv$", "^(conv|bn|dense)$"], "compat": "qkeras",
+           "limit": {{"Dense": [8, 8, 4], "Conv2D": [4, 8, 4], "BatchNormalization": []}}}})",
+      small_model_file().string());
+  const RunConfig config = parse_run_config(text);
+  const graph::Model model = load_search_model(config);
+  EXPECT_NO_THROW(check_blocks(text, model, schedule_blocks(model, config)));
 }
 
 TEST(BlocksOnAServer, EachIsAStudyAndADirectoryOfItsOwn) {

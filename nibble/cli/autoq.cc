@@ -174,7 +174,10 @@ json schedule_json(const autoq::BlockSchedule& schedule) {
 // AutoQKerasScheduler's debug=True: the blocks, and nothing is trained.
 int print_blocks(const AutoqOptions& o, const std::string& text, Streams& streams) {
   const autoq::RunConfig config = autoq::parse_run_config(text);
-  const autoq::BlockSchedule schedule = autoq::schedule_blocks(autoq::load_search_model(config), config);
+  const graph::Model model = autoq::load_search_model(config);
+  const autoq::BlockSchedule schedule = autoq::schedule_blocks(model, config);
+  // A search that was begun shows its blocks, whatever is thought of them today.
+  if (!o.run_config.empty()) autoq::check_blocks(text, model, schedule);
   if (o.json) {
     print_json(schedule_json(schedule), streams.out);
   } else {
