@@ -12,6 +12,7 @@
 #include "nibble/autoq/guided_start.h"
 #include "nibble/autoq/sampler.h"
 #include "nibble/autoq/score.h"
+#include "nibble/autoq/search_inputs.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/autoq/study_watch.h"
 #include "nibble/autoq/training_runner.h"
@@ -42,6 +43,7 @@ struct Preparation {
   std::string notice;
   std::optional<Sensitivity> sensitivity = {};  // of a guided start
   std::vector<search::Assignment> guided = {};  // what it found
+  std::vector<SearchInput> inputs = {};
 };
 
 // A pattern with a slip in it would train the layer that was to stay, without a word.
@@ -81,6 +83,8 @@ Preparation prepare(const RunConfig& config, bool is_new) {
   check_layer_patterns(config, model);
   if (config.budget.bounds_costs()) BudgetMeter(config, model).check_reachable(result.space);
   data::Dataset dataset = load_search_data(config);
+  result.inputs = file_inputs(config);
+  result.inputs.push_back(data_input(config, dataset));
   result.notice = dataset.notice;
   check_network(config, model, dataset);
   if (is_new && config.guided_start) {
@@ -114,7 +118,8 @@ search::Storage make_study(const std::string& url, const std::string& text, cons
             .run_config = text,
             .space = search::to_json(preparation.space),
             .seed = config.seed,
-            .max_trials = config.max_trials});
+            .max_trials = config.max_trials,
+            .inputs = digests_json(preparation.inputs)});
 }
 
 // The text with what a guided start found among the first trials: so it is computed once, and every worker knows it.
@@ -277,7 +282,9 @@ OpenStudy resume_study(const std::string& given, const SearchOptions& options, c
   check_version(info, options.any_version);
   study.text = resumed_config(info, given, place_of(directory, url));
   study.config = config_of_study(study.text, directory);
+  check_inputs(info, file_inputs(study.config));  // first of all: what follows from them might fail, less plainly
   study.preparation = prepare(study.config, /*is_new=*/false);
+  check_inputs(info, study.preparation.inputs);
   if (info.space != search::to_json(study.preparation.space)) {
     throw InvalidArgument(
         "[autoq] '{}' was made by {} and searches another space than this program would. Go on with that version, or "
@@ -370,9 +377,12 @@ int run_worker(const std::string& study_url, const WorkerProcessOptions& options
   const search::StudyInfo info = storage.info();
   check_version(info, options.any_version);
   const RunConfig config = config_of_study(info.run_config, directory_of(study_url, options));
+  check_inputs(info, file_inputs(config));
   const graph::Model model = load_search_model(config);
   const search::SearchSpace space = full_space(model, load_reference_model(config, model), config);
-  TrainingRunner runner(config, model, load_search_data(config));
+  data::Dataset dataset = load_search_data(config);
+  check_inputs(info, {data_input(config, dataset)});
+  TrainingRunner runner(config, model, std::move(dataset));
   const std::unique_ptr<search::Sampler> sampler = make_sampler(config, model, info.seed);
   storage.add_code_version(search::code_version());
   // Without a launcher, nobody else sees before a lease is over that a worker of this machine died.

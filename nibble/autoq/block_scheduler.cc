@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "nibble/autoq/config_paths.h"
+#include "nibble/autoq/search_inputs.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/autoq/training_runner.h"
 #include "nibble/core/atomic_file.h"
@@ -81,6 +82,15 @@ std::string settled_config(const std::string& given, const SearchOptions& option
         options.directory.string());
   }
   return kept;
+}
+
+// The order of the blocks follows from the files too, and each block keeps digests of what it began with: the first one
+// of what the search did.
+void check_files(const RunConfig& config, const SearchOptions& options) {
+  const std::string first = study_of(options_of_block(options, 0));
+  if (options.resume && search::Storage::holds_study(first)) {
+    check_inputs(search::Storage::open(first).info(), file_inputs(config));
+  }
 }
 
 // On a server, other searches' studies may have the names that ours would have.
@@ -232,6 +242,7 @@ SearchOptions options_of_block(const SearchOptions& options, int k) {
 ScheduleResult run_schedule(const std::string& run_config, const SearchOptions& options, BlockObserver* blocks) {
   const std::string text = settled_config(run_config, options);
   const RunConfig config = parse_run_config(text);
+  check_files(config, options);
   ScheduleResult result;
   const graph::Model model = load_search_model(config);
   result.schedule = schedule_blocks(model, config);

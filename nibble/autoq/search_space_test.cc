@@ -276,6 +276,17 @@ TEST(CostMeter, StressCountsByDefault) {
   EXPECT_LT(meter("none"), meter("qkeras"));
 }
 
+TEST(CostMeter, AClassOfTheBitsGoalHoldsForItsQuantizedTwin) {
+  const RunConfig config = config_with(
+      R"("goal": {"type": "bits", "params": {"config": {"Dense": ["parameters"]}}}, "limit": {"Dense": [4, 8, 8]})");
+  const graph::Model model = small_model();
+  const CostMeter meter(config.goal, model, config.compat);
+  const double weights = 6 * 6 * 4 * 3, biases = 3;
+  EXPECT_EQ(meter.reference(), 8 * (weights + biases));
+  EXPECT_EQ(meter.measure(build_trial(model, config, last_of(build_space(model, config)))).cost,
+            4 * weights + 8 * biases);
+}
+
 graph::Model powers_of_two(bool with_weights) {
   graph::Model model;
   model.layers.push_back(graph::make_layer("InputLayer", "input", {{"shape", std::vector<int64_t>{8}}}));

@@ -15,6 +15,16 @@ constexpr const char* kWeightQuantizers[] = {
     "depthwise_kernel_quantizer", "pointwise_quantizer", "pointwise_kernel_quantizer",
     "weight_quantizer",           "gamma_quantizer",     "variance_quantizer"};
 
+// Of a recurrent layer, the function that gives its states. Other ways of merging two directions than side by side
+// compute more.
+bool has_function_inside(const Layer& layer) {
+  if (layer.class_name == "RNN") return has_function_inside(graph::inner_layer(layer, "cell"));
+  if (layer.class_name == "Bidirectional") {
+    return layer.get_string("merge_mode") == "concat" && has_function_inside(graph::inner_layer(layer, "layer"));
+  }
+  return !is_quantized_class(layer.class_name) && layer.activation_function() != "linear";
+}
+
 class Search {
  public:
   Search(const graph::Model& model, const DataTypeOptions& options)
@@ -32,9 +42,13 @@ class Search {
   }
 
   bool assumes_activation(const Layer& layer) const {
-    if (kind_of(layer) != LayerKind::kActivation) return false;
-    if (is_quantized_class(layer.class_name) && type_from_attribute(layer, "activation", compat_)) return false;
-    return compat_ != Compat::kNone || !affine_output_type(layer);
+    const LayerKind kind = kind_of(layer);
+    if (kind == LayerKind::kActivation && is_quantized_class(layer.class_name)) {
+      return !type_from_attribute(layer, "activation", compat_) && !is_affine(layer);
+    }
+    // Affine weights have an accumulator of their own, which is what is handed on.
+    const bool has_sums = kind == LayerKind::kRecurrent || (has_kernel(kind) && lacks_affine(layer));
+    return (kind == LayerKind::kActivation || has_sums) && has_plain_activation(layer, compat_);
   }
 
  private:
@@ -56,6 +70,8 @@ class Search {
     return lacks(layer, "bias_quantizer");
   }
 
+  bool is_affine(const Layer& layer) const { return compat_ == Compat::kNone && affine_output_type(layer); }
+
   // A bias beside affine weights has bits of its own.
   bool lacks_affine(const Layer& layer) const {
     if (compat_ != Compat::kNone) return true;
@@ -72,6 +88,12 @@ class Search {
 };
 
 }  // namespace
+
+bool has_plain_activation(const Layer& layer, Compat compat) {
+  if (is_quantized_class(layer.class_name) || type_from_attribute(layer, "activation", compat)) return false;
+  if (compat == Compat::kNone && affine_output_type(layer)) return false;
+  return layer_kind(layer.class_name, compat) == LayerKind::kActivation || has_function_inside(layer);
+}
 
 AssumedTypes assumed_types(const graph::Model& model, const DataTypeOptions& options) {
   AssumedTypes result;

@@ -34,6 +34,21 @@ TEST(AssumedTypes, AFloatNetworkIsAssumedThroughout) {
   EXPECT_EQ(of(model).activations, Names{"act"});
 }
 
+TEST(AssumedTypes, AnActivationInsideALayerIsAssumedToo) {
+  const auto act = layer("QActivation", "act", {{"activation", std::string("quantized_relu(4)")}});
+  struct Row {
+    const char* class_name;
+    const char* activation;
+    Names assumed;
+  };
+  for (const Row& row :
+       {Row{"Dense", "relu", {"dense"}}, Row{"Dense", "softmax", {"dense"}}, Row{"Dense", "linear", {}},
+        Row{"Dense", "quantized_relu(4)", {}}, Row{"QDense", "relu", {}}}) {  // whose accumulator is known
+    const auto model = chain(dense(row.class_name, {{"activation", std::string(row.activation)}}), act);
+    EXPECT_EQ(of(model).activations, row.assumed) << row.class_name << ' ' << row.activation;
+  }
+}
+
 TEST(AssumedTypes, AReferenceAssumesNothing) {
   const auto model = chain(dense("Dense"), layer("Activation", "act", {{"activation", std::string("relu")}}));
   EXPECT_TRUE(of(model, Reference::kFp32).weights.empty());
@@ -73,6 +88,18 @@ TEST(AssumedTypes, AffineQuantizersCountUnlessCompatForgetsThem) {
   const AssumedTypes compat = assumed_types(model, energy_query(Reference::kNone, Compat::kQkeras).types);
   EXPECT_EQ(compat.weights, Names{"dense"});
   EXPECT_EQ(compat.activations, Names{"act"});
+}
+
+// The sums of affine weights are known, so an activation behind them inside the layer assumes nothing.
+TEST(AssumedTypes, AnActivationInsideAnAffineLayer) {
+  const auto act = layer("QActivation", "act", {{"activation", std::string("quantized_relu(4)")}});
+  auto model = chain(dense("Dense", {{"activation", std::string("relu")}}), act);
+  graph::set_quantization(
+      model, "dense",
+      graph::LayerQuantization{
+          .weights = {{"kernel", {.kind = graph::AffineKind::kLastValue, .num_bits = 4, .symmetric = true}}},
+          .bias_bits = 32});
+  EXPECT_TRUE(of(model).activations.empty());
 }
 
 TEST(AssumedTypes, RecurrentLayers) {

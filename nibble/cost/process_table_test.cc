@@ -14,6 +14,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 template <class F>
 std::string message_of(F&& call) {
@@ -103,6 +104,7 @@ TEST(ProcessTable, BadTablesAreAnswered) {
       {"fp16", {{"add", {1}}}, "'fp16.mul' is missing"},
       {"fixed", 7, "'fixed' must be an object"},
       {"sramm", {1}, "Did you mean 'sram'"},
+      {"colour", {1}, "sram, dram. Give"},
   };
   for (const Row& row : rows) {
     json document = json::parse(kHorowitz45nmJson);
@@ -110,7 +112,10 @@ TEST(ProcessTable, BadTablesAreAnswered) {
       document.erase(row.key);
     else
       document[row.key] = row.value;
-    EXPECT_THAT(message_of([&] { parse_process_table(document.dump()); }), HasSubstr(row.complaint)) << row.key;
+    const std::string message = message_of([&] { parse_process_table(document.dump()); });
+    EXPECT_THAT(message, HasSubstr(row.complaint)) << row.key;
+    // A sentence ends once, whatever it ends with.
+    for (const char* twice : {"..", "?."}) EXPECT_THAT(message, Not(HasSubstr(twice))) << row.key;
   }
   EXPECT_THAT(message_of([] { parse_process_table("{"); }), HasSubstr("not JSON"));
   EXPECT_THAT(message_of([] { parse_process_table(R"({"name": "a", "name": "b"})"); }),

@@ -60,8 +60,9 @@ class Samples {
   std::span<const float> mean() const { return mean_; }
   std::vector<float> mean_image(float scale) const;  // mean over the samples of value * scale
 
-  // The values as stored; empty where the samples are floats.
+  // The values as stored: one of the two is empty.
   std::span<const uint8_t> bytes() const { return bytes_; }
+  std::span<const float> floats() const { return floats_; }
 
  private:
   Shape shape_;

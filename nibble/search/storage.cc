@@ -58,6 +58,7 @@ struct Storage::Impl {
           "a new search elsewhere.",
           database.name(), version, kSchemaVersion);
     }
+    has_inputs = version > 1;
   }
 
   // A heartbeat from later than this was written before a clock was set back: nobody renews that lease, which would
@@ -125,6 +126,7 @@ struct Storage::Impl {
 
   Database database;
   StorageOptions options;
+  bool has_inputs = true;  // its tables know them
 };
 
 Storage::Storage(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -142,9 +144,9 @@ Storage Storage::create(const std::string& url, const StudyInfo& info, StorageOp
   impl->database.make("make a study", [&](soci::session& sql) {
     make_tables(sql, impl->database.name());
     sql << "INSERT INTO study (id, schema_version, revision, name, code_version, run_config, space, seed, max_trials, "
-           "exhausted) VALUES (1, :v, 0, :n, :c, :r, :sp, :s, :m, 0)",
+           "exhausted, inputs) VALUES (1, :v, 0, :n, :c, :r, :sp, :s, :m, 0, :i)",
         use(version), use(info.name), use(info.code_version), use(info.run_config), use(info.space), use(seed),
-        use(info.max_trials);
+        use(info.max_trials), use(info.inputs);
   });
   return Storage(std::move(impl));
 }
@@ -175,6 +177,7 @@ StudyInfo Storage::info() const {
   impl_->database.read("read the study", [&](soci::session& sql) {
     sql << "SELECT name, code_version, run_config, space, seed, max_trials FROM study WHERE id = 1", into(info.name),
         into(info.code_version), into(info.run_config), into(info.space), into(seed), into(info.max_trials);
+    if (impl_->has_inputs) sql << "SELECT inputs FROM study WHERE id = 1", into(info.inputs);
     return 0;
   });
   info.seed = seed_from_text(seed);

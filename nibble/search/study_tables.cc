@@ -16,7 +16,7 @@ using soci::use;
 constexpr const char* kSchema[] = {
     "CREATE TABLE study (id INTEGER PRIMARY KEY, schema_version INTEGER NOT NULL, revision BIGINT NOT NULL, "
     "name TEXT NOT NULL, code_version TEXT NOT NULL, run_config TEXT NOT NULL, space TEXT NOT NULL, "
-    "seed TEXT NOT NULL, max_trials INTEGER NOT NULL, exhausted INTEGER NOT NULL)",
+    "seed TEXT NOT NULL, max_trials INTEGER NOT NULL, exhausted INTEGER NOT NULL, inputs TEXT NOT NULL)",
     "CREATE TABLE trial (number INTEGER PRIMARY KEY, state INTEGER NOT NULL, assignment TEXT NOT NULL, "
     "score DOUBLE PRECISION, metrics TEXT NOT NULL, reason TEXT NOT NULL, artifact TEXT NOT NULL, "
     "attempts INTEGER NOT NULL, deaths INTEGER NOT NULL, worker TEXT NOT NULL, heartbeat_ms BIGINT NOT NULL, "
