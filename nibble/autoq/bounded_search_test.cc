@@ -229,6 +229,30 @@ TEST(GuidedStart, ItsTrialsKeepEveryBound) {
   }
 }
 
+// What it proposes is not refused by the worker.
+TEST(GuidedStart, CountsTrainedWeightsAsTheWorkerDoes) {
+  const std::string settings = R"j("guided_start": {"trials": 5}, "transfer_weights": true,
+    "quantization_config": {"kernel": {"quantized_po2(4,1)": 4, "quantized_bits(4,0,1,alpha=1.0)": 4},
+      "bias": {"quantized_bits(4,0,1)": 4}, "activation": {"quantized_relu(3,1)": 3, "quantized_relu(4,2)": 4}})j";
+  const std::string text = replaced(small_config(settings), R"("sram"]})", R"("sram"], "trained_model": true})");
+  RunConfig config = parse_run_config(text);
+  const graph::Model model = load_search_model(config);
+  const search::SearchSpace space = build_space(model, config);
+  const Sensitivity sensitivity = made_up(space);
+  const auto guided = [&] { return guided_trials(config, model, model, space, sensitivity); };
+  const auto energy = [&](const search::Assignment& values) {
+    return BudgetMeter(config, model).use_of(build_trial(model, config, values)).energy_nj;
+  };
+  const std::vector<search::Assignment> free = guided();
+  ASSERT_GE(free.size(), 2u);
+  const double most = energy(free.front()), least = energy(free.back());
+  ASSERT_LT(least, most) << "else nothing is tested";
+  config.budget.energy_nj = (most + least) / 2;
+  const std::vector<search::Assignment> trials = guided();
+  EXPECT_FALSE(trials.empty());
+  for (const search::Assignment& values : trials) EXPECT_LE(energy(values), *config.budget.energy_nj);
+}
+
 // The budget lies between the cheapest network and what one block alone could save.
 TEST(Blocks, KeepABudgetOfTheWholeNetwork) {
   const std::string open = small_config(

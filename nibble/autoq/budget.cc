@@ -39,11 +39,15 @@ std::string describe(const BudgetUse& use, const Budget& budget, bool beyond_onl
 
 }  // namespace
 
+void leave_out_weights(RunConfig& config, graph::Model& model) {
+  if (config.goal.counts_trained_weights()) return;
+  for (graph::Layer& layer : model.layers) layer.weights.clear();
+  config.transfer_weights = config.inherit_weights = false;
+}
+
 BudgetMeter::BudgetMeter(RunConfig config, graph::Model model)
     : config_(std::move(config)), model_(std::move(model)), meter_(config_.goal, model_, config_.compat) {
-  // Weights cost nothing here; without them a network is built faster.
-  for (graph::Layer& layer : model_.layers) layer.weights.clear();
-  config_.transfer_weights = config_.inherit_weights = false;
+  leave_out_weights(config_, model_);
   if (config_.goal.kind == GoalKind::kEnergy) types_ = energy_query(config_.goal, config_.compat, false).types;
   if (!config_.later_limit.is_empty()) later_ = cheapest_later();
 }

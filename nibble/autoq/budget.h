@@ -18,6 +18,9 @@
 
 namespace nibble::autoq {
 
+// For what looks at costs alone: networks without weights are built faster. Does nothing where weights decide costs.
+void leave_out_weights(RunConfig& config, graph::Model& model);
+
 // What the bounded quantities of a network are.
 struct BudgetUse {
   double energy_nj = 0;   // by the goal's settings; 0 where the goal is bits
