@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 
 #include "nibble/autoq/block_schedule.h"
 #include "nibble/autoq/search_space.h"
@@ -61,6 +62,37 @@ TEST(Budget, RamIsBounded) {
   ASSERT_TRUE(repaired.has_value());
   EXPECT_EQ(meter.complaint(build_trial(model, config, *repaired)), "");
   EXPECT_LE(meter.use_of(build_trial(model, config, *repaired)).ram_kib, 0.6 * used);
+}
+
+// Six equal convolutions. Two neighbours of 256 values at 3 bits are 0.19 KiB; with 4 bits in one of them they are
+// beyond. So activations have no choice, and kernels have 2^7.
+TEST(Budget, RamIsBroughtDownEverywhere) {
+  using namespace graph::build;
+  const Node in = Input({.shape = {8, 8, 1}, .name = "in"});
+  Node x = in;
+  for (int i = 0; i < 6; ++i) {
+    x = Conv2D({.filters = 4, .kernel_size = {3, 3}, .padding = "same", .name = fmt::format("conv{}", i)})(x);
+    x = Activation({.activation = "relu", .name = fmt::format("act{}", i)})(x);
+  }
+  const graph::Model model = build_model({in}, {Dense({.units = 4, .name = "head"})(Flatten({.name = "flat"})(x))});
+  const RunConfig config = parse_run_config(R"j({"budget": {"ram_kib": 0.2},
+    "quantization_config": {"kernel": {"ternary": 2, "quantized_bits(4,0,1)": 4}, "bias": {"quantized_bits(4,0,1)": 4},
+      "activation": {"quantized_relu(16,8)": 16, "quantized_relu(8,2)": 8, "quantized_relu(4,2)": 4,
+                     "quantized_relu(3,1)": 3}},
+    "limit": {"Conv2D": [8, 8, 16], "Dense": [8, 8, 8], "Activation": [16]}})j");
+  const BudgetMeter meter(config, model);
+  const search::SearchSpace space = build_space(model, config);
+  EXPECT_NO_THROW(meter.check_reachable(space));
+  const auto sampler = within_budget(std::make_unique<search::RandomSampler>(3), config, model, 3);
+  std::vector<search::Trial> trials;
+  std::set<search::Assignment> seen;
+  for (int k = 0; k < 12; ++k) {
+    const auto values = sampler->propose(space, trials);
+    ASSERT_TRUE(values.has_value()) << "after " << k;
+    EXPECT_EQ(meter.complaint(build_trial(model, config, *values)), "");
+    EXPECT_TRUE(seen.insert(*values).second);
+    trials.push_back({.number = k, .values = *values});
+  }
 }
 
 // Zeros and powers of two cost what the weights that are there need: what the sampler asks for is what the worker
