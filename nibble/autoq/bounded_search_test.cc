@@ -229,6 +229,52 @@ TEST(GuidedStart, ItsTrialsKeepEveryBound) {
   }
 }
 
+// Three equal convolutions: no activation alone lowers the peak of memory.
+TEST(GuidedStart, LowersEveryActivationAtThePeak) {
+  using namespace graph::build;
+  const Node in = Input({.shape = {8, 8, 1}, .name = "in"});
+  Node x = in;
+  for (int i = 0; i < 3; ++i) {
+    x = Conv2D({.filters = 4, .kernel_size = {3, 3}, .padding = "same", .name = fmt::format("conv{}", i)})(x);
+    x = Activation({.activation = "relu", .name = fmt::format("act{}", i)})(x);
+  }
+  const graph::Model model = build_model({in}, {Dense({.units = 4, .name = "head"})(Flatten({.name = "flat"})(x))});
+  const RunConfig config = parse_run_config(R"j({"guided_start": {"trials": 3}, "budget": {"ram_kib": 0.2},
+    "goal": {"type": "energy"},
+    "quantization_config": {"kernel": {"ternary": 2, "quantized_bits(4,0,1)": 4}, "bias": {"quantized_bits(4,0,1)": 4},
+      "activation": {"quantized_relu(3,1)": 3, "quantized_relu(4,2)": 4, "quantized_relu(8,2)": 8}},
+    "limit": {"Conv2D": [8, 8, 8], "Dense": [8, 8, 8], "Activation": [8]}})j");
+  const search::SearchSpace space = build_space(model, config);
+  const BudgetMeter meter(config, model);
+  const std::vector<search::Assignment> trials = guided_trials(config, model, model, space, made_up(space));
+  EXPECT_GE(trials.size(), 2u);  // the dearest has the widest kernels
+  for (const search::Assignment& values : trials) EXPECT_EQ(meter.complaint(build_trial(model, config, values)), "");
+}
+
+// What it proposes is not refused by the worker.
+TEST(GuidedStart, CountsTrainedWeightsAsTheWorkerDoes) {
+  const std::string settings = R"j("guided_start": {"trials": 5}, "transfer_weights": true,
+    "quantization_config": {"kernel": {"quantized_po2(4,1)": 4, "quantized_bits(4,0,1,alpha=1.0)": 4},
+      "bias": {"quantized_bits(4,0,1)": 4}, "activation": {"quantized_relu(3,1)": 3, "quantized_relu(4,2)": 4}})j";
+  const std::string text = replaced(small_config(settings), R"("sram"]})", R"("sram"], "trained_model": true})");
+  RunConfig config = parse_run_config(text);
+  const graph::Model model = load_search_model(config);
+  const search::SearchSpace space = build_space(model, config);
+  const Sensitivity sensitivity = made_up(space);
+  const auto guided = [&] { return guided_trials(config, model, model, space, sensitivity); };
+  const auto energy = [&](const search::Assignment& values) {
+    return BudgetMeter(config, model).use_of(build_trial(model, config, values)).energy_nj;
+  };
+  const std::vector<search::Assignment> free = guided();
+  ASSERT_GE(free.size(), 2u);
+  const double most = energy(free.front()), least = energy(free.back());
+  ASSERT_LT(least, most) << "else nothing is tested";
+  config.budget.energy_nj = (most + least) / 2;
+  const std::vector<search::Assignment> trials = guided();
+  EXPECT_FALSE(trials.empty());
+  for (const search::Assignment& values : trials) EXPECT_LE(energy(values), *config.budget.energy_nj);
+}
+
 // The budget lies between the cheapest network and what one block alone could save.
 TEST(Blocks, KeepABudgetOfTheWholeNetwork) {
   const std::string open = small_config(

@@ -46,6 +46,9 @@ struct GoalConfig {
   cost::ForgivingFactor factor;  // delta_p, delta_n, rate, stress
   EnergyGoal energy;             // kEnergy
   BitsGoal bits;                 // kBits
+
+  // True if a trial's cost depends on the weights that it begins with.
+  bool counts_trained_weights() const { return kind == GoalKind::kEnergy && energy.trained_model; }
 };
 
 //   throws  InvalidArgument naming the field

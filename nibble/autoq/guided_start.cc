@@ -98,8 +98,7 @@ class Planner {
         space_(space),
         sensitivity_(sensitivity),
         meter_(config.goal, reference_model, config.compat) {
-    for (graph::Layer& layer : model_.layers) layer.weights.clear();
-    config_.transfer_weights = config_.inherit_weights = false;
+    leave_out_weights(config_, model_);
     // Energy alone is what solve() keeps, of a network whose layers all are quantized now.
     const bool has_later = config_.budget.bounds_costs() && !config_.later_limit.is_empty();
     if (config_.budget.weight_kib || config_.budget.ram_kib || has_later) budget_.emplace(config_, model_);

@@ -168,7 +168,7 @@ void parse_search(const JsonFields& fields, RunConfig& config) {
 
 // Trials are measured before they are trained: they must begin with weights, all of them.
 void check_trained_model(const JsonFields& fields, const RunConfig& config) {
-  if (config.goal.kind != GoalKind::kEnergy || !config.goal.energy.trained_model) return;
+  if (!config.goal.counts_trained_weights()) return;
   if (!config.transfer_weights && !config.inherit_weights) {
     throw InvalidArgument(
         "{}.params.trained_model is true, but trials are measured before they are trained, and these begin without "

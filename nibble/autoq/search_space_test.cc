@@ -157,6 +157,43 @@ TEST(SearchSpace, FiltersOfBranchesThatAreAddedAreOneChoice) {
   EXPECT_THROW(build_trial(residual_model(), compat, apart), InvalidArgument);
 }
 
+// input of 8 -> hidden -> wide of 64 -> image of 4x4x4, which is the output or goes on to a head
+graph::Model model_with_reshape(bool ends_there) {
+  graph::Model model;
+  model.layers = {
+      graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{8}}}),
+      fed_by(graph::make_layer("Dense", "hidden", {{"units", int64_t{6}}}), {"in"}),
+      fed_by(graph::make_layer("Dense", "wide", {{"units", int64_t{64}}}), {"hidden"}),
+      fed_by(graph::make_layer("Reshape", "image", {{"target_shape", std::vector<int64_t>{4, 4, 4}}}), {"wide"})};
+  model.inputs = {"in"};
+  model.outputs = {"image"};
+  if (ends_there) return model;
+  model.layers.push_back(fed_by(graph::make_layer("Flatten", "flat"), {"image"}));
+  model.layers.push_back(fed_by(graph::make_layer("Dense", "head", {{"units", int64_t{3}}}), {"flat"}));
+  model.outputs = {"head"};
+  return model;
+}
+
+// A Reshape that the limit names is scaled with what it is made of, but not where it gives the output; what goes
+// through another one stays.
+TEST(SearchSpace, AReshapeFollowsWhereTheLimitNamesItAndTheOutputAllows) {
+  struct Row {
+    bool ends_there, is_named;
+    int64_t units, channels;  // of half the filters
+  };
+  for (const Row& row : std::vector<Row>{{false, true, 32, 2}, {false, false, 64, 4}, {true, true, 64, 4}}) {
+    const RunConfig config = config_with(fmt::format(R"("limit": {{"Dense": [8, 8, 8]{}}}, "tune_filters": "block")",
+                                                     row.is_named ? R"(, "image": [8])" : ""));
+    const graph::Model model = model_with_reshape(row.ends_there);
+    search::Assignment values = first_of(build_space(model, config));
+    values["network_filters"] = "0.5";
+    const graph::Model trial = build_trial(model, config, values);
+    EXPECT_EQ(trial.layer("hidden").get_int("units"), 3);
+    EXPECT_EQ(trial.layer("wide").get_int("units"), row.units);
+    EXPECT_EQ(trial.layer("image").get_ints("target_shape").back(), row.channels);
+  }
+}
+
 TEST(SearchSpace, FilterTuningScalesWithAtLeastOneFilter) {
   const RunConfig config = config_with(R"("limit": {"Conv2D": [8, 8, 8], "Dense": [8, 8, 8]}, "tune_filters": "block",
                      "tune_filters_exceptions": "^head")");

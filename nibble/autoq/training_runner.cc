@@ -157,8 +157,7 @@ void remove_checkpoint(const fs::path& checkpoint) {
 }
 
 void check_transfer(const RunConfig& config, const graph::Model& model) {
-  const bool is_measured = config.goal.kind == GoalKind::kEnergy && config.goal.energy.trained_model;
-  if (!config.transfer_weights && !is_measured) return;
+  if (!config.transfer_weights && !config.goal.counts_trained_weights()) return;
   for (const graph::Layer& layer : model.layers) {
     if (!layer.weights.empty()) return;
   }

@@ -71,6 +71,16 @@ std::optional<Point> unseen_around(const SearchSpace& space, const Excess& exces
   return std::nullopt;
 }
 
+// Where no repair leads: the last earlier trial inside, else what the search for the cheapest finds.
+std::optional<Point> known_inside(const SearchSpace& space, const Excess& excess, std::span<const Trial> earlier) {
+  for (auto trial = earlier.rbegin(); trial != earlier.rend(); ++trial) {
+    std::optional<Point> point = encode(space, trial->values);
+    if (point && excess(decode(space, *point)) <= 0) return point;
+  }
+  const Assignment least = least_excess(space, excess);
+  return excess(least) <= 0 ? encode(space, least) : std::nullopt;
+}
+
 }  // namespace
 
 ConstrainedSampler::ConstrainedSampler(std::unique_ptr<Sampler> inner, Excess excess, uint64_t seed)
@@ -92,8 +102,10 @@ std::optional<Assignment> ConstrainedSampler::propose(const SearchSpace& space, 
     if (repaired) inside = repaired;
     start = draw_unseen(space, seen, stream);
   }
+  if (!inside) inside = known_inside(space, excess_, earlier);
   if (!inside) return std::nullopt;
-  const std::optional<Point> near = unseen_around(space, excess_, *inside, seen, stream);
+  const std::optional<Point> near =
+      seen.contains(*inside) ? unseen_around(space, excess_, *inside, seen, stream) : inside;
   return near ? std::optional(decode(space, *near)) : std::nullopt;
 }
 

@@ -3,7 +3,8 @@
 // What is proposed outside is repaired: one parameter after the other, in an order drawn anew each time, gets
 // the candidate that brings the assignment nearest to the bounds, until it is inside; of several that bring it inside
 // one is drawn. So what the sampler wanted is kept as far as the bounds allow, and no trial outside is ever stored.
-// Where repairs only find what was tried, the points around it are looked through.
+// Where repairs only find what was tried, the points around it are looked through; where they find nothing inside,
+// those around the last trial that was.
 #pragma once
 
 #include <functional>

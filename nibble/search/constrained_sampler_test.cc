@@ -107,6 +107,36 @@ TEST(ConstrainedSampler, EqualCostsAreEquallyGood) {
   EXPECT_EQ(trials.size(), 64u);
 }
 
+// A peak that several parameters share: no single change lowers it, so no repair leads anywhere. Inside, "p" has one
+// choice and "free" all.
+TEST(ConstrainedSampler, GoesOnFromWhatIsInsideWhereNoRepairLeads) {
+  SearchSpace space;
+  for (int p = 0; p < 6; ++p) space.push_back({fmt::format("p{}", p), {"16", "8", "3"}});
+  for (int p = 0; p < 5; ++p) space.push_back({fmt::format("free{}", p), {"0", "1"}});
+  const Excess excess = [](const Assignment& values) {
+    double peak = 0;
+    for (const auto& [name, value] : values) peak = std::max(peak, std::stod(value));
+    return peak - 3;
+  };
+  const auto run = [&] {
+    const ConstrainedSampler sampler(std::make_unique<RandomSampler>(4), excess, 4);
+    std::vector<Trial> trials;
+    while (const auto values = sampler.propose(space, trials)) {
+      trials.push_back({.number = static_cast<int>(trials.size()), .state = TrialState::kCompleted, .values = *values});
+    }
+    return trials;
+  };
+  const std::vector<Trial> trials = run(), again = run();
+  EXPECT_EQ(trials.size(), 32u);
+  ASSERT_EQ(trials.size(), again.size());
+  std::set<Assignment> seen;
+  for (size_t i = 0; i < trials.size(); ++i) {
+    EXPECT_LE(excess(trials[i].values), 0);
+    EXPECT_TRUE(seen.insert(trials[i].values).second);
+    EXPECT_EQ(trials[i].values, again[i].values);
+  }
+}
+
 // The first candidates need be no network at all.
 TEST(ConstrainedSampler, LeastExcessBeginsAnywhere) {
   const Excess excess = [](const Assignment& values) {
