@@ -49,6 +49,12 @@ graph::Model depthwise() {
   return build_model({in}, {classifier(x)}, "depthwise");
 }
 
+// One layer, which is the last.
+graph::Model only() {
+  const Node in = image();
+  return build_model({in}, {classifier(in)}, "only");
+}
+
 // Sums of 16-bit codes over 300 inputs take 39 bits or so.
 graph::Model wide() {
   const Node in = image();
@@ -191,9 +197,7 @@ void expect_the_networks_codes(const program::Program& program, const graph::Mod
   std::map<std::string, train::Trainer> networks;
   networks.emplace("", train::Trainer(model, {}));
   for (const std::string& layer : verifier.layers()) {
-    graph::Model part = model;
-    part.outputs = {layer};
-    networks.emplace(layer, train::Trainer(std::move(part), {}));
+    networks.emplace(layer, train::Trainer(program::network_up_to(model, layer), {}));
   }
   verifier.add(x, [&](const std::string& layer, const Tensor& batch) { return networks.at(layer).predict(batch); });
   EXPECT_GE(verifier.result().layers.size(), least_compared);
@@ -248,6 +252,8 @@ INSTANTIATE_TEST_SUITE_P(
     Networks, AffineProgram,
     testing::Values(
         Case{"Eight", plain, "int8", "moving_average"}, Case{"Four", plain, "int4", "moving_average"},
+        Case{"EightOnly", only, "int8", "moving_average", true, qat::BatchNormMode::kFloat, 1},
+        Case{"FourOnlyLsq", only, "int4", "lsq", true, qat::BatchNormMode::kFloat, 1},
         Case{"FourPerTensor", plain, "int4", "all_values", false}, Case{"FourLsq", plain, "int4", "lsq"},
         Case{"TwoLsq", plain, "int2", "lsq"}, Case{"Tfmot", batch_norms, "tfmot8", "moving_average"},
         Case{"TfmotDepthwise", depthwise, "tfmot8", "moving_average"},
@@ -419,6 +425,36 @@ TEST(AffineProgram, SaysWhatTfmotLeavesOut) {
   const std::string sigmoid = lowered(in, classifier(conv(in, 6, "conv0", "sigmoid")), "tfmot8");
   EXPECT_NE(sigmoid.find("the point 'output' of 'conv0', or 'post_activation', which it lacks"), std::string::npos)
       << sigmoid;
+}
+
+// A wrong code of the last layer is told, though the classes stay.
+TEST(AffineProgram, TheLastLayerIsComparedBeforeItsSoftmax) {
+  const graph::Model model = calibrated(only(), qat::scheme_named("int8"));
+  program::Program program = program::lower(model);
+  EXPECT_EQ(program::Verifier(program).layers(), std::vector<std::string>{"dense"});
+  auto& compare = std::get<program::Compare>(program.operations.back().action);
+  for (int32_t& value : compare.values) ++value;
+  program::Verifier verifier(program);
+  train::Trainer whole(model, {}), dense(program::network_up_to(model, "dense"), {});
+  const Tensor x = samples(50, 6);
+  verifier.add(x, [&](const std::string& layer, const Tensor& batch) {
+    return layer.empty() ? whole.predict(batch) : dense.predict(batch);
+  });
+  EXPECT_EQ(verifier.result().differing(), 250);
+  EXPECT_EQ(verifier.result().same_class, 50);
+  EXPECT_FALSE(verifier.result().is_equal());
+}
+
+// The program's integers end before a softmax: a point behind it has none.
+TEST(AffineProgram, RefusesAPointBehindTheSoftmax) {
+  graph::Model model = calibrated(only(), qat::scheme_named("int8"));
+  graph::LayerQuantization quantization = *model.layer("dense").quantization;
+  quantization.pre_activation = {};
+  quantization.output = {.kind = graph::AffineKind::kDorefa};
+  graph::set_quantization(model, "dense", quantization);
+  const std::string text = message<Unsupported>(model);
+  EXPECT_NE(text.find("layer 'dense': its point 'output' quantizes what the softmax gives"), std::string::npos) << text;
+  EXPECT_NE(text.find("'pre_activation'"), std::string::npos) << text;
 }
 
 // Weights of one bit are -1 and 1 times their mean magnitude.

@@ -206,6 +206,17 @@ graph::Model transposed() {
   return build_model({in}, {classifier(act(x, "quantized_relu(4,3)", "d"))}, "transposed");
 }
 
+// The last layer's sums enter its softmax, and are compared too.
+graph::Model ends_in_softmax() {
+  const Node in = image();
+  Node x = act(conv(in, 6, "quantized_bits(4,0,1,alpha=1)", "conv0", 2), "quantized_relu(4,2)", "a");
+  x = QDense({.units = 4,
+              .activation = "softmax",
+              .kernel_quantizer = "quantized_bits(4,0,1,alpha=1)",
+              .bias_quantizer = "quantized_bits(4,1,1)",
+              .name = "dense"})(Flatten({.name = "flatten"})(x));
+  return build_model({in}, {x}, "ends_in_softmax");
+}
 struct Case {
   std::string name;
   std::function<graph::Model()> build;
@@ -222,6 +233,7 @@ std::vector<Case> cases() {
                             {"FoldedBatchNorm", folded},
                             {"Curves", curves},
                             {"Slopes", slopes},
+                            {"EndsInSoftmax", ends_in_softmax},
                             {"Moves", moves},
                             {"Extremes", extremes},
                             {"Transposed", transposed}};
@@ -282,9 +294,7 @@ TEST_P(IntegerProgram, HasTheNetworksNumbers) {
   std::map<std::string, train::Trainer> networks;
   networks.emplace("", train::Trainer(model, {}));
   for (const std::string& layer : verifier.layers()) {
-    graph::Model part = model;
-    part.outputs = {layer};
-    networks.emplace(layer, train::Trainer(std::move(part), {}));
+    networks.emplace(layer, train::Trainer(program::network_up_to(model, layer), {}));
   }
   Tensor x = samples(100, program.input_shape);
   if (const auto quantizer = program::input_quantizer(program, model)) x = quantizer->quantize(x).real;

@@ -10,6 +10,7 @@
 
 #include "cli_workplace.h"
 #include "nibble/formats/keras/keras_file.h"
+#include "nibble/graph/builder.h"
 #include "nibble/graph/layer_quantization.h"
 
 namespace nibble::testing {
@@ -45,6 +46,29 @@ TEST(PtqFlow, TellsEveryLayerAndWritesAModelThatHasTheToldAccuracy) {
   const CliResult again = place.run("ptq int8.keras --data cifar10");
   EXPECT_EQ(again.code, 1);
   EXPECT_THAT(again.err, HasSubstr("already has quantizers"));
+}
+
+// A softmax in the last layer hides nothing: its codes are compared before it.
+TEST(PtqFlow, VerifyComparesALayerThatEndsInASoftmax) {
+  const Workplace& place = Workplace::get();
+  using namespace graph::build;
+  const Node in = Input({.shape = {32, 32, 3}, .name = "input"});
+  const Node x = Dense({.units = 10, .activation = "softmax", .name = "dense"})(Flatten({.name = "flatten"})(in));
+  graph::Model model = build_model({in}, {x}, "only");
+  graph::initialize_weights(model, 1);
+  formats::keras::save_model(model, place.dir() / "only.keras");
+  const CliResult quantized = place.run("ptq only.keras --data cifar10 --bits 8 --output only8.keras");
+  ASSERT_EQ(quantized.code, 0) << quantized.err;
+  const CliResult verified = place.run("verify only8.keras --data cifar10 --json");
+  EXPECT_EQ(verified.code, 0) << verified.err << verified.out;
+  const json told = json::parse(verified.out);
+  ASSERT_EQ(told.at("layers").size(), 1u);
+  EXPECT_EQ(told.at("layers")[0].at("layer"), "dense");
+  EXPECT_EQ(told.at("layers")[0].at("values"), 10 * told.at("samples").get<int>());
+  EXPECT_EQ(told.at("differing"), 0);
+  const CliResult floors = place.run("verify only8.keras --data cifar10 --requantization floor --json");
+  EXPECT_EQ(floors.code, 1);
+  EXPECT_GT(json::parse(floors.out).at("differing"), 0);
 }
 
 TEST(PtqFlow, EveryOptionTogether) {

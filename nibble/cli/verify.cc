@@ -35,9 +35,7 @@ class Networks {
     trainers_.emplace("", train::Trainer(model, {.threads = threads}));
     for (const std::string& layer : layers) {
       if (trainers_.contains(layer)) continue;
-      graph::Model part = model;
-      part.outputs = {layer};
-      trainers_.emplace(layer, train::Trainer(std::move(part), {.threads = threads}));
+      trainers_.emplace(layer, train::Trainer(program::network_up_to(model, layer), {.threads = threads}));
     }
   }
 
@@ -73,14 +71,8 @@ void print_result(const program::Verification& result, std::ostream& out) {
     table.rows.push_back({layer.layer, layer.operation, std::to_string(layer.values), std::to_string(layer.differing)});
   }
   print(table, out);
-  out << fmt::format(
-      "{} samples: {} of {} integers differ; the same class {} times\n", result.samples, result.differing(),
-      [&] {
-        int64_t sum = 0;
-        for (const auto& layer : result.layers) sum += layer.values;
-        return sum;
-      }(),
-      result.same_class);
+  out << fmt::format("{} samples: {} of {} integers differ; the same class {} times\n", result.samples,
+                     result.differing(), result.values(), result.same_class);
   if (const program::LayerComparison* layer = result.first_difference()) {
     const program::Difference& first = *layer->first;
     out << fmt::format(
@@ -126,7 +118,10 @@ int run(const VerifyOptions& o, Streams& streams) {
   } else {
     print_result(result, streams.out);
   }
-  return result.differing() == 0 ? kOk : kFailed;
+  if (result.layers.empty()) {
+    streams.err << "note: no layer of the network ends in integers, so that classes alone were compared.\n";
+  }
+  return result.is_equal() ? kOk : kFailed;
 }
 
 }  // namespace

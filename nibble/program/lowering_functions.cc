@@ -68,9 +68,15 @@ void Lowering::apply_quantizer(const Layer& layer, Signal signal, const quant::Q
 void Lowering::apply_point(const Layer& layer, std::string_view name) {
   const auto point = graph::quantized_point(layer, name);
   if (!point) return;
+  if (program_.softmax && layer.name == model_.outputs.at(0) && name != graph::kPreActivation) {
+    throw Unsupported(
+        "[compile] layer '{}': its point '{}' quantizes what the softmax gives, but a program's integers end before "
+        "it. Quantize what enters it: the point 'pre_activation'.",
+        layer.name, name);
+  }
   // The layer's value is what its last point gives, unless a function comes after it.
   const bool is_last = graph::quantized_points(layer).back().name == name;
-  const bool ends_here = name != graph::kPreActivation || layer.activation_function() == "linear";
+  const bool ends_here = name != graph::kPreActivation || ends_in_integers(layer);
   apply_quantizer(layer, signals_.at(layer.name), grid_of(layer, *point), is_last && ends_here);
 }
 

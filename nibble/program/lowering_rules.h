@@ -26,6 +26,13 @@ struct Signal {
   std::optional<double> sum_divisor = std::nullopt;
 };
 
+// The layer's integers, once its sums and the point before its activation are done, are its value: no float function
+// follows them, but for the softmax that ends a network.
+inline bool ends_in_integers(const Layer& layer) {
+  const std::string function = layer.activation_function();
+  return function == "linear" || function == "softmax";
+}
+
 class Lowering {
  public:
   Lowering(const graph::Model& model, const LoweringOptions& options)

@@ -61,7 +61,7 @@ void Lowering::push_accumulate(const Layer& layer, Accumulate action, const Inte
   const bool has_points = graph::quantized_point(layer, graph::kPreActivation) ||
                           graph::quantized_point(layer, graph::kPostActivation) ||
                           graph::quantized_point(layer, graph::kOutput);
-  const bool is_layer_output = signal.pending.is_identity() && layer.activation_function() == "linear" && !has_points;
+  const bool is_layer_output = signal.pending.is_identity() && ends_in_integers(layer) && !has_points;
   signal.operation = push({layer.name, {input}, std::move(action), std::move(result), is_layer_output});
   signals_[layer.name] = std::move(signal);
   apply_fused_activation(layer);

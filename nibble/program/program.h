@@ -148,7 +148,8 @@ struct Operation {
   std::vector<int> inputs;  // earlier operations; empty for QuantizeInput
   Action action;
   Value result;
-  bool is_layer_output = false;  // result * scale is the layer's value in the float network
+  // result * scale is the layer's value in the float network; before its softmax, where it ends in one.
+  bool is_layer_output = false;
 };
 
 // The values that it gives need more than kNarrowBits: sums, or sums that were moved.

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/layer_quantization.h"
 
 namespace nibble::program {
 namespace {
@@ -47,6 +48,32 @@ void compare(const Value& value, std::span<const int64_t> integers, std::span<co
 }
 
 }  // namespace
+
+graph::Model network_up_to(const graph::Model& model, const std::string& layer) {
+  graph::Model part = model;
+  part.outputs = {layer};
+  graph::Layer& last = part.layer(layer);
+  const auto points = graph::quantized_points(last);
+  const bool quantizes_softmax = std::any_of(points.begin(), points.end(), [](const graph::QuantizedPoint& point) {
+    return point.name == graph::kPostActivation || point.name == graph::kOutput;
+  });
+  const bool has_softmax = last.class_name == "Softmax" || last.activation_function() == "softmax";
+  if (!has_softmax || quantizes_softmax) return part;
+  const std::string linear = "linear";
+  if (last.class_name == "Softmax") {
+    last.class_name = "Activation";
+    last.attributes = graph::make_layer("Activation", layer, {{"activation", linear}}).attributes;
+  } else {
+    last.attributes["activation"] = linear;
+  }
+  return part;
+}
+
+int64_t Verification::values() const {
+  int64_t sum = 0;
+  for (const LayerComparison& layer : layers) sum += layer.values;
+  return sum;
+}
 
 int64_t Verification::differing() const {
   int64_t sum = 0;

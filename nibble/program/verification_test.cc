@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "nibble/graph/builder.h"
+#include "nibble/graph/layer_quantization.h"
 #include "nibble/program/lowering.h"
 
 namespace nibble::program {
@@ -95,6 +97,71 @@ TEST(Verification, TheFirstDifferenceHasPlaceAndCodes) {
   EXPECT_EQ(first.expected_code, static_cast<double>(first.found_code) + 3.0);
   EXPECT_EQ(first.expected, first.found + 3.0f * 0.25f);
 }
+
+// What a softmax is given is compared; the class alone would not tell a wrong code.
+TEST(Verification, ALayerThatEndsInASoftmaxIsCompared) {
+  const Node in = Input({.shape = {3, 4, 2}, .name = "input"});
+  const Node x = QDense({.units = 3,
+                         .activation = "softmax",
+                         .kernel_quantizer = "quantized_bits(4,0,1,alpha=1.0)",
+                         .bias_quantizer = "quantized_bits(4,0,1)",
+                         .name = "dense"})(Flatten({.name = "flatten"})(in));
+  graph::Model model = build_model({in}, {x}, "only");
+  graph::initialize_weights(model, 5);
+  const Program program = lower(model);
+  EXPECT_TRUE(program.softmax);
+  EXPECT_EQ(Verifier(program).layers(), std::vector<std::string>{"dense"});
+  EXPECT_EQ(verified(program, {program, "", 0, 0, 0}).differing(), 0);
+  const Verification result = verified(program, {program, "dense", 1, 2, 1.0f});
+  EXPECT_EQ(result.differing(), 1);
+  EXPECT_EQ(result.values(), 12);
+  EXPECT_FALSE(result.is_equal());
+}
+
+TEST(Verification, OtherClassesAreADifference) {
+  EXPECT_TRUE((Verification{.layers = {}, .samples = 3, .same_class = 3}.is_equal()));
+  EXPECT_FALSE((Verification{.layers = {}, .samples = 3, .same_class = 2}.is_equal()));
+}
+
+struct CutCase {
+  const char* name;
+  const char* class_name;
+  const char* activation;  // "": the class has no such attribute
+  bool has_output_point;
+  const char* expected_class;
+  const char* expected;
+};
+
+class Cut : public testing::TestWithParam<CutCase> {};
+
+TEST_P(Cut, EndsBeforeASoftmax) {
+  const CutCase& row = GetParam();
+  graph::Model model;
+  model.layers = {graph::make_layer("InputLayer", "input", {{"shape", std::vector<int64_t>{4}}})};
+  std::map<std::string, graph::Attribute> attributes;
+  if (*row.activation != '\0') attributes["activation"] = std::string(row.activation);
+  if (std::string(row.class_name) == "Dense") attributes["units"] = int64_t{3};
+  model.layers.push_back(graph::make_layer(row.class_name, "last", attributes));
+  model.layers[1].inputs = {"input"};
+  if (row.has_output_point) {
+    model.layers[1].quantization = graph::LayerQuantization{.output = {.kind = graph::AffineKind::kDorefa}};
+  }
+  model.inputs = {"input"}, model.outputs = {"elsewhere"};
+  const graph::Model part = network_up_to(model, "last");
+  EXPECT_EQ(part.outputs, std::vector<std::string>{"last"});
+  EXPECT_EQ(part.layers[1].class_name, row.expected_class);
+  EXPECT_EQ(part.layers[1].activation_function(), row.expected);
+  EXPECT_EQ(part.layers[1].inputs, model.layers[1].inputs);
+  EXPECT_EQ(part.layers[1].quantization, model.layers[1].quantization);
+}
+
+INSTANTIATE_TEST_SUITE_P(Layers, Cut,
+                         testing::Values(CutCase{"Dense", "Dense", "softmax", false, "Dense", "linear"},
+                                         CutCase{"Activation", "Activation", "softmax", false, "Activation", "linear"},
+                                         CutCase{"Softmax", "Softmax", "", false, "Activation", "linear"},
+                                         CutCase{"Relu", "Dense", "relu", false, "Dense", "relu"},
+                                         CutCase{"PointBehind", "Dense", "softmax", true, "Dense", "softmax"}),
+                         [](const auto& row) { return row.param.name; });
 
 TEST(Verification, ANumberBesideTheGridHasNoWholeCode) {
   const Program program = small_program();
