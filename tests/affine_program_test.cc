@@ -162,15 +162,15 @@ graph::Model transposed() {
   return build_model({in}, {classifier(x)}, "transposed");
 }
 
-Tensor samples(int64_t count, uint32_t number) {
+Tensor samples(int64_t count, uint32_t number, float largest = 1.0f) {
   Tensor x(Shape{count, 10, 10, 3});
   RandomStream random({12, RandomPurpose::kTest, number, 0});
-  for (float& value : x.data()) value = 2 * random.uniform() - 1;
+  for (float& value : x.data()) value = (2 * random.uniform() - 1) * largest;
   return x;
 }
 
 // Statistics and biases at random, ranges from some batches.
-graph::Model calibrated(graph::Model model, const qat::Scheme& scheme) {
+graph::Model calibrated(graph::Model model, const qat::Scheme& scheme, float largest = 1.0f) {
   graph::initialize_weights(model, 11);
   for (graph::Layer& layer : model.layers) {
     RandomStream random({11, RandomPurpose::kTest, static_cast<uint32_t>(layer.name.size()), 0});
@@ -184,7 +184,7 @@ graph::Model calibrated(graph::Model model, const qat::Scheme& scheme) {
     }
   }
   train::Trainer trainer(qat::quantize_model(model, scheme), {});
-  const Tensor x = samples(64, 1);
+  const Tensor x = samples(64, 1, largest);
   const std::vector<float> values(x.data().begin(), x.data().end());
   trainer.calibrate(data::Samples(Shape{10, 10, 3}, values, std::vector<int32_t>(64, 0)), 32, 2);
   return trainer.model();
@@ -367,6 +367,20 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"EightMoves", moves, "int8", "moving_average"},
                     Case{"EightMaxima", maxima, "int8", "moving_average"}),
     [](const auto& row) { return row.param.name; });
+
+// Beyond what other quantizers are asked for at the most (outermost_codes.h).
+TEST(AffineProgram, HasAllCodesOfRangesBeyond1e30) {
+  constexpr float kLargest = 4e31f;
+  const graph::Model model = qat::unfold_batch_norms(calibrated(wide(), qat::scheme_named("int8"), kLargest));
+  for (const auto rounding : {std::optional<affine::Rounding>(), std::optional(affine::Rounding::kSingle)}) {
+    program::LoweringOptions options;
+    options.rounding = rounding;
+    const program::Program program = program::lower(model, options);
+    const program::Interval input = program.operations.at(0).result.hull();
+    EXPECT_EQ(input.high - input.low, 255);
+    expect_the_networks_codes(program, model, samples(200, 5, kLargest), 2);
+  }
+}
 
 // The network sums 16-bit codes in double, the program in 64 bits.
 TEST(AffineProgram, SumsBeyond32Bits) {

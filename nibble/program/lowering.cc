@@ -9,7 +9,7 @@
 #include "nibble/graph/channel_order.h"
 #include "nibble/program/affine_grid.h"
 #include "nibble/program/lowering_rules.h"
-#include "nibble/program/turning_points.h"
+#include "nibble/program/outermost_codes.h"
 
 namespace nibble::program {
 
@@ -27,21 +27,19 @@ int Lowering::quantize_input(const quant::QuantizerPtr& quantizer, const std::st
     const auto* action = std::get_if<QuantizeInput>(&program_.operations[i].action);
     if (action != nullptr && *action->quantizer == *quantizer) return static_cast<int>(i);
   }
-  // The codes of inputs beyond all bounds are the outermost ones, but for a quantizer that turns.
-  const float turn = turn_of(*quantizer).value_or(0.0f);
-  const quant::Encoded encoded = quantizer->encode(Tensor(Shape{4}, {-1e30f, 0.0f, turn, 1e30f}));
-  if (encoded.scale.size() != 1 || encoded.kind != quant::Encoded::Kind::kAffine) {
-    throw Unsupported("[compile] layer '{}': {} cannot quantize the input; a fixed-point quantizer with one scale can.",
-                      layer, quantizer->str());
+  const auto codes = outermost_codes(*quantizer);
+  if (!codes) {
+    throw Unsupported(
+        "[compile] layer '{}': {} cannot quantize the input; a fixed-point quantizer with one fixed scale of at most "
+        "1e20 can.",
+        layer, quantizer->str());
   }
-  const auto [low, high] = std::minmax_element(encoded.codes.begin(), encoded.codes.end());
   Operation operation{.layer = layer,
                       .inputs = {},
                       .action = QuantizeInput{quantizer},
                       .result = {},
                       .is_layer_output = is_layer_output};
-  operation.result = {
-      program_.input_shape, {encoded.scale[0]}, {{*low - encoded.zero_point, *high - encoded.zero_point}}};
+  operation.result = {program_.input_shape, {codes->scale}, {{codes->lowest, codes->highest}}};
   return push(std::move(operation));
 }
 

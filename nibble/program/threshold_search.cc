@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
 #include "nibble/program/multiplier_choice.h"
+#include "nibble/program/outermost_codes.h"
 #include "nibble/program/step_bisection.h"
 #include "nibble/program/turning_points.h"
 
@@ -136,15 +138,15 @@ bool rounds_line(const RealLine& line, const StepFunction& function, const Grid&
 
 // The quantizer's range, cut by the ReLUs before it. False where its codes are not neighbouring integers.
 bool find_range(const ThresholdSearch& search, float grid_scale, const RealLine& line, FixedPointRule& rule) {
-  quant::Encoded ends;
+  std::optional<affine::CodeGrid> ends;
   try {
-    ends = search.quantizer->encode(Tensor(Shape{2}, {-1e30f, 1e30f}));
+    ends = outermost_codes(*search.quantizer);
   } catch (const Unsupported&) {
     return false;  // an end that no accumulator reaches lies on no grid
   }
-  if (ends.kind != quant::Encoded::Kind::kAffine || ends.scale.size() != 1 || ends.scale[0] != grid_scale) return false;
-  const double low = std::max<double>(ends.codes[0] - ends.zero_point, std::round(line.lowest));
-  const double high = std::min<double>(ends.codes[1] - ends.zero_point, std::round(line.highest));
+  if (!ends || ends->scale != grid_scale) return false;
+  const double low = std::max<double>(ends->lowest, std::round(line.lowest));
+  const double high = std::min<double>(ends->highest, std::round(line.highest));
   if (low > high || std::max(std::abs(low), std::abs(high)) >= 0x1p24) return false;
   rule.lowest = static_cast<int32_t>(low), rule.highest = static_cast<int32_t>(high);
   return true;
@@ -158,14 +160,14 @@ affine::FixedPointMultiplier factor_of(const ThresholdSearch& search, const Fixe
   return factors[factors.size() == 1 ? 0 : channel];
 }
 
-// The codes of the network beyond all sums; a ReLU's end is the code of its real number, not of a sum. False where
-// channels end at different ones.
+// The codes of the network beyond all sums, which are finite floats; a ReLU's end is the code of its real number, not
+// of a sum. False where channels end at different ones.
 bool find_range_of_sums(const ThresholdSearch& search, float grid_scale, FixedPointRule& rule) {
   const auto end = [&](float real, size_t c) {
     const float value = search.function(real, static_cast<int64_t>(c));
     return static_cast<int32_t>(std::lround((*search.sums)(value, c) / grid_scale));
   };
-  constexpr float kBeyond = 1e30f;
+  constexpr float kBeyond = std::numeric_limits<float>::max();
   rule.lowest = end(-kBeyond, 0), rule.highest = end(kBeyond, 0);
   for (size_t c = 1; c < search.intervals.size(); ++c) {
     if (end(-kBeyond, c) != rule.lowest || end(kBeyond, c) != rule.highest) return false;
