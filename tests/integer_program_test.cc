@@ -217,6 +217,16 @@ graph::Model ends_in_softmax() {
               .name = "dense"})(Flatten({.name = "flatten"})(x));
   return build_model({in}, {x}, "ends_in_softmax");
 }
+
+// Jumps at the threshold, but rises everywhere.
+graph::Model rectifiers() {
+  const Node in = image();
+  const std::string kernel = "quantized_bits(4,0,1,alpha=1)", codes = "quantized_bits(7,2,1,alpha=1)";
+  Node x = ReLU({.negative_slope = 0.5, .threshold = 0.7, .name = "leak"})(bn(conv(in, 6, kernel, "conv0"), "bn0"));
+  x = ReLU({.max_value = 1.9, .threshold = 0.3, .name = "step"})(conv(act(x, codes, "a"), 5, kernel, "conv1"));
+  return build_model({in}, {classifier(act(x, codes, "b"))}, "rectifiers");
+}
+
 struct Case {
   std::string name;
   std::function<graph::Model()> build;
@@ -233,6 +243,7 @@ std::vector<Case> cases() {
                             {"FoldedBatchNorm", folded},
                             {"Curves", curves},
                             {"Slopes", slopes},
+                            {"Rectifiers", rectifiers},
                             {"EndsInSoftmax", ends_in_softmax},
                             {"Moves", moves},
                             {"Extremes", extremes},

@@ -117,7 +117,7 @@ namespace {
 
 using Rule = std::function<void(Lowering&, const Layer&)>;
 
-[[noreturn]] void refuse(const Layer& layer);
+[[noreturn]] void refuse(const Layer& layer, bool has_affine_points);
 
 const std::map<std::string, Rule, std::less<>>& rules() {
   const auto sum = [](bool depthwise, bool dense) {
@@ -131,13 +131,13 @@ const std::map<std::string, Rule, std::less<>>& rules() {
     return [=](Lowering& l, const Layer& x) {
       const std::string_view weight = depthwise ? "depthwise_kernel" : "kernel";
       l.require_weight_point(x, weight);
-      if (!graph::quantized_point(x, weight)) refuse(x);
+      if (!graph::quantized_point(x, weight)) refuse(x, false);
       sum(depthwise, dense)(l, x);
     };
   };
   const auto affine_transposed = [](Lowering& l, const Layer& x) {
     l.require_weight_point(x, "kernel");
-    if (!graph::quantized_point(x, "kernel")) refuse(x);
+    if (!graph::quantized_point(x, "kernel")) refuse(x, false);
     l.add_transposed(x);
   };
   static const std::map<std::string, Rule, std::less<>> kRules = {
@@ -187,17 +187,17 @@ const std::map<std::string, Rule, std::less<>>& rules() {
   return kRules;
 }
 
-// What comes nearest to layers that have no integer form here.
+// What comes nearest to layers that have no integer form here. {0} is "Q" where the model's classes are QKeras', {1}
+// what gives codes: two forms of one text.
 std::string_view nearest_to(std::string_view class_name) {
   static const std::map<std::string_view, std::string_view> kNearest = {
-      {"QConv1D", "A QConv2D over [1, length, channels] is the same"},
-      {"QSeparableConv2D",
-       "A QDepthwiseConv2D, a QActivation and a QConv2D of 1 x 1 are the same with codes in between"},
-      {"QSeparableConv1D", "A QDepthwiseConv2D over [1, length, channels] and a QConv2D of 1 x 1 come nearest"},
+      {"Conv1D", "A {0}Conv2D over [1, length, channels] is the same"},
+      {"SeparableConv2D", "A {0}DepthwiseConv2D, {1} and a {0}Conv2D of 1 x 1 are the same with codes in between"},
+      {"SeparableConv1D", "A {0}DepthwiseConv2D over [1, length, channels] and a {0}Conv2D of 1 x 1 come nearest"},
       {"Subtract", "An Add does, the sign taken into the weights before it"},
       {"Multiply",
-       "A product of two values needs a requantization of its own; a QDepthwiseConv2D of 1 x 1 has fixed factors"},
-      {"Average", "An Add and a QActivation do"},
+       "A product of two values needs a requantization of its own; a {0}DepthwiseConv2D of 1 x 1 has fixed factors"},
+      {"Average", "An Add and {1} do, the divisor taken into the weights behind them"},
       {"GlobalAveragePooling1D", "A GlobalAveragePooling2D over [1, length, channels] is the same"},
       {"MaxPooling1D", "A MaxPooling2D over [1, length, channels] is the same"},
       {"AveragePooling1D", "An AveragePooling2D over [1, length, channels] is the same"},
@@ -210,7 +210,18 @@ std::string_view nearest_to(std::string_view class_name) {
   return found == kNearest.end() ? "" : found->second;
 }
 
-[[noreturn]] void refuse(const Layer& layer) {
+// As a sentence; empty: nothing comes near.
+std::string advice(std::string_view class_name, bool has_affine_points) {
+  std::string_view nearest = nearest_to(class_name);
+  // What helps a plain class helps the quantized one.
+  if (nearest.empty() && class_name.starts_with('Q')) nearest = nearest_to(class_name.substr(1));
+  if (nearest.empty()) return "";
+  const char* prefix = has_affine_points ? "" : "Q";
+  const char* quantizer = has_affine_points ? "the point 'output'" : "a QActivation";
+  return fmt::format(fmt::runtime(nearest), prefix, quantizer) + ". ";
+}
+
+[[noreturn]] void refuse(const Layer& layer, bool has_affine_points) {
   std::string known;
   for (const auto& [name, rule] : rules()) known += (known.empty() ? "" : ", ") + name;
   const std::string quantized = "Q" + layer.class_name;
@@ -220,11 +231,8 @@ std::string_view nearest_to(std::string_view class_name) {
         "turns one into the other; 'nibble qat' and 'nibble ptq' give it affine codes.",
         layer.name, layer.class_name, quantized);
   }
-  std::string_view nearest = nearest_to(layer.class_name);
-  // What helps a quantized class helps the plain one, which 'nibble ptq' and 'nibble qat' quantize.
-  if (nearest.empty()) nearest = nearest_to(quantized);
-  throw Unsupported("[compile] layer '{}' is a {}, which has no integer form here. {}{}Known: {}.", layer.name,
-                    layer.class_name, nearest, nearest.empty() ? "" : ". ", known);
+  throw Unsupported("[compile] layer '{}' is a {}, which has no integer form here. {}Known: {}.", layer.name,
+                    layer.class_name, advice(layer.class_name, has_affine_points), known);
 }
 
 }  // namespace
@@ -237,7 +245,7 @@ Program Lowering::run() {
   program_.name = model_.name;
   for (const Layer& layer : model_.layers) {
     const auto rule = rules().find(layer.class_name);
-    if (rule == rules().end()) refuse(layer);
+    if (rule == rules().end()) refuse(layer, has_affine_points());
     rule->second(*this, layer);
     if (!has_output_point_.contains(layer.name)) apply_point(layer, graph::kOutput);
   }

@@ -141,9 +141,11 @@ void Lowering::add_rectifier(const Layer& layer) {
   if (layer.has("threshold")) stage.threshold = static_cast<float>(layer.get_float("threshold"));
   if (layer.has("max_value"))
     stage.highest = static_cast<float>(layer.get_float("max_value")), stage.has_highest = true;
-  if (stage.slope < 0.0f || (stage.threshold > 0.0f && stage.slope != 0.0f) || stage.threshold < 0.0f) {
-    throw Unsupported("[compile] layer '{}' ({}) does not rise everywhere, so it is no comparison with thresholds.",
-                      layer.name, layer.class_name);
+  if (!(stage.slope >= 0.0f && stage.threshold >= 0.0f)) {
+    throw Unsupported(
+        "[compile] layer '{}' ({}) has the slope {} and the threshold {}, with which it does not rise everywhere, as "
+        "comparisons with thresholds need it. Numbers of 0 or more do.",
+        layer.name, layer.class_name, stage.slope, stage.threshold);
   }
   signal.pending.push(stage);
   signals_[layer.name] = std::move(signal);
@@ -195,7 +197,11 @@ void Lowering::add_softmax(const Layer& layer) {
 
 void Lowering::end_in_softmax(const Layer& layer) {
   if (model_.outputs.at(0) != layer.name) {
-    throw Unsupported("[compile] layer '{}': softmax is known at the end of the network only.", layer.name);
+    throw Unsupported(
+        "[compile] layer '{}': softmax is known at the end of the network only. {} in its place takes each number for "
+        "itself; or end the model here and compile what follows as a second one.",
+        layer.name,
+        has_affine_points() ? "A sigmoid with the point 'post_activation'" : "A QActivation of quantized_sigmoid(8)");
   }
   if (options_.softmax == SoftmaxForm::kInteger) {
     push_softmax(layer);

@@ -8,6 +8,7 @@
 #include "nibble/graph/builder.h"
 #include "nibble/graph/builder_activation.h"
 #include "nibble/graph/builder_shape.h"
+#include "nibble/graph/layer_quantization.h"
 #include "nibble/program/lowering.h"
 
 namespace nibble::program {
@@ -36,6 +37,16 @@ TEST_P(Refused, InASentence) {
 
 Node dense_after(const Node& in, const std::string& quantizer = "quantized_bits(4,0,1)") {
   return QDense({.units = 2, .kernel_quantizer = quantizer, .name = "dense"})(in);
+}
+
+// A model with an affine point, its input's, whose values a layer of that class reads.
+graph::Model affine_before(const std::vector<int64_t>& shape, const std::string& class_name,
+                           graph::build::Attributes more, size_t inputs = 1) {
+  const Node in = Input({.shape = shape, .name = "input"});
+  const Node x = layer(class_name, "last", std::move(more))(std::vector<Node>(inputs, in));
+  graph::Model model = build_model({in}, {x});
+  model.layer("input").quantization = graph::LayerQuantization{.output = {.kind = graph::AffineKind::kDorefa}};
+  return model;
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -91,6 +102,12 @@ INSTANTIATE_TEST_SUITE_P(
                       return build_model({in}, {PReLU({.name = "act"})(x)});
                     },
                     "Share it over height and width: shared_axes=[1, 2]"},
+        RefusedCase{"RectifierThatFalls",
+                    [] {
+                      auto in = Input({.shape = {4}});
+                      return build_model({in}, {ReLU({.threshold = -1.0, .name = "act"})(dense_after(in))});
+                    },
+                    "the threshold -1, with which it does not rise everywhere"},
         RefusedCase{"EluThatFalls",
                     [] {
                       auto in = Input({.shape = {4}});
@@ -157,6 +174,33 @@ INSTANTIATE_TEST_SUITE_P(
                       return build_model({in}, {layer("MaxPooling1D", "pool")(in)});
                     },
                     "A MaxPooling2D over [1, length, channels] is the same. Known: "},
+        RefusedCase{"NearestOfQKeras",
+                    [] {
+                      auto in = Input({.shape = {8, 2}});
+                      return build_model({in}, {layer("QConv1D", "conv",
+                                                      {{"filters", int64_t{2}},
+                                                       {"kernel_size", std::vector<int64_t>{3}},
+                                                       {"kernel_quantizer", "ternary"}})(in)});
+                    },
+                    "A QConv2D over [1, length, channels] is the same. Known: "},
+        RefusedCase{"NearestOfAffinePoints",
+                    [] {
+                      return affine_before({8, 2}, "Conv1D",
+                                           {{"filters", int64_t{2}}, {"kernel_size", std::vector<int64_t>{3}}});
+                    },
+                    "no integer form here. A Conv2D over [1, length, channels] is the same. Known: "},
+        RefusedCase{"NearestOfAnAffineAverage",
+                    [] {
+                      return affine_before({8, 2}, "Average", {}, 2);
+                    },
+                    "An Add and the point 'output' do, the divisor"},
+        RefusedCase{"SoftmaxInTheMiddle",
+                    [] {
+                      auto in = Input({.shape = {4}});
+                      auto x = Activation({.activation = "softmax", .name = "weights"})(dense_after(in));
+                      return build_model({in}, {QActivation({.activation = "quantized_relu(4,2)"})(x)});
+                    },
+                    "at the end of the network only. A QActivation of quantized_sigmoid(8) in its place"},
         RefusedCase{"SumsOfWideSums",
                     [] {
                       auto in = Input({.shape = {512}});
