@@ -73,7 +73,9 @@ int evaluate(const RunOptions& o, const program::Program& program, Streams& stre
   constexpr int64_t kBatch = 100;
   for (int64_t begin = 0; begin < count; begin += kBatch) {
     const int64_t size = std::min(kBatch, count - begin);
-    const Tensor y = program::run(program, *runner, gather(dataset.test, begin, size, program.input_shape));
+    Tensor y;
+    program::count_samples_from(
+        begin, [&] { y = program::run(program, *runner, gather(dataset.test, begin, size, program.input_shape)); });
     if (has_targets) {
       squares += sum_of_squares(y, dataset.test, begin, size);
       continue;

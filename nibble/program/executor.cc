@@ -50,7 +50,7 @@ void Run::operator()(const QuantizeInput& action) const {
   const auto high = static_cast<double>(operation.result.hull().high);
   for (size_t i = 0; i < out.size(); ++i) {
     const double code = std::round(static_cast<double>(real[static_cast<int64_t>(i)]) / scale);
-    if (std::isnan(code)) throw InvalidArgument("[run] element {} of the input is NaN, which has no code.", i);
+    if (std::isnan(code)) throw NanInput(0, static_cast<int64_t>(i));
     out[i] = static_cast<int64_t>(std::clamp(code, low, high));
   }
 }
@@ -301,7 +301,9 @@ void Executor::run(std::span<const float> sample, std::span<float> output) {
 void Executor::run(std::span<const float> x, int64_t count, std::span<float> outputs) {
   const auto in = static_cast<size_t>(program_.input_shape.elements());
   const auto out = static_cast<size_t>(program_.output_shape().elements());
-  for (size_t n = 0; n < static_cast<size_t>(count); ++n) run(x.subspan(n * in, in), outputs.subspan(n * out, out));
+  for (size_t n = 0; n < static_cast<size_t>(count); ++n) {
+    count_samples_from(static_cast<int64_t>(n), [&] { run(x.subspan(n * in, in), outputs.subspan(n * out, out)); });
+  }
 }
 
 Tensor run(const Program& program, Runner& runner, const Tensor& x) {

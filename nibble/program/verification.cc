@@ -117,7 +117,8 @@ void Verifier::add(const Tensor& x, const NetworkValue& network) {
   const auto in = static_cast<size_t>(program_.input_shape.elements());
   std::vector<float> output(static_cast<size_t>(program_.output_shape().elements()));
   for (int64_t n = 0; n < count; ++n) {
-    runner_->run(x.data().subspan(static_cast<size_t>(n) * in, in), 1, output);
+    count_samples_from(result_.samples,
+                       [&] { runner_->run(x.data().subspan(static_cast<size_t>(n) * in, in), 1, output); });
     for (size_t l = 0; l < operations_.size(); ++l) {
       const auto integers = runner_->result(static_cast<int>(operations_[l]));
       const Tensor& values = expected[l];

@@ -61,7 +61,9 @@ class FastExecutor::Plan {
       const int64_t samples = std::min(most_samples_, count - begin);
       make_room(samples);
       const auto part = x.subspan(static_cast<size_t>(begin) * in, static_cast<size_t>(samples) * in);
-      for (const StepPtr& step : steps_) step->run(part, samples);
+      count_samples_from(begin, [&] {
+        for (const StepPtr& step : steps_) step->run(part, samples);
+      });
       for (int64_t n = 0; n < samples; ++n) {
         const Integers integers = unpack(memory_[static_cast<size_t>(program_.output)], n);
         finish_output(program_, integers, outputs.subspan(static_cast<size_t>(begin + n) * out, out));

@@ -407,16 +407,28 @@ TEST(FastExecutor, APoolBeforeTheBatchNormSeesBytes) {
   EXPECT_THAT(steps, testing::Contains(testing::HasSubstr("extrema of windows, as they are")));
 }
 
-TEST(FastExecutor, NamesTheElementThatIsNoNumber) {
+// Whichever group of samples it is in. The second program's input is quantized as in the reference.
+TEST(Executors, NameTheSampleAndTheElementThatAreNoNumber) {
   const Node in = Input({.shape = {37}, .name = "input"});
-  const Program program = program_of(in, dense(in, 3));
-  std::vector<float> x(74, 0.5f), y(6);
-  x[37 + 5] = std::numeric_limits<float>::quiet_NaN();
-  try {
-    FastExecutor(program).run(x, 2, y);
-    FAIL() << "nothing was refused";
-  } catch (const InvalidArgument& error) {
-    EXPECT_THAT(error.what(), testing::HasSubstr("element 5 of the input is NaN"));
+  const Node wide = act(in, "quantized_bits(16,0,1,alpha=1.0)");
+  for (const Program& program : {program_of(in, dense(in, 3)), program_of(in, dense(wide, 3))}) {
+    for (const int64_t sample : {0, 1, 69}) {
+      std::vector<float> x(size_t{70} * 37, 0.5f), y(size_t{70} * 3);
+      x[static_cast<size_t>(sample) * 37 + 5] = std::numeric_limits<float>::quiet_NaN();
+      FastExecutor fast(program);
+      Executor reference(program);
+      for (Runner* runner : {static_cast<Runner*>(&fast), static_cast<Runner*>(&reference)}) {
+        try {
+          runner->run(x, 70, y);
+          FAIL() << "nothing was refused";
+        } catch (const NanInput& nan) {
+          EXPECT_EQ(nan.sample(), sample);
+          EXPECT_EQ(nan.element(), 5);
+          EXPECT_THAT(nan.what(),
+                      testing::HasSubstr(fmt::format("sample {}: element 5 of the input is NaN, which", sample)));
+        }
+      }
+    }
   }
 }
 

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "nibble/core/error.h"
 #include "nibble/kernels/integer/float_codes.h"
 #include "nibble/kernels/integer/pools.h"
 #include "nibble/kernels/integer/scaled_sums.h"
@@ -68,9 +67,9 @@ void pack(std::span<const int64_t> integers, const TensorMemory& tensor, int64_t
 
 namespace {
 
-[[noreturn]] void refuse_nan(std::span<const float> sample) {
+[[noreturn]] void refuse_nan(std::span<const float> sample, int64_t number) {
   const auto nan = std::find_if(sample.begin(), sample.end(), [](float v) { return std::isnan(v); });
-  throw InvalidArgument("[run] element {} of the input is NaN, which has no code.", nan - sample.begin());
+  throw NanInput(number, nan - sample.begin());
 }
 
 class Input final : public Step {
@@ -92,7 +91,7 @@ class Input final : public Step {
         const int64_t place = n * l.sample_stride() + l.first() + y * l.row_stride();
         ok = codes(sample.data() + y * row, row, place) && ok;
       }
-      if (!ok) refuse_nan(sample);
+      if (!ok) refuse_nan(sample, n);
     }
   }
   std::string describe() const override { return layer_ + ": input, " + (plan_.is_line ? "linear" : "thresholds"); }
@@ -269,7 +268,9 @@ class Reference final : public Step {
       for (const TensorMemory* in : ins_) integers.push_back(unpack(*in, n));
       std::vector<const Integers*> inputs;
       for (const auto& input : integers) inputs.push_back(&input);
-      run_operation(program_, operation_, inputs, x.subspan(static_cast<size_t>(n) * size, size), result);
+      count_samples_from(n, [&] {
+        run_operation(program_, operation_, inputs, x.subspan(static_cast<size_t>(n) * size, size), result);
+      });
       pack(result, out_, n);
     }
   }
