@@ -71,6 +71,17 @@ TEST(PtqFlow, VerifyComparesALayerThatEndsInASoftmax) {
   EXPECT_GT(json::parse(floors.out).at("differing"), 0);
 }
 
+// float32, in which the network carries a sum to its quantizer, does not tell sums of so many bits apart.
+TEST(PtqFlow, CompileTellsWhyWideSumsRoundOtherwise) {
+  const Workplace& place = Workplace::get();
+  ASSERT_EQ(place.run("ptq " + float_run() + " --data cifar10 --bits 14 --per-channel --output p14.keras").code, 0);
+  const CliResult wide = place.run("compile p14.keras --requantization single --output p14.nbl");
+  ASSERT_EQ(wide.code, 0) << wide.err;
+  EXPECT_THAT(wide.err, AllOf(HasSubstr("sums round otherwise than in the trained network. They lie in "),
+                              HasSubstr("float32, which is sure of them up to 2^22")));
+  EXPECT_EQ(place.run("compile p14.keras --output p14.nbl").err.find("2^22"), std::string::npos);
+}
+
 TEST(PtqFlow, EveryOptionTogether) {
   const CliResult result = Workplace::get().run(
       "ptq " + float_run() +

@@ -10,6 +10,7 @@
 #include "nibble/graph/layer_quantization.h"
 #include "nibble/program/program_file.h"
 #include "nibble/program/rule_misses.h"
+#include "nibble/quant/affine/sum_quantizer.h"
 
 namespace nibble::cli {
 namespace {
@@ -139,7 +140,22 @@ void count_misses(const graph::Model& model, const program::Program& program, pr
   }
 }
 
-void note_misses(const std::vector<Row>& rows, Streams& streams) {
+// Sums that the network, which rounds them by the same multiplier, has as float32 numbers that do not tell them apart.
+std::string why_missed(const program::Program& program, const program::RuleMisses& misses) {
+  const program::Operation& operation = program.operations.at(static_cast<size_t>(misses.operation));
+  const auto& compare = std::get<program::Compare>(operation.action);
+  const program::Interval sums = program.operations.at(static_cast<size_t>(operation.inputs.at(0))).result.hull();
+  const bool is_single = compare.rule && compare.rule->rounding == affine::Rounding::kSingle;
+  const bool is_exact = std::max(-sums.low, sums.high) <= affine::kMostExactSum;
+  if (!is_single || is_exact || !compare.quantizer.starts_with("affine_")) return "";
+  return fmt::format(
+      " They lie in {} .. {}, and the network has them as float32, which is sure of them up to 2^22; thresholds have "
+      "its "
+      "codes everywhere.",
+      sums.low, sums.high);
+}
+
+void note_misses(const std::vector<Row>& rows, const program::Program& program, Streams& streams) {
   int layers = 0, exact = 0;
   for (const Row& row : rows) {
     if (!row.misses) continue;
@@ -148,8 +164,8 @@ void note_misses(const std::vector<Row>& rows, Streams& streams) {
       ++exact;
       continue;
     }
-    streams.err << fmt::format("note: layer '{}': {} of {} sums round otherwise than in the trained network.\n",
-                               row.layer, row.misses->missed, row.misses->sums);
+    streams.err << fmt::format("note: layer '{}': {} of {} sums round otherwise than in the trained network.{}\n",
+                               row.layer, row.misses->missed, row.misses->sums, why_missed(program, *row.misses));
   }
   if (layers == 0) return;
   streams.err << fmt::format("note: in {} of {} layers that multiply, every sum rounds as in the trained network.\n",
@@ -193,7 +209,7 @@ int run(const CompileOptions& o, Streams& streams) {
         row.layer, row.accumulator_bits);
   }
   if (o.program.requantization != "thresholds") note_thresholds(program, streams);
-  note_misses(rows, streams);
+  note_misses(rows, program, streams);
   streams.err << fmt::format("wrote {} ({} bytes)\n", o.output.string(), std::filesystem::file_size(o.output));
   return kOk;
 }

@@ -5,8 +5,9 @@
 //   code = clamp(floor(sum * multiplier * 2^(shift - 31) + 1/2), lowest, highest)
 //
 // A float network has a sum as a real number, x = sum * scale rounded to float32. The scale gives the sum back (exactly
-// below 2^22), and so network and integer program round the same number by the same rule, ties and all. Rounding x
-// itself falls to the other side where a sum lies within float32's rounding of a tie.
+// up to kMostExactSum), and so network and integer program round the same number by the same rule, ties and all.
+// Rounding x itself falls to the other side where a sum lies within float32's rounding of a tie. Of larger sums, which
+// float32 does not tell apart, a few are taken for their neighbours.
 //   spec/tfmot-tflite.md, B2; spec/ptq-qat-experiments.md, section 3
 #pragma once
 
@@ -18,6 +19,9 @@
 #include "nibble/quant/affine/fixed_point.h"
 
 namespace nibble::affine {
+
+// Two roundings to float32, of the sum and of the scale's product, are less than half a unit of such a sum.
+inline constexpr int64_t kMostExactSum = int64_t{1} << 22;
 
 // Codes relative to that of real 0: real = code * scale.
 struct CodeGrid {
