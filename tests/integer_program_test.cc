@@ -164,6 +164,16 @@ graph::Model slopes() {
   return build_model({in}, {PReLU({.name = "end"})(x)}, "slopes");
 }
 
+// A rectifier that leaps from 0 to its threshold, below which it leaks.
+graph::Model leaps() {
+  const Node in = image();
+  const std::string kernel = "quantized_bits(4,0,1,alpha=1)", codes = "quantized_bits(7,2,1,alpha=1)";
+  Node x = bn(conv(in, 6, kernel, "conv0"), "bn0");
+  x = act(ReLU({.negative_slope = 0.25, .threshold = 0.3, .name = "leap"})(x), codes, "a");
+  x = ReLU({.max_value = 2.0, .negative_slope = 0.3, .threshold = 1.0, .name = "capped"})(conv(x, 5, kernel, "conv1"));
+  return build_model({in}, {classifier(act(x, codes, "b"))}, "leaps");
+}
+
 // Before a quantizer and after it; the last permutation moves channels.
 graph::Model moves() {
   const Node in = image();
@@ -222,6 +232,7 @@ std::vector<Case> cases() {
                             {"FoldedBatchNorm", folded},
                             {"Curves", curves},
                             {"Slopes", slopes},
+                            {"Leaps", leaps},
                             {"Moves", moves},
                             {"Extremes", extremes},
                             {"Transposed", transposed}};

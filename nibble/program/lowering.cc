@@ -119,7 +119,8 @@ namespace {
 
 using Rule = std::function<void(Lowering&, const Layer&)>;
 
-[[noreturn]] void refuse(const Layer& layer);
+//   is_affine  the model has affine quantizers, not QKeras'
+[[noreturn]] void refuse(const Layer& layer, bool is_affine);
 
 const std::map<std::string, Rule, std::less<>>& rules() {
   const auto sum = [](bool depthwise, bool dense) {
@@ -133,13 +134,13 @@ const std::map<std::string, Rule, std::less<>>& rules() {
     return [=](Lowering& l, const Layer& x) {
       const std::string_view weight = depthwise ? "depthwise_kernel" : "kernel";
       l.require_weight_point(x, weight);
-      if (!graph::quantized_point(x, weight)) refuse(x);
+      if (!graph::quantized_point(x, weight)) refuse(x, l.has_affine_points());
       sum(depthwise, dense)(l, x);
     };
   };
   const auto affine_transposed = [](Lowering& l, const Layer& x) {
     l.require_weight_point(x, "kernel");
-    if (!graph::quantized_point(x, "kernel")) refuse(x);
+    if (!graph::quantized_point(x, "kernel")) refuse(x, l.has_affine_points());
     l.add_transposed(x);
   };
   static const std::map<std::string, Rule, std::less<>> kRules = {
@@ -212,7 +213,23 @@ std::string_view nearest_to(std::string_view class_name) {
   return found == kNearest.end() ? "" : found->second;
 }
 
-[[noreturn]] void refuse(const Layer& layer) {
+// In a model of affine quantizers, where the nearest is another than that.
+std::string_view nearest_affine(std::string_view class_name) {
+  static const std::map<std::string_view, std::string_view> kNearest = {
+      {"Conv1D", "A Conv2D over [1, length, channels] is the same"},
+      {"SeparableConv2D",
+       "A DepthwiseConv2D and a Conv2D of 1 x 1 are the same with codes in between; 'nibble qat' and 'nibble ptq' make "
+       "them of the float model"},
+      {"SeparableConv1D", "A DepthwiseConv2D over [1, length, channels] and a Conv2D of 1 x 1 come nearest"},
+      {"Multiply",
+       "A product of two values needs a requantization of its own; a DepthwiseConv2D of 1 x 1 has fixed factors"},
+      {"Average", "An Add with a point 'output' does, its factor taken into the weights behind it"},
+  };
+  const auto found = kNearest.find(class_name);
+  return found == kNearest.end() ? nearest_to(class_name) : found->second;
+}
+
+[[noreturn]] void refuse(const Layer& layer, bool is_affine) {
   std::string known;
   for (const auto& [name, rule] : rules()) known += (known.empty() ? "" : ", ") + name;
   const std::string quantized = "Q" + layer.class_name;
@@ -222,7 +239,7 @@ std::string_view nearest_to(std::string_view class_name) {
         "turns one into the other; 'nibble qat' and 'nibble ptq' give it affine codes.",
         layer.name, layer.class_name, quantized);
   }
-  std::string_view nearest = nearest_to(layer.class_name);
+  std::string_view nearest = is_affine ? nearest_affine(layer.class_name) : nearest_to(layer.class_name);
   // What helps a quantized class helps the plain one, which 'nibble ptq' and 'nibble qat' quantize.
   if (nearest.empty()) nearest = nearest_to(quantized);
   throw Unsupported("[compile] layer '{}' is a {}, which has no integer form here. {}{}Known: {}.", layer.name,
@@ -239,7 +256,7 @@ Program Lowering::run() {
   program_.name = model_.name;
   for (const Layer& layer : model_.layers) {
     const auto rule = rules().find(layer.class_name);
-    if (rule == rules().end()) refuse(layer);
+    if (rule == rules().end()) refuse(layer, has_affine_points());
     rule->second(*this, layer);
     if (!has_output_point_.contains(layer.name)) apply_point(layer, graph::kOutput);
   }

@@ -98,8 +98,9 @@ void Lowering::apply_function(const Layer& layer, Signal signal, const std::stri
   } else if (const auto* curve = quant::activation_curve(graph::plain_function_name(layer, name))) {
     signal.pending.push(Curve{curve});
   } else {
-    throw Unsupported("[compile] layer '{}': the float function {} is not known here. Use a quantizer, for example {}.",
-                      layer.name, name, "quantized_relu(4,2)");
+    throw Unsupported("[compile] layer '{}': the float function {} is not known here. {}.", layer.name, name,
+                      has_affine_points() ? "Use one of single numbers, such as relu or sigmoid"
+                                          : "Use a quantizer, for example quantized_relu(4,2)");
   }
   signals_[layer.name] = std::move(signal);
 }
@@ -135,9 +136,12 @@ void Lowering::add_rectifier(const Layer& layer) {
   if (layer.has("threshold")) stage.threshold = static_cast<float>(layer.get_float("threshold"));
   if (layer.has("max_value"))
     stage.highest = static_cast<float>(layer.get_float("max_value")), stage.has_highest = true;
-  if (stage.slope < 0.0f || (stage.threshold > 0.0f && stage.slope != 0.0f) || stage.threshold < 0.0f) {
-    throw Unsupported("[compile] layer '{}' ({}) does not rise everywhere, so it is no comparison with thresholds.",
-                      layer.name, layer.class_name);
+  // At a threshold above 0 it leaps from 0 to the threshold: it never falls. At one below 0 it falls from 0.
+  if (!(stage.slope >= 0.0f && stage.threshold >= 0.0f)) {
+    throw Unsupported(
+        "[compile] layer '{}' ({}) does not rise everywhere, so it is no comparison with thresholds: its "
+        "negative_slope is {} and its threshold {}. With both 0 or more it does; a PReLU may have slopes below 0.",
+        layer.name, layer.class_name, stage.slope, stage.threshold);
   }
   signal.pending.push(stage);
   signals_[layer.name] = std::move(signal);
@@ -189,7 +193,10 @@ void Lowering::add_softmax(const Layer& layer) {
 
 void Lowering::end_in_softmax(const Layer& layer) {
   if (model_.outputs.at(0) != layer.name) {
-    throw Unsupported("[compile] layer '{}': softmax is known at the end of the network only.", layer.name);
+    throw Unsupported(
+        "[compile] layer '{}': softmax is known at the end of the network only. Nearest is a sigmoid, which takes each "
+        "value by itself; or let the network end here, and do the rest outside of it.",
+        layer.name);
   }
   if (options_.softmax == SoftmaxForm::kInteger) {
     push_softmax(layer);

@@ -7,6 +7,7 @@
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
 #include "nibble/graph/builder_activation.h"
+#include "nibble/graph/builder_convolution.h"
 #include "nibble/graph/builder_shape.h"
 #include "nibble/program/lowering.h"
 
@@ -37,6 +38,49 @@ TEST_P(Refused, InASentence) {
 Node dense_after(const Node& in, const std::string& quantizer = "quantized_bits(4,0,1)") {
   return QDense({.units = 2, .kernel_quantizer = quantizer, .name = "dense"})(in);
 }
+
+// Its input has an affine quantizer, so that advice is of those, not of QKeras'.
+graph::Model affine_model(const Node& in, const Node& out) {
+  graph::Model model = build_model({in}, {out});
+  graph::set_quantization(model, model.inputs.at(0),
+                          graph::LayerQuantization{.output = {.kind = graph::AffineKind::kFixed, .fixed = {-1, 1}}});
+  return model;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    AffineModels, Refused,
+    testing::Values(RefusedCase{"Convolution",
+                                [] {
+                                  const Node in = Input({.shape = {8, 2}});
+                                  return affine_model(in, Conv1D({.filters = 2, .kernel_size = 3, .name = "conv"})(in));
+                                },
+                                "has no integer form here. A Conv2D over [1, length, channels] is the same. Known: "},
+                    RefusedCase{
+                        "Average",
+                        [] {
+                          const Node in = Input({.shape = {4}});
+                          return affine_model(in, layer("Average", "mean")(std::vector<Node>{in, in}));
+                        },
+                        "An Add with a point 'output' does, its factor taken into the weights behind it. Known: "},
+                    RefusedCase{"Product",
+                                [] {
+                                  const Node in = Input({.shape = {4}});
+                                  return affine_model(in, layer("Multiply", "product")(std::vector<Node>{in, in}));
+                                },
+                                "; a DepthwiseConv2D of 1 x 1 has fixed factors. Known: "},
+                    RefusedCase{"WhatIsTheSameForBoth",
+                                [] {
+                                  const Node in = Input({.shape = {8, 2}});
+                                  return affine_model(in, layer("MaxPooling1D", "pool")(in));
+                                },
+                                "A MaxPooling2D over [1, length, channels] is the same. Known: "},
+                    RefusedCase{"Function",
+                                [] {
+                                  const Node in = Input({.shape = {4}});
+                                  return affine_model(in, Activation({.activation = "log_softmax", .name = "act"})(in));
+                                },
+                                "log_softmax is not known here. Use one of single numbers, such as relu or sigmoid."}),
+    [](const auto& row) { return row.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(
     Table, Refused,
@@ -97,6 +141,31 @@ INSTANTIATE_TEST_SUITE_P(
                       return build_model({in}, {ELU({.alpha = -0.5, .name = "act"})(dense_after(in))});
                     },
                     "one of 0 or more rises everywhere"},
+        RefusedCase{"RectifierThatFalls",
+                    [] {
+                      auto in = Input({.shape = {4}});
+                      return build_model({in}, {ReLU({.threshold = -1.0, .name = "act"})(dense_after(in))});
+                    },
+                    "its negative_slope is 0 and its threshold -1. With both 0 or more it does; a PReLU may"},
+        RefusedCase{"LeakThatFalls",
+                    [] {
+                      auto in = Input({.shape = {4}});
+                      return build_model({in}, {LeakyReLU({.negative_slope = -0.5, .name = "act"})(dense_after(in))});
+                    },
+                    "its negative_slope is -0.5 and its threshold 0."},
+        RefusedCase{"SoftmaxInTheMiddle",
+                    [] {
+                      auto in = Input({.shape = {4}});
+                      auto x = QDense({.units = 4, .kernel_quantizer = "ternary", .name = "first"})(in);
+                      return build_model({in}, {dense_after(layer("Softmax", "shares")(x))});
+                    },
+                    "layer 'shares': softmax is known at the end of the network only. Nearest is a sigmoid"},
+        RefusedCase{"ConvolutionOfOneAxis",
+                    [] {
+                      auto in = Input({.shape = {8, 2}});
+                      return build_model({in}, {Conv1D({.filters = 2, .kernel_size = 3, .name = "conv"})(in)});
+                    },
+                    "A QConv2D over [1, length, channels] is the same. Known: "},
         RefusedCase{"ValuesBetweenPixels",
                     [] {
                       auto in = Input({.shape = {4, 4, 1}});

@@ -54,6 +54,7 @@ class Lowering {
   void add_reshape(const Layer& layer);
   //   throws  Unsupported where others of the model have affine quantizers and this weight has none
   void require_weight_point(const Layer& layer, std::string_view weight) const;
+  bool has_affine_points() const;
   void add_alias(const Layer& layer) { signals_[layer.name] = signals_.at(layer.inputs.at(0)); }
 
  private:
@@ -75,7 +76,6 @@ class Lowering {
     return static_cast<int>(program_.operations.size()) - 1;
   }
 
-  bool has_affine_points() const;
   // What makes integers of a layer's real numbers, as a sentence.
   std::string how_to_quantize(const std::string& source) const;
   int quantize_input(const quant::QuantizerPtr& quantizer, const std::string& layer, bool is_layer_output);
