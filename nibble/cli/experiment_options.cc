@@ -95,7 +95,7 @@ void declare_experiment_options(CLI::App& app, ExperimentOptions& o) {
   declare_teacher(app, o);
   app.add_option("--ptq-bias-correction", o.ptq_bias_correction,
                  "Of post-training quantization: empirical, the mean of each output is the float network's on the "
-                 "calibration samples; or none. Studies have none")
+                 "calibration samples; or none. Two variants of the study 'weights' have it, other studies have none")
       ->type_name("RULE")
       ->capture_default_str();
   app.add_option("--train-samples", plan.train_samples, "Only the first so many; 0: all")

@@ -205,7 +205,9 @@ std::string recipe(const PtqQatOptions& o) {
     text += fmt::format(" Float training changes its images at random too: {}.", data::to_string(o.augmentation));
   }
   if (has(o, Method::kPtq) && o.corrects_biases) {
-    text += " PTQ corrects biases by the mean of each output on its samples; studies do not.";
+    text +=
+        " PTQ corrects biases by the mean of each output on its samples; studies do not, but for two variants of "
+        "weights.";
   }
   const bool has_few_bits = std::any_of(
       o.bits.begin(), o.bits.end(), [](int bits) { return affine::usual_range_rule(bits) == affine::RangeRule::kMse; });

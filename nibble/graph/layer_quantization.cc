@@ -245,6 +245,13 @@ std::vector<WeightSpec> quantization_variables(const Layer& layer, std::span<con
   return variables;
 }
 
+bool is_quantization_variable(const Layer& layer, std::string_view weight) {
+  std::vector<WeightSpec> variables;
+  for (const QuantizedPoint& point : quantized_points(layer)) add_variables(point, {}, variables);
+  return std::any_of(variables.begin(), variables.end(),
+                     [&](const WeightSpec& variable) { return variable.name == weight; });
+}
+
 void set_quantization(Model& model, std::string_view name, std::optional<LayerQuantization> quantization) {
   const std::map<std::string, Shape> shapes = infer_shapes(model);
   Layer& layer = model.layer(name);

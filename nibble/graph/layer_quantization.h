@@ -115,6 +115,9 @@ affine::ChannelLayout point_layout(const Layer& layer, const QuantizedPoint& poi
 std::vector<WeightSpec> quantization_variables(const Layer& layer, std::span<const WeightSpec> own,
                                                const Shape& output);
 
+// True for the name of a variable of one of the layer's points: no weight of the layer's own.
+bool is_quantization_variable(const Layer& layer, std::string_view weight);
+
 // Gives a layer its quantization in the place of any it had (nullopt: takes it away), and, where the layer has its
 // weights, the variables: those of points that had the same quantizer before are kept, others stand at their start.
 //   throws  as quantization_variables()

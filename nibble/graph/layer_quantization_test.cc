@@ -58,6 +58,10 @@ TEST_P(Variables, HaveShapeAndStart) {
   initialize_weights(built, 1);
   set_quantization(built, c.layer, c.quantization);
   EXPECT_EQ(variables_text(built.layer(c.layer), c.own), c.variables);
+  const Layer& layer = built.layer(c.layer);
+  for (size_t i = 0; i < layer.weights.size(); ++i) {
+    EXPECT_EQ(is_quantization_variable(layer, layer.weights[i].name), i >= c.own) << layer.weights[i].name;
+  }
   validate(built);
 
   Model fresh = small();

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
 #include "nibble/formats/keras/keras_file.h"
@@ -249,9 +250,18 @@ TEST(QuantizationSchedule, SaysWhatHoldsWhen) {
 TEST(QuantizationSchedule, Refuses) {
   EXPECT_THROW(quantization_schedule({.begin = -1.0}), InvalidArgument);
   EXPECT_THROW(quantization_schedule({.begin = 2.0, .freeze_ranges = 1.0}), InvalidArgument);
-  const auto late = quantization_schedule({.begin = 3.0});
-  Trainer trainer(qat::quantize_model(float_network()), options());
-  EXPECT_THROW(trainer.fit(stripes_data(), epochs(3, {late.get()})), InvalidArgument);
+}
+
+// Times that the training never reaches: it has epochs 0 to 3.
+TEST(QuantizationSchedule, RefusesWhatNeverHappens) {
+  for (const auto& late : {QuantizationSchedule{.begin = 3.0}, QuantizationSchedule{.freeze_ranges = 3.0},
+                           QuantizationSchedule{.freeze_batch_norm = 99.0}}) {
+    const auto schedule = quantization_schedule(late);
+    EXPECT_THROW(schedule->on_train_begin(3, 10), InvalidArgument) << schedule->state().dump();
+    EXPECT_NO_THROW(schedule->on_train_begin(100, 10)) << schedule->state().dump();
+    Trainer trainer(qat::quantize_model(float_network()), options());
+    EXPECT_THROW(trainer.fit(stripes_data(), epochs(3, {schedule.get()})), InvalidArgument) << schedule->state().dump();
+  }
 }
 
 std::vector<float> values_of(const Model& model, const char* layer, const char* name) {

@@ -310,9 +310,50 @@ TEST(Inspect, LayersWithRangesAreNotCalledFloat) {
       .output = {.kind = graph::AffineKind::kMovingAverage}};
   graph::set_quantization(model, "in", graph::LayerQuantization{.output = {.kind = graph::AffineKind::kAllValues}});
   graph::set_quantization(model, "quantized", ranges);
-  const std::vector<std::string> warnings = inspect(model).warnings;
-  ASSERT_EQ(warnings.size(), 1u);
-  EXPECT_THAT(warnings[0], HasSubstr("class Dense are float ('float')"));
+  const Inspection result = inspect(model);
+  ASSERT_EQ(result.warnings.size(), 1u);
+  EXPECT_THAT(result.warnings[0], HasSubstr("class Dense are float ('float'): 'nibble qat --scheme FILE' quantizes"));
+  // Variables of the points are no weights.
+  std::vector<std::string> names;
+  for (const WeightInspection& weight : result.weights) names.push_back(weight.layer + " " + weight.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"quantized kernel", "quantized bias", "float kernel", "float bias"}));
+}
+
+// Advice of the way that the model was quantized: QKeras' would lead astray.
+TEST(Inspect, AffineModelsAreAdvisedOfAffineQuantizers) {
+  struct Row {
+    const char* class_name;
+    std::map<std::string, graph::Attribute> attributes;
+    const char* advice;
+  };
+  for (const Row& row : {Row{"Dense", {{"units", int64_t{2}}}, "an entry of a class or layer says how"},
+                         Row{"BatchNormalization", {}, "'nibble qat --batch-norm fold' on the float model merges"},
+                         Row{"PReLU", {}, "affine quantization leaves weights of the class as they are"}}) {
+    graph::Model model;
+    model.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{2}}}));
+    model.layers.push_back(graph::make_layer(row.class_name, "x", row.attributes));
+    model.layers[1].inputs = model.inputs = {"in"};
+    model.outputs = {"x"};
+    graph::initialize_weights(model, 1);
+    graph::set_quantization(model, "in", graph::LayerQuantization{.output = {.kind = graph::AffineKind::kAllValues}});
+    const std::vector<std::string> warnings = inspect(model).warnings;
+    ASSERT_EQ(warnings.size(), 1u) << row.class_name;
+    EXPECT_THAT(warnings[0], HasSubstr(row.advice));
+    EXPECT_THAT(warnings[0], Not(HasSubstr("nibble quantize"))) << row.class_name;
+  }
+}
+
+// A model of pools and rectifiers has no weights, but may have points.
+TEST(Inspect, PointsWithoutWeightsAreNoError) {
+  graph::Model model;
+  model.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{2}}}));
+  model.layers.push_back(graph::make_layer("ReLU", "relu", {}));
+  model.layers[1].inputs = model.inputs = {"in"};
+  model.outputs = {"relu"};
+  EXPECT_THROW(inspect(model), InvalidArgument);
+  graph::set_quantization(model, "in", graph::LayerQuantization{.output = {.kind = graph::AffineKind::kAllValues}});
+  EXPECT_TRUE(inspect(model).weights.empty());
+  EXPECT_TRUE(inspect(model).warnings.empty());
 }
 
 }  // namespace
