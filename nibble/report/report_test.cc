@@ -61,7 +61,8 @@ TEST(Report, PayloadReadsBackAsTheSameJson) {
 }
 
 TEST(Report, ThePartsOfALayersEnergyAddUp) {
-  for (const nlohmann::json& layer : to_json(sample_search_report()).at("layers")) {
+  const nlohmann::json report = to_json(sample_search_report());  // its members are looked at below
+  for (const nlohmann::json& layer : report.at("layers")) {
     const nlohmann::json& parts = layer.at("energy_parts_nj");
     double sum = 0;
     for (const char* part : {"operations", "parameters", "inputs", "outputs"}) sum += parts.at(part).get<double>();
