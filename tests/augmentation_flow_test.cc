@@ -1,4 +1,5 @@
-// --augment of nibble train and nibble qat, as a user would give it.
+// --augment and --dropout of nibble train and nibble qat, as a user would give them.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -52,6 +53,35 @@ TEST(AugmentationFlow, ATeacherRunsAlong) {
   ASSERT_EQ(place.run(train("augmented_untaught", "--epochs 1 --augment flip")).code, 0);
   EXPECT_FALSE(slurp(place.dir() / "augmented_taught/model.keras") ==
                slurp(place.dir() / "augmented_untaught/model.keras"));
+}
+
+// --dropout changes the training and the rate that the model is saved with.
+TEST(DropoutFlow, TheRateIsTheOneGiven) {
+  using namespace graph::build;
+  const Workplace& place = Workplace::get();
+  const auto in = Input({.shape = {32, 32, 3}, .name = "image"});
+  const auto x = Dropout({.rate = 0.5, .name = "drop"})(Flatten()(in));
+  formats::keras::save_model(
+      build_model({in}, {Dense({.units = 10, .activation = "softmax", .name = "dense"})(x)}, "dropping"),
+      place.dir() / "dropping.keras");
+  const auto line = [](const char* output, const char* more) {
+    return fmt::format("train dropping.keras --data cifar10 --epochs 1 --output {} {}", output, more);
+  };
+  ASSERT_EQ(place.run(line("drops_half", "")).code, 0);
+  ASSERT_EQ(place.run(line("drops_half_too", "--dropout 0.5")).code, 0);
+  ASSERT_EQ(place.run(line("drops_none", "--dropout 0")).code, 0);
+  const auto trained = [&](const char* output) {
+    return formats::keras::load_model(place.dir() / output / "model.keras");
+  };
+  EXPECT_TRUE(trained("drops_half") == trained("drops_half_too"));
+  EXPECT_EQ(trained("drops_none").layer("drop").get_float("rate"), 0.0);
+  EXPECT_FALSE(trained("drops_none").layer("dense").weights == trained("drops_half").layer("dense").weights);
+  const CliResult none_there = place.run(train("no_dropout", "--epochs 1 --dropout 0"));
+  EXPECT_EQ(none_there.code, 1);
+  EXPECT_THAT(none_there.err, HasSubstr("has no layer whose dropout rate could be 0"));
+  const CliResult all = place.run(line("drops_all", "--dropout 1"));
+  EXPECT_EQ(all.code, 2);
+  EXPECT_THAT(all.err, HasSubstr("--dropout"));
 }
 
 void write_flat_model() {

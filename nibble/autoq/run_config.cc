@@ -25,7 +25,7 @@ const std::vector<std::string>& known_keys() {
       "batch_size", "optimizer", "learning_rate", "momentum", "schedule", "batch_norm_statistics", "weight_averaging",
       "early_stopping", "workers", "compat", "filter_multipliers", "pruner", "first_trials", "guided_start",
       "later_limit", "layer_learning_rates", "block_learning_rates", "loss", "target", "teacher", "teacher_weight",
-      "temperature", "augment", "validation_freq"};
+      "temperature", "augment", "validation_freq", "dropout"};
   return keys;
 }
 

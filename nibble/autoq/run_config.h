@@ -140,6 +140,7 @@ struct RunConfig {
   std::string teacher;
   double teacher_weight = 0.9, temperature = 2.0;  // train/distillation.h
   data::Augmentation augmentation = {};            // of the images that trials are trained on
+  std::optional<double> dropout;                   // the rate of every layer that drops values; else the model's own
   // Trials are judged after every so many epochs, after their last, and where a pruner or a round of hyperband looks at
   // them (score_callback.h).
   int validation_freq = 1;

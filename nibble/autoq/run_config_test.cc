@@ -286,6 +286,8 @@ const std::vector<BadCase> kBad = {
     {"UnknownAugmentation", R"({"augment": "shfit=2"})", {"augment: ", "Did you mean 'shift'?"}},
     {"AugmentationNoText", R"({"augment": 2})", {"augment is 2"}},
     {"AugmentationOfNoPixels", R"({"augment": "flip,shift=0"})", {"augment: ", "shift=0", "whole one from 1"}},
+    {"DropsAll", R"({"dropout": 1})", {"dropout is 1", "0.999"}},
+    {"DropoutNoNumber", R"({"dropout": "none"})", {"dropout is \"none\""}},
     {"ValidatedNever", R"({"validation_freq": 0})", {"validation_freq is 0", "from 1"}},
     {"ValidatedAtEpochs", R"({"validation_freq": [1, 3]})", {"validation_freq is [1,3]"}},
     {"TemperatureOfNothing", R"({"temperature": 3})", {"temperature is 3", "there is no teacher"}},

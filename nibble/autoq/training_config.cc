@@ -139,6 +139,7 @@ void parse_training(const JsonFields& fields, RunConfig& config) {
   config.holdout = fields.text("holdout", "");
   config.epochs = static_cast<int>(fields.integer("epochs", config.epochs, 1, 1'000'000));
   config.validation_freq = static_cast<int>(fields.integer("validation_freq", 1, 1, 1'000'000));
+  if (fields.find("dropout") != nullptr) config.dropout = fields.number("dropout", 0.0, 0.0, 0.999);
   config.batch_size = fields.integer("batch_size", config.batch_size, 1, 10'000'000);
   config.optimizer = fields.choice("optimizer", config.optimizer, {"adam", "sgd"});
   config.learning_rate = fields.positive("learning_rate", config.learning_rate, 3e38);

@@ -22,6 +22,7 @@
 #include "nibble/search/annotation.h"
 #include "nibble/train/callbacks.h"
 #include "nibble/train/loss_names.h"
+#include "nibble/transform/dropout_rate.h"
 
 namespace nibble::autoq {
 namespace fs = std::filesystem;
@@ -336,6 +337,7 @@ graph::Model load_named_model(const RunConfig& config) {
 
 graph::Model load_search_model(const RunConfig& config) {
   graph::Model model = load_named_model(config);
+  if (config.dropout) model = transform::with_dropout_rate(std::move(model), *config.dropout);
   return config.head_name.empty() ? model : keep_head(std::move(model), config.head_name);
 }
 
@@ -343,6 +345,7 @@ graph::Model load_reference_model(const RunConfig& config, const graph::Model& m
   if (config.reference_model.empty()) return model;
   RunConfig reference = config;
   reference.model = config.reference_model;
+  reference.dropout = std::nullopt;  // costs nothing, and it may have none
   return load_search_model(reference);
 }
 

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 
 #include "nibble/cli/choices.h"
@@ -23,6 +24,7 @@
 #include "nibble/formats/keras/keras_file.h"
 #include "nibble/train/callbacks.h"
 #include "nibble/train/process_group.h"
+#include "nibble/transform/dropout_rate.h"
 #include "nibble/transform/model_quantize.h"
 
 namespace nibble::cli {
@@ -41,6 +43,7 @@ struct TrainOptions {
   std::string optimizer = "adam", schedule = "constant", statistics = "reestimated", averaging, augment = "none";
   uint64_t seed = 0;
   int activation_bits = 4, threads = 1, early_stopping = -1;
+  std::optional<double> dropout;
   QNoiseOptions qnoise;
   DistillationOptions distillation;
   bool resume = false, json = false;
@@ -66,6 +69,11 @@ void declare_options(CLI::App& app, TrainOptions& o) {
       ->capture_default_str();
   add_validation_freq(app, o.validation_freq);
   add_augment_option(app, o.augment);
+  app.add_option("--dropout", o.dropout,
+                 "Of every layer that drops values, instead of the model's own rate; 0: none. Networks that few bits "
+                 "leave small learn better without")
+      ->check(between(0.0, 0.999))
+      ->type_name("RATE");
   app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->check(not_negative())->capture_default_str();
   app.add_option("--batch-norm-statistics", o.statistics,
                  "reestimated: measured anew before each evaluation; moving: Keras' moving averages")
@@ -137,6 +145,7 @@ train::FitOptions fit_options(const TrainOptions& o) {
 
 graph::Model model_to_train(const TrainOptions& o) {
   graph::Model model = load(o.model);
+  if (o.dropout) model = transform::with_dropout_rate(std::move(model), *o.dropout);
   if (o.quantize.empty()) return model;
   return transform::model_quantize(model, read_json(o.quantize),
                                    {.activation_bits = o.activation_bits, .transfer_weights = true});
