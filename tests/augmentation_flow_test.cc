@@ -61,9 +61,10 @@ TEST(DropoutFlow, TheRateIsTheOneGiven) {
   const Workplace& place = Workplace::get();
   const auto in = Input({.shape = {32, 32, 3}, .name = "image"});
   const auto x = Dropout({.rate = 0.5, .name = "drop"})(Flatten()(in));
-  formats::keras::save_model(
-      build_model({in}, {Dense({.units = 10, .activation = "softmax", .name = "dense"})(x)}, "dropping"),
-      place.dir() / "dropping.keras");
+  graph::Model model =
+      build_model({in}, {Dense({.units = 10, .activation = "softmax", .name = "dense"})(x)}, "dropping");
+  graph::initialize_weights(model, 1);
+  formats::keras::save_model(model, place.dir() / "dropping.keras");
   const auto line = [](const char* output, const char* more) {
     return fmt::format("train dropping.keras --data cifar10 --epochs 1 --output {} {}", output, more);
   };
