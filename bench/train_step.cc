@@ -98,7 +98,7 @@ double seconds(clockid_t clock) {
 // Times from the end of one step to the end of the next.
 class Stopwatch : public nibble::train::Callback {
  public:
-  void on_batch_end(int, int64_t, double loss, double) override {
+  void on_batch_end(int, int64_t, double loss, std::optional<double>) override {
     const double wall = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
     if (started_) {
       wall_ms.push_back((wall - wall_) * 1e3);

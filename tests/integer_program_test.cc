@@ -6,6 +6,8 @@
 #include <map>
 
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_activation.h"
+#include "nibble/graph/builder_convolution.h"
 #include "nibble/graph/builder_shape.h"
 #include "nibble/program/lowering.h"
 #include "nibble/program/verification.h"
@@ -151,6 +153,80 @@ graph::Model curves() {
   return build_model({in}, {x}, "curves");
 }
 
+// Activation layers with parameters: one slope a channel, of either sign, and one for all.
+graph::Model slopes() {
+  const Node in = image();
+  const std::string kernel = "quantized_bits(4,0,1,alpha=1)", codes = "quantized_bits(7,2,1,alpha=1)";
+  Node x = act(ELU({.alpha = 0.7, .name = "elu"})(bn(conv(in, 6, kernel, "conv0"), "bn0")), codes, "a");
+  x = act(PReLU({.shared_axes = {1, 2}, .name = "prelu"})(bn(conv(x, 5, kernel, "conv1"), "bn1")), codes, "b");
+  x = act(PReLU({.shared_axes = {1, 2, 3}, .name = "leak"})(conv(x, 4, kernel, "conv2")), codes, "c");
+  x = QDense({.units = 3, .kernel_quantizer = kernel, .name = "last"})(Flatten()(x));
+  return build_model({in}, {PReLU({.name = "end"})(x)}, "slopes");
+}
+
+// Before a quantizer and after it; the last permutation moves channels.
+graph::Model moves() {
+  const Node in = image();
+  const std::string kernel = "quantized_bits(4,0,1,alpha=1)";
+  Node x = UpSampling2D({.size = {2, 3}, .name = "up"})(bn(conv(in, 6, kernel, "conv0", 2), "bn0"));
+  x = act(x, "quantized_relu(4,2)", "a");
+  x = conv(Cropping2D({.cropping = {1, 2, 0, 3}, .name = "crop"})(x), 5, kernel, "conv1");
+  x = act(Permute({.dims = {2, 1, 3}, .name = "turn"})(bn(x, "bn1")), "quantized_relu(4,2)", "b");
+  x = conv(Permute({.dims = {3, 1, 2}, .name = "channels"})(x), 4, kernel, "conv2");
+  x = UpSampling2D({.size = {1, 2}, .name = "codes"})(act(x, "quantized_bits(5,2,1,alpha=1)", "c"));
+  return build_model({in}, {classifier(x)}, "moves");
+}
+
+graph::Model extremes() {
+  const Node in = image();
+  const std::string kernel = "quantized_bits(4,0,1,alpha=1)";
+  const Node a = act(bn(conv(in, 4, kernel, "conv0"), "bn0"), "quantized_relu(4,2)", "a");
+  const Node b = act(bn(conv(a, 4, kernel, "conv1"), "bn1"), "quantized_bits(6,1,1,alpha=1)", "b");
+  const Node largest = layer("Maximum", "largest")(std::vector<Node>{a, b});
+  const Node c = act(conv(largest, 4, kernel, "conv2"), "quantized_bits(5,2,1,alpha=1)", "c");
+  const Node smallest = layer("Minimum", "smallest")(std::vector<Node>{a, c, b});
+  return build_model({in}, {classifier(smallest)}, "extremes");
+}
+
+// Twice as large, cut as "same" does; a kernel of two steps over a stride of three, which leaves pixels out; and one of
+// padding 'valid' whose last rows are the bias alone.
+graph::Model transposed() {
+  const Node in = image();
+  const auto up = [](const Node& x, const std::string& name, QConv2DTransposeOptions o) {
+    o.kernel_quantizer = "quantized_bits(4,0,1,alpha=1)", o.bias_quantizer = "quantized_bits(6,1,1)", o.name = name;
+    return QConv2DTranspose(o)(x);
+  };
+  Node x = act(conv(in, 6, "quantized_bits(4,0,1,alpha=1)", "conv0", 2), "quantized_relu(4,2)", "a");
+  x = up(x, "up0", {.filters = 5, .kernel_size = {3, 4}, .strides = {2, 2}, .padding = "same"});
+  x = act(bn(x, "bn0"), "quantized_bits(5,2,1,alpha=1)", "b");
+  x = up(x, "up1", {.filters = 4, .kernel_size = {2, 3}, .strides = {3, 1}, .activation = "quantized_relu(4,2)"});
+  x = up(x, "up2", {.filters = 3, .kernel_size = {3, 3}, .strides = {2, 2}, .output_padding = {1, 0}});
+  x = act(x, "quantized_relu(4,3)", "c");
+  x = up(x, "up3", {.filters = 2, .kernel_size = {2, 2}, .dilation_rate = {2, 1}});
+  return build_model({in}, {classifier(act(x, "quantized_relu(4,3)", "d"))}, "transposed");
+}
+
+// The last layer's sums enter its softmax, and are compared too.
+graph::Model ends_in_softmax() {
+  const Node in = image();
+  Node x = act(conv(in, 6, "quantized_bits(4,0,1,alpha=1)", "conv0", 2), "quantized_relu(4,2)", "a");
+  x = QDense({.units = 4,
+              .activation = "softmax",
+              .kernel_quantizer = "quantized_bits(4,0,1,alpha=1)",
+              .bias_quantizer = "quantized_bits(4,1,1)",
+              .name = "dense"})(Flatten({.name = "flatten"})(x));
+  return build_model({in}, {x}, "ends_in_softmax");
+}
+
+// Jumps at the threshold, but rises everywhere.
+graph::Model rectifiers() {
+  const Node in = image();
+  const std::string kernel = "quantized_bits(4,0,1,alpha=1)", codes = "quantized_bits(7,2,1,alpha=1)";
+  Node x = ReLU({.negative_slope = 0.5, .threshold = 0.7, .name = "leak"})(bn(conv(in, 6, kernel, "conv0"), "bn0"));
+  x = ReLU({.max_value = 1.9, .threshold = 0.3, .name = "step"})(conv(act(x, codes, "a"), 5, kernel, "conv1"));
+  return build_model({in}, {classifier(act(x, codes, "b"))}, "rectifiers");
+}
+
 struct Case {
   std::string name;
   std::function<graph::Model()> build;
@@ -165,7 +241,13 @@ std::vector<Case> cases() {
                             {"OwnInputQuantizer", own_input_quantizer},
                             {"OwnTurningInputQuantizer", own_turning_input_quantizer},
                             {"FoldedBatchNorm", folded},
-                            {"Curves", curves}};
+                            {"Curves", curves},
+                            {"Slopes", slopes},
+                            {"Rectifiers", rectifiers},
+                            {"EndsInSoftmax", ends_in_softmax},
+                            {"Moves", moves},
+                            {"Extremes", extremes},
+                            {"Transposed", transposed}};
   const std::map<std::string, const char*> kernels = {{"Bits4", "quantized_bits(4,0,1,alpha=1.0)"},
                                                       {"Bits8Po2Scales", "quantized_bits(8,0,1,alpha='auto_po2')"},
                                                       {"Ternary", "ternary(alpha=1)"},
@@ -193,7 +275,9 @@ void randomize(graph::Model& model) {
     for (graph::Weight& weight : model.layers[l].weights) {
       for (float& value : weight.value.data()) {
         if (weight.name == "moving_variance") value = 0.2f + random.uniform();
-        if (weight.name == "gamma" || weight.name == "beta" || weight.name == "moving_mean" || weight.name == "bias") {
+        const bool is_signed = weight.name == "gamma" || weight.name == "beta" || weight.name == "moving_mean" ||
+                               weight.name == "bias" || weight.name == "alpha";
+        if (is_signed) {
           value = 2 * random.uniform() - 1;
         }
       }
@@ -221,9 +305,7 @@ TEST_P(IntegerProgram, HasTheNetworksNumbers) {
   std::map<std::string, train::Trainer> networks;
   networks.emplace("", train::Trainer(model, {}));
   for (const std::string& layer : verifier.layers()) {
-    graph::Model part = model;
-    part.outputs = {layer};
-    networks.emplace(layer, train::Trainer(std::move(part), {}));
+    networks.emplace(layer, train::Trainer(program::network_up_to(model, layer), {}));
   }
   Tensor x = samples(100, program.input_shape);
   if (const auto quantizer = program::input_quantizer(program, model)) x = quantizer->quantize(x).real;

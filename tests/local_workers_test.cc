@@ -1,5 +1,5 @@
 // scripts/local_workers.sh with a program of a few lines in nibble's place: what ends, is killed or fails, and signals
-// at any moment.
+// at any moment. Likewise the task of scripts/slurm_array.sh.
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -25,11 +25,15 @@ class LocalWorkers : public ::testing::Test {
   // The script with two slots for workers.
   //   worker  what each does, in the shell's language; each start leaves a line in starts()
   ChildProcess start(const std::string& worker) const {
+    return ChildProcess("/bin/bash", {NIBBLE_SOURCE_DIR "/scripts/local_workers.sh", "study.db", "-n", "2"},
+                        {.environment = {"NIBBLE=" + program_of(worker)}});
+  }
+
+  std::string program_of(const std::string& worker) const {
     const fs::path program = dir_ / "worker.sh";
     write_file(program, "#!/bin/bash\necho >> '" + starts_file().string() + "'\n" + worker + "\n");
     fs::permissions(program, fs::perms::owner_all);
-    return ChildProcess("/bin/bash", {NIBBLE_SOURCE_DIR "/scripts/local_workers.sh", "study.db", "-n", "2"},
-                        {.environment = {"NIBBLE=" + program.string()}});
+    return program.string();
   }
 
   int starts() const {
@@ -79,6 +83,21 @@ TEST_F(LocalWorkers, EndAtASignalAtAnyMoment) {
     ASSERT_EQ(script.wait(60), 130) << "moment " << moment << "\n" << script.err();
     fs::remove(starts_file());
   }
+}
+
+// Slurm signals the process that began as the script, and no other: the worker must hear of it and be waited for.
+TEST_F(LocalWorkers, ATaskOfTheArrayPutsItsTrialBackWhenSlurmSaysSo) {
+  const fs::path listens = dir_ / "listens", back = dir_ / "trial_is_back";
+  const std::string worker = "trap 'sleep 0.2; echo > \"" + back.string() + "\"; exit 130' TERM; echo > '" +
+                             listens.string() + "'; for i in {1..3000}; do sleep 0.02; done";
+  ChildProcess task("/bin/bash", {NIBBLE_SOURCE_DIR "/scripts/slurm_array.sh"},
+                    {.environment = {"NIBBLE=" + program_of(worker), "NIBBLE_STUDY=study.db", "NIBBLE_OUTPUT=out"}});
+  while (!fs::exists(listens) && task.is_running()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  task.signal(SIGTERM);
+  EXPECT_EQ(task.wait(60), 130) << task.err();
+  EXPECT_TRUE(fs::exists(back));
+  const std::string script = read_file(NIBBLE_SOURCE_DIR "/scripts/slurm_array.sh");
+  EXPECT_NE(script.find("\n#SBATCH --signal=B:TERM@"), std::string::npos) << "steps alone would be told";
 }
 
 }  // namespace

@@ -73,9 +73,15 @@ TEST(ProgramFlow, MultipliersAndShiftsAreTold) {
     if (!operation.contains("requantization")) continue;
     EXPECT_EQ(operation["requantization"].at("rounding"), "single");
     EXPECT_EQ(operation["requantization"].at("multipliers").size(), operation["requantization"].at("shifts").size());
+    EXPECT_GT(operation["requantization"].at("sums"), 0);
+    EXPECT_LT(operation["requantization"].at("missed_sums"), operation["requantization"].at("sums"));
     ++rules;
   }
   EXPECT_GT(rules, 0);
+  EXPECT_THAT(compiled.err, HasSubstr("of " + std::to_string(rules) + " layers that multiply, every sum rounds"));
+  const CliResult floors = place.run("compile exact.keras --requantization floor --output floor.nbl");
+  EXPECT_THAT(floors.err, HasSubstr("sums round otherwise than in the trained network"));
+  EXPECT_EQ(place.run("compile exact.keras --output plain.nbl").err.find("layers that multiply"), std::string::npos);
   const CliResult verified = place.run("verify exact.keras --requantization single --data cifar10 --json");
   EXPECT_EQ(json::parse(verified.out).at("same_class"), json::parse(verified.out).at("samples")) << verified.out;
   const CliResult wrong = place.run("compile exact.keras --requantization double --output single.nbl");

@@ -1,11 +1,16 @@
 // nibble ptq and nibble experiment, as a user would give them.
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
 #include "cli_workplace.h"
 #include "nibble/formats/keras/keras_file.h"
+#include "nibble/graph/builder.h"
 #include "nibble/graph/layer_quantization.h"
 
 namespace nibble::testing {
@@ -41,6 +46,40 @@ TEST(PtqFlow, TellsEveryLayerAndWritesAModelThatHasTheToldAccuracy) {
   const CliResult again = place.run("ptq int8.keras --data cifar10");
   EXPECT_EQ(again.code, 1);
   EXPECT_THAT(again.err, HasSubstr("already has quantizers"));
+}
+
+// A softmax in the last layer hides nothing: its codes are compared before it.
+TEST(PtqFlow, VerifyComparesALayerThatEndsInASoftmax) {
+  const Workplace& place = Workplace::get();
+  using namespace graph::build;
+  const Node in = Input({.shape = {32, 32, 3}, .name = "input"});
+  const Node x = Dense({.units = 10, .activation = "softmax", .name = "dense"})(Flatten({.name = "flatten"})(in));
+  graph::Model model = build_model({in}, {x}, "only");
+  graph::initialize_weights(model, 1);
+  formats::keras::save_model(model, place.dir() / "only.keras");
+  const CliResult quantized = place.run("ptq only.keras --data cifar10 --bits 8 --output only8.keras");
+  ASSERT_EQ(quantized.code, 0) << quantized.err;
+  const CliResult verified = place.run("verify only8.keras --data cifar10 --json");
+  EXPECT_EQ(verified.code, 0) << verified.err << verified.out;
+  const json told = json::parse(verified.out);
+  ASSERT_EQ(told.at("layers").size(), 1u);
+  EXPECT_EQ(told.at("layers")[0].at("layer"), "dense");
+  EXPECT_EQ(told.at("layers")[0].at("values"), 10 * told.at("samples").get<int>());
+  EXPECT_EQ(told.at("differing"), 0);
+  const CliResult floors = place.run("verify only8.keras --data cifar10 --requantization floor --json");
+  EXPECT_EQ(floors.code, 1);
+  EXPECT_GT(json::parse(floors.out).at("differing"), 0);
+}
+
+// float32, in which the network carries a sum to its quantizer, does not tell sums of so many bits apart.
+TEST(PtqFlow, CompileTellsWhyWideSumsRoundOtherwise) {
+  const Workplace& place = Workplace::get();
+  ASSERT_EQ(place.run("ptq " + float_run() + " --data cifar10 --bits 14 --per-channel --output p14.keras").code, 0);
+  const CliResult wide = place.run("compile p14.keras --requantization single --output p14.nbl");
+  ASSERT_EQ(wide.code, 0) << wide.err;
+  EXPECT_THAT(wide.err, AllOf(HasSubstr("sums round otherwise than in the trained network. They lie in "),
+                              HasSubstr("float32, which is sure of them up to 2^22")));
+  EXPECT_EQ(place.run("compile p14.keras --output p14.nbl").err.find("2^22"), std::string::npos);
 }
 
 TEST(PtqFlow, EveryOptionTogether) {
@@ -111,6 +150,13 @@ INSTANTIATE_TEST_SUITE_P(
                       Row{"UnknownExperiment", "experiment ptq --out e", 2, "'ptq-qat'"},
                       Row{"UnknownDataset", "experiment ptq-qat --out e --datasets mnist", 2, "fashion_mnist"},
                       Row{"UnknownMethod", "experiment ptq-qat --out e --methods lsqq", 2, "Did you mean 'lsq'"},
+                      Row{"NegativeDecay", "experiment ptq-qat --out e --qat-weight-decay -1", 2, "--qat-weight-decay"},
+                      Row{"EmptyBatches", "experiment ptq-qat --out e --qat-batch-size 0", 2, "--qat-batch-size"},
+                      Row{"UnknownTeacher", "experiment ptq-qat --out e --teacher qat", 2, "--teacher cannot be 'qat'"},
+                      Row{"NothingToTeach", "experiment ptq-qat --out e --teacher-weight 0.5", 2, "--teacher"},
+                      Row{"UnknownAugmentation", "experiment ptq-qat --out e --augment flp", 2,
+                          "--augment: [augmentation] 'flp' is unknown. Did you mean 'flip'"},
+                      Row{"ShiftTooFar", "experiment ptq-qat --out e --augment shift=15", 2, "at most 14"},
                       Row{"UnknownStudy", "experiment ptq-qat --out e --studies bias", 2, "bias-width"}),
     [](const auto& row) { return row.param.name; });
 
@@ -134,6 +180,102 @@ TEST(ExperimentFlow, GoesOnWhereItWasAndRefusesOtherSettings) {
   const CliResult other = place.run(line + "--epochs 2");
   EXPECT_EQ(other.code, 1);
   EXPECT_THAT(other.err, HasSubstr("another --out"));
+}
+
+TEST(ExperimentFlow, WorkersComputeWhatOneProcessDoes) {
+  const Workplace& place = Workplace::get();
+  const std::string line =
+      " --datasets cifar10 --methods ptq,qat --bits 8 --seeds 1 --epochs 1 --qat-epochs 1 --calibration-samples 16 "
+      "--teacher float "
+      "--json";
+  const CliResult one = place.run("experiment ptq-qat --out by_one" + line);
+  ASSERT_EQ(one.code, 0) << one.err;
+  const CliResult two = place.run("experiment ptq-qat --out by_two --workers 2" + line);
+  ASSERT_EQ(two.code, 0) << two.err;
+  json of_one = json::parse(one.out), of_two = json::parse(two.out);
+  ASSERT_EQ(of_two.at("cells").size(), 6u);
+  EXPECT_EQ(of_one.at("cells"), of_two.at("cells"));
+  EXPECT_EQ(of_one.at("claims"), of_two.at("claims"));
+  EXPECT_THAT(two.err, AllOf(HasSubstr("2 workers"), HasSubstr("cifar10-cnn_bn-s1-qat-8: "), HasSubstr("(6 of 6)")));
+  EXPECT_TRUE(fs::exists(place.dir() / "by_two/logs/worker-2.log"));
+  const json cell = json::parse(slurp(place.dir() / "by_two/cells/cifar10-cnn-s1-qat-8.json"));
+  EXPECT_EQ(cell.at("settings").at("teacher").at("weight"), 0.9);
+  EXPECT_THAT(slurp(place.dir() / "by_two/report.md"), HasSubstr("| cnn_bn qat |"));
+  // Nothing is left to do: no workers are started.
+  const CliResult again = place.run("experiment ptq-qat --out by_two --workers 2" + line);
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_EQ(again.out, two.out);
+  EXPECT_THAT(again.err, ::testing::Not(HasSubstr("workers")));
+}
+
+TEST(ExperimentFlow, AWorkersErrorIsTold) {
+  const Workplace& place = Workplace::get();
+  // A damaged model where the float network should be.
+  fs::create_directories(place.dir() / "broken/models");
+  spill(place.dir() / "broken/models/cifar10-cnn-s1-float-e1.keras", "no model");
+  const CliResult result = place.run(
+      "experiment ptq-qat --out broken --workers 2 --datasets cifar10 --networks cnn --methods ptq --bits 8 --seeds 1 "
+      "--epochs 1");
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("0 of 2 cells"), HasSubstr("ended with exit code 1; its last line is"),
+                                HasSubstr("worker-"), HasSubstr("Run the same command again")));
+}
+
+TEST(ExperimentFlow, TellsWhichStudiesAreNotComputedAndHow) {
+  const Workplace& place = Workplace::get();
+  const std::string line =
+      "experiment ptq-qat --out 'some table' --datasets cifar10 --networks cnn --methods ptq --bits 8 --seeds 1 "
+      "--epochs 1 --qat-weight-decay 1e-05 --augment flip,shift=1 --teacher float --temperature 4 "
+      "--calibration-samples 16";
+  const CliResult text = place.run(line);
+  ASSERT_EQ(text.code, 0) << text.err;
+  EXPECT_THAT(text.out, AllOf(HasSubstr("Studies not computed"),
+                              HasSubstr("They are computed by: nibble " + line + " --studies all")));
+  const CliResult told = place.run(line + " --json");
+  EXPECT_EQ(json::parse(told.out).at("studies_not_computed").size(), 7u);
+  EXPECT_EQ(json::parse(told.out).at("studies_command"), "nibble " + line + " --studies all");
+}
+
+TEST(ExperimentFlow, AllStudiesAreComputed) {
+  const Workplace& place = Workplace::get();
+  const std::string line =
+      "experiment ptq-qat --out studies --datasets cifar10 --networks cnn_bn --methods ptq --bits 4 --seeds 1 "
+      "--epochs 1 --calibration-samples 8 --ptq-bias-correction none";
+  ASSERT_EQ(place.run(line).code, 0);
+  // AdaRound takes long: another cell, with biases as they are, stands in for it.
+  for (const char* scales : {"per-tensor", "per-channel"}) {
+    const fs::path cells = place.dir() / "studies/cells";
+    fs::copy_file(cells / "cifar10-cnn_bn-s1-ptq-4.json",
+                  cells / fmt::format("cifar10-cnn_bn-s1-ptq-4-weights-{}-adaround.json", scales));
+  }
+  const CliResult result = place.run(line + " --workers 2 --studies all");
+  ASSERT_EQ(result.code, 0) << result.err;
+  for (const char* study :
+       {"bias-width", "learning-rate", "optimizer", "ablation", "master-weights", "calibration", "weights"}) {
+    EXPECT_THAT(result.out, HasSubstr(std::string("Study: ") + study));
+  }
+  EXPECT_THAT(result.out, ::testing::Not(HasSubstr("not computed")));
+}
+
+bool is_free(const fs::path& lock) {
+  const int descriptor = open(lock.c_str(), O_RDWR | O_CLOEXEC);
+  const bool free = flock(descriptor, LOCK_EX | LOCK_NB) == 0;
+  close(descriptor);
+  return free;
+}
+
+TEST(ExperimentFlow, StopsItsWorkers) {
+  const Workplace& place = Workplace::get();
+  // The workers hear of it from the process that started them.
+  const CliResult result = place.run(
+      "experiment ptq-qat --out stopped --workers 2 --datasets cifar10 --methods ptq --seeds 1 --epochs 10000",
+      "timeout --foreground --preserve-status -s INT 5");
+  EXPECT_EQ(result.code, 130);
+  EXPECT_FALSE(fs::exists(place.dir() / "stopped/cells/cifar10-cnn-s1-float.json"));
+  // A worker that lived would hold one.
+  for (const auto& lock : fs::directory_iterator(place.dir() / "stopped/locks")) {
+    EXPECT_TRUE(is_free(lock.path())) << lock.path();
+  }
 }
 
 }  // namespace

@@ -169,6 +169,26 @@ TEST_F(StudyOnServer, WhatIsMissingIsSaid) {
   }
 }
 
+// Its blocks are the studies NAME-0, NAME-1, ...
+TEST_F(StudyOnServer, ASearchByBlocksIsShownAsAWhole) {
+  for (const char* name : {"whole-0", "whole-1"}) {
+    search::Storage::create(
+        server_->url(name),
+        {.name = name, .run_config = R"({"limit": {"^dense$": [4, 4, 4]}})", .seed = 1, .max_trials = 3});
+  }
+  const Outcome shown = run({"study", "show", server_->url("whole"), "--json"});
+  ASSERT_EQ(shown.code, 0) << shown.err;
+  const json result = json::parse(shown.out);
+  EXPECT_TRUE(result.at("planned_blocks").is_null()) << shown.out;
+  ASSERT_EQ(result.at("blocks").size(), 2u) << shown.out;
+  EXPECT_EQ(result.at("blocks")[1].at("layers"), json::array({"^dense$"}));
+  EXPECT_EQ(result.at("blocks")[1].at("max_trials"), 3);
+  EXPECT_NE(run({"study", "show", server_->url("whole")}).out.find("2 begun"), std::string::npos);
+  const Outcome none = run({"study", "show", server_->url("whol")});
+  EXPECT_NE(none.code, 0);
+  EXPECT_NE(none.err.find("no study"), std::string::npos) << none.err;
+}
+
 // The scripts in scripts/, without Slurm: a task of the array is a worker.
 TEST_F(StudyOnServer, ScriptsFinishAStudy) {
   const std::string url = started_study("scripts"), out = (SearchWorkplace::get().dir() / "scripts").string();

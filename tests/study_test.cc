@@ -34,11 +34,15 @@ struct Outcome {
   int code = 0;
   std::string out, err;
 };
-Outcome study(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), "study");
+Outcome run_nibble(const std::vector<std::string>& arguments) {
   ChildProcess process(NIBBLE_BINARY, arguments);
   const int code = process.wait();
   return {code, process.out(), process.err()};
+}
+
+Outcome study(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "study");
+  return run_nibble(arguments);
 }
 
 TEST(StudyPareto, GivesTheFrontAndItsHypervolume) {
@@ -46,6 +50,7 @@ TEST(StudyPareto, GivesTheFrontAndItsHypervolume) {
   const Outcome run = study({"pareto", folder, "--json"});
   ASSERT_EQ(run.code, 0) << run.err;
   const json result = json::parse(run.out);
+  EXPECT_EQ(result.at("metric"), json::parse(R"({"name": "accuracy", "direction": "maximise"})"));
   ASSERT_EQ(result.at("front").size(), 2u);
   EXPECT_EQ(result.at("front")[0].at("number"), 0);
   EXPECT_EQ(result.at("front")[1].at("number"), 1);
@@ -56,6 +61,127 @@ TEST(StudyPareto, GivesTheFrontAndItsHypervolume) {
       study({"pareto", folder, "--maximise", "accuracy", "--minimise", "cost", "--reference", "0.8", "10"});
   ASSERT_EQ(table.code, 0) << table.err;
   EXPECT_NE(table.out.find("hypervolume 0 against"), std::string::npos) << table.out;
+}
+
+// What another version wrote as its configuration, or nothing, is a study by accuracy.
+TEST(StudyPareto, AStudyThatDoesNotSayItsMetricIsByAccuracy) {
+  const fs::path folder = scratch_dir("study_older");
+  search::Storage storage = search::Storage::create(
+      (folder / "study.db").string(), {.name = "older", .run_config = R"({"judged": 1})", .seed = 1, .max_trials = 1});
+  const auto claim = storage.claim("hand", {{"a", {"x"}}}, search::RandomSampler(1));
+  ASSERT_TRUE(storage.complete(*claim, 0.9, {{"accuracy", 0.9}, {"mse", 0.1}, {"cost", 3}}, ""));
+  const Outcome run = study({"pareto", folder.string(), "--json"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  const json result = json::parse(run.out);
+  EXPECT_EQ(result.at("metric"), json::parse(R"({"name": "accuracy", "direction": "maximise"})"));
+  EXPECT_EQ(result.at("front")[0].at("accuracy"), 0.9);
+}
+
+struct ErrorCase {
+  const char *name, *run_config, *metric;
+};
+void PrintTo(const ErrorCase& row, std::ostream* out) { *out << row.name; }
+
+// A search that is judged by an error, which is to be low, whose trials have accuracies too.
+class StudyOfAnError : public ::testing::TestWithParam<ErrorCase> {
+ protected:
+  // (0.1, 10) and (0.2, 5) are the front; by accuracy it would be (0.2, 5) and (0.3, 6).
+  void SetUp() override {
+    folder_ = scratch_dir(std::string("study_error_") + GetParam().name);
+    const search::SearchSpace space = {{"a", {"x", "y", "z", "u"}}, {"b", {"0", "1", "2", "3"}}};
+    search::Storage storage =
+        search::Storage::create((folder_ / "study.db").string(),
+                                {.name = "by hand", .run_config = GetParam().run_config, .seed = 1, .max_trials = 4});
+    const double rows[][2] = {{0.1, 10}, {0.2, 5}, {0.3, 6}, {0.1, 20}};
+    for (const auto& [error, cost] : rows) {
+      const auto claim = storage.claim("hand", space, search::RandomSampler(1));
+      const search::Metrics metrics = {
+          {metric(), error}, {"accuracy", 3 * error}, {"cost", cost}, {"energy_nj", cost / 1000}};
+      EXPECT_TRUE(storage.complete(*claim, -error, metrics, ""));
+    }
+  }
+  static std::string metric() { return GetParam().metric; }
+  static json described() { return {{"name", metric()}, {"direction", "minimise"}}; }
+
+  json asked(const std::string& words) const {
+    const Outcome run = study({words, folder_.string(), "--json"});
+    EXPECT_EQ(run.code, 0) << run.err;
+    return json::parse(run.out);
+  }
+
+  fs::path folder_;
+};
+
+TEST_P(StudyOfAnError, HasItsFrontWhereErrorAndCostAreLow) {
+  const json result = asked("pareto");
+  EXPECT_EQ(result.at("metric"), described());
+  ASSERT_EQ(result.at("front").size(), 2u);
+  EXPECT_EQ(result.at("front")[0].at("number"), 0);
+  EXPECT_EQ(result.at("front")[0].at(metric()), 0.1);
+  EXPECT_EQ(result.at("front")[1].at("number"), 1);
+  EXPECT_EQ(result.at("reference"), json::parse("[0.3, 20.0]"));
+  // Against (0.3, 20): 0.2 * 10, and the strip of 0.1 from 5 to 10 that only the second has.
+  EXPECT_NEAR(result.at("hypervolume").get<double>(), 2.5, 1e-12);
+  const Outcome table = study({"pareto", folder_.string()});
+  EXPECT_NE(table.out.find(metric()), std::string::npos) << table.out;
+  EXPECT_EQ(table.out.find("accuracy"), std::string::npos) << table.out;
+}
+
+TEST_P(StudyOfAnError, IsShownByItsOwnMetric) {
+  for (const char* words : {"trials", "show", "best"}) {
+    const Outcome run = study({words, folder_.string()});
+    EXPECT_NE(run.out.find(metric()), std::string::npos) << run.out;
+    EXPECT_EQ(run.out.find("accuracy"), std::string::npos) << run.out;
+  }
+  EXPECT_NE(study({"show", folder_.string()}).out.find("best: trial 0, score -0.1, " + metric() + " 0.1, energy"),
+            std::string::npos);
+}
+
+TEST_P(StudyOfAnError, NamesItInJson) {
+  const json trials = asked("trials"), shown = asked("show"), best = asked("best");
+  for (const json& document : {trials, shown, best}) EXPECT_EQ(document.at("metric"), described()) << document;
+  EXPECT_EQ(trials.at("trials")[1].at(metric()), 0.2);
+  EXPECT_EQ(shown.at("best").at(metric()), 0.1);
+  EXPECT_EQ(best.at(metric()), 0.1);
+  for (const json& trial : {trials.at("trials")[1], shown.at("best"), best}) EXPECT_FALSE(trial.contains("accuracy"));
+  const Outcome saved = study({"export", folder_.string(), "--format", "json"});
+  EXPECT_EQ(json::parse(saved.out).at("metric"), described());
+  const Outcome listed = study({"list", folder_.string(), "--json"});
+  EXPECT_EQ(json::parse(listed.out).at("studies")[0].at("metric"), described());
+}
+
+INSTANTIATE_TEST_SUITE_P(Rows, StudyOfAnError,
+                         ::testing::Values(ErrorCase{"SquaredError", R"({"loss": "mean_squared_error"})", "mse"},
+                                           ErrorCase{"AbsoluteErrorAlone",
+                                                     R"({"loss": "mae", "score_metric": "val_mae"})", "mae"},
+                                           ErrorCase{"LossOfClasses", R"({"score_metric": "val_loss"})", "loss"}),
+                         [](const auto& row) { return row.param.name; });
+
+// A --resume with a smaller --max-trials.
+TEST(StudyShow, OfMoreTrialsThanAreAskedForByNowSaysSo) {
+  const fs::path folder = make_study("study_fewer");
+  EXPECT_NE(study({"show", folder.string()}).out.find(": 4 of 4 trials completed, 0 failed"), std::string::npos);
+  search::Storage::open((folder / "study.db").string()).set_max_trials(3);
+  const Outcome run = study({"show", folder.string()});
+  EXPECT_NE(run.out.find(": 4 of 4 trials completed (max_trials is 3 by now), 0 failed"), std::string::npos) << run.out;
+}
+
+// Studies lie right in the place, in a folder of it, and in the blocks of a search there; folders of numbers that are
+// no search are no deeper looked into.
+TEST(StudyList, FindsTheBlocksOfASearchInAFolder) {
+  const fs::path place = scratch_dir("study_list");
+  for (const char* folder : {"plain", "blocks/0", "blocks/1", "numbers/0"}) {
+    make_directories(place / folder);
+    search::Storage::create((place / folder / "study.db").string(),
+                            {.name = folder, .run_config = "{}", .seed = 1, .max_trials = 1});
+  }
+  write_file(place / "blocks/run_config.json", "{}");
+  const Outcome run = study({"list", place.string(), "--json"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  std::vector<std::string> names;
+  const json listed = json::parse(run.out);
+  for (const json& found : listed.at("studies")) names.push_back(found.at("name"));
+  EXPECT_EQ(names, (std::vector<std::string>{"blocks/0", "blocks/1", "plain"}));
 }
 
 TEST(StudyPareto, AnUnknownMetricIsNamed) {
@@ -87,6 +213,18 @@ TEST(StudyDelete, IsRefusedWhileAWorkerElsewhereHoldsATrial) {
   EXPECT_NE(refused.err.find("workers are at 1 trials"), std::string::npos) << refused.err;
   ASSERT_TRUE(storage.release(*claim));
   EXPECT_EQ(study({"delete", folder.string(), "--yes"}).code, 0);
+}
+
+TEST(StudyUrl, OfAnotherDatabaseIsRefusedByName) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"show", "mysql://ann:secret@h/nets"}, {"list", "mysql://ann:secret@h"}}) {
+    const Outcome run = study(words);
+    EXPECT_NE(run.code, 0) << words[0];
+    EXPECT_NE(run.err.find("begins with 'mysql://'"), std::string::npos) << run.err;
+    EXPECT_EQ(run.err.find("secret"), std::string::npos) << run.err;
+  }
+  const Outcome search = run_nibble({"autoq", "run.json", "--study", "mysql://ann:secret@h/nets"});
+  EXPECT_NE(search.err.find("--study 'mysql://ann@h/nets' is no postgresql://"), std::string::npos) << search.err;
 }
 
 // A search by bits for an autoencoder has neither energies nor accuracies.

@@ -107,6 +107,21 @@ TEST(Training, KilledAndGoneOnWithGivesTheSameBytes) {
   resume_and_compare(output);
 }
 
+// Twelve epochs; what a stop in between leaves is seen in nibble/train/validation_freq_test.cc.
+TEST(Training, MayValidateNowAndThen) {
+  const fs::path output = place().dir() / "sparse";
+  ChildProcess training = place().start(train(output, {"--validation-freq", "5"}));
+  ASSERT_EQ(training.wait(), 0) << training.err();
+  const std::vector<std::string> lines = history_without_seconds(output);
+  ASSERT_EQ(lines.size(), 13u);
+  for (size_t epoch = 1; epoch <= 12; ++epoch) {
+    EXPECT_EQ(lines[epoch].ends_with(",,"), epoch != 5 && epoch != 10 && epoch != 12) << lines[epoch];
+  }
+  ChildProcess none = place().start(train(place().dir() / "never", {"--validation-freq", "0"}));
+  EXPECT_NE(none.wait(), 0);
+  EXPECT_THAT(none.err(), HasSubstr("--validation-freq"));
+}
+
 TEST(Training, AnotherCommandDoesNotGoOnWithItsCheckpoint) {
   const fs::path output = place().dir() / "other";
   ChildProcess training = place().start(train(output));

@@ -8,8 +8,11 @@
 #include <thread>
 
 #include "nibble/autoq/budget.h"
+#include "nibble/autoq/config_paths.h"
 #include "nibble/autoq/guided_start.h"
 #include "nibble/autoq/sampler.h"
+#include "nibble/autoq/score.h"
+#include "nibble/autoq/search_inputs.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/autoq/study_watch.h"
 #include "nibble/autoq/training_runner.h"
@@ -40,6 +43,7 @@ struct Preparation {
   std::string notice;
   std::optional<Sensitivity> sensitivity = {};  // of a guided start
   std::vector<search::Assignment> guided = {};  // what it found
+  std::vector<SearchInput> inputs = {};
 };
 
 // A pattern with a slip in it would train the layer that was to stay, without a word.
@@ -79,13 +83,15 @@ Preparation prepare(const RunConfig& config, bool is_new) {
   check_layer_patterns(config, model);
   if (config.budget.bounds_costs()) BudgetMeter(config, model).check_reachable(result.space);
   data::Dataset dataset = load_search_data(config);
+  result.inputs = file_inputs(config);
+  result.inputs.push_back(data_input(config, dataset));
   result.notice = dataset.notice;
+  check_network(config, model, dataset);
   if (is_new && config.guided_start) {
     guide(config, model, dataset, result);
     if (result.guided.empty()) {
-      result.notice += fmt::format("{}guided_start found no first trials: its cheapest choice is above the budget{}.",
-                                   result.notice.empty() ? "" : " ",
-                                   config.later_limit.is_empty() ? "" : ", as long as later blocks are not quantized");
+      result.notice += fmt::format("{}guided_start found no first trials: its cheapest choice is above the budget.",
+                                   result.notice.empty() ? "" : " ");
     }
   }
   const TrainingRunner trial_run(config, model, std::move(dataset));
@@ -106,12 +112,14 @@ void check_version(const search::StudyInfo& info, bool any_version) {
 
 search::Storage make_study(const std::string& url, const std::string& text, const RunConfig& config,
                            const Preparation& preparation) {
-  return search::Storage::create(url, {.name = fmt::format("{} {}", config.model, to_string(config.goal.kind)),
-                                       .code_version = search::code_version(),
-                                       .run_config = text,
-                                       .space = search::to_json(preparation.space),
-                                       .seed = config.seed,
-                                       .max_trials = config.max_trials});
+  return search::Storage::create(
+      url, {.name = fmt::format("{} {}", fs::path(config.model).filename().string(), to_string(config.goal.kind)),
+            .code_version = search::code_version(),
+            .run_config = text,
+            .space = search::to_json(preparation.space),
+            .seed = config.seed,
+            .max_trials = config.max_trials,
+            .inputs = digests_json(preparation.inputs)});
 }
 
 // The text with what a guided start found among the first trials: so it is computed once, and every worker knows it.
@@ -127,13 +135,18 @@ std::string with_guided_trials(const std::string& text, const std::vector<search
 // The run_config to go on with: the study's own, which `given` may only change in what leaves trials alone.
 std::string resumed_config(const search::StudyInfo& info, const std::string& given, const std::string& place) {
   if (given.empty()) return info.run_config;
-  if (!same_search(info.run_config, given)) {
+  const std::string text = with_absolute_paths(given);
+  const std::string kept = with_absolute_paths(info.run_config);
+  if (const std::string path = differing_path(kept, text); !path.empty()) {
+    throw InvalidArgument("[autoq] '{}' was made with other files: {}", place, path);
+  }
+  if (!same_search(kept, text)) {
     throw InvalidArgument(
         "[autoq] '{}' was made with another configuration. Only max_trials, workers and output_dir may change on "
         "--resume; start a new search in another directory.",
         place);
   }
-  return given;
+  return text;
 }
 
 class Launcher {
@@ -229,7 +242,7 @@ struct OpenStudy {
 };
 
 OpenStudy start_study(const std::string& text, const fs::path& directory, const std::string& url) {
-  OpenStudy study{.text = text, .config = parse_run_config(text)};
+  OpenStudy study{.config = parse_run_config(text)};
   if (!study.config.blocks.empty()) {
     throw InvalidArgument(
         "[run_config] blocks is given, which run_search knows nothing of: call run_schedule (block_scheduler.h), or "
@@ -240,8 +253,10 @@ OpenStudy start_study(const std::string& text, const fs::path& directory, const 
         "[autoq] there already is a study in '{}'. Go on with it by --resume, or choose another --output.",
         place_of(directory, url));
   }
+  study.text = with_absolute_paths(text);
+  study.config = parse_run_config(study.text);
   study.preparation = prepare(study.config, /*is_new=*/true);
-  study.text = with_guided_trials(text, study.preparation.guided);
+  study.text = with_guided_trials(study.text, study.preparation.guided);
   make_directories(directory);
   study.lock = std::make_unique<search::StudyLock>(directory);
   if (study.preparation.sensitivity) {
@@ -266,8 +281,10 @@ OpenStudy resume_study(const std::string& given, const SearchOptions& options, c
   const search::StudyInfo info = study.storage->info();
   check_version(info, options.any_version);
   study.text = resumed_config(info, given, place_of(directory, url));
-  study.config = parse_run_config(study.text);
+  study.config = config_of_study(study.text, directory);
+  check_inputs(info, file_inputs(study.config));  // first of all: what follows from them might fail, less plainly
   study.preparation = prepare(study.config, /*is_new=*/false);
+  check_inputs(info, study.preparation.inputs);
   if (info.space != search::to_json(study.preparation.space)) {
     throw InvalidArgument(
         "[autoq] '{}' was made by {} and searches another space than this program would. Go on with that version, or "
@@ -283,8 +300,21 @@ OpenStudy resume_study(const std::string& given, const SearchOptions& options, c
   return study;
 }
 
-std::string missed_floor(const RunConfig& config, const SearchResult& result) {
-  if (!config.budget.accuracy || !result.best) return "";
+std::string missed_ceiling(const RunConfig& config, const search::Trial& best) {
+  const std::string name(to_string(config.metric));
+  const double error = best.metrics.at(name);
+  if (error <= *config.budget.error) return "";
+  return fmt::format(
+      "no trial kept the budget's error of {:g} ({}); the nearest, trial {}, has {:.4g}. Give more epochs or trials, "
+      "or a higher ceiling.",
+      *config.budget.error, name, best.number, error);
+}
+
+}  // namespace
+
+std::string missed_bound(const RunConfig& config, const SearchResult& result) {
+  if (!config.budget.bounds_metric() || !result.best) return "";
+  if (config.budget.error) return missed_ceiling(config, *result.best);
   const double accuracy = result.best->metrics.at("accuracy");
   if (accuracy >= *config.budget.accuracy) return "";
   return fmt::format(
@@ -293,6 +323,8 @@ std::string missed_floor(const RunConfig& config, const SearchResult& result) {
       "lower floor.",
       *config.budget.accuracy, result.best->number, accuracy);
 }
+
+namespace {
 
 // Those that mode hyperband kept for rounds that did not come.
 void remove_checkpoints(const RunConfig& config, const fs::path& directory, const std::vector<search::Trial>& trials) {
@@ -323,7 +355,7 @@ SearchResult run_search(const std::string& run_config, const SearchOptions& opti
   SearchResult result = Launcher(options, *study.storage, workers).run();
   if (result.is_over) {
     remove_checkpoints(study.config, options.directory, result.trials);
-    result.missed_floor = missed_floor(study.config, result);
+    result.missed_bound = missed_bound(study.config, result);
   }
   return result;
 }
@@ -344,10 +376,13 @@ int run_worker(const std::string& study_url, const WorkerProcessOptions& options
   search::Storage storage = search::Storage::open(study_url, {.lease_ms = options.lease_ms});
   const search::StudyInfo info = storage.info();
   check_version(info, options.any_version);
-  const RunConfig config = parse_run_config(info.run_config);
+  const RunConfig config = config_of_study(info.run_config, directory_of(study_url, options));
+  check_inputs(info, file_inputs(config));
   const graph::Model model = load_search_model(config);
   const search::SearchSpace space = full_space(model, load_reference_model(config, model), config);
-  TrainingRunner runner(config, model, load_search_data(config));
+  data::Dataset dataset = load_search_data(config);
+  check_inputs(info, {data_input(config, dataset)});
+  TrainingRunner runner(config, model, std::move(dataset));
   const std::unique_ptr<search::Sampler> sampler = make_sampler(config, model, info.seed);
   storage.add_code_version(search::code_version());
   // Without a launcher, nobody else sees before a lease is over that a worker of this machine died.

@@ -66,16 +66,20 @@ struct SearchResult {
   bool is_over = false;               // false: stopped before the end
   bool is_exhausted = false;          // over with fewer trials than max_trials: there are no more
   std::filesystem::path best_model;   // directory/best/model.keras; empty without best
-  // A sentence if the search is over and no trial reached the budget's accuracy; else empty.
-  std::string missed_floor = {};
+  // A sentence if the search is over and no trial kept the budget's accuracy or error; else empty.
+  std::string missed_bound = {};
 };
 
 // Runs the search that run_config describes (its JSON text); with options.resume, the text may be empty.
 //   throws  InvalidArgument / Unsupported for the configuration, a study that is there already without resume, one
-//           that another process works on, or one of another configuration with resume; Unsupported for one of another
+//           that another process works on, one of another configuration with resume, or one whose model, teacher,
+//           process table or data hold something else by now (search_inputs.h); Unsupported for one of another
 //           version of nibble with resume (any_version); IoError, CorruptFile;
 //           IoError with the workers' last words if they cannot work
 SearchResult run_search(const std::string& run_config, const SearchOptions& options);
+
+// SearchResult::missed_bound of a search that is over.
+std::string missed_bound(const RunConfig& config, const SearchResult& result);
 
 // The URL of the search's study.
 std::string study_of(const SearchOptions& options);
@@ -92,7 +96,7 @@ struct WorkerProcessOptions {
 // another machine; where they are not, it begins anew, with the same result.
 //   returns  the number of trials finished here
 //   throws  Unsupported if another version of nibble made the study (search/code_version.h) and options do not allow
-//           it: its trials might come out otherwise
+//           it: its trials might come out otherwise; InvalidArgument if its files or data hold something else here
 int run_worker(const std::string& study_url, const WorkerProcessOptions& options = {});
 
 }  // namespace nibble::autoq

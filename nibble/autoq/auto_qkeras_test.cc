@@ -8,41 +8,24 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <thread>
+#include <functional>
 
-#include "nibble/autoq/block_scheduler.h"
-#include "nibble/autoq/search_space.h"
 #include "nibble/autoq/small_search.h"
-#include "nibble/autoq/training_runner.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
-#include "nibble/core/philox.h"
-#include "nibble/formats/keras/keras_file.h"
-#include "nibble/graph/model.h"
 #include "nibble/search/code_version.h"
-#include "nibble/search/random_sampler.h"
 #include "nibble/search/storage.h"
-#include "nibble/search/worker_id.h"
+#include "nibble/search/worker.h"
 #include "support/golden.h"
 
 namespace nibble::autoq {
 namespace {
 namespace fs = std::filesystem;
 
-std::string config_text(const std::string& more = "") {
-  return fmt::format(R"j({{"model": "{}", "data": "mnist", "epochs": 3, "batch_size": 100,
-    "learning_rate": 0.01, "seed": 7, "max_trials": 4, "early_stopping": false,
-    "goal": {{"type": "energy", "params": {{"parameters_on_memory": ["sram", "sram"]}}}},
-    "limit": {{"Conv2D": [4, 8, 4], "Dense": [4, 8, 4], "Activation": [4], "BatchNormalization": []}},
-    "tune_filters": "layer", "tune_filters_exceptions": "^dense"{}}})j",
-                     small_model_file().string(), more);
-}
-
 const Outcome& undisturbed() {
   static const Outcome outcome = [] {
     const fs::path directory = testing::scratch_dir("autoq_one") / "out";
-    const SearchResult result = run_search(config_text(), {.directory = directory, .workers = 1});
+    const SearchResult result = run_search(searched_config(), {.directory = directory, .workers = 1});
     EXPECT_TRUE(result.is_over);
     EXPECT_TRUE(result.best.has_value());
     EXPECT_FALSE(fs::exists(directory / "trials/0000/checkpoint"));
@@ -98,7 +81,8 @@ TEST(AutoQKeras, ScoresEveryTrialAndKeepsItsWeights) {
 TEST(AutoQKeras, TwoWorkersGiveTheSame) {
   const fs::path directory = testing::scratch_dir("autoq_two") / "out";
   Recorder recorder;
-  const SearchResult result = run_search(config_text(), {.directory = directory, .workers = 2, .observer = &recorder});
+  const SearchResult result =
+      run_search(searched_config(), {.directory = directory, .workers = 2, .observer = &recorder});
   EXPECT_EQ(outcome_of(result, directory), undisturbed());
   EXPECT_EQ(recorder.started, 4);
   EXPECT_EQ(recorder.finished, 4);
@@ -110,7 +94,8 @@ TEST(AutoQKeras, AKilledWorkerIsReplacedAndItsTrialRetaken) {
   Recorder recorder;
   bool killed = false;
   recorder.during_epoch = [&] { killed = killed || kill_a_worker(directory); };
-  const SearchResult result = run_search(config_text(), {.directory = directory, .workers = 1, .observer = &recorder});
+  const SearchResult result =
+      run_search(searched_config(), {.directory = directory, .workers = 1, .observer = &recorder});
   EXPECT_TRUE(killed);
   EXPECT_TRUE(result.is_over);
   EXPECT_EQ(outcome_of(result, directory), undisturbed());
@@ -122,12 +107,12 @@ TEST(AutoQKeras, AStoppedSearchIsGoneOnWith) {
   Recorder recorder;
   recorder.during_epoch = [&] { stop = true; };
   const SearchResult first =
-      run_search(config_text(), {.directory = directory, .workers = 1, .stop = &stop, .observer = &recorder});
+      run_search(searched_config(), {.directory = directory, .workers = 1, .stop = &stop, .observer = &recorder});
   EXPECT_FALSE(first.is_over);
   for (const search::Trial& trial : first.trials) EXPECT_NE(trial.state, search::TrialState::kRunning);
-  EXPECT_THROW(run_search(config_text(), {.directory = directory}), InvalidArgument);
+  EXPECT_THROW(run_search(searched_config(), {.directory = directory}), InvalidArgument);
   EXPECT_THROW(
-      run_search(config_text(R"(, "batch_norm_statistics": "moving")"), {.directory = directory, .resume = true}),
+      run_search(searched_config(R"(, "batch_norm_statistics": "moving")"), {.directory = directory, .resume = true}),
       InvalidArgument);
   const fs::path part = directory / "best/.model.keras.1.0.part";
   make_directories(part.parent_path());
@@ -141,7 +126,7 @@ TEST(AutoQKeras, AStoppedSearchIsGoneOnWith) {
 TEST(AutoQKeras, AStudyOfAnotherCommitIsGoneOnWithWhenAskedTo) {
   const fs::path directory = testing::scratch_dir("autoq_version") / "out";
   const std::atomic<bool> stop = true;
-  run_search(config_text(), {.directory = directory, .stop = &stop});
+  run_search(searched_config(), {.directory = directory, .stop = &stop});
   const std::string here = search::code_version(), there = "nibble 0.1.0, commit 0123456789ab";
   const std::string url = (directory / "study.db").string();
   search::StudyInfo info = search::Storage::open(url).info();
@@ -171,7 +156,7 @@ TEST(AutoQKeras, AStudyOfAnotherCommitIsGoneOnWithWhenAskedTo) {
 
 TEST(AutoQKeras, NaNLossFailsTheTrialAndTheSearchGoesOn) {
   const fs::path directory = testing::scratch_dir("autoq_nan") / "out";
-  std::string text = config_text();
+  std::string text = searched_config();
   text.replace(text.find("0.01"), 4, "3e38");
   text.replace(text.find("\"Conv2D\""), text.find("\"Activation\"") - text.find("\"Conv2D\""), "");
   const SearchResult result = run_search(text, {.directory = directory, .workers = 1});
@@ -190,7 +175,7 @@ TEST(AutoQKeras, AnExceptionOfTheObserverPutsTheTrialBack) {
   const fs::path directory = testing::scratch_dir("autoq_exception") / "out";
   Recorder recorder;
   recorder.during_epoch = [] { throw std::runtime_error("the observer's"); };
-  EXPECT_THROW(run_search(config_text(), {.directory = directory, .workers = 1, .observer = &recorder}),
+  EXPECT_THROW(run_search(searched_config(), {.directory = directory, .workers = 1, .observer = &recorder}),
                std::runtime_error);
   for (const search::Trial& trial : search::Storage::open(directory / "study.db").trials()) {
     EXPECT_NE(trial.state, search::TrialState::kRunning) << trial.number;
@@ -203,7 +188,7 @@ TEST(AutoQKeras, AStudyWithoutTablesIsStartedNotResumed) {
   write_file(directory / "study.db", "");  // killed before there were tables
   const std::atomic<bool> stop = true;
   EXPECT_THROW(run_search("", {.directory = directory, .resume = true, .stop = &stop}), IoError);
-  EXPECT_FALSE(run_search(config_text(), {.directory = directory, .stop = &stop}).is_over);
+  EXPECT_FALSE(run_search(searched_config(), {.directory = directory, .stop = &stop}).is_over);
   EXPECT_FALSE(run_search("", {.directory = directory, .resume = true, .stop = &stop}).is_over);
 }
 
@@ -229,7 +214,7 @@ TEST_P(BrokenWorkers, EndTheSearchWithTheirWords) {
     return pid;
   };
   try {
-    run_search(config_text(), {.directory = directory, .workers = 1, .spawn = spawn});
+    run_search(searched_config(), {.directory = directory, .workers = 1, .spawn = spawn});
     ADD_FAILURE() << "no error";
   } catch (const IoError& error) {
     EXPECT_NE(std::string(error.what()).find(fmt::format("{} Finished trials are kept", GetParam().words)),
@@ -245,65 +230,53 @@ INSTANTIATE_TEST_SUITE_P(Ends, BrokenWorkers,
                                                      "exit code 1; its last line is: Is the disk full?"},
                                            LastWords{"", 1, 2, "exit code 1."}, LastWords{"", 0, 9, "signal 9."}));
 
-// One attempt at trial 0 without a study: what it leaves behind.
-struct Attempt {
-  explicit Attempt(const std::string& name, const std::string& more = "")
-      : config(parse_run_config(config_text(more))), directory(testing::scratch_dir(name)) {
-    const graph::Model model = load_search_model(config);
-    claim.number = 0;
-    claim.attempt = 1;
-    claim.values = *search::RandomSampler(7).propose(build_space(model, config), {});
-    runner.emplace(config, model, load_search_data(config));
-  }
-  search::TrialResult run(const std::function<bool(const search::Step&)>& report) {
-    return runner->run({.claim = claim, .directory = directory, .stop = stop, .report = report});
-  }
-  RunConfig config;
-  fs::path directory;
-  std::atomic<bool> stop = false;
-  search::Storage::Claim claim;
-  std::optional<TrainingRunner> runner;
-};
-
-class CountBlocks final : public BlockObserver {
+// While it lives, the process works in another directory.
+class WorkingIn {
  public:
-  void on_block(int, int count, const Block& block) override {
-    EXPECT_EQ(count, 2);
-    patterns.push_back(block.pattern);
-  }
-  std::vector<std::string> patterns;
+  explicit WorkingIn(const fs::path& directory) : before_(fs::current_path()) { fs::current_path(directory); }
+  ~WorkingIn() { fs::current_path(before_); }
+  WorkingIn(const WorkingIn&) = delete;
+  WorkingIn& operator=(const WorkingIn&) = delete;
+
+ private:
+  fs::path before_;
 };
 
-// Ten small trials a block: the costliest block first, each on top of the one before; then the second one again, as
-// after a program that ended between the two.
-TEST(AutoQKerasScheduler, BlocksFollowOneAnotherAndAreGoneOnWith) {
-  const std::string text =
-      replaced(replaced(config_text(R"(, "blocks": ["^dense$", "^(conv|bn|act)$"], "schedule_block": "cost")"),
-                        "\"epochs\": 3", "\"epochs\": 1"),
-               "\"tune_filters\": \"layer\"", "\"tune_filters\": \"none\"");
-  const fs::path directory = testing::scratch_dir("autoq_blocks") / "out";
-  CountBlocks seen;
-  const ScheduleResult result = run_schedule(text, {.directory = directory, .workers = 2}, &seen);
-  ASSERT_TRUE(result.is_over);
-  ASSERT_EQ(seen.patterns.size(), 2u);
-  EXPECT_GE(result.schedule.blocks[0].cost, result.schedule.blocks[1].cost);
-  const graph::Model half = formats::keras::load_model(directory / "model_block_0.keras");
-  const graph::Model whole = formats::keras::load_model(result.best_model);
-  EXPECT_NE(half.layer("conv").class_name[0] == 'Q', half.layer("dense").class_name[0] == 'Q');
-  EXPECT_EQ(whole.layer("conv").class_name, "QConv2D");
-  EXPECT_EQ(whole.layer("dense").class_name, "QDense");
-
-  const std::string best = read_file(result.best_model);
-  write_file(directory / "scheduler.json", "{\"next_block\": 1}\n");
-  fs::remove_all(directory / "1");
-  CountBlocks again;
-  const ScheduleResult resumed = run_schedule("", {.directory = directory, .resume = true, .workers = 1}, &again);
-  EXPECT_TRUE(resumed.is_over);
-  EXPECT_EQ(again.patterns, std::vector<std::string>{seen.patterns[1]});
-  EXPECT_EQ(read_file(resumed.best_model), best);
-  EXPECT_THROW(run_schedule(text, {.directory = directory}), InvalidArgument);
-  write_file(directory / "scheduler.json", "{\"next_block\": 9}\n");
-  EXPECT_THROW(run_schedule("", {.directory = directory, .resume = true}), CorruptFile);
+TEST(AutoQKeras, APathFromTheCurrentDirectoryHoldsFromAnyOther) {
+  const fs::path root = testing::scratch_dir("autoq_relative"), out = root / "out";
+  make_directories(root / "elsewhere");
+  fs::copy_file(small_model_file(), root / "net.keras");
+  const std::string text = replaced(searched_config(), small_model_file().string(), "net.keras");
+  const std::atomic<bool> stop = true;
+  {
+    const WorkingIn there(root);
+    EXPECT_FALSE(run_search(text, {.directory = "out", .stop = &stop}).is_over);
+  }
+  {
+    const WorkingIn elsewhere(root / "elsewhere");
+    const SearchResult result = run_search("", {.directory = out, .resume = true, .workers = 1});
+    EXPECT_EQ(outcome_of(result, out), undisturbed());
+  }
+  {
+    const WorkingIn elsewhere(root / "elsewhere");
+    try {
+      run_search(text, {.directory = out, .resume = true});
+      ADD_FAILURE() << "no error";
+    } catch (const InvalidArgument& error) {
+      for (const char* words : {"made with other files: RUN's model is '", "elsewhere/net.keras' from here"}) {
+        EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+      }
+    }
+  }
+  const WorkingIn there(root);
+  EXPECT_TRUE(run_search(text, {.directory = out, .resume = true}).is_over) << "the same configuration";
+  fs::rename("net.keras", "other.keras");
+  try {
+    run_search("", {.directory = out, .resume = true});
+    ADD_FAILURE() << "no error";
+  } catch (const IoError& error) {
+    EXPECT_NE(std::string(error.what()).find("net.keras' is not there"), std::string::npos) << error.what();
+  }
 }
 
 // The budget is that of the cheapest tenth of networks: no trial exceeds it.
@@ -311,128 +284,15 @@ TEST(AutoQKeras, NoTrialExceedsTheBudget) {
   const Outcome& free = undisturbed();
   double cheapest = HUGE_VAL;
   for (const search::Metrics& metrics : free.metrics) cheapest = std::min(cheapest, metrics.at("energy_nj"));
-  const std::string text = config_text(fmt::format(R"(, "mode": "tpe", "budget": {{"energy_nj": {}}})", cheapest));
+  const std::string text = searched_config(fmt::format(R"(, "mode": "tpe", "budget": {{"energy_nj": {}}})", cheapest));
   const SearchResult result =
       run_search(text, {.directory = testing::scratch_dir("autoq_budget") / "out", .workers = 1});
   ASSERT_EQ(result.trials.size(), 4u);
   for (const search::Trial& trial : result.trials) EXPECT_LE(trial.metrics.at("energy_nj"), cheapest);
 }
 
-TEST(TrainingRunner, WritesNothingMoreOnceItsLeaseIsLost) {
-  Attempt attempt("autoq_lease");
-  EXPECT_THROW(attempt.run([](const search::Step&) { return false; }), search::LeaseLost);
-  EXPECT_TRUE(fs::is_empty(attempt.directory));
-  // Lost in epoch 2: what epoch 1 left stays as it was.
-  std::map<std::string, std::string> files;
-  EXPECT_THROW(attempt.run([&](const search::Step& step) {
-    if (step.step == 1) return true;
-    for (const char* name : {"model.keras", "checkpoint"}) files[name] = read_file(attempt.directory / name);
-    return false;
-  }),
-               search::LeaseLost);
-  ASSERT_EQ(files.size(), 2u);
-  for (const auto& [name, bytes] : files) EXPECT_TRUE(read_file(attempt.directory / name) == bytes) << name;
-}
-
-TEST(TrainingRunner, KeepsItsCheckpointUntilTheStudyHasTheResult) {
-  Attempt attempt("autoq_checkpoint");
-  const search::TrialResult result = attempt.run([](const search::Step&) { return true; });
-  EXPECT_EQ(result.temporary, std::vector<std::string>{"checkpoint"});
-  EXPECT_TRUE(fs::exists(attempt.directory / "checkpoint"));
-}
-
-TEST(TrainingRunner, AFileSystemThatRefusesIsNotTheTrialsFault) {
-  Attempt attempt("autoq_refused");
-  make_directories(attempt.directory / "checkpoint" / "in_the_way");  // cannot be removed as a file
-  EXPECT_THROW(attempt.run([](const search::Step&) { return true; }), IoError);
-}
-
-constexpr const char* kThreeExecutions = R"(, "executions_per_trial": 3)";
-
-// An undisturbed trial of three executions with 3 epochs each, and what it reported.
-struct ThreeExecutions {
-  search::TrialResult result;
-  std::vector<search::Step> steps;
-  std::string model;
-};
-const ThreeExecutions& three_executions() {
-  static const ThreeExecutions whole = [] {
-    ThreeExecutions run;
-    Attempt attempt("autoq_executions", kThreeExecutions);
-    run.result = attempt.run([&](const search::Step& step) {
-      run.steps.push_back(step);
-      return true;
-    });
-    run.model = read_file(attempt.directory / run.result.artifact);
-    const int best = static_cast<int>(run.result.metrics.at("best_execution"));
-    EXPECT_TRUE(run.model == read_file(attempt.directory / fmt::format("execution_{}.keras", best)));
-    for (const std::string& name : run.result.temporary) EXPECT_TRUE(fs::exists(attempt.directory / name)) << name;
-    EXPECT_EQ(run.result.temporary.size(), 6u);
-    return run;
-  }();
-  return whole;
-}
-
-TEST(Executions, TheFirstIsTheTrialWithoutThemAndTheOthersDiffer) {
-  std::vector<search::Step> alone;
-  Attempt attempt("autoq_alone");
-  attempt.run([&](const search::Step& step) {
-    alone.push_back(step);
-    return true;
-  });
-  const std::vector<search::Step>& steps = three_executions().steps;
-  ASSERT_EQ(steps.size(), 9u);
-  for (size_t i = 0; i < 9; ++i) EXPECT_EQ(steps[i].step, static_cast<int>(i) + 1);
-  for (size_t i = 0; i < 3; ++i) {
-    EXPECT_EQ(steps[i].metrics.at("loss"), alone[i].metrics.at("loss"));
-    EXPECT_NE(steps[i + 3].metrics.at("loss"), alone[i].metrics.at("loss"));
-    EXPECT_NE(steps[i + 6].metrics.at("loss"), steps[i + 3].metrics.at("loss"));
-  }
-}
-
-TEST(Executions, ScoreAndAccuracyAreMeansAndTheBestOneIsNamed) {
-  const auto& [result, steps, model] = three_executions();
-  double score = 0, accuracy = 0, best_score = -HUGE_VAL;
-  int best_step = 0;
-  for (size_t k = 0; k < 3; ++k) {
-    const auto best = std::max_element(
-        steps.begin() + static_cast<std::ptrdiff_t>(3 * k), steps.begin() + static_cast<std::ptrdiff_t>(3 * k + 3),
-        [](const auto& a, const auto& b) { return a.metrics.at("score") < b.metrics.at("score"); });
-    score += best->metrics.at("score") / 3;
-    accuracy += best->metrics.at("val_accuracy") / 3;
-    if (best->metrics.at("score") <= best_score) continue;
-    best_score = best->metrics.at("score");
-    best_step = best->step;
-  }
-  EXPECT_NEAR(result.score, score, 1e-12);  // sums in another order
-  EXPECT_NEAR(result.metrics.at("accuracy"), accuracy, 1e-12);
-  EXPECT_EQ(result.metrics.at("best_epoch"), best_step);
-  EXPECT_EQ(result.metrics.at("best_execution"), (best_step - 1) / 3 + 1);
-  EXPECT_EQ(result.metrics.at("executions"), 3);
-  EXPECT_EQ(result.metrics.at("epochs"), 9);
-  EXPECT_GT(result.metrics.at("score_deviation"), 0);
-}
-
-// Ended when this step is reported, as by kill -9 just before: in an execution, or between two of them.
-class InterruptedExecutions : public ::testing::TestWithParam<int> {};
-TEST_P(InterruptedExecutions, AreGoneOnWithToTheSameResult) {
-  Attempt attempt(fmt::format("autoq_interrupted_{}", GetParam()), kThreeExecutions);
-  EXPECT_THROW(attempt.run([](const search::Step& step) { return step.step != GetParam(); }), search::LeaseLost);
-  std::vector<int> again;
-  const search::TrialResult result = attempt.run([&](const search::Step& step) {
-    again.push_back(step.step);
-    return true;
-  });
-  EXPECT_EQ(again.front(), GetParam());
-  EXPECT_EQ(again.size(), static_cast<size_t>(10 - GetParam()));
-  EXPECT_EQ(result.score, three_executions().result.score);
-  EXPECT_EQ(result.metrics, three_executions().result.metrics);
-  EXPECT_TRUE(read_file(attempt.directory / result.artifact) == three_executions().model);
-}
-INSTANTIATE_TEST_SUITE_P(Steps, InterruptedExecutions, ::testing::Values(1, 3, 4, 5, 9));
-
 TEST(Executions, AKilledWorkerLeavesTheResultAsItIs) {
-  const std::string text = config_text(R"(, "executions_per_trial": 2)");
+  const std::string text = searched_config(R"(, "executions_per_trial": 2)");
   const fs::path quiet = testing::scratch_dir("autoq_twice") / "out", killed = quiet.parent_path() / "killed";
   const SearchResult first = run_search(text, {.directory = quiet, .workers = 2});
   Recorder recorder;
@@ -480,20 +340,20 @@ INSTANTIATE_TEST_SUITE_P(
         {"NoRates",
          R"({"model": "mnist", "data": "mnist", "layer_learning_rates": {"dence": 0.1}, "limit": {"Dense": [8, 8, 4]}})",
          "Did you mean 'dense'"},
+        {"ShiftTooFar", R"({"model": "mnist", "data": "mnist", "augment": "shift=15", "limit": {"Dense": [8, 8, 4]}})",
+         "shift is 15; give at most 14"},
+        {"NoTeacher", R"({"model": "mnist", "data": "mnist", "teacher": "none.keras", "limit": {"Dense": [8, 8, 4]}})",
+         "none.keras' is not there"},
+        {"SamplesOfAnotherShape",
+         R"({"model": "mnist", "data": "synthetic_regression", "loss": "mse", "limit": {"Dense": [8, 8, 4]}})",
+         "takes samples of shape (28, 28, 1), but the data have (8,)"},
+        {"ClassesAsAnImage",
+         R"({"model": "mnist", "data": "mnist", "loss": "mse", "target": "input", "limit": {"Dense": [8, 8, 4]}})",
+         "but the samples that it should give back have"},
         {"TransferWithoutWeights",
          R"({"model": "mnist", "data": "mnist", "transfer_weights": true, "limit": {"Dense": [8, 8, 4]}})",
          "has no weights"}}),
     [](const auto& info) { return info.param.name; });
-
-TEST(BlocksOnAServer, EachIsAStudyAndADirectoryOfItsOwn) {
-  const SearchOptions search = {
-      .directory = "out", .study = "postgresql://ann@db.example/nets?study=mnist", .workers = 3};
-  const SearchOptions block = options_of_block(search, 2);
-  EXPECT_EQ(study_of(block), "postgresql://ann@db.example/nets?study=mnist-2");
-  EXPECT_EQ(block.directory, "out/2");
-  EXPECT_EQ(block.workers, 3);
-  EXPECT_EQ(study_of(options_of_block({.directory = "out"}, 2)), "out/2/study.db");
-}
 
 }  // namespace
 }  // namespace nibble::autoq

@@ -2,20 +2,22 @@
 
 #include <algorithm>
 
+#include "nibble/autoq/config_paths.h"
+#include "nibble/autoq/search_inputs.h"
+#include "nibble/autoq/search_space.h"
 #include "nibble/autoq/training_runner.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/models/builtin.h"
 #include "nibble/search/storage.h"
 #include "nibble/search/study_url.h"
+#include "nibble/transform/model_quantize.h"
 
 namespace nibble::autoq {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr uint64_t kLargestConfig = uint64_t{16} << 20;
-
-fs::path model_of_block(const fs::path& directory, int k) { return directory / fmt::format("model_block_{}.keras", k); }
 
 void keep_progress(const fs::path& directory, int next_block) {
   write_file(directory / "scheduler.json", Json({{"next_block", next_block}}).dump() + "\n");
@@ -59,7 +61,7 @@ std::string settled_config(const std::string& given, const SearchOptions& option
           "[autoq] there already is a search in '{}'. Go on with it by --resume, or choose another --output.",
           options.directory.string());
     }
-    return given;
+    return with_absolute_paths(given);
   }
   if (!is_there) {
     throw IoError("[autoq] there is no search by blocks in '{}' to go on with; leave --resume out to start one.",
@@ -69,13 +71,26 @@ std::string settled_config(const std::string& given, const SearchOptions& option
   if (given.empty()) return kept;
   // The trials of a block follow from max_trials, so it stays as well.
   const bool same_trials = parse_run_config(kept).max_trials == parse_run_config(given).max_trials;
-  if (!same_trials || !same_search(kept, given)) {
+  const std::string ours = with_absolute_paths(kept), theirs = with_absolute_paths(given);
+  if (const std::string path = differing_path(ours, theirs); same_trials && !path.empty()) {
+    throw InvalidArgument("[autoq] the search in '{}' was made with other files: {}", options.directory.string(), path);
+  }
+  if (!same_trials || !same_search(ours, theirs)) {
     throw InvalidArgument(
         "[autoq] the search in '{}' was made with another configuration. Only workers and output_dir may change on "
         "--resume by blocks; start a new search in another directory.",
         options.directory.string());
   }
   return kept;
+}
+
+// The order of the blocks follows from the files too, and each block keeps digests of what it began with: the first one
+// of what the search did.
+void check_files(const RunConfig& config, const SearchOptions& options) {
+  const std::string first = study_of(options_of_block(options, 0));
+  if (options.resume && search::Storage::holds_study(first)) {
+    check_inputs(search::Storage::open(first).info(), file_inputs(config));
+  }
 }
 
 // On a server, other searches' studies may have the names that ours would have.
@@ -111,6 +126,23 @@ SearchResult search_block(const std::string& text, const SearchOptions& options,
   return run_search(of_block.resume ? "" : text, of_block);
 }
 
+// What the study of a block that is done holds; nothing where it was removed.
+SearchResult found_in(const SearchOptions& of_block, const RunConfig& config) {
+  SearchResult result;
+  result.is_over = true;
+  const std::string url = study_of(of_block);
+  if (!search::Storage::holds_study(url)) return result;
+  result.trials = search::Storage::open(url).trials();
+  const search::Trial* best = search::best_trial(result.trials);
+  if (best == nullptr) return result;
+  result.best = *best;
+  const fs::path model = of_block.directory / "best" / "model.keras";
+  std::error_code ignored;
+  if (fs::exists(model, ignored)) result.best_model = model;
+  result.missed_bound = missed_bound(config, result);
+  return result;
+}
+
 // Of the layers that blocks after k quantize.
 Json later_limit(const BlockSchedule& schedule, int k) {
   Json limit = Json::object();
@@ -136,7 +168,45 @@ Json done_block_rates(const RunConfig& config, const BlockSchedule& schedule, in
   return rates;
 }
 
+[[noreturn]] void refuse_settled(const BlockSchedule& schedule, size_t k) {
+  const Block& block = schedule.blocks[k];
+  std::string advice = "Add layers with choices to it.";
+  if (schedule.blocks.size() > 1) {
+    advice = fmt::format("Join it with another block, such as '{}|{}', or remove it.",
+                         schedule.blocks[k == 0 ? 1 : k - 1].pattern, block.pattern);
+  }
+  throw InvalidArgument(
+      "[run_config] blocks: '{}' ({}) leaves nothing to choose: limit only converts its layers, or blocks before it "
+      "have them. {}",
+      block.pattern, fmt::join(block.layers, ", "), advice);
+}
+
+// What is quantized after a block, whatever its trials choose. Filters stay as they are.
+graph::Model after_block(const graph::Model& model, const RunConfig& config, const search::SearchSpace& space) {
+  search::Assignment values;
+  for (const search::Parameter& parameter : space) values[parameter.name] = parameter.candidates.front();
+  const bool compat = config.compat != Compat::kNone;
+  return transform::model_quantize(
+      model, plan_trial(model, config, values).quantizers,
+      {.activation_bits = config.activation_bits,
+       .compat = compat ? transform::Compatibility::kQkeras : transform::Compatibility::kNibble});
+}
+
 }  // namespace
+
+void check_blocks(const std::string& run_config, const graph::Model& model, const BlockSchedule& schedule) {
+  const RunConfig whole = parse_run_config(run_config);
+  // Its messages name the keys as they stand in the file. AutoQKeras sees no more than the blocks.
+  if (whole.compat == Compat::kNone) build_space(model, whole);
+  graph::Model network = model;
+  for (graph::Layer& layer : network.layers) layer.weights.clear();
+  for (int k = 0; k < static_cast<int>(schedule.blocks.size()); ++k) {
+    const RunConfig config = parse_run_config(block_config(run_config, schedule, k, model_of_block(".", k - 1)));
+    const search::SearchSpace space = build_space(network, config);
+    if (space.empty()) refuse_settled(schedule, static_cast<size_t>(k));
+    network = after_block(network, config, space);
+  }
+}
 
 std::string block_config(const std::string& run_config, const BlockSchedule& schedule, int k, const fs::path& start) {
   const RunConfig parsed = parse_run_config(run_config);
@@ -172,8 +242,11 @@ SearchOptions options_of_block(const SearchOptions& options, int k) {
 ScheduleResult run_schedule(const std::string& run_config, const SearchOptions& options, BlockObserver* blocks) {
   const std::string text = settled_config(run_config, options);
   const RunConfig config = parse_run_config(text);
+  check_files(config, options);
   ScheduleResult result;
-  result.schedule = schedule_blocks(load_search_model(config), config);
+  const graph::Model model = load_search_model(config);
+  result.schedule = schedule_blocks(model, config);
+  if (!options.resume) check_blocks(text, model, result.schedule);
   const int count = static_cast<int>(result.schedule.blocks.size());
   refuse_others_studies(result.schedule, options);
   make_directories(options.directory / "best");
@@ -211,6 +284,7 @@ ScheduleResult run_schedule(const std::string& run_config, const SearchOptions& 
   }
   result.is_over = true;
   result.best_model = best;
+  if (result.last.trials.empty()) result.last = found_in(options_of_block(options, count - 1), config);
   return result;
 }
 

@@ -26,7 +26,7 @@ class BlockObserver {
 
 struct ScheduleResult {
   BlockSchedule schedule;
-  SearchResult last;  // of the last block that was searched or looked at
+  SearchResult last;  // of the last block that was searched; of a search that was over before, the last one's
   int blocks_done = 0;
   bool is_over = false;              // false: stopped before the end
   std::filesystem::path best_model;  // directory/best/model.keras; empty before the first block is done
@@ -35,9 +35,16 @@ struct ScheduleResult {
 // Order, costs and trials always are those of the network before quantization, after --resume too.
 //   options     as of run_search; with resume, run_config may be empty
 //   blocks      may be null
-//   throws  as run_search and schedule_blocks; Error if no trial of a block is completed
+//   throws  as run_search, schedule_blocks and check_blocks; Error if no trial of a block is completed
 ScheduleResult run_schedule(const std::string& run_config, const SearchOptions& options,
                             BlockObserver* blocks = nullptr);
+
+// Goes through the blocks without training anything, so that a mistake in a later one comes out before the first is
+// searched.
+//   model   before quantization
+//   throws  InvalidArgument for a key of the limit that fits no layer and for a limit that leaves no candidate (as
+//           build_space), and for a block that leaves nothing to choose
+void check_blocks(const std::string& run_config, const graph::Model& model, const BlockSchedule& schedule);
 
 // Where block k is searched: directory/k, and on a server the study NAME-k.
 SearchOptions options_of_block(const SearchOptions& options, int k);

@@ -39,11 +39,15 @@ std::string describe(const BudgetUse& use, const Budget& budget, bool beyond_onl
 
 }  // namespace
 
+void leave_out_weights(RunConfig& config, graph::Model& model) {
+  if (config.goal.counts_trained_weights()) return;
+  for (graph::Layer& layer : model.layers) layer.weights.clear();
+  config.transfer_weights = config.inherit_weights = false;
+}
+
 BudgetMeter::BudgetMeter(RunConfig config, graph::Model model)
     : config_(std::move(config)), model_(std::move(model)), meter_(config_.goal, model_, config_.compat) {
-  // Weights cost nothing here; without them a network is built faster.
-  for (graph::Layer& layer : model_.layers) layer.weights.clear();
-  config_.transfer_weights = config_.inherit_weights = false;
+  leave_out_weights(config_, model_);
   if (config_.goal.kind == GoalKind::kEnergy) types_ = energy_query(config_.goal, config_.compat, false).types;
   if (!config_.later_limit.is_empty()) later_ = cheapest_later();
 }
@@ -59,7 +63,8 @@ BudgetMeter::Later BudgetMeter::cheapest_later() const {
       return HUGE_VAL;
     }
   };
-  later.cheapest = search::least_excess(build_space(model_, later.config), load_of);
+  // Never inside, so every start would be tried, and each worker does this.
+  later.cheapest = search::least_excess(build_space(model_, later.config), load_of, /*starts=*/1);
   return later;
 }
 
@@ -76,7 +81,11 @@ BudgetUse BudgetMeter::measure(const graph::Model& whole) const {
     use.weight_kib = static_cast<double>(cost::count_bits(whole).parameters) / kBitsPerKib;
   }
   if (config_.budget.ram_kib) {
-    use.ram_kib = static_cast<double>(cost::memory_footprint(whole, types_).peak_bits) / kBitsPerKib;
+    const cost::MemoryFootprint footprint = cost::memory_footprint(whole, types_);
+    use.ram_kib = static_cast<double>(footprint.peak_bits) / kBitsPerKib;
+    for (const cost::MemoryStep& step : footprint.steps) {
+      use.ram_steps_kib.push_back(static_cast<double>(step.living_bits) / kBitsPerKib);
+    }
   }
   return use;
 }
@@ -86,14 +95,15 @@ double BudgetMeter::load(const BudgetUse& use) const {
   double sum = 0;
   if (budget.energy_nj) sum += use.energy_nj / *budget.energy_nj;
   if (budget.weight_kib) sum += use.weight_kib / *budget.weight_kib;
-  if (budget.ram_kib) sum += use.ram_kib / *budget.ram_kib;
+  for (const double step : use.ram_steps_kib) sum += step / *budget.ram_kib;
   return sum;
 }
 
 double BudgetMeter::excess(const graph::Model& trial) const {
   const BudgetUse use = use_of(trial);
-  return beyond(use.energy_nj, config_.budget.energy_nj) + beyond(use.weight_kib, config_.budget.weight_kib) +
-         beyond(use.ram_kib, config_.budget.ram_kib);
+  double sum = beyond(use.energy_nj, config_.budget.energy_nj) + beyond(use.weight_kib, config_.budget.weight_kib);
+  for (const double step : use.ram_steps_kib) sum += beyond(step, config_.budget.ram_kib);
+  return sum;
 }
 
 void BudgetMeter::add_use(const graph::Model& trial, search::Metrics& metrics) const {
@@ -119,8 +129,9 @@ void BudgetMeter::check_reachable(const search::SearchSpace& space) const {
   const search::Assignment least = search::least_excess(space, excess_of);
   if (excess(least) <= 0) return;
   throw InvalidArgument(
-      "[run_config] budget: no choice of quantizers and filters that limit allows keeps it. The cheapest network found "
-      "has {}. Raise the budget, or allow smaller quantizers or fewer filters (tune_filters).",
+      "[run_config] budget: among the quantizers and filters that limit allows, no network that keeps it was found. "
+      "The cheapest network found has {}. Raise the budget, or allow smaller quantizers or fewer filters "
+      "(tune_filters).",
       describe(use_of(build_trial(model_, config_, least)), config_.budget, /*beyond_only=*/false));
 }
 

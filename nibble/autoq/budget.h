@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "nibble/autoq/cost_meter.h"
 #include "nibble/autoq/run_config.h"
@@ -18,11 +19,15 @@
 
 namespace nibble::autoq {
 
+// For what looks at costs alone: networks without weights are built faster. Does nothing where weights decide costs.
+void leave_out_weights(RunConfig& config, graph::Model& model);
+
 // What the bounded quantities of a network are.
 struct BudgetUse {
   double energy_nj = 0;   // by the goal's settings; 0 where the goal is bits
   double weight_kib = 0;  // all weights at their quantizers' widths, unquantized ones at 8 bits; 0 without bound
   double ram_kib = 0;     // activations at the worst moment (cost/memory_footprint.h); 0 without bound
+  std::vector<double> ram_steps_kib = {};  // activations at every moment; empty without bound
 };
 
 class BudgetMeter {
@@ -31,9 +36,12 @@ class BudgetMeter {
   //   throws  as CostMeter
   BudgetMeter(RunConfig config, graph::Model model);
 
-  // Of a trial's network, with the cheapest choices in layers that are quantized later.
+  // The network of a trial with the cheapest choices in layers that are quantized later.
+  graph::Model completed(const graph::Model& trial) const;
+  // Of that.
   BudgetUse use_of(const graph::Model& trial) const;
-  // Sum over the bounds of how far they are exceeded, as parts of the bound; 0 inside. Infinite for choices whose
+  // Sum over the bounds of how far they are exceeded, as parts of the bound; 0 inside. Of memory, the sum over all
+  // moments of an inference: where several are at the peak, no single change lowers that. Infinite for choices whose
   // shapes do not fit together.
   double excess(const search::Assignment& values) const;
   double excess(const graph::Model& trial) const;
@@ -44,7 +52,7 @@ class BudgetMeter {
   // Says which bounds a network exceeds; empty inside.
   std::string complaint(const graph::Model& trial) const;
 
-  // Refuses bounds that nothing in the space keeps.
+  // Refuses bounds for which least_excess() finds nothing in the space.
   //   throws  InvalidArgument with the least cost that was found
   void check_reachable(const search::SearchSpace& space) const;
 
@@ -54,9 +62,8 @@ class BudgetMeter {
     RunConfig config;
     search::Assignment cheapest;
   };
-  graph::Model completed(const graph::Model& trial) const;
   BudgetUse measure(const graph::Model& whole) const;
-  // Sum of the uses, as parts of their bounds: grows inside of them too, where excess() is 0.
+  // Sum of the uses, of memory at every moment, as parts of their bounds: grows inside too, where excess() is 0.
   double load(const BudgetUse& use) const;
   Later cheapest_later() const;
 

@@ -47,34 +47,46 @@ Field misread(const std::string& head, Field field) {
   return field;
 }
 
-const QuantizerTable& table_of(const QuantizationConfig& config, Field field) {
-  const auto own_or = [](const QuantizerTable& own, const QuantizerTable& other) -> const QuantizerTable& {
-    return own.empty() ? other : own;
-  };
+struct NamedTable {
+  std::string_view name;  // in quantization_config
+  const QuantizerTable& rows;
+};
+
+NamedTable table_of(const QuantizationConfig& config, Field field) {
+  const NamedTable kernel{"kernel", config.kernel}, activation{"activation", config.activation};
+  const auto own_or = [](const NamedTable& own, const NamedTable& other) { return own.rows.empty() ? other : own; };
   switch (field) {
     case Field::kRecurrentKernel:
-      return own_or(config.recurrent_kernel, config.kernel);
+      return own_or({"recurrent_kernel", config.recurrent_kernel}, kernel);
     case Field::kPointwiseKernel:
-      return own_or(config.pointwise_kernel, config.kernel);
+      return own_or({"pointwise_kernel", config.pointwise_kernel}, kernel);
     case Field::kRecurrentActivation:
-      return own_or(config.recurrent_activation, config.activation);
+      return own_or({"recurrent_activation", config.recurrent_activation}, activation);
     case Field::kBias:
-      return config.bias;
+      return {"bias", config.bias};
     case Field::kActivation:
-      return config.activation;
+      return activation;
     case Field::kLinear:
-      return config.linear;
+      return {"linear", config.linear};
     case Field::kKernel:
       break;
   }
-  return config.kernel;
+  return kernel;
+}
+
+// A row that such a table may have.
+std::string_view example_of(std::string_view table) {
+  if (table == "bias") return "{\"quantized_bits(8,3,1)\": 8}";
+  if (table == "activation") return "{\"quantized_relu(4,2)\": 4}";
+  if (table == "linear") return "{\"quantized_bits(4,1)\": 4}";
+  return "{\"quantized_bits(4,0,1)\": 4}";
 }
 
 struct Question {
   const graph::Layer& layer;
   const LimitEntry& entry;
   FieldRule rule;
-  const QuantizerTable& table;
+  NamedTable table;
   std::string str() const {
     return fmt::format("[run_config] limit['{}'], {} of layer '{}'", entry.key, rule.label, layer.name);
   }
@@ -90,31 +102,40 @@ const LimitElement& element_of(const Question& question) {
   return elements[index];
 }
 
+// A run_config with tables of its own has no others.
+void check_table(const Question& question) {
+  if (!question.table.rows.empty()) return;
+  throw InvalidArgument(
+      "{}: quantization_config has no {} table, which this needs. Add one there, such as \"{}\": {}, or take the key "
+      "out of limit to leave the layer as it is.",
+      question.str(), question.table.name, question.table.name, example_of(question.table.name));
+}
+
 std::vector<std::string> candidates_of(const Question& question) {
   std::vector<std::string> table_names, candidates;
-  for (const auto& [name, size] : question.table) table_names.push_back(name);
+  for (const auto& [name, size] : question.table.rows) table_names.push_back(name);
   const LimitElement& element = element_of(question);
+  check_table(question);
   if (const auto* names = std::get_if<std::vector<std::string>>(&element)) {
     for (const std::string& name : *names) {
       if (std::find(table_names.begin(), table_names.end(), name) == table_names.end()) {
         throw InvalidArgument("{}: '{}' is not in the {} table of quantization_config. {}", question.str(), name,
-                              question.rule.label, suggest(name, table_names));
+                              question.table.name, suggest(name, table_names));
       }
     }
     return *names;
   }
   const int largest = std::get<int>(element);
   int smallest_there = 0;
-  for (const auto& [name, size] : question.table) {
+  for (const auto& [name, size] : question.table.rows) {
     if (size <= largest) candidates.push_back(name);
     if (smallest_there == 0 || size < smallest_there) smallest_there = size;
   }
   if (candidates.empty()) {
     throw InvalidArgument(
         "{}: {} leaves no candidate; the smallest size in the {} table of quantization_config is {}. Raise the limit, "
-        "or "
-        "take the key out of limit to leave the layer as it is.",
-        question.str(), largest, question.rule.label, smallest_there);
+        "or take the key out of limit to leave the layer as it is.",
+        question.str(), largest, question.table.name, smallest_there);
   }
   return candidates;
 }

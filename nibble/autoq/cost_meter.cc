@@ -8,26 +8,9 @@
 namespace nibble::autoq {
 namespace {
 
-cost::Compat cost_compat(Compat compat) {
-  switch (compat) {
-    case Compat::kNone:
-      return cost::Compat::kNone;
-    case Compat::kQkeras:
-      return cost::Compat::kQkeras;
-    case Compat::kQkeras2020:
-      return cost::Compat::kQkeras2020;
-  }
-  return cost::Compat::kNone;
-}
-
-cost::ProcessTable load_process(const std::string& name) {
-  if (name == "horowitz") return cost::horowitz_45nm();
-  return cost::load_process_table(name);
-}
-
 cost::BitsOptions bits_options(const BitsGoal& goal, Compat compat) {
   cost::BitsOptions options;
-  options.compat = cost_compat(compat);
+  options.compat = compat;
   options.ref_bits = goal.ref_bits;
   options.input_bits = goal.input_bits;
   options.output_bits = goal.output_bits;
@@ -44,19 +27,20 @@ cost::BitsOptions bits_options(const BitsGoal& goal, Compat compat) {
 cost::EnergyQuery query_with(const GoalConfig& goal, Compat compat, bool for_reference, cost::ProcessTable process) {
   const EnergyGoal& energy = goal.energy;
   const size_t side = for_reference ? 0 : 1;
-  const cost::Compat rules = cost_compat(compat);
   cost::EnergyQuery query;
-  query.types.compat = rules;
+  query.types.compat = compat;
   query.types.for_reference = for_reference;
-  query.types.keras_quantizer = cost::type_from_text(energy.reference_internal, rules);
-  query.types.keras_accumulator = cost::type_from_text(energy.reference_accumulator, rules);
+  query.types.keras_quantizer = cost::type_from_text(energy.reference_internal, compat);
+  query.types.keras_accumulator = cost::type_from_text(energy.reference_accumulator, compat);
   if (for_reference) {
     query.types.sources = {*query.types.keras_quantizer};
   } else {
     for (const std::string& text : energy.source_quantizers) {
-      query.types.sources.push_back(cost::type_from_text(text, rules));
+      query.types.sources.push_back(cost::type_from_text(text, compat));
     }
   }
+  // Whoever looks for cheap networks leaves the weights out, and gets the costs of their types.
+  query.types.use_weights = query.types.weights_may_miss = energy.trained_model && !for_reference;
   query.energy.weights_on_memory = cost::memory_from_string(energy.parameters_on_memory[side]);
   query.energy.activations_on_memory = cost::memory_from_string(energy.activations_on_memory[side]);
   query.energy.min_sram_bits = energy.min_sram_size[side];
@@ -68,19 +52,12 @@ cost::EnergyQuery query_with(const GoalConfig& goal, Compat compat, bool for_ref
 }  // namespace
 
 cost::EnergyQuery energy_query(const GoalConfig& goal, Compat compat, bool for_reference) {
-  return query_with(goal, compat, for_reference, load_process(goal.energy.process));
+  return query_with(goal, compat, for_reference, cost::named_process_table(goal.energy.process));
 }
 
 CostMeter::CostMeter(const GoalConfig& goal, const graph::Model& reference_model, Compat compat)
     : goal_(goal), compat_(compat) {
-  if (goal.kind == GoalKind::kEnergy) {
-    process_ = load_process(goal.energy.process);
-    if (goal.energy.trained_model) {
-      throw Unsupported(
-          "[run_config] goal.params.trained_model is true, which is not available yet: trials are measured before they "
-          "are trained. Set it to false.");
-    }
-  }
+  if (goal.kind == GoalKind::kEnergy) process_ = cost::named_process_table(goal.energy.process);
   reference_ = cost_of(reference_model, true);
   if (!(reference_ > 0)) {
     throw InvalidArgument(

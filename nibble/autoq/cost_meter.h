@@ -21,7 +21,7 @@ struct TrialCost {
 class CostMeter {
  public:
   //   reference_model  the network before quantization
-  //   throws  InvalidArgument if the reference costs nothing; Unsupported for goal.params.trained_model
+  //   throws  InvalidArgument if the reference costs nothing; what reading a process table throws
   CostMeter(const GoalConfig& goal, const graph::Model& reference_model, Compat compat);
 
   // Before stress.
@@ -30,6 +30,7 @@ class CostMeter {
   // Of a network before quantization, layer by layer, before stress; layers that this goal does not count are absent.
   std::map<std::string, double> layer_costs(const graph::Model& reference_model) const;
 
+  // With goal.params.trained_model, the weights that the trial has count too.
   //   throws  InvalidArgument if the trial costs nothing, so that no ratio can be formed
   TrialCost measure(const graph::Model& trial) const;
 

@@ -5,13 +5,13 @@
 #include "nibble/autoq/limit.h"
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
+#include "nibble/cost/energy.h"
 #include "nibble/cost/quantizer_type.h"
 
 namespace nibble::autoq {
 namespace {
 
 constexpr double kLargest = 1e12;
-constexpr int64_t kLargestMemory = int64_t{1} << 50;
 
 // [reference, trial], each read by `read`; one value alone stands for both.
 template <class T, class Read>
@@ -42,8 +42,8 @@ std::array<std::string, 2> memories(const JsonFields& fields, std::string_view k
 }
 
 std::array<int64_t, 2> memory_sizes(const JsonFields& fields, std::string_view key, std::array<int64_t, 2> fallback) {
-  return pair<int64_t>(fields, key, fallback, "a number of bits >= 0", [](const Json& item, int64_t& bits) {
-    if (!item.is_number() || !(item.get<double>() >= 0 && item.get<double>() <= kLargestMemory)) return false;
+  return pair<int64_t>(fields, key, fallback, "a number of bits from 0 to 2^50", [](const Json& item, int64_t& bits) {
+    if (!item.is_number() || !(item.get<double>() >= 0 && item.get<double>() <= cost::kLargestMemoryBits)) return false;
     bits = static_cast<int64_t>(item.get<double>());
     return true;
   });

@@ -28,7 +28,7 @@ struct EnergyGoal {
   std::array<int64_t, 2> min_sram_size = {0, 0};  // bits
   std::array<bool, 2> rd_wr_on_io = {true, true};
   std::vector<std::string> source_quantizers;  // of the trial's inputs; empty: quantized_bits(8,0,1)
-  bool trained_model = false;                  // read the weights too
+  bool trained_model = false;                  // the weights that a trial begins with count too
   std::string reference_internal = "fp32";     // "fp16", "fp32", "int8"
   std::string reference_accumulator = "fp32";  // "int16", "int32", "fp16", "fp32"
   bool operator==(const EnergyGoal&) const = default;
@@ -46,6 +46,9 @@ struct GoalConfig {
   cost::ForgivingFactor factor;  // delta_p, delta_n, rate, stress
   EnergyGoal energy;             // kEnergy
   BitsGoal bits;                 // kBits
+
+  // True if a trial's cost depends on the weights that it begins with.
+  bool counts_trained_weights() const { return kind == GoalKind::kEnergy && energy.trained_model; }
 };
 
 //   throws  InvalidArgument naming the field

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
+#include "nibble/autoq/budget.h"
 #include "nibble/autoq/cost_meter.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/autoq/training_runner.h"
@@ -34,20 +36,33 @@ double loss_of(const RunConfig& config, graph::Model model, const data::Dataset&
   return *trainer.fit(calibration, fit).back().val_loss;
 }
 
+// The rise that stands for a network that is broken, and the highest that is told apart from that. Squared errors are
+// as large as the targets make them; sums of rises must still tell small ones apart.
+double broken_rise(const data::Samples& samples) {
+  double squares = 0;
+  const auto targets = samples.targets().data();
+  for (const float target : targets) squares += static_cast<double>(target) * target;
+  return 1e6 * std::max(1.0, squares / static_cast<double>(std::max<size_t>(1, targets.size())));
+}
+
 // A choice that breaks the network is one to keep away from, no reason to end the search.
 double rise_of(const RunConfig& config, const graph::Model& single, const data::Dataset& calibration,
                double float_loss) {
-  constexpr double kBroken = 1e6;
+  const double broken = broken_rise(calibration.train);
   try {
-    return std::min(kBroken, loss_of(config, single, calibration) - float_loss);
+    return std::min(broken, loss_of(config, single, calibration) - float_loss);
   } catch (const train::NonFiniteLoss&) {
-    return kBroken;
+    return broken;
   }
 }
 
 data::Dataset calibration_of(const RunConfig& config, const data::Dataset& dataset) {
   const int64_t count = std::min<int64_t>(config.guided_start->samples, dataset.train.count());
-  data::Dataset calibration = {.name = dataset.name, .num_classes = dataset.num_classes};
+  data::Dataset calibration = {.name = dataset.name,
+                               .num_classes = dataset.num_classes,
+                               .max_value = dataset.max_value,
+                               .source = dataset.source,
+                               .notice = dataset.notice};
   calibration.train = calibration.test = dataset.train.slice(0, count);
   return calibration;
 }
@@ -58,8 +73,7 @@ void check_weights(const RunConfig& config, const graph::Model& model) {
   }
   throw InvalidArgument(
       "[run_config] guided_start measures a trained network, but model '{}' has no weights. Train it first ('nibble "
-      "train "
-      "{} --output FILE.keras') and give its file as model.",
+      "train {} --data NAME --output FOLDER') and give FOLDER/model.keras as model.",
       config.model, config.model);
 }
 
@@ -84,30 +98,65 @@ class Planner {
         space_(space),
         sensitivity_(sensitivity),
         meter_(config.goal, reference_model, config.compat) {
-    for (graph::Layer& layer : model_.layers) layer.weights.clear();
-    config_.transfer_weights = config_.inherit_weights = false;
+    leave_out_weights(config_, model_);
+    // Energy alone is what solve() keeps, of a network whose layers all are quantized now.
+    const bool has_later = config_.budget.bounds_costs() && !config_.later_limit.is_empty();
+    if (config_.budget.weight_kib || config_.budget.ram_kib || has_later) budget_.emplace(config_, model_);
   }
 
   std::vector<search::Assignment> run() {
     std::vector<search::Assignment> trials;
-    std::set<Point> seen;
     for (const std::string& multiplier : narrowing(config_.filter_multipliers)) {
-      const Point best = least_sensitive(multiplier);
-      const double dearest = cost(best), cheapest = cost(solve(best, 0.0));
-      const double most = config_.budget.energy_nj ? std::min(dearest, 1000.0 * *config_.budget.energy_nj) : dearest;
-      if (cheapest > most) continue;  // not without fewer filters
-      const int count = config_.guided_start->trials;
-      for (int i = 0; i < count; ++i) {
-        const double part = count == 1 ? 0.0 : static_cast<double>(i) / (count - 1);
-        const Point point = solve(best, most * std::pow(cheapest / most, part));
-        if (cost(point) <= most && seen.insert(point).second) trials.push_back(search::decode(space_, point));
-      }
-      break;
+      trials = with_filters(multiplier);
+      if (!trials.empty()) break;  // else not without fewer filters
     }
     return trials;
   }
 
  private:
+  std::vector<search::Assignment> with_filters(const std::string& multiplier) const {
+    std::vector<search::Assignment> trials;
+    const Point best = least_sensitive(multiplier);
+    const double dearest = cost(best), cheapest = cost(solve(best, 0.0));
+    const double most = config_.budget.energy_nj ? std::min(dearest, 1000.0 * *config_.budget.energy_nj) : dearest;
+    if (cheapest > most) return trials;
+    std::set<Point> seen;
+    const int count = config_.guided_start->trials;
+    for (int i = 0; i < count; ++i) {
+      const double part = count == 1 ? 0.0 : static_cast<double>(i) / (count - 1);
+      const std::optional<Point> point = brought_inside(solve(best, most * std::pow(cheapest / most, part)));
+      if (!point || (config_.budget.energy_nj && cost(*point) > most)) continue;
+      if (seen.insert(*point).second) trials.push_back(search::decode(space_, *point));
+    }
+    return trials;
+  }
+
+  // Within the bounds of weights and memory too: choice after choice is made smaller, the one first whose sensitivity
+  // rises least for what it saves. Nothing where no single choice saves any more.
+  std::optional<Point> brought_inside(Point point) const {
+    double beyond = budget_ ? budget_->excess(search::decode(space_, point)) : 0.0;
+    while (beyond > 0) {
+      std::optional<Point> next;
+      double next_beyond = beyond, least_price = HUGE_VAL;
+      for (size_t p = 0; p < space_.size(); ++p) {
+        Point changed = point;
+        for (size_t c = 0; is_free(p) && c < space_[p].candidates.size(); ++c) {
+          changed[p] = static_cast<int>(c);
+          const double left = budget_->excess(search::decode(space_, changed));
+          const double rise = sensitivity_.rises[p][c] - sensitivity_.rises[p][static_cast<size_t>(point[p])];
+          if (left >= beyond || rise / (beyond - left) >= least_price) continue;
+          next = changed;
+          next_beyond = left;
+          least_price = rise / (beyond - left);
+        }
+      }
+      if (!next) return std::nullopt;
+      point = std::move(*next);
+      beyond = next_beyond;
+    }
+    return point;
+  }
+
   // Every parameter its least sensitive candidate; of equal ones the last, which tables offer as the widest. Filters by
   // the multiplier where that is a choice.
   Point least_sensitive(const std::string& multiplier) const {
@@ -130,7 +179,8 @@ class Planner {
   }
 
   double cost(const Point& point) const {
-    return meter_.measure(build_trial(model_, config_, search::decode(space_, point))).cost;
+    const graph::Model trial = build_trial(model_, config_, search::decode(space_, point));
+    return meter_.measure(budget_ ? budget_->completed(trial) : trial).cost;
   }
 
   bool is_free(size_t p) const {
@@ -184,6 +234,7 @@ class Planner {
   const search::SearchSpace& space_;
   const Sensitivity& sensitivity_;
   CostMeter meter_;
+  std::optional<BudgetMeter> budget_ = {};
 };
 
 }  // namespace

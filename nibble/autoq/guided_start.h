@@ -9,7 +9,13 @@
 //   a trial                   the exact knapsack (search/knapsack.h): least summed sensitivity within a cost
 //
 // Trials lie at costs spread evenly, by their ratio, between the cheapest network and the one of least sensitivity, or
-// the budget of energy where that is lower. Filters keep their number, or are all scaled alike where a budget needs it.
+// the budget of energy where that is lower. Where one exceeds a bound of weights or memory, choices with the least rise
+// for what they save are made smaller until it does not. Filters keep their number, or are all scaled alike where a
+// budget needs it.
+//
+// In a search by blocks the network is the one that the block begins with: earlier blocks quantized and trained as they
+// were found, later ones float until their turn. Within bounds of costs, a trial's cost is that with the cheapest
+// choices (config.later_limit) in the later ones, as in budget.h.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

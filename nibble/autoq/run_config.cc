@@ -24,7 +24,8 @@ const std::vector<std::string>& known_keys() {
       "model", "budget", "reference_model", "inherit_weights", "data", "preprocessing", "holdout", "epochs",
       "batch_size", "optimizer", "learning_rate", "momentum", "schedule", "batch_norm_statistics", "weight_averaging",
       "early_stopping", "workers", "compat", "filter_multipliers", "pruner", "first_trials", "guided_start",
-      "later_limit", "layer_learning_rates", "block_learning_rates", "loss", "target"};
+      "later_limit", "layer_learning_rates", "block_learning_rates", "loss", "target", "teacher", "teacher_weight",
+      "temperature", "augment", "validation_freq", "dropout"};
   return keys;
 }
 
@@ -165,6 +166,24 @@ void parse_search(const JsonFields& fields, RunConfig& config) {
   config.compat = compat == "qkeras" ? Compat::kQkeras : compat == "qkeras-2020" ? Compat::kQkeras2020 : Compat::kNone;
 }
 
+// Trials are measured before they are trained: they must begin with weights, all of them.
+void check_trained_model(const JsonFields& fields, const RunConfig& config) {
+  if (!config.goal.counts_trained_weights()) return;
+  if (!config.transfer_weights && !config.inherit_weights) {
+    throw InvalidArgument(
+        "{}.params.trained_model is true, but trials are measured before they are trained, and these begin without "
+        "weights. Give a trained network's file as model and set transfer_weights to true, or set trained_model to "
+        "false.",
+        fields.path("goal"));
+  }
+  if (config.tune_filters != TuneFilters::kNone) {
+    throw InvalidArgument(
+        "{}.params.trained_model is true, but with tune_filters there are trials whose layers do not fit the trained "
+        "weights. Set one of them off.",
+        fields.path("goal"));
+  }
+}
+
 Json parse_json(std::string_view text) {
   try {
     return Json::parse(text, unique_keys<Json>("[run_config] "), true, /*ignore_comments=*/true);
@@ -206,6 +225,7 @@ RunConfig parse_run_config(std::string_view json_text) {
   parse_search(fields, config);
   parse_training(fields, config);
   parse_strategy(fields, config);
+  check_trained_model(fields, config);
   return config;
 }
 

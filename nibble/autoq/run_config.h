@@ -20,6 +20,8 @@
 #include "nibble/autoq/goal.h"
 #include "nibble/autoq/limit.h"
 #include "nibble/autoq/quantization_config.h"
+#include "nibble/cost/compat.h"
+#include "nibble/data/augmentation.h"
 #include "nibble/search/hyperband_sampler.h"
 #include "nibble/search/pruner.h"
 
@@ -33,10 +35,8 @@ enum class Mode { kRandom, kBayesian, kTpe, kNsga2, kHyperband };
 // Order of blocks: as listed, or the costliest first.
 enum class ScheduleBlock { kSequential, kCost };
 
-// kNone     the sane behaviour; docs/differences.md lists each difference
-// kQkeras   AutoQKeras' numbers, defects included
-// kQkeras2020  the same with the reference energies of 2020 (the tutorial's 204 nJ)
-enum class Compat { kNone, kQkeras, kQkeras2020 };
+// Of costs, and here of AutoQKeras' own defects too.
+using cost::Compat;
 
 // Indexes into the model's layers: a list, or {"range": [begin, end]} meaning Python's
 // range(begin, len(layers) + end) for a negative end. Absent: all layers.
@@ -59,7 +59,10 @@ struct Budget {
   std::optional<double> ram_kib;     // of activations at the worst moment
   // Floor; known after training only, so it ranks trials (score.h) where the others forbid them.
   std::optional<double> accuracy;
+  // Likewise the ceiling of the search's own metric, where that is to be low.
+  std::optional<double> error = {};
   bool bounds_costs() const { return energy_nj || weight_kib || ram_kib; }
+  bool bounds_metric() const { return accuracy || error; }
   bool operator==(const Budget&) const = default;
 };
 
@@ -131,14 +134,22 @@ struct RunConfig {
   // Pattern of layers' names -> factor of their learning rate; the first that matches counts. 0 (frozen_layers): the
   // weights stay as they are.
   std::vector<std::pair<std::string, double>> layer_learning_rates;
-  std::string loss = "crossentropy";  // "mse", "mae"
+  std::string loss = "crossentropy";  // "mse", "mae", or Keras' name of another (train/loss_names.h)
   std::string target = "label";       // "input": an autoencoder
+  // A trained network whose outputs trials learn besides the labels: a file, or a folder with model.keras. Empty: none.
+  std::string teacher;
+  double teacher_weight = 0.9, temperature = 2.0;  // train/distillation.h
+  data::Augmentation augmentation = {};            // of the images that trials are trained on
+  std::optional<double> dropout;                   // the rate of every layer that drops values; else the model's own
+  // Trials are judged after every so many epochs, after their last, and where a pruner or a round of hyperband looks at
+  // them (score_callback.h).
+  int validation_freq = 1;
   double momentum = 0.0;
   std::string schedule = "constant";                  // "constant", "cosine"
   std::string batch_norm_statistics = "reestimated";  // "reestimated", "moving"
   // "tail", "none"; empty: tail with re-estimated statistics, none with moving ones.
   std::string weight_averaging;
-  // Epochs without a better validation loss after which a trial ends; absent: it never ends early.
+  // Validated epochs without a better validation loss after which a trial ends; absent: it never ends early.
   // AutoQKeras' default: min(20, epochs / 5).
   std::optional<int> early_stopping;
   int workers = 0;  // processes; 0: one a core

@@ -40,6 +40,7 @@ TEST(RunConfig, FilesOfBudgetsAreRead) {
   const RunConfig floor = load_run_config(kExamples / "autoqkeras_mnist_floor.json");
   EXPECT_FALSE(floor.budget.bounds_costs());
   EXPECT_EQ(floor.budget.accuracy, 0.985);
+  EXPECT_EQ(floor.budget.error, std::nullopt);
   EXPECT_EQ(floor.hyperband.max_epochs, 27);
   EXPECT_EQ(floor.max_trials, search::hyperband_trials(floor.hyperband));
 }
@@ -89,10 +90,20 @@ TEST(RunConfig, WhatTrialsAreJudgedBy) {
       {R"({"loss": "mean_absolute_error", "target": "input"})", Metric::kMae, false},
       {R"({"loss": "mse", "metrics": ["mae", "acc"]})", Metric::kMae, false},
       {R"({"loss": "mse", "score_metric": "val_mse"})", Metric::kMse, true},
+      {R"({"loss": "mape"})", Metric::kLoss, false},
+      {R"({"loss": "huber", "metrics": ["huber"]})", Metric::kLoss, false},
+      {R"({"loss": "log_cosh", "metrics": ["mae"]})", Metric::kMae, false},
+      {R"({"loss": "binary_crossentropy"})", Metric::kAccuracy, false},
+      {R"({"loss": "binary_crossentropy", "target": "input"})", Metric::kLoss, false},
       {R"({"score_metric": "val_loss"})", Metric::kLoss, true},
       {R"({"head_name": "b", "loss": "mse", "metrics": {"a": "acc", "b": ["mae"]}})", Metric::kMae, false},
       {R"({"loss": "mse", "metrics": {"a": "acc", "b": "mae"}})", Metric::kAccuracy, false},
-      {R"({"head_name": "b", "score_metric": "val_b_score"})", Metric::kAccuracy, false}};
+      {R"({"loss": "mape", "metrics": ["mape"]})", Metric::kLoss, false},
+      {R"({"loss": "kld", "metrics": ["kl_divergence"], "score_metric": "val_kld"})", Metric::kLoss, true},
+      {R"({"head_name": "b", "score_metric": "val_b_score"})", Metric::kAccuracy, false},
+      {R"({"head_name": "b", "score_metric": "val_b_loss"})", Metric::kLoss, true},
+      {R"({"head_name": "b", "loss": "mse", "score_metric": "val_b_mean_absolute_error"})", Metric::kMae, true},
+      {R"({"head_name": "mean", "loss": "mse", "score_metric": "val_mean_squared_error"})", Metric::kMse, true}};
   for (const MetricCase& row : rows) {
     const RunConfig config = parse_run_config(row.json);
     EXPECT_EQ(config.metric, row.metric) << row.json;
@@ -140,6 +151,31 @@ INSTANTIATE_TEST_SUITE_P(Cases, EarlyStoppingTest,
                                                                             {"Object", R"({"patience": 7})", 7}}),
                          [](const auto& info) { return info.param.name; });
 
+TEST(RunConfigAugmentation, IsNoneOrWhatTheTextSays) {
+  EXPECT_TRUE(parse_run_config("{}").augmentation.is_none());
+  EXPECT_TRUE(parse_run_config(R"({"augment": "none"})").augmentation.is_none());
+  EXPECT_EQ(parse_run_config(R"({"augment": "shift=3,flip"})").augmentation,
+            (data::Augmentation{.flip = true, .shift = 3}));
+}
+
+TEST(RunConfigPruner, IsNoneOrTheOneThereIs) {
+  for (const char* none : {"{}", R"({"pruner": false})", R"({"pruner": "none"})", R"({"pruner": null})"}) {
+    EXPECT_FALSE(parse_run_config(none).pruner.has_value()) << none;
+  }
+  for (const char* all_defaults : {"true", "{}", R"("successive_halving")"}) {
+    const auto pruner = parse_run_config(fmt::format(R"({{"pruner": {}}})", all_defaults)).pruner;
+    ASSERT_TRUE(pruner.has_value()) << all_defaults;
+    EXPECT_EQ(pruner->min_steps, 1) << all_defaults;
+    EXPECT_EQ(pruner->factor, 3) << all_defaults;
+  }
+}
+
+TEST(RunConfigValidationFreq, IsAnyNumberOfEpochsFromOne) {
+  EXPECT_EQ(parse_run_config("{}").validation_freq, 1);
+  EXPECT_EQ(parse_run_config(R"({"epochs": 10, "validation_freq": 5})").validation_freq, 5);
+  EXPECT_EQ(parse_run_config(R"({"epochs": 10, "validation_freq": 50})").validation_freq, 50);  // the last epoch alone
+}
+
 // ---- bad input: the sentence must hold these words ----
 
 struct BadCase {
@@ -181,6 +217,13 @@ const std::vector<BadCase> kBad = {
     {"RecurrentNeedsFour", R"({"limit": {"LSTM": [4]}})", {"limit['LSTM']", "4 elements"}},
     {"TuneFilters", R"({"tune_filters": "all"})", {"tune_filters is 'all'", "none, layer, block"}},
     {"TransferWithFilters", R"({"tune_filters": "layer", "transfer_weights": true})", {"transfer_weights", "shapes"}},
+    {"TrainedModelWithoutWeights",
+     R"({"goal": {"type": "energy", "params": {"trained_model": true}}})",
+     {"goal.params.trained_model is true", "transfer_weights"}},
+    {"TrainedModelWithFilters",
+     R"({"goal": {"type": "energy", "params": {"trained_model": true}}, "transfer_weights": "nearest",
+         "tune_filters": "layer"})",
+     {"goal.params.trained_model is true", "tune_filters"}},
     {"TooFewTrials", R"({"max_trials": 0})", {"max_trials is 0", "from 1"}},
     {"NoExecution", R"({"executions_per_trial": 0})", {"executions_per_trial is 0", "from 1"}},
     {"HalfAnExecution", R"({"executions_per_trial": 1.5})", {"executions_per_trial is 1.5"}},
@@ -195,7 +238,21 @@ const std::vector<BadCase> kBad = {
     {"FloorAboveOne", R"({"budget": {"accuracy": 98.5}})", {"budget.accuracy is 98.5", "to 1"}},
     {"FloorOfAnError",
      R"({"budget": {"accuracy": 0.9}, "metrics": ["mse"], "loss": "mse"})",
-     {"budget.accuracy", "val_score"}},
+     {"budget.accuracy", "minimises the metric 'mse'", "\"error\""}},
+    {"FloorOfALoss", R"({"budget": {"accuracy": 0.9}, "metrics": ["loss"]})", {"minimises the metric 'loss'"}},
+    {"FloorOfAMetricAlone",
+     R"({"budget": {"accuracy": 0.9}, "score_metric": "val_accuracy"})",
+     {"budget.accuracy", "val_score", "score_metric"}},
+    {"CeilingOfAnAccuracy",
+     R"({"budget": {"error": 0.1}})",
+     {"budget.error", "maximises the metric 'accuracy'", "\"accuracy\""}},
+    {"CeilingOfAMetricAlone",
+     R"({"budget": {"error": 0.1}, "loss": "mse", "score_metric": "val_mse"})",
+     {"budget.error", "val_score", "'mse'"}},
+    {"CeilingOfNothing", R"({"budget": {"error": 0}, "loss": "mse"})", {"budget.error is 0", "above 0"}},
+    {"CeilingAndFloor",
+     R"({"budget": {"error": 0.1, "accuracy": 0.9}, "loss": "mse"})",
+     {"minimises the metric 'mse'"}},
     {"Multipliers", R"({"filter_multipliers": [0.5, 0]})", {"filter_multipliers holds 0", "above 0"}},
     {"NoMultipliers", R"({"filter_multipliers": []})", {"filter_multipliers is []", "0.625"}},
     {"UnknownMode", R"({"mode": "grid"})", {"mode is 'grid'", "hyperband"}},
@@ -207,6 +264,7 @@ const std::vector<BadCase> kBad = {
     {"HyperbandStops", R"({"mode": "hyperband", "early_stopping": 3})", {"early_stopping is 3", "rounds"}},
     {"HyperbandPruned", R"({"mode": "hyperband", "pruner": "successive_halving"})", {"pruner", "remove one of them"}},
     {"UnknownPruner", R"({"pruner": "median"})", {"pruner is 'median'", "successive_halving"}},
+    {"PrunerNumber", R"({"pruner": 3})", {"pruner is 3"}},
     {"PrunerKey", R"({"pruner": {"steps": 3}})", {"pruner.steps", "min_epochs"}},
     {"FirstTrialsNoList", R"({"first_trials": {"a": "b"}})", {"first_trials is {", "a list"}},
     {"FirstTrialsNumber", R"({"first_trials": [{"a": 4}]})", {"first_trials is [{", "study best"}},
@@ -220,6 +278,19 @@ const std::vector<BadCase> kBad = {
      {"metrics", "autoencoder"}},
     {"EntropyOfInputs", R"({"target": "input"})", {"target", "\"mse\""}},
     {"UnknownLoss", R"({"loss": "hinge"})", {"loss is 'hinge'", "mse"}},
+    {"MisspeltLoss", R"({"loss": "mean_squared_eror"})", {"Did you mean 'mean_squared_error'"}},
+    {"MetricNoLoss", R"({"loss": "mse", "metrics": ["huber"]})", {"metrics holds \"huber\"", "the name of the loss"}},
+    {"TeacherOfNumbers", R"({"teacher": "net.keras", "loss": "mse"})", {"teacher is 'net.keras'", "loss is \"mse\""}},
+    {"TeacherWeight", R"({"teacher": "net.keras", "teacher_weight": 1.5})", {"teacher_weight is 1.5", "from 0 to 1"}},
+    {"Temperature", R"({"teacher": "net.keras", "temperature": 0})", {"temperature is 0", "above 0"}},
+    {"UnknownAugmentation", R"({"augment": "shfit=2"})", {"augment: ", "Did you mean 'shift'?"}},
+    {"AugmentationNoText", R"({"augment": 2})", {"augment is 2"}},
+    {"AugmentationOfNoPixels", R"({"augment": "flip,shift=0"})", {"augment: ", "shift=0", "whole one from 1"}},
+    {"DropsAll", R"({"dropout": 1})", {"dropout is 1", "0.999"}},
+    {"DropoutNoNumber", R"({"dropout": "none"})", {"dropout is \"none\""}},
+    {"ValidatedNever", R"({"validation_freq": 0})", {"validation_freq is 0", "from 1"}},
+    {"ValidatedAtEpochs", R"({"validation_freq": [1, 3]})", {"validation_freq is [1,3]"}},
+    {"TemperatureOfNothing", R"({"temperature": 3})", {"temperature is 3", "there is no teacher"}},
     {"LayerRates", R"({"layer_learning_rates": ["a"]})", {"layer_learning_rates is [", "an object"}},
     {"LayerRateBelowZero", R"({"layer_learning_rates": {"a": -1}})", {"layer_learning_rates['a'] is -1"}},
     {"FrozenPattern", R"({"frozen_layers": ["("]})", {"frozen_layers holds '('"}},

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "nibble/autoq/score.h"
 #include "nibble/autoq/training_runner.h"
@@ -10,18 +11,27 @@
 namespace nibble::autoq {
 namespace {
 
-double metric_of(const train::EpochLog& log, Metric metric) {
+// Of the validation data alone: what was trained on says nothing of a trial.
+std::optional<double> validated(const train::EpochLog& log, Metric metric) {
   switch (metric) {
     case Metric::kLoss:
-      return log.val_loss.value_or(log.loss);
+      return log.val_loss;
     case Metric::kMse:
-      return log.val_mse.value_or(log.loss);
+      return log.val_mse;
     case Metric::kMae:
-      return log.val_mae.value_or(log.loss);
+      return log.val_mae;
     case Metric::kAccuracy:
       break;
   }
-  return log.val_accuracy.value_or(log.accuracy);
+  return log.has_accuracy ? log.val_accuracy : std::nullopt;
+}
+
+double metric_of(const train::EpochLog& log, Metric metric) {
+  if (const auto value = validated(log, metric)) return *value;
+  throw InvalidArgument(
+      "[autoq] trials are judged by the validation {}, but the epoch has none. Give data with test samples, and a loss "
+      "that has it.",
+      to_string(metric));
 }
 
 // Of equal scores (every network above a floor of accuracy, at one cost) the better metric.
@@ -31,16 +41,26 @@ bool is_better(const RunConfig& config, double score, double value, const Execut
 }
 
 search::Metrics step_metrics(const train::EpochLog& log, double score) {
-  search::Metrics metrics = {{"score", score},
-                             {"loss", log.loss},
-                             {"accuracy", log.accuracy},
-                             {"learning_rate", log.learning_rate},
-                             {"seconds", log.seconds}};
+  search::Metrics metrics = {
+      {"score", score}, {"loss", log.loss}, {"learning_rate", log.learning_rate}, {"seconds", log.seconds}};
+  if (log.has_accuracy) metrics["accuracy"] = log.accuracy;
   if (log.val_loss) metrics["val_loss"] = *log.val_loss;
-  if (log.val_accuracy) metrics["val_accuracy"] = *log.val_accuracy;
+  if (log.val_accuracy && log.has_accuracy) metrics["val_accuracy"] = *log.val_accuracy;
+  if (log.mse) metrics["mse"] = *log.mse;
+  if (log.mae) metrics["mae"] = *log.mae;
   if (log.val_mse) metrics["val_mse"] = *log.val_mse;
   if (log.val_mae) metrics["val_mae"] = *log.val_mae;
   return metrics;
+}
+
+// Of all executions or of none.
+std::optional<double> mean_accuracy(std::span<const ExecutionScore> scores) {
+  double sum = 0;
+  for (const ExecutionScore& score : scores) {
+    if (!score.accuracy) return std::nullopt;
+    sum += *score.accuracy;
+  }
+  return sum / static_cast<double>(scores.size());
 }
 
 double mean_of(std::span<const ExecutionScore> scores, double ExecutionScore::*member) {
@@ -77,10 +97,24 @@ std::vector<std::string> temporary_files(const RunConfig& config) {
   return names;
 }
 
+std::set<int> epochs_looked_at(const RunConfig& config) {
+  std::set<int> epochs;
+  if (config.validation_freq == 1) return epochs;
+  if (config.mode == Mode::kHyperband) {
+    for (const search::HyperbandRound& round : search::hyperband_rounds(config.hyperband)) epochs.insert(round.epochs);
+  }
+  if (!config.pruner) return epochs;
+  const search::SuccessiveHalvingPruner pruner(*config.pruner);
+  for (int epoch = 1; epoch < config.epochs; ++epoch) {
+    if (pruner.decides_at(epoch)) epochs.insert(epoch);
+  }
+  return epochs;
+}
+
 double trial_score(const RunConfig& config, std::span<const ExecutionScore> scores, const TrialCost& cost,
                    double reference) {
-  // A floor is kept or missed by the mean accuracy; scores on its two sides have no common scale.
-  if (config.budget.accuracy) return score_of(config, mean_of(scores, &ExecutionScore::value), cost, reference);
+  // A floor or ceiling is kept or missed by the mean; scores on its two sides have no common scale.
+  if (config.budget.bounds_metric()) return score_of(config, mean_of(scores, &ExecutionScore::value), cost, reference);
   return mean_of(scores, &ExecutionScore::score);
 }
 
@@ -100,7 +134,7 @@ search::Metrics metrics_of(const RunConfig& config, std::span<const ExecutionSco
     epochs += scores[k].epochs;
   }
   search::Metrics metrics = {{"best_epoch", best_epoch}, {"epochs", epochs}};
-  if (config.target == "label") metrics["accuracy"] = mean_of(scores, &ExecutionScore::accuracy);
+  if (const auto accuracy = mean_accuracy(scores)) metrics["accuracy"] = *accuracy;
   metrics[std::string(to_string(config.metric))] = mean_of(scores, &ExecutionScore::value);
   if (config.pruner) metrics["pruned"] = scores[0].pruned ? 1 : 0;
   if (config.executions_per_trial > 1) {
@@ -118,6 +152,12 @@ ScoreCallback::ScoreCallback(const search::TrialContext& context, const Executio
 }
 
 bool ScoreCallback::on_epoch_end(const train::EpochLog& log, train::Trainer& trainer) {
+  if (log.skips_validation) {
+    // The checkpoint is written after it all the same.
+    if (context_.renew && !context_.renew()) throw search::LeaseLost();
+    best_.epochs = log.epoch;
+    return false;
+  }
   const double value = metric_of(log, config_.metric);
   const double score = score_of(config_, value, cost_, reference_);
   // First of all: it renews the lease, and without one nothing of the trial may be written any more.
@@ -126,7 +166,7 @@ bool ScoreCallback::on_epoch_end(const train::EpochLog& log, train::Trainer& tra
     best_.best_epoch = log.epoch;
     best_.score = score;
     best_.value = value;
-    best_.accuracy = log.val_accuracy.value_or(log.accuracy);
+    best_.accuracy = validated(log, Metric::kAccuracy);
     // Before the checkpoint of this epoch is written: a resumed trial that knows of this best finds it.
     formats::keras::save_model(trainer.model(), context_.directory / execution_.model);
   }
@@ -137,15 +177,20 @@ bool ScoreCallback::on_epoch_end(const train::EpochLog& log, train::Trainer& tra
 }
 
 nlohmann::json ScoreCallback::state() const {
-  return {{"best_epoch", best_.best_epoch},  {"best_score", best_.score}, {"best_value", best_.value},
-          {"best_accuracy", best_.accuracy}, {"epochs", best_.epochs},    {"pruned", best_.pruned}};
+  return {{"best_epoch", best_.best_epoch},
+          {"best_score", best_.score},
+          {"best_value", best_.value},
+          {"best_accuracy", best_.accuracy ? nlohmann::json(*best_.accuracy) : nlohmann::json()},
+          {"epochs", best_.epochs},
+          {"pruned", best_.pruned}};
 }
 
 void ScoreCallback::restore(const nlohmann::json& state) {
   best_.best_epoch = state.at("best_epoch").get<int>();
   best_.score = state.at("best_score").get<double>();
   best_.value = state.at("best_value").get<double>();
-  best_.accuracy = state.at("best_accuracy").get<double>();
+  const nlohmann::json& accuracy = state.at("best_accuracy");
+  best_.accuracy = accuracy.is_null() ? std::nullopt : std::optional<double>(accuracy.get<double>());
   best_.epochs = state.at("epochs").get<int>();
   best_.pruned = state.at("pruned").get<bool>();
 }

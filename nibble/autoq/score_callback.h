@@ -4,6 +4,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 
@@ -27,11 +28,16 @@ struct Execution {
 // that ends at any moment leaves the next one what it needs.
 Execution execution_of(const RunConfig& config, int index, int epochs_before = 0);
 
+// The epochs whose score somebody needs, whatever validation_freq leaves out: those at which the pruner decides, and
+// those at which rounds of hyperband end, so that a trial of a later round that must train from the start is judged in
+// the same epochs as one that goes on. Empty where every epoch is validated.
+std::set<int> epochs_looked_at(const RunConfig& config);
+
 struct ExecutionScore {
-  int best_epoch = 0, epochs = 0;
-  double score = 0;  // of the best epoch; so are the next two
-  double value = 0;  // of config.metric
-  double accuracy = 0;
+  int best_epoch = 0, epochs = 0;  // best_epoch is among those that were validated
+  double score = 0;                // of the best epoch; so are the next two
+  double value = 0;                // of config.metric
+  std::optional<double> accuracy;  // where there is one
   bool pruned = false;
 };
 
@@ -45,7 +51,8 @@ int best_execution(const RunConfig& config, std::span<const ExecutionScore> scor
 // As training_runner.h lists them, without costs.
 search::Metrics metrics_of(const RunConfig& config, std::span<const ExecutionScore> scores);
 
-// Tells the study the score of every epoch, keeps the best one's weights, and ends what the pruner gives up.
+// Tells the study the score of every epoch that is validated, keeps the best one's weights, and ends what the pruner
+// gives up.
 class ScoreCallback final : public train::Callback {
  public:
   ScoreCallback(const search::TrialContext& context, const Execution& execution, const RunConfig& config,

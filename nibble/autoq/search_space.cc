@@ -82,11 +82,19 @@ class Walk {
   void find_groups() {
     if (compat_ || config_.tune_filters == TuneFilters::kNone) return;
     groups_ = filter_groups(model_, [&](const graph::Layer& layer) {
-      return has_tunable_filters(layer.class_name) && kernels_.contains(layer.name) &&
-             selected_[static_cast<size_t>(model_.index_of(layer.name))] &&
+      const bool may_change =
+          has_tunable_filters(layer.class_name) ? kernels_.contains(layer.name) : is_scaled_reshape(layer);
+      return may_change && selected_[static_cast<size_t>(model_.index_of(layer.name))] &&
              !config_.is_excepted_from_filter_tuning(layer.name);
     });
     some_filters_are_tuned_ = !groups_.empty();
+  }
+
+  // One that the limit names; the last extent where it is left open (-1) follows by itself.
+  bool is_scaled_reshape(const graph::Layer& layer) const {
+    if (layer.class_name != "Reshape" || config_.tune_filters != TuneFilters::kBlock) return false;
+    const std::vector<int64_t>& target = layer.get_ints("target_shape");
+    return config_.limit.entry(layer.name) != nullptr && (compat_ || (!target.empty() && target.back() != -1));
   }
 
   void visit(const graph::Layer& layer) {
@@ -160,10 +168,9 @@ class Walk {
           "tune_filters to \"block\" or \"none\", or leave the layer out of layer_indexes.",
           layer.name);
     }
-    if (config_.tune_filters == TuneFilters::kBlock && config_.limit.entry(layer.name) != nullptr &&
-        !config_.is_excepted_from_filter_tuning(layer.name)) {
-      plan_.filters[layer.name] = network_filters_;
-    }
+    const bool follows = compat_ ? is_scaled_reshape(layer) && !config_.is_excepted_from_filter_tuning(layer.name)
+                                 : groups_.contains(layer.name);
+    if (follows) plan_.filters[layer.name] = network_filters_;
   }
 
   const graph::Model& model_;

@@ -157,6 +157,43 @@ TEST(SearchSpace, FiltersOfBranchesThatAreAddedAreOneChoice) {
   EXPECT_THROW(build_trial(residual_model(), compat, apart), InvalidArgument);
 }
 
+// input of 8 -> hidden -> wide of 64 -> image of 4x4x4, which is the output or goes on to a head
+graph::Model model_with_reshape(bool ends_there) {
+  graph::Model model;
+  model.layers = {
+      graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{8}}}),
+      fed_by(graph::make_layer("Dense", "hidden", {{"units", int64_t{6}}}), {"in"}),
+      fed_by(graph::make_layer("Dense", "wide", {{"units", int64_t{64}}}), {"hidden"}),
+      fed_by(graph::make_layer("Reshape", "image", {{"target_shape", std::vector<int64_t>{4, 4, 4}}}), {"wide"})};
+  model.inputs = {"in"};
+  model.outputs = {"image"};
+  if (ends_there) return model;
+  model.layers.push_back(fed_by(graph::make_layer("Flatten", "flat"), {"image"}));
+  model.layers.push_back(fed_by(graph::make_layer("Dense", "head", {{"units", int64_t{3}}}), {"flat"}));
+  model.outputs = {"head"};
+  return model;
+}
+
+// A Reshape that the limit names is scaled with what it is made of, but not where it gives the output; what goes
+// through another one stays.
+TEST(SearchSpace, AReshapeFollowsWhereTheLimitNamesItAndTheOutputAllows) {
+  struct Row {
+    bool ends_there, is_named;
+    int64_t units, channels;  // of half the filters
+  };
+  for (const Row& row : std::vector<Row>{{false, true, 32, 2}, {false, false, 64, 4}, {true, true, 64, 4}}) {
+    const RunConfig config = config_with(fmt::format(R"("limit": {{"Dense": [8, 8, 8]{}}}, "tune_filters": "block")",
+                                                     row.is_named ? R"(, "image": [8])" : ""));
+    const graph::Model model = model_with_reshape(row.ends_there);
+    search::Assignment values = first_of(build_space(model, config));
+    values["network_filters"] = "0.5";
+    const graph::Model trial = build_trial(model, config, values);
+    EXPECT_EQ(trial.layer("hidden").get_int("units"), 3);
+    EXPECT_EQ(trial.layer("wide").get_int("units"), row.units);
+    EXPECT_EQ(trial.layer("image").get_ints("target_shape").back(), row.channels);
+  }
+}
+
 TEST(SearchSpace, FilterTuningScalesWithAtLeastOneFilter) {
   const RunConfig config = config_with(R"("limit": {"Conv2D": [8, 8, 8], "Dense": [8, 8, 8]}, "tune_filters": "block",
                      "tune_filters_exceptions": "^head")");
@@ -217,6 +254,37 @@ INSTANTIATE_TEST_SUITE_P(
     }),
     [](const auto& info) { return info.param.name; });
 
+// Tables that a file gives stand for all of them: what it leaves out is not there.
+TEST(BuildSpace, AMissingTableIsNamedWithItsLayerAndARow) {
+  struct Row {
+    std::string kept, limit;
+    std::vector<std::string> words;
+  };
+  const std::string kernel = R"j("kernel": {"quantized_bits(4,0,1)": 4})j";
+  const std::string bias = kernel + R"j(, "bias": {"quantized_bits(4,0,1)": 4})j";
+  const std::vector<Row> rows = {
+      {kernel,
+       R"j({"Activation": [4]})j",
+       {"layer 'lin'", "no linear table", "\"linear\": {\"quantized_bits(4,1)\": 4}"}},
+      {kernel, R"j({"Dense": [4, 4, 4]})j", {"bias of layer 'head'", "no bias table", "\"bias\": {"}},
+      {bias, R"j({"Conv2D": [4, 4, 4]})j", {"'bias_conv'", "no activation table", "\"quantized_relu(4,2)\": 4"}},
+      // A list of quantizers names a table as well.
+      {kernel, R"j({"Dense": [4, ["binary"], 4]})j", {"layer 'head'", "no bias table", "take the key out of limit"}},
+  };
+  for (const Row& row : rows) {
+    const RunConfig config =
+        parse_run_config(fmt::format(R"j({{"quantization_config": {{{}}}, "limit": {}}})j", row.kept, row.limit));
+    try {
+      build_space(small_model(), config);
+      ADD_FAILURE() << "no error for " << row.limit;
+    } catch (const InvalidArgument& error) {
+      for (const std::string& word : row.words) {
+        EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+      }
+    }
+  }
+}
+
 TEST(BuildSpace, KeysThatFitNothingAreLeftAloneWhereTheClassIsKnownOrForCompat) {
   EXPECT_EQ(build_space(small_model(), config_with(R"("limit": {"Dense": [8, 8, 8], "LSTM": [8, 8, 8, 8]})")).size(),
             build_space(small_model(), config_with(R"("limit": {"Dense": [8, 8, 8]})")).size());
@@ -243,6 +311,42 @@ TEST(CostMeter, StressCountsByDefault) {
     return CostMeter(config.goal, small_model(), config.compat).measure(small_model()).delta;
   };
   EXPECT_LT(meter("none"), meter("qkeras"));
+}
+
+TEST(CostMeter, AClassOfTheBitsGoalHoldsForItsQuantizedTwin) {
+  const RunConfig config = config_with(
+      R"("goal": {"type": "bits", "params": {"config": {"Dense": ["parameters"]}}}, "limit": {"Dense": [4, 8, 8]})");
+  const graph::Model model = small_model();
+  const CostMeter meter(config.goal, model, config.compat);
+  const double weights = 6 * 6 * 4 * 3, biases = 3;
+  EXPECT_EQ(meter.reference(), 8 * (weights + biases));
+  EXPECT_EQ(meter.measure(build_trial(model, config, last_of(build_space(model, config)))).cost,
+            4 * weights + 8 * biases);
+}
+
+graph::Model powers_of_two(bool with_weights) {
+  graph::Model model;
+  model.layers.push_back(graph::make_layer("InputLayer", "input", {{"shape", std::vector<int64_t>{8}}}));
+  model.layers.push_back(graph::make_layer(
+      "QDense", "dense", {{"units", int64_t{64}}, {"kernel_quantizer", std::string("quantized_po2(4)")}}));
+  model.layers.back().inputs = {"input"};
+  model.inputs = {"input"};
+  model.outputs = {"dense"};
+  if (with_weights) graph::initialize_weights(model, 1);
+  return model;
+}
+
+// A multiplication by a power of two costs by the values that there are.
+TEST(CostMeter, ATrainedModelCountsWithItsWeights) {
+  const auto cost = [](bool is_trained, bool with_weights) {
+    const RunConfig config = parse_run_config(
+        fmt::format(R"({{"goal": {{"type": "energy", "params": {{"trained_model": {}}}}}, "transfer_weights": true}})",
+                    is_trained));
+    return CostMeter(config.goal, powers_of_two(false), config.compat).measure(powers_of_two(with_weights)).cost;
+  };
+  EXPECT_EQ(cost(false, true), cost(false, false));
+  EXPECT_EQ(cost(true, false), cost(false, false));
+  EXPECT_NE(cost(true, true), cost(false, true));
 }
 
 }  // namespace

@@ -113,6 +113,15 @@ std::string small_config(const std::string& more) {
                      small_model_file().string(), more);
 }
 
+std::string searched_config(const std::string& more) {
+  return fmt::format(R"j({{"model": "{}", "data": "mnist", "epochs": 3, "batch_size": 100,
+    "learning_rate": 0.01, "seed": 7, "max_trials": 4, "early_stopping": false,
+    "goal": {{"type": "energy", "params": {{"parameters_on_memory": ["sram", "sram"]}}}},
+    "limit": {{"Conv2D": [4, 8, 4], "Dense": [4, 8, 4], "Activation": [4], "BatchNormalization": []}},
+    "tune_filters": "layer", "tune_filters_exceptions": "^dense"{}}})j",
+                     small_model_file().string(), more);
+}
+
 std::string replaced(std::string text, const std::string& from, const std::string& to) {
   const size_t at = text.find(from);
   EXPECT_NE(at, std::string::npos) << from;

@@ -23,6 +23,10 @@ graph::Model two_heads();
 //   more  further keys: "\"epochs\": 1, \"mode\": \"tpe\""
 std::string small_config(const std::string& more);
 
+// Four trials of 3 epochs of it, whose filters are tuned.
+//   more  further keys: ", \"mode\": \"tpe\""
+std::string searched_config(const std::string& more = "");
+
 // The first occurrence, which must be there.
 std::string replaced(std::string text, const std::string& from, const std::string& to);
 

@@ -1,6 +1,6 @@
-// Whole searches by strategies beside plain sampling: hyperband, a pruner, a guided start, floors, blocks within a
-// budget, autoencoders. Real training in worker processes, on a small network and small data.
-// The program is its own worker: `strategies_test worker --study DIR/study.db`.
+// Whole searches by strategies beside plain sampling: hyperband, a pruner, weights of the nearest trial, a teacher, and
+// of other networks: autoencoders, heads. Real training in worker processes, on a small network and small data. The
+// program is its own worker: `strategies_test worker --study DIR/study.db`.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,13 +9,13 @@
 #include <nlohmann/json.hpp>
 
 #include "nibble/autoq/auto_qkeras.h"
-#include "nibble/autoq/block_scheduler.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/autoq/small_search.h"
 #include "nibble/autoq/training_runner.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/formats/keras/keras_file.h"
+#include "nibble/graph/builder.h"
 #include "nibble/search/annotation.h"
 #include "nibble/search/storage.h"
 #include "support/golden.h"
@@ -83,6 +83,33 @@ TEST_P(HyperbandExecutions, WithoutTheCheckpointATrialStartsAnewToTheSameBytes) 
 }
 INSTANTIATE_TEST_SUITE_P(OneAndTwo, HyperbandExecutions, ::testing::Values(1, 2));
 
+// Epochs 1 and 2 end rounds of it, which a trial that goes on has been judged after.
+TEST(Hyperband, AnewIsTheSameAlsoWhereFewEpochsAreValidated) {
+  const fs::path directory = testing::scratch_dir("strategies_sparse");
+  const std::string text = replaced(hyperband_text(), "\"mode\"", R"("validation_freq": 5, "mode")");
+  const SearchResult whole = run_search(text, {.directory = directory / "out", .workers = 2});
+  const auto last = std::find_if(whole.trials.rbegin(), whole.trials.rend(), [](const search::Trial& trial) {
+    return annotated_number(trial.values, search::kResumes).has_value() &&
+           *annotated_number(trial.values, search::kEpochs) == 4;
+  });
+  ASSERT_NE(last, whole.trials.rend());
+  const RunConfig config = parse_run_config(text);
+  TrainingRunner runner(config, load_search_model(config), load_search_data(config));
+  const std::atomic<bool> stop = false;
+  const search::Storage::Claim claim{.number = last->number, .attempt = 1, .values = last->values, .steps = {}};
+  make_directories(directory / "alone");
+  std::vector<int> epochs;
+  const auto report = [&](const search::Step& step) {
+    epochs.push_back(step.step);
+    return true;
+  };
+  const search::TrialResult result =
+      runner.run({.claim = claim, .directory = directory / "alone", .stop = stop, .report = report});
+  EXPECT_EQ(epochs, (std::vector<int>{1, 2, 4}));
+  EXPECT_EQ(result.score, *last->score);
+  EXPECT_TRUE(read_file(directory / "alone/model.keras") == read_file(directory / "out" / last->artifact));
+}
+
 class PrunerExecutions : public ::testing::TestWithParam<int> {};
 TEST_P(PrunerExecutions, EndTrialsThatDoWorse) {
   const std::string text = small_config(fmt::format(
@@ -107,74 +134,6 @@ TEST_P(PrunerExecutions, EndTrialsThatDoWorse) {
 }
 INSTANTIATE_TEST_SUITE_P(OneAndTwo, PrunerExecutions, ::testing::Values(1, 2));
 
-TEST(Floor, WithNothingElseTheCheapestAboveItWins) {
-  const std::string text = small_config(R"("epochs": 1, "max_trials": 6, "budget": {"accuracy": 0.05})");
-  const SearchResult result =
-      run_search(text, {.directory = testing::scratch_dir("strategies_floor") / "out", .workers = 2});
-  double cheapest = HUGE_VAL;
-  for (const search::Trial& trial : result.trials) {
-    if (metric(trial, "accuracy") >= 0.05) cheapest = std::min(cheapest, metric(trial, "cost"));
-  }
-  EXPECT_EQ(metric(*result.best, "cost"), cheapest);
-  const std::string high = small_config(R"("epochs": 1, "max_trials": 3, "budget": {"accuracy": 1.0})");
-  const SearchResult none =
-      run_search(high, {.directory = testing::scratch_dir("strategies_high") / "out", .workers = 1});
-  EXPECT_LT(*none.best->score, 0);  // nothing reached it; the nearest is the best
-  EXPECT_NE(none.missed_floor.find("no trial reached the budget's accuracy of 1;"), std::string::npos);
-  EXPECT_EQ(result.missed_floor, "");
-  for (const search::Trial& trial : none.trials) EXPECT_LE(metric(trial, "accuracy"), metric(*none.best, "accuracy"));
-}
-
-// Whoever proposed it: the worker looks again.
-TEST(Budget, WhatExceedsItIsNotTrained) {
-  for (const char* bound : {"energy_nj", "weight_kib", "ram_kib"}) {
-    const RunConfig config =
-        parse_run_config(small_config(fmt::format(R"("epochs": 1, "budget": {{"{}": 1e-3}})", bound)));
-    const graph::Model model = load_search_model(config);
-    TrainingRunner runner(config, model, load_search_data(config));
-    search::Assignment values;
-    for (const search::Parameter& parameter : build_space(model, config)) {
-      values[parameter.name] = parameter.candidates.front();
-    }
-    const std::atomic<bool> stop = false;
-    const search::Storage::Claim claim{.number = 0, .attempt = 1, .values = values, .steps = {}};
-    const fs::path directory = testing::scratch_dir("strategies_beyond");
-    try {
-      runner.run({.claim = claim, .directory = directory, .stop = stop, .report = [](const search::Step&) -> bool {
-                    ADD_FAILURE() << "an epoch was trained";
-                    return true;
-                  }});
-      ADD_FAILURE() << bound << ": no error";
-    } catch (const InvalidArgument& error) {
-      EXPECT_NE(std::string(error.what()).find(fmt::format("exceeds the budget: {}", bound)), std::string::npos)
-          << error.what();
-    }
-    EXPECT_TRUE(fs::is_empty(directory));
-  }
-}
-
-TEST(GuidedStart, MeasuresOnceAndTriesWhatItFoundFirst) {
-  const fs::path directory = testing::scratch_dir("strategies_guided") / "out";
-  const std::string text =
-      small_config(R"("epochs": 1, "max_trials": 4, "guided_start": {"trials": 3, "samples": 300})");
-  const SearchResult result = run_search(text, {.directory = directory, .workers = 1});
-  const Json sensitivity = Json::parse(read_file(directory / "sensitivity.json"));
-  EXPECT_GT(sensitivity.at("float_loss").get<double>(), 0);
-  const Json& kernel = sensitivity.at("parameters").at("conv_kernel_quantizer");
-  EXPECT_GT(kernel.size(), 1u);
-  const RunConfig kept = parse_run_config(search::Storage::open(directory / "study.db").info().run_config);
-  ASSERT_GE(kept.first_trials.size(), 2u);
-  ASSERT_LE(kept.first_trials.size(), 3u);
-  for (size_t i = 0; i < kept.first_trials.size(); ++i) EXPECT_EQ(result.trials[i].values, kept.first_trials[i]);
-  // From dear to cheap.
-  EXPECT_GT(metric(result.trials[0], "cost"), metric(result.trials[kept.first_trials.size() - 1], "cost"));
-  fs::remove(directory / "sensitivity.json");
-  const SearchResult more = run_search(replaced(text, R"("max_trials": 4)", R"("max_trials": 5)"),
-                                       {.directory = directory, .resume = true, .workers = 1});
-  EXPECT_EQ(more.trials.size(), 5u);
-  EXPECT_FALSE(fs::exists(directory / "sensitivity.json"));
-}
-
 TEST(NearestWeights, AreThoseOfAnEarlierTrial) {
   const SearchResult result =
       run_search(small_config(R"("epochs": 1, "max_trials": 3, "transfer_weights": "nearest")"),
@@ -197,48 +156,70 @@ TEST(LearningRate, IsAChoiceOfTheTrial) {
   }
 }
 
-// The budget lies between the cheapest network and what one block alone could save.
-TEST(Blocks, KeepABudgetOfTheWholeNetwork) {
-  const std::string open = small_config(
-      R"("epochs": 1, "max_trials": 4, "blocks": ["^conv$", "^(bn|act)$", "^dense$"], "block_learning_rates": 0.1)");
-  const RunConfig whole = parse_run_config(small_config(R"("max_trials": 4)"));
-  const graph::Model model = load_search_model(whole);
-  const search::SearchSpace space = build_space(model, whole);
-  const BudgetMeter meter(whole, model);
-  const auto cost = [&](const search::Assignment& values) {
-    return meter.use_of(build_trial(model, whole, values)).energy_nj;
-  };
-  search::Assignment last;
-  for (const search::Parameter& parameter : space) last[parameter.name] = parameter.candidates.back();
-  search::Assignment cheap = last;
-  for (const search::Parameter& parameter : space) {
-    for (const std::string& candidate : parameter.candidates) {
-      search::Assignment other = cheap;
-      other[parameter.name] = candidate;
-      if (cost(other) < cost(cheap)) cheap = other;
+// A folder as 'nibble train' writes it, beside the directory of the study.
+TEST(Teacher, IsLearnedFromByEveryTrial) {
+  const fs::path root = testing::scratch_dir("strategies_teacher");
+  make_directories(root / "taught");
+  fs::copy_file(small_model_file(), root / "taught/model.keras");
+  const auto outcome = [&](const std::string& name, const std::string& more, int workers = 1) {
+    const SearchResult result = run_search(small_config(R"("epochs": 1, "max_trials": 2)" + more),
+                                           {.directory = root / name, .workers = workers});
+    for (const search::Trial& trial : result.trials) {
+      EXPECT_EQ(trial.state, search::TrialState::kCompleted) << trial.reason;
     }
-  }
-  const double bound = 0.7 * cost(cheap) + 0.3 * cost(last);
-  const std::string text =
-      replaced(open, "\"epochs\": 1", fmt::format(R"("epochs": 1, "budget": {{"energy_nj": {}}})", bound));
-  const fs::path directory = testing::scratch_dir("strategies_blocks") / "out";
-  const ScheduleResult result = run_schedule(text, {.directory = directory, .workers = 2});
-  ASSERT_TRUE(result.is_over);
-  for (const search::Trial& trial : result.last.trials) {
-    ASSERT_EQ(trial.state, search::TrialState::kCompleted) << trial.reason;
-    EXPECT_LE(metric(trial, "energy_nj"), bound);
-  }
-  const Json second = Json::parse(block_config(text, result.schedule, 1, directory / "model_block_0.keras"));
-  EXPECT_EQ(second.at("later_limit"), result.schedule.blocks[2].limit);
-  EXPECT_EQ(second.at("layer_learning_rates"), Json::parse(R"({"^conv$": 0.1})"));
-  EXPECT_FALSE(second.contains("block_learning_rates"));
-  const std::string impossible = replaced(open, "\"epochs\": 1", R"("epochs": 1, "budget": {"energy_nj": 1e-6})");
-  try {
-    run_schedule(impossible, {.directory = testing::scratch_dir("strategies_never") / "out"});
-    ADD_FAILURE() << "no error";
-  } catch (const InvalidArgument& error) {
-    EXPECT_NE(std::string(error.what()).find("cheapest network found has energy_nj"), std::string::npos)
-        << error.what();
+    return outcome_of(result, root / name);
+  };
+  const std::string teacher = fmt::format(R"(, "teacher": "{}")", (root / "taught").string());
+  const Outcome alone = outcome("alone", ""), taught = outcome("learned", teacher + R"(, "temperature": 4)");
+  EXPECT_EQ(outcome("weightless", teacher + R"(, "teacher_weight": 0)"), alone);
+  EXPECT_EQ(outcome("two", teacher + R"(, "temperature": 4)", 2), taught);
+  EXPECT_NE(outcome("cold", teacher), taught);
+  ASSERT_EQ(taught.models.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(taught.models[i] != alone.models[i]) << i;
+}
+
+TEST(Augmentation, IsOfEveryTrialAndTheSameInAnyWorker) {
+  const fs::path root = testing::scratch_dir("strategies_augmentation");
+  const auto outcome = [&](const std::string& name, const std::string& more, int workers = 1) {
+    const SearchResult result = run_search(small_config(R"("epochs": 1, "max_trials": 2)" + more),
+                                           {.directory = root / name, .workers = workers});
+    for (const search::Trial& trial : result.trials) {
+      EXPECT_EQ(trial.state, search::TrialState::kCompleted) << trial.reason;
+    }
+    return outcome_of(result, root / name);
+  };
+  const std::string augment = R"(, "augment": "flip,shift=2")";
+  const Outcome plain = outcome("plain", ""), augmented = outcome("augmented", augment);
+  EXPECT_EQ(outcome("two", augment, 2), augmented);
+  EXPECT_EQ(outcome("none", R"(, "augment": "none")"), plain);
+  ASSERT_EQ(augmented.models.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(augmented.models[i] != plain.models[i]) << i;
+  // With a teacher, which sees each batch as the student does.
+  const std::string teacher = fmt::format(R"(, "teacher": "{}")", small_model_file().string());
+  EXPECT_NE(outcome("taught", teacher + augment), augmented);
+  EXPECT_EQ(outcome("weightless", teacher + augment + R"(, "teacher_weight": 0)"), augmented);
+}
+
+// Found before anything is trained.
+TEST(Teacher, OfOtherClassesIsRefused) {
+  using namespace graph::build;
+  const fs::path root = testing::scratch_dir("strategies_strange_teacher");
+  const Node in = Input({.shape = {28, 28, 1}, .name = "input"});
+  const Node last = Dense({.units = 5, .name = "last"})(Flatten({.name = "flatten"})(in));
+  graph::Model five = build_model({in}, {Activation({.activation = "softmax", .name = "end"})(last)}, "five");
+  write_file(root / "untrained.json", graph::to_config(five).dump());
+  graph::initialize_weights(five, 1);
+  formats::keras::save_model(five, root / "five.keras");
+  for (const auto& [file, words] :
+       {std::pair("five.keras", "knows 5 classes"), std::pair("untrained.json", "train the teacher first")}) {
+    const std::string text = small_config(fmt::format(R"("teacher": "{}")", (root / file).string()));
+    try {
+      run_search(text, {.directory = root / "out"});
+      ADD_FAILURE() << file;
+    } catch (const InvalidArgument& error) {
+      EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+    }
+    EXPECT_FALSE(fs::exists(root / "out"));
   }
 }
 
@@ -257,6 +238,30 @@ TEST(Autoencoder, IsJudgedByItsError) {
     EXPECT_FALSE(trial.metrics.contains("accuracy"));
     EXPECT_NEAR(*trial.score, -metric(trial, "mse") / (1 + metric(trial, "delta")), 1e-12);
     EXPECT_LE(*trial.score, *result.best->score);
+  }
+}
+
+// Networks whose every trial would fail, found before there is a study.
+TEST(Network, ThatTheDataDoNotFitIsRefused) {
+  const fs::path root = testing::scratch_dir("strategies_no_fit");
+  formats::keras::save_model(autoencoder(), root / "autoencoder.keras");
+  formats::keras::save_model(two_heads(), root / "heads.keras");
+  struct Row {
+    const char *file, *words;
+  };
+  for (const Row& row : {Row{"autoencoder.keras", "a classifier gives one value per class"},
+                         Row{"heads.keras", "has the outputs softmax, other, of which a search trains and scores one"},
+                         Row{"heads.keras", "head_name"}}) {
+    // What a guided start would measure is not measured.
+    std::string text = small_config(R"("epochs": 1, "guided_start": true)");
+    text = replaced(text, small_model_file().string(), (root / row.file).string());
+    try {
+      run_search(text, {.directory = root / "out"});
+      ADD_FAILURE() << row.file << ": no error";
+    } catch (const InvalidArgument& error) {
+      EXPECT_NE(std::string(error.what()).find(row.words), std::string::npos) << error.what();
+    }
+    EXPECT_FALSE(fs::exists(root / "out"));
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "nibble/autoq/score.h"
+#include "nibble/autoq/training_config.h"
 #include "nibble/core/error.h"
 
 namespace nibble::autoq {
@@ -19,10 +21,25 @@ std::optional<Metric> metric_of(std::string name) {
   return std::nullopt;
 }
 
+// A loss without a metric of its own is judged by what it is, by any of its names.
+std::optional<Metric> metric_of(const std::string& name, const RunConfig& config) {
+  if (const auto metric = metric_of(name)) return metric;
+  const std::string plain = name.starts_with("val_") ? name.substr(4) : name;
+  return plain_loss(plain) == config.loss ? std::optional(Metric::kLoss) : std::nullopt;
+}
+
+// Keras puts a head's name before its metrics: "loss" of "val_b_loss".
+std::string without_head(const std::string& name, const std::string& head) {
+  const std::string prefix = "val_" + head + "_";
+  return !head.empty() && name.starts_with(prefix) ? name.substr(prefix.size()) : name;
+}
+
+std::string natural_metric(const RunConfig& config) { return is_of_classes(config) ? "acc" : config.loss; }
+
 // The list, or of an object head -> metric or list the entry of head_name, else the first.
 std::vector<std::string> metric_names(const JsonFields& fields, const RunConfig& config) {
   const Json* given = fields.find("metrics");
-  if (given == nullptr || given->empty()) return {config.loss == "crossentropy" ? "acc" : config.loss};
+  if (given == nullptr || given->empty()) return {natural_metric(config)};
   if (given->is_object()) {
     const bool has_head = !config.head_name.empty() && given->contains(config.head_name);
     given = has_head ? &given->at(config.head_name) : &*given->begin();
@@ -30,9 +47,9 @@ std::vector<std::string> metric_names(const JsonFields& fields, const RunConfig&
   const Json list = given->is_array() ? *given : Json::array({*given});
   std::vector<std::string> names;
   for (const Json& item : list) {
-    if (!item.is_string() || !metric_of(item.get<std::string>())) {
-      throw InvalidArgument("{} holds {}; known are \"acc\", \"loss\", \"mse\" and \"mae\".", fields.path("metrics"),
-                            excerpt(item));
+    if (!item.is_string() || !metric_of(item.get<std::string>(), config)) {
+      throw InvalidArgument("{} holds {}; known are \"acc\", \"loss\", \"mse\", \"mae\" and the name of the loss.",
+                            fields.path("metrics"), excerpt(item));
     }
     names.push_back(item.get<std::string>());
   }
@@ -41,14 +58,16 @@ std::vector<std::string> metric_names(const JsonFields& fields, const RunConfig&
 }
 
 void parse_metric(const JsonFields& fields, RunConfig& config) {
-  config.metric = *metric_of(metric_names(fields, config)[0]);
+  config.metric = *metric_of(metric_names(fields, config)[0], config);
   const std::string score = fields.text("score_metric", "val_score");
-  if (score != "val_score" && score != fmt::format("val_{}_score", config.head_name)) {
-    const auto metric = metric_of(score);
+  const std::string of_head = without_head(score, config.head_name);
+  if (score != "val_score" && of_head != "score") {
+    auto metric = metric_of(score, config);
+    if (!metric) metric = metric_of(of_head, config);
     if (!metric) {
       throw InvalidArgument(
-          "{} is '{}'; it must be \"val_score\" or one of \"val_accuracy\", \"val_loss\", \"val_mse\", "
-          "\"val_mae\".",
+          "{} is '{}'; it must be \"val_score\" or one of \"val_accuracy\", \"val_loss\", \"val_mse\", \"val_mae\", "
+          "which may name the head too (\"val_HEAD_loss\", where head_name is HEAD).",
           fields.path("score_metric"), score);
     }
     config.metric = *metric;
@@ -67,11 +86,33 @@ void parse_metric(const JsonFields& fields, RunConfig& config) {
   }
 }
 
+// A floor is of what is to be high, a ceiling of what is to be low.
+void check_metric_bounds(const JsonFields& budget, const RunConfig& config) {
+  if (config.budget.accuracy && !is_maximised(config.metric)) {
+    throw InvalidArgument(
+        "{} is a floor, but this search minimises the metric '{}'. Give \"error\" instead, the highest {} that is "
+        "allowed, or metrics [\"acc\"].",
+        budget.path("accuracy"), to_string(config.metric), to_string(config.metric));
+  }
+  if (config.budget.error && is_maximised(config.metric)) {
+    throw InvalidArgument(
+        "{} is a ceiling, but this search maximises the metric '{}'. Give \"accuracy\" instead, the lowest that is "
+        "allowed, or a metric that is minimised, such as metrics [\"loss\"].",
+        budget.path("error"), to_string(config.metric));
+  }
+  if (config.budget.bounds_metric() && config.score_is_metric) {
+    throw InvalidArgument(
+        "{} bounds the metric of trials that are judged by val_score; with score_metric the metric '{}' alone decides. "
+        "Remove one of the two.",
+        budget.path(config.budget.accuracy ? "accuracy" : "error"), to_string(config.metric));
+  }
+}
+
 void parse_budget(const JsonFields& fields, RunConfig& config) {
   if (const Json* later = fields.find("later_limit")) config.later_limit = Limit(*later);
   const Json* given = fields.find("budget");
   if (given == nullptr) return;
-  const JsonFields inner(*given, "budget", {"energy_nj", "weight_kib", "ram_kib", "accuracy"});
+  const JsonFields inner(*given, "budget", {"energy_nj", "weight_kib", "ram_kib", "accuracy", "error"});
   const auto bound = [&](std::string_view key) -> std::optional<double> {
     if (inner.find(key) == nullptr) return std::nullopt;
     return inner.positive(key, 0, 1e15);
@@ -80,16 +121,12 @@ void parse_budget(const JsonFields& fields, RunConfig& config) {
   config.budget.weight_kib = bound("weight_kib");
   config.budget.ram_kib = bound("ram_kib");
   if (inner.find("accuracy") != nullptr) config.budget.accuracy = inner.number("accuracy", 0, 1e-6, 1);
+  config.budget.error = bound("error");
   if (config.budget.energy_nj && config.goal.kind != GoalKind::kEnergy) {
     throw InvalidArgument("{} needs a goal of type \"energy\", whose settings say how energy is counted; add one.",
                           inner.path("energy_nj"));
   }
-  if (config.budget.accuracy && (config.metric != Metric::kAccuracy || config.score_is_metric)) {
-    throw InvalidArgument(
-        "{} is a floor for trials that are judged by val_score of \"acc\"; remove it, or metrics and "
-        "score_metric.",
-        inner.path("accuracy"));
-  }
+  check_metric_bounds(inner, config);
 }
 
 void parse_hyperband(const JsonFields& fields, RunConfig& config) {
@@ -128,7 +165,7 @@ void parse_pruner(const JsonFields& fields, RunConfig& config) {
     inner.choice("type", "successive_halving", {"successive_halving"});
     options.min_steps = static_cast<int>(inner.integer("min_epochs", options.min_steps, 1, kMost));
     options.factor = static_cast<int>(inner.integer("factor", options.factor, 2, 1000));
-  } else {
+  } else if (*given != true) {
     fields.choice("pruner", "none", {"none", "successive_halving"});
   }
   if (config.mode == Mode::kHyperband) {

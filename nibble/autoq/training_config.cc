@@ -1,8 +1,10 @@
 #include "nibble/autoq/training_config.h"
 
 #include <algorithm>
+#include <map>
 
 #include "nibble/core/error.h"
+#include "nibble/core/nearest_name.h"
 
 namespace nibble::autoq {
 namespace {
@@ -41,19 +43,65 @@ void parse_layer_rates(const JsonFields& fields, RunConfig& config) {
   }
 }
 
+// Name -> the one that RunConfig has for it. Those of train/loss_names.h, which needs torch.
+const std::map<std::string, std::string, std::less<>>& losses() {
+  static const std::map<std::string, std::string, std::less<>> names = {
+      {"crossentropy", "crossentropy"},
+      {"categorical_crossentropy", "crossentropy"},
+      {"sparse_categorical_crossentropy", "crossentropy"},
+      {"mse", "mse"},
+      {"mean_squared_error", "mse"},
+      {"mae", "mae"},
+      {"mean_absolute_error", "mae"},
+      {"mape", "mean_absolute_percentage_error"},
+      {"mean_absolute_percentage_error", "mean_absolute_percentage_error"},
+      {"msle", "mean_squared_logarithmic_error"},
+      {"mean_squared_logarithmic_error", "mean_squared_logarithmic_error"},
+      {"huber", "huber"},
+      {"log_cosh", "log_cosh"},
+      {"logcosh", "log_cosh"},
+      {"bce", "binary_crossentropy"},
+      {"binary_crossentropy", "binary_crossentropy"},
+      {"poisson", "poisson"},
+      {"kld", "kl_divergence"},
+      {"kl_divergence", "kl_divergence"}};
+  return names;
+}
+
 void parse_loss(const JsonFields& fields, RunConfig& config) {
-  std::string loss = fields.choice("loss", config.loss,
-                                   {"crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy",
-                                    "mse", "mean_squared_error", "mae", "mean_absolute_error"});
-  if (loss.ends_with("crossentropy")) loss = "crossentropy";
-  if (loss == "mean_squared_error") loss = "mse";
-  if (loss == "mean_absolute_error") loss = "mae";
-  config.loss = loss;
+  const std::string given = fields.text("loss", config.loss);
+  config.loss = plain_loss(given);
+  if (config.loss.empty()) {
+    throw InvalidArgument("{} is '{}', which is no loss. {}", fields.path("loss"), given, suggest(given, loss_names()));
+  }
   config.target = fields.choice("target", config.target, {"label", "input"});
   if (config.target == "input" && config.loss == "crossentropy") {
     throw InvalidArgument(
         "{} is \"input\", but loss \"crossentropy\" compares with labels; set loss to \"mse\" or \"mae\".",
         fields.path("target"));
+  }
+}
+
+void parse_teacher(const JsonFields& fields, RunConfig& config) {
+  config.teacher = fields.text("teacher", "");
+  config.teacher_weight = fields.number("teacher_weight", config.teacher_weight, 0, 1);
+  config.temperature = fields.positive("temperature", config.temperature, 1e6);
+  for (const char* key : {"teacher_weight", "temperature"}) {
+    if (!config.teacher.empty() || fields.find(key) == nullptr) continue;
+    throw InvalidArgument("{} is {}, but there is no teacher; give teacher, the file of a trained model, or remove it.",
+                          fields.path(key), excerpt(*fields.find(key)));
+  }
+  if (!config.teacher.empty() && config.loss != "crossentropy") {
+    throw InvalidArgument("{} is '{}', which teaches classes, but loss is \"{}\"; remove one of them.",
+                          fields.path("teacher"), config.teacher, config.loss);
+  }
+}
+
+void parse_augment(const JsonFields& fields, RunConfig& config) {
+  try {
+    config.augmentation = data::parse_augmentation(fields.text("augment", "none"));
+  } catch (const InvalidArgument& error) {
+    throw InvalidArgument("{}: {}", fields.path("augment"), error.what());
   }
 }
 
@@ -70,6 +118,17 @@ void parse_weight_averaging(const JsonFields& fields, RunConfig& config) {
 
 }  // namespace
 
+std::vector<std::string> loss_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, known_as] : losses()) names.push_back(name);
+  return names;
+}
+
+std::string plain_loss(std::string_view name) {
+  const auto found = losses().find(name);
+  return found == losses().end() ? "" : found->second;
+}
+
 void parse_training(const JsonFields& fields, RunConfig& config) {
   config.model = fields.text("model", config.model);
   config.head_name = fields.text("head_name", "");
@@ -79,6 +138,8 @@ void parse_training(const JsonFields& fields, RunConfig& config) {
   config.preprocessing = fields.choice("preprocessing", config.preprocessing, {"tutorial", "unit", "none"});
   config.holdout = fields.text("holdout", "");
   config.epochs = static_cast<int>(fields.integer("epochs", config.epochs, 1, 1'000'000));
+  config.validation_freq = static_cast<int>(fields.integer("validation_freq", 1, 1, 1'000'000));
+  if (fields.find("dropout") != nullptr) config.dropout = fields.number("dropout", 0.0, 0.0, 0.999);
   config.batch_size = fields.integer("batch_size", config.batch_size, 1, 10'000'000);
   config.optimizer = fields.choice("optimizer", config.optimizer, {"adam", "sgd"});
   config.learning_rate = fields.positive("learning_rate", config.learning_rate, 3e38);
@@ -90,6 +151,8 @@ void parse_training(const JsonFields& fields, RunConfig& config) {
   }
   parse_layer_rates(fields, config);
   parse_loss(fields, config);
+  parse_teacher(fields, config);
+  parse_augment(fields, config);
   config.schedule = fields.choice("schedule", config.schedule, {"constant", "cosine"});
   config.batch_norm_statistics =
       fields.choice("batch_norm_statistics", config.batch_norm_statistics, {"reestimated", "moving"});

@@ -8,8 +8,10 @@
 #include <regex>
 
 #include "nibble/autoq/head.h"
+#include "nibble/autoq/score.h"
 #include "nibble/autoq/score_callback.h"
 #include "nibble/autoq/search_space.h"
+#include "nibble/autoq/teacher.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
@@ -19,6 +21,8 @@
 #include "nibble/models/builtin.h"
 #include "nibble/search/annotation.h"
 #include "nibble/train/callbacks.h"
+#include "nibble/train/loss_names.h"
+#include "nibble/transform/dropout_rate.h"
 
 namespace nibble::autoq {
 namespace fs = std::filesystem;
@@ -54,7 +58,7 @@ train::CompileOptions compile_options(const RunConfig& config, const graph::Mode
   options.learning_rate = chosen_learning_rate(claim.values).value_or(config.learning_rate);
   options.momentum = config.momentum;
   options.loss = loss_kind(config);
-  options.target = config.target == "input" ? train::Target::kInput : train::Target::kLabel;
+  options.target = target_kind(config);
   options.layer_learning_rates = layer_rates(config, model);
   options.batch_norm_statistics = config.batch_norm_statistics == "moving" ? train::BatchNormStatistics::kMoving
                                                                            : train::BatchNormStatistics::kReestimated;
@@ -83,17 +87,22 @@ void set_schedule(const RunConfig& config, double rate, train::FitOptions& fit) 
 
 // Trains to the end, or until context.stop.
 void train_execution(const RunConfig& config, const graph::Model& model, const data::Dataset& dataset,
-                     const search::TrialContext& context, const Execution& execution, ScoreCallback& score) {
+                     const search::TrialContext& context, const Execution& execution,
+                     const std::optional<train::Distillation>& lessons, ScoreCallback& score) {
   const train::CompileOptions options = compile_options(config, model, context.claim, execution.index);
   train::Trainer trainer(model, options);
   train::FitOptions fit;
   fit.epochs = search::annotated_number(context.claim.values, search::kEpochs).value_or(config.epochs);
   fit.batch_size = config.batch_size;
+  fit.validation_freq = config.validation_freq;
+  fit.validation_epochs = epochs_looked_at(config);
   set_schedule(config, options.learning_rate, fit);
   fit.stop = &context.stop;
   fit.checkpoint = context.directory / execution.checkpoint;
   fit.resume = true;
   fit.callbacks = {&score};
+  fit.augmentation = config.augmentation;
+  fit.distillation = lessons;
   std::unique_ptr<train::Callback> early;
   if (config.early_stopping) {
     early = train::early_stopping({.patience = *config.early_stopping});
@@ -149,14 +158,42 @@ void remove_checkpoint(const fs::path& checkpoint) {
 }
 
 void check_transfer(const RunConfig& config, const graph::Model& model) {
-  if (!config.transfer_weights) return;
+  if (!config.transfer_weights && !config.goal.counts_trained_weights()) return;
   for (const graph::Layer& layer : model.layers) {
     if (!layer.weights.empty()) return;
   }
   throw InvalidArgument(
-      "[run_config] transfer_weights is true, but model '{}' has no weights. Train it first and give its file as "
-      "model.",
-      config.model);
+      "[run_config] {} is true, but model '{}' has no weights. Train it first and give its file as model.",
+      config.transfer_weights ? "transfer_weights" : "goal.params.trained_model", config.model);
+}
+
+// An error against the data's numbers is neither right nor wrong.
+bool has_accuracy(const RunConfig& config, const data::Dataset& dataset) {
+  if (config.target == "input") return false;
+  return !dataset.train.has_targets() || is_of_classes(config);
+}
+
+void check_metric(const RunConfig& config, const data::Dataset& dataset) {
+  if (dataset.train.has_targets() && config.loss == "crossentropy" && config.metric == Metric::kAccuracy &&
+      dataset.train.target_shape().elements() == 1) {
+    throw InvalidArgument(
+        "[run_config] the data set '{}' holds numbers and no classes; set loss to \"mse\" or another error.",
+        dataset.name);
+  }
+  if (config.metric != Metric::kAccuracy || has_accuracy(config, dataset)) return;
+  throw InvalidArgument(
+      "[run_config] metrics ask for the accuracy, but the data set '{}' holds numbers and no classes; judge trials by "
+      "\"loss\", \"mse\" or \"mae\".",
+      dataset.name);
+}
+
+// Before anything is trained.
+void check_images(const RunConfig& config, const graph::Model& model, const data::Dataset& dataset) {
+  if (config.augmentation.is_none()) return;
+  const std::string& input = model.inputs.at(0);
+  const Shape& samples = dataset.train.shape();
+  data::check_augmentation(config.augmentation, samples.rank() == 1 ? graph::infer_shapes(model).at(input) : samples,
+                           input);
 }
 
 }  // namespace
@@ -167,7 +204,11 @@ TrainingRunner::TrainingRunner(RunConfig config, graph::Model model, data::Datas
       dataset_(std::move(dataset)),
       meter_(config_.goal, load_reference_model(config_, model_), config_.compat) {
   check_transfer(config_, model_);
+  check_metric(config_, dataset_);
+  check_network(config_, model_, dataset_);
+  check_images(config_, model_, dataset_);
   if (config_.budget.bounds_costs()) budget_.emplace(config_, model_);
+  teacher_ = load_teacher(config_, model_, dataset_.train);
 }
 
 // One training of the trial, gone on with where an earlier attempt left it: what is finished already is read from its
@@ -182,7 +223,7 @@ ExecutionScore TrainingRunner::execute(const graph::Model& model, const TrialCos
   const bool resumes = is_there(checkpoint);
   try {
     ScoreCallback score = make_score();
-    train_execution(config_, model, dataset_, context, execution, score);
+    train_execution(config_, model, dataset_, context, execution, lessons_, score);
     return score.result();
   } catch (const std::exception& error) {
     // A checkpoint that cannot be used (damaged, or of another version) costs time, not the trial.
@@ -191,7 +232,7 @@ ExecutionScore TrainingRunner::execute(const graph::Model& model, const TrialCos
   }
   remove_checkpoint(checkpoint);
   ScoreCallback score = make_score();
-  train_execution(config_, model, dataset_, context, execution, score);
+  train_execution(config_, model, dataset_, context, execution, lessons_, score);
   return score.result();
 }
 
@@ -202,6 +243,7 @@ search::TrialResult TrainingRunner::run(const search::TrialContext& context) {
     throw InvalidArgument("[trial] the network exceeds the budget: {}. It is not trained.", complaint);
   }
   bring_weights(context, model);
+  if (teacher_ && !lessons_) lessons_ = lessons_of(*teacher_, config_, dataset_.train);
   std::vector<ExecutionScore> scores;
   int epochs = 0;
   for (int k = 0; k < config_.executions_per_trial; ++k) {
@@ -239,27 +281,63 @@ std::vector<std::string> TrainingRunner::leftovers(const search::TrialContext& c
   return names;
 }
 
-train::LossKind loss_kind(const RunConfig& config) {
-  if (config.loss == "mse") return train::LossKind::kMeanSquaredError;
-  return config.loss == "mae" ? train::LossKind::kMeanAbsoluteError : train::LossKind::kCrossEntropy;
+train::LossKind loss_kind(const RunConfig& config) { return train::loss_named(config.loss); }
+
+train::Target target_kind(const RunConfig& config) {
+  return config.target == "input" ? train::Target::kInput : train::Target::kLabel;
+}
+
+void check_network(const RunConfig& config, const graph::Model& model, const data::Dataset& dataset) {
+  if (model.outputs.size() != 1) {
+    throw InvalidArgument(
+        "[run_config] model '{}' has the outputs {}, of which a search trains and scores one. Name it by head_name.",
+        config.model, fmt::join(model.outputs, ", "));
+  }
+  if (model.inputs.size() != 1) {
+    throw InvalidArgument(
+        "[run_config] model '{}' takes the inputs {}, but the samples of a data set are one. Give a network of one "
+        "input{}.",
+        config.model, fmt::join(model.inputs, ", "),
+        config.head_name.empty() ? "" : ", or as head_name an output that needs one alone");
+  }
+  train::check_samples(model, loss_kind(config), target_kind(config), dataset.train);
+  if (dataset.test.count() > 0) train::check_samples(model, loss_kind(config), target_kind(config), dataset.test);
 }
 
 namespace {
 
+// The file, where the model is a folder that 'nibble train' wrote.
+fs::path model_file(const fs::path& model) {
+  std::error_code ignored;
+  if (!fs::is_directory(model, ignored)) return model;
+  if (is_there(model / kModelFile)) return model / kModelFile;
+  throw IoError(
+      "[run_config] model '{}' is a folder without a {}; give the file of a model, or a folder written by 'nibble "
+      "train'.",
+      model.string(), kModelFile);
+}
+
 graph::Model load_named_model(const RunConfig& config) {
   if (models::is_builtin(config.model)) return models::make_builtin(config.model);
-  if (!fs::exists(config.model)) {
+  if (!is_there(config.model)) {
+    if (config.model.find_first_of("/.") != std::string::npos) {
+      throw IoError(
+          "[run_config] model '{}' is not there. A study keeps the path that the file had when it was made: put the "
+          "file back there, or correct the path of a new search.",
+          config.model);
+    }
     const std::vector<std::string> names = models::builtin_names();
     throw InvalidArgument("[run_config] model '{}' is neither a built-in network nor a file. {}", config.model,
                           suggest(config.model, names));
   }
-  return formats::keras::load_model(config.model);
+  return formats::keras::load_model(model_file(config.model));
 }
 
 }  // namespace
 
 graph::Model load_search_model(const RunConfig& config) {
   graph::Model model = load_named_model(config);
+  if (config.dropout) model = transform::with_dropout_rate(std::move(model), *config.dropout);
   return config.head_name.empty() ? model : keep_head(std::move(model), config.head_name);
 }
 
@@ -267,6 +345,7 @@ graph::Model load_reference_model(const RunConfig& config, const graph::Model& m
   if (config.reference_model.empty()) return model;
   RunConfig reference = config;
   reference.model = config.reference_model;
+  reference.dropout = std::nullopt;  // costs nothing, and it may have none
   return load_search_model(reference);
 }
 

@@ -32,15 +32,16 @@ struct ExecutionScore;  // score_callback.h
 class TrainingRunner final : public search::TrialRunner {
  public:
   //   model    before quantization; with weights if config.transfer_weights
-  //   throws  InvalidArgument if it lacks them then; as CostMeter
+  //   throws  InvalidArgument if it lacks them then; as check_network() and CostMeter; as load_teacher() for
+  //           config.teacher
   TrainingRunner(RunConfig config, graph::Model model, data::Dataset dataset);
 
-  // Reported steps are epochs, counted on from one execution to the next: score, loss, accuracy, val_loss,
-  // val_accuracy, learning_rate, seconds.
-  // Metrics of the trial: accuracy (val_accuracy of the best epoch) and what else it is judged by, best_epoch, epochs,
-  // cost, delta, total_factor, energy_nj or bits, what a budget bounds, and pruned (1: it was ended) with a pruner.
-  // Of several executions: the means of the former, best_epoch of the best one; executions, best_execution (from 1),
-  // score_deviation (of the sample). The pruner looks at the first one alone, and what it ends is not trained again.
+  // Reported steps are the epochs that are validated, counted on from one execution to the next: score, loss, accuracy,
+  // val_loss, val_accuracy, learning_rate, seconds. Metrics of the trial: accuracy (val_accuracy of the best epoch) and
+  // what else it is judged by, best_epoch, epochs, cost, delta, total_factor, energy_nj or bits, what a budget bounds,
+  // and pruned (1: it was ended) with a pruner. Of several executions: the means of the former, best_epoch of the best
+  // one; executions, best_execution (from 1), score_deviation (of the sample). The pruner looks at the first one alone,
+  // and what it ends is not trained again.
   search::TrialResult run(const search::TrialContext& context) override;
 
  private:
@@ -53,14 +54,22 @@ class TrainingRunner final : public search::TrialRunner {
   data::Dataset dataset_;
   CostMeter meter_;
   std::optional<BudgetMeter> budget_;
+  std::optional<graph::Model> teacher_;
+  std::optional<train::Distillation> lessons_;  // of the teacher; from the first trial on
 };
 
 train::LossKind loss_kind(const RunConfig& config);
+train::Target target_kind(const RunConfig& config);
+
+// Before anything is trained or measured: can trials of this network be trained on these data at all?
+//   throws  InvalidArgument for several inputs or outputs, other samples than the network takes, or answers that its
+//           output cannot be compared with
+void check_network(const RunConfig& config, const graph::Model& model, const data::Dataset& dataset);
 
 // ---- what a run_config names ----
 
-// A built-in network or a model file, of several outputs config.head_name's part. throws as load_model();
-// InvalidArgument for a name that is neither
+// A built-in network, a model file or a folder that 'nibble train' wrote; of several outputs config.head_name's part.
+// throws as load_model(); IoError for a path without a file; InvalidArgument for a name that is neither
 graph::Model load_search_model(const RunConfig& config);
 // The network that costs are compared with: config.reference_model, or `model` where none is named. throws alike
 graph::Model load_reference_model(const RunConfig& config, const graph::Model& model);

@@ -1,19 +1,13 @@
 #include "nibble/autoq/worker_pool.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
-#include <cstring>
-#include <fstream>
-#include <iterator>
 #include <thread>
 
 #include "nibble/core/atomic_file.h"
+#include "nibble/core/child_program.h"
 #include "nibble/core/error.h"
 #include "nibble/search/study_url.h"
 
@@ -27,95 +21,15 @@ constexpr int kMaxErrors = 2;       // of one worker, in a row
 
 fs::path log_path(const fs::path& directory, int k) { return directory / "logs" / fmt::format("worker-{}.log", k); }
 
-// The environment of a worker: ours, with one thread for each math library. They read it while they are loaded, so
-// a worker could not set it itself.
+// One thread for each math library. They read it while they are loaded, so a worker could not set it itself.
 std::vector<std::string> worker_environment() {
-  const std::vector<std::string> settings = {"OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1"};
-  std::vector<std::string> result = settings;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    const bool replaced = std::any_of(settings.begin(), settings.end(), [&](const std::string& setting) {
-      return text.substr(0, text.find('=') + 1) == std::string_view(setting).substr(0, setting.find('=') + 1);
-    });
-    if (!replaced) result.emplace_back(text);
-  }
-  return result;
-}
-
-std::vector<char*> pointers_to(std::vector<std::string>& texts) {
-  std::vector<char*> pointers;
-  for (std::string& text : texts) pointers.push_back(text.data());
-  pointers.push_back(nullptr);
-  return pointers;
+  return {"OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1"};
 }
 
 // What follows the program's name. A study in a file has its trials beside it; one on a server must be told where.
 std::vector<std::string> worker_arguments(const std::string& study, const fs::path& directory) {
   if (!search::is_server_url(study)) return {"worker", "--study", fs::absolute(search::sqlite_path(study)).string()};
   return {"worker", "--study", study, "--output", fs::absolute(directory).string()};
-}
-
-// SIGINT and SIGTERM wait while it lives.
-class SignalsHeld {
- public:
-  SignalsHeld() {
-    sigset_t stops;
-    sigemptyset(&stops);
-    for (const int signal : kStops) sigaddset(&stops, signal);
-    pthread_sigmask(SIG_BLOCK, &stops, &before_);
-  }
-  ~SignalsHeld() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsHeld(const SignalsHeld&) = delete;
-  SignalsHeld& operator=(const SignalsHeld&) = delete;
-
-  // In a child: what has come ends it.
-  void release_with_defaults() const {
-    for (const int signal : kStops) ::signal(signal, SIG_DFL);
-    sigprocmask(SIG_SETMASK, &before_, nullptr);
-  }
-
- private:
-  static constexpr int kStops[] = {SIGINT, SIGTERM};
-  sigset_t before_;
-};
-
-pid_t run_this_program(std::vector<std::string> arguments, const fs::path& log) {
-  // The link and not the path behind it: a file put there since, by an update, may be another version. The path is
-  // what command lines show.
-  constexpr const char* kThisProgram = "/proc/self/exe";
-  arguments.insert(arguments.begin(), fs::read_symlink(kThisProgram).string());
-  std::vector<std::string> environment = worker_environment();
-  const std::vector<char*> argv = pointers_to(arguments), envp = pointers_to(environment);
-  const int output = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (output < 0) throw IoError("[autoq] cannot write '{}': {}.", log.string(), std::strerror(errno));
-  const pid_t launcher = getpid();
-  // Until the program runs, the child has this process' signal handlers: one of them would take a stop for its own, and
-  // the worker would never hear of it.
-  const SignalsHeld held;
-  const pid_t pid = fork();
-  if (pid == 0) {
-    // Only calls that are safe between fork and exec.
-    held.release_with_defaults();
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != launcher) _exit(1);
-    dup2(output, STDOUT_FILENO);
-    dup2(output, STDERR_FILENO);
-    execve(kThisProgram, argv.data(), envp.data());
-    _exit(127);
-  }
-  const int reason = errno;
-  close(output);
-  if (pid < 0) throw IoError("[autoq] cannot start a worker process: {}.", std::strerror(reason));
-  return pid;
-}
-
-std::string last_line(const fs::path& path) {
-  std::ifstream file(path);
-  std::string line, last;
-  while (std::getline(file, line)) {
-    if (!line.empty()) last = line;
-  }
-  return last;
 }
 
 }  // namespace
@@ -136,16 +50,12 @@ void WorkerPool::start(int count) {
 
 void WorkerPool::launch(Worker& worker) {
   const std::vector<std::string> arguments = worker_arguments(study_, directory_);
-  worker.pid = spawn_ ? spawn_(worker.k, arguments[2]) : run_this_program(arguments, log_path(directory_, worker.k));
+  worker.pid = spawn_ ? spawn_(worker.k, arguments[2])
+                      : run_this_program(arguments, worker_environment(), log_path(directory_, worker.k));
 }
 
 std::string WorkerPool::words_of(const Worker& worker, int status) const {
-  const std::string how = WIFSIGNALED(status) ? fmt::format("was ended by signal {}", WTERMSIG(status))
-                                              : fmt::format("ended with exit code {}", WEXITSTATUS(status));
-  const std::string line = last_line(log_path(directory_, worker.k));
-  if (line.empty()) return fmt::format("worker {} {}.", worker.k, how);
-  const bool is_sentence = std::string_view(".?!").find(line.back()) != std::string_view::npos;
-  return fmt::format("worker {} {}; its last line is: {}{}", worker.k, how, line, is_sentence ? "" : ".");
+  return fmt::format("worker {} {}", worker.k, how_it_ended(status, log_path(directory_, worker.k)));
 }
 
 int WorkerPool::replace_ended() {

@@ -1,6 +1,7 @@
 // nibble autoq: searches quantizers and widths of every layer.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "nibble/autoq/auto_qkeras.h"
@@ -13,6 +14,7 @@
 #include "nibble/cli/search_report.h"
 #include "nibble/cli/stop_signal.h"
 #include "nibble/cli/study_argument.h"
+#include "nibble/cli/study_metric.h"
 #include "nibble/cli/table.h"
 #include "nibble/cli/training_events.h"
 #include "nibble/cli/trial_columns.h"
@@ -25,6 +27,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+
+constexpr uint64_t kLargestConfig = uint64_t{16} << 20;
 
 struct AutoqOptions {
   fs::path run_config, output, tensorboard;
@@ -49,8 +53,7 @@ std::string url_of(const AutoqOptions& o) { return o.study.empty() ? (o.output /
 
 // RUN as it is to be run; what is wrong with it is said with its name.
 std::string text_of(const fs::path& path, int max_trials, int epochs) {
-  constexpr uint64_t kLargest = uint64_t{16} << 20;
-  const std::string given = read_file(path, kLargest);
+  const std::string given = read_file(path, kLargestConfig);
   try {
     // Both: what with_numbers() writes no longer shows every fault of what it was given.
     autoq::parse_run_config(given);
@@ -85,18 +88,18 @@ fs::path output_of(const AutoqOptions& o, const std::string& text) {
   return named;
 }
 
-void print_table(std::vector<search::Trial> trials, std::ostream& out) {
+void print_table(std::vector<search::Trial> trials, const search::Objective& judged, std::ostream& out) {
   std::erase_if(trials, [](const search::Trial& trial) { return !trial.finished(); });
   std::stable_sort(trials.begin(), trials.end(),
                    [](const auto& a, const auto& b) { return a.score.value_or(-1e300) > b.score.value_or(-1e300); });
-  const TrialColumns columns = columns_of(trials);
+  const TrialColumns columns = columns_of(judged, trials);
   Table table{.headers = {"trial", "state", "score", columns.metric, columns.cost_header(), "against reference"},
               .rows = {}};
   for (const search::Trial& trial : trials) {
     const auto factor = trial.metrics.find("total_factor");
     table.rows.push_back(
-        {std::to_string(trial.number), std::string(search::to_string(trial.state)),
-         trial.score ? fmt::format("{:.5f}", *trial.score) : "-", columns.metric_of(trial), columns.cost_of(trial),
+        {std::to_string(trial.number), std::string(search::to_string(trial.state)), columns.score_of(trial),
+         columns.metric_of(trial), columns.cost_of(trial),
          factor == trial.metrics.end() ? trial.reason : fmt::format("{:+.1f} %", 100 * factor->second)});
   }
   print(table, out);
@@ -104,6 +107,7 @@ void print_table(std::vector<search::Trial> trials, std::ostream& out) {
 
 void print_result(const AutoqOptions& o, const autoq::SearchResult& result, Streams& streams) {
   const fs::path report = o.output / "report.html";
+  const search::Objective judged = metric_of(search::Storage::open(url_of(o)).info().run_config, result.trials);
   if (o.json) {
     nlohmann::json best;
     if (result.best) {
@@ -115,28 +119,44 @@ void print_result(const AutoqOptions& o, const autoq::SearchResult& result, Stre
     }
     print_json({{"trials", result.trials.size()},
                 {"is_over", result.is_over},
+                {"metric", metric_json(judged)},
                 {"best", best},
                 {"study", shown_study(url_of(o))},
                 {"report", report.string()}},
                streams.out);
     return;
   }
-  print_table(result.trials, streams.out);
+  print_table(result.trials, judged, streams.out);
   streams.out << "\nstudy   " << shown_study(url_of(o)) << "\nreport  " << report.string() << "\n";
   if (!result.best_model.empty()) streams.out << "best    " << result.best_model.string() << "\n";
 }
 
-// Says on `err` which block is searched now.
+// Says on `err` which block is searched now, and to the events.
 class BlockProgress final : public autoq::BlockObserver {
  public:
-  explicit BlockProgress(std::ostream& err) : err_(err) {}
+  BlockProgress(std::ostream& err, SearchEvents& events, const SearchProgress& progress)
+      : err_(err), events_(events), progress_(progress) {}
   void on_block(int k, int count, const autoq::Block& block) override {
+    begins_[k] = progress_.notices().size();
+    events_.begin_block(k);
     err_ << fmt::format("block {} of {} '{}': {} layers, {} trials\n", k + 1, count, block.pattern, block.layers.size(),
                         block.trials);
+  }
+  // What was said of block k since it was begun here.
+  std::vector<std::string> notices(int k) const {
+    const auto begin = begins_.find(k);
+    if (begin == begins_.end()) return {};
+    const auto end = std::next(begin);
+    const std::vector<std::string>& all = progress_.notices();
+    const size_t last = end == begins_.end() ? all.size() : end->second;
+    return {all.begin() + static_cast<std::ptrdiff_t>(begin->second), all.begin() + static_cast<std::ptrdiff_t>(last)};
   }
 
  private:
   std::ostream& err_;
+  SearchEvents& events_;
+  const SearchProgress& progress_;
+  std::map<int, size_t> begins_;  // block -> how many notices there were before it
 };
 
 json schedule_json(const autoq::BlockSchedule& schedule) {
@@ -154,7 +174,10 @@ json schedule_json(const autoq::BlockSchedule& schedule) {
 // AutoQKerasScheduler's debug=True: the blocks, and nothing is trained.
 int print_blocks(const AutoqOptions& o, const std::string& text, Streams& streams) {
   const autoq::RunConfig config = autoq::parse_run_config(text);
-  const autoq::BlockSchedule schedule = autoq::schedule_blocks(autoq::load_search_model(config), config);
+  const graph::Model model = autoq::load_search_model(config);
+  const autoq::BlockSchedule schedule = autoq::schedule_blocks(model, config);
+  // A search that was begun shows its blocks, whatever is thought of them today.
+  if (!o.run_config.empty()) autoq::check_blocks(text, model, schedule);
   if (o.json) {
     print_json(schedule_json(schedule), streams.out);
   } else {
@@ -167,11 +190,33 @@ autoq::SearchObserver* observer_of(const AutoqOptions& o, SearchProgress& progre
   return o.tensorboard.empty() ? static_cast<autoq::SearchObserver*>(&progress) : &events;
 }
 
+// As the file that run_schedule leaves says, all blocks are judged by the same.
+void print_schedule(const AutoqOptions& o, const autoq::ScheduleResult& result, Streams& streams) {
+  const search::Objective judged =
+      metric_of(read_file(o.output / "run_config.json", kLargestConfig), result.last.trials);
+  if (o.json) {
+    json best =
+        result.last.best ? json{{"score", *result.last.best->score}, {"metrics", result.last.best->metrics}} : json();
+    print_json({{"schedule", schedule_json(result.schedule)},
+                {"blocks_done", result.blocks_done},
+                {"is_over", result.is_over},
+                {"metric", metric_json(judged)},
+                {"best", best},
+                {"model", result.best_model.string()}},
+               streams.out);
+  } else {
+    if (result.last.best) print_table(result.last.trials, judged, streams.out);
+    streams.out << fmt::format("\n{} of {} blocks done, in {}\n", result.blocks_done, result.schedule.blocks.size(),
+                               o.output.string());
+    if (!result.best_model.empty()) streams.out << "best    " << result.best_model.string() << "\n";
+  }
+}
+
 int run_by_blocks(const AutoqOptions& o, const std::string& text, Streams& streams) {
   listen_for_stop();
   SearchProgress progress(streams.err, streams.err_is_terminal);
   SearchEvents events(o.tensorboard, progress);
-  BlockProgress blocks(streams.err);
+  BlockProgress blocks(streams.err, events, progress);
   const autoq::ScheduleResult result = autoq::run_schedule(text,
                                                            {.directory = o.output,
                                                             .study = o.study,
@@ -186,23 +231,11 @@ int run_by_blocks(const AutoqOptions& o, const std::string& text, Streams& strea
     const autoq::SearchOptions block =
         autoq::options_of_block({.directory = o.output, .study = o.study}, static_cast<int>(k));
     if (!search::Storage::holds_study(autoq::study_of(block))) continue;
+    keep_notices(block.directory, blocks.notices(static_cast<int>(k)));
     write_search_report(autoq::study_of(block), block.directory, block.directory / "report.html");
   }
-  if (o.json) {
-    json best =
-        result.last.best ? json{{"score", *result.last.best->score}, {"metrics", result.last.best->metrics}} : json();
-    print_json({{"schedule", schedule_json(result.schedule)},
-                {"blocks_done", result.blocks_done},
-                {"is_over", result.is_over},
-                {"best", best},
-                {"model", result.best_model.string()}},
-               streams.out);
-  } else {
-    if (result.last.best) print_table(result.last.trials, streams.out);
-    streams.out << fmt::format("\n{} of {} blocks done, in {}\n", result.blocks_done, result.schedule.blocks.size(),
-                               o.output.string());
-    if (!result.best_model.empty()) streams.out << "best    " << result.best_model.string() << "\n";
-  }
+  print_schedule(o, result, streams);
+  if (!result.last.missed_bound.empty()) streams.err << "note: " << result.last.missed_bound << "\n";
   if (result.is_over) return kOk;
   streams.err << "stopped; run the same command with --resume to go on: finished blocks and trials stay.\n";
   return kInterrupted;
@@ -217,7 +250,7 @@ int run(AutoqOptions o, Streams& streams) {
   }
   if (!o.study.empty() && !search::is_server_url(o.study)) {
     throw UsageError("--study '{}' is no postgresql://USER@HOST/DATABASE?study=NAME; leave it out for a file in DIR.",
-                     o.study);
+                     search::without_password(o.study));
   }
   const std::string text = run_config_text(o);
   if (o.debug && text.empty()) {
@@ -249,7 +282,7 @@ int run(AutoqOptions o, Streams& streams) {
            "last finished epoch.\n";
     return kInterrupted;
   }
-  if (!result.missed_floor.empty()) streams.err << "note: " << result.missed_floor << "\n";
+  if (!result.missed_bound.empty()) streams.err << "note: " << result.missed_bound << "\n";
   if (result.is_exhausted) {
     streams.err << fmt::format("note: the search ended after {} trials: no new combination was found.\n",
                                result.trials.size());

@@ -23,7 +23,9 @@ constexpr std::array kCommands = {
     Command{"energy", "Energy of one inference, layer by layer.",
             "  nibble energy mnist --reference fp32\n"
             "  nibble energy run2/model.keras\n"
-            "  nibble energy mnist --reference int8 --compat qkeras-2020 --json\n",
+            "  nibble energy mnist --reference int8 --compat qkeras-2020 --json\n"
+            "  nibble energy run2/model.keras --process my_chip.json --types --summary\n"
+            "  nibble energy run2/model.keras --roofline --peak-ops 1e9 --bandwidth 1e8\n",
             declare_energy},
     Command{"quantize", "Give layers quantizers, by their names or classes (QKeras' model_quantize).",
             "  nibble quantize run1 four_bits.json --output four_bits.keras\n"
@@ -110,7 +112,8 @@ constexpr std::array kCommands = {
             declare_report},
     Command{"experiment", "Compute a published table of quantized networks again, beside the published figures.",
             "  nibble experiment ptq-qat --out table1 --datasets fashion_mnist --networks cnn --seeds 1\n"
-            "  nibble experiment ptq-qat --out table1 --studies ablation,bias-width\n",
+            "  nibble experiment ptq-qat --out table1 --studies ablation,bias-width\n"
+            "  nibble experiment ptq-qat --out table1 --workers 4 --studies all\n",
             declare_experiment, /*computes=*/true},
     Command{"plot-quantizer", "Value and gradient of a quantizer, as a picture or a table.",
             "  nibble plot-quantizer \"quantized_relu(4,2)\" --from -1 --to 5 --output relu.svg\n"

@@ -9,6 +9,8 @@
 #include "nibble/cli/table.h"
 #include "nibble/graph/layer_quantization.h"
 #include "nibble/program/program_file.h"
+#include "nibble/program/rule_misses.h"
+#include "nibble/quant/affine/sum_quantizer.h"
 
 namespace nibble::cli {
 namespace {
@@ -28,6 +30,7 @@ struct Row {
   bool exact_in_float = true;
   std::vector<int64_t> bias = {};  // in the accumulator's units
   std::optional<program::FixedPointRule> rule = std::nullopt;
+  std::optional<program::RuleMisses> misses = std::nullopt;  // of the rule
 };
 
 Row row_of(const program::Operation& operation) {
@@ -105,7 +108,11 @@ nlohmann::json to_json(const std::vector<Row>& rows) {
                    {"thresholds", row.thresholds},
                    {"exact_in_float", row.exact_in_float},
                    {"bias", row.bias}});
-    if (row.rule) out.back()["requantization"] = to_json(*row.rule);
+    if (!row.rule) continue;
+    out.back()["requantization"] = to_json(*row.rule);
+    if (!row.misses) continue;
+    out.back()["requantization"]["sums"] = row.misses->sums;
+    out.back()["requantization"]["missed_sums"] = row.misses->missed;
   }
   return out;
 }
@@ -120,6 +127,49 @@ void note_thresholds(const program::Program& program, Streams& streams) {
         "within a code of the trained network.\n",
         operation.layer, compare->thresholds.size(), compare->quantizer);
   }
+}
+
+// What the multipliers of each layer cost: lowers the model a second time, for the trained network's own steps.
+void count_misses(const graph::Model& model, const program::Program& program, program::LoweringOptions options,
+                  std::vector<Row>& rows) {
+  if (!options.rounding) return;
+  options.rounding = std::nullopt;
+  for (program::RuleMisses& misses : program::find_rule_misses(program, program::lower(model, options))) {
+    const auto row = static_cast<size_t>(misses.operation);
+    rows.at(row).misses = std::move(misses);
+  }
+}
+
+// Sums that the network, which rounds them by the same multiplier, has as float32 numbers that do not tell them apart.
+std::string why_missed(const program::Program& program, const program::RuleMisses& misses) {
+  const program::Operation& operation = program.operations.at(static_cast<size_t>(misses.operation));
+  const auto& compare = std::get<program::Compare>(operation.action);
+  const program::Interval sums = program.operations.at(static_cast<size_t>(operation.inputs.at(0))).result.hull();
+  const bool is_single = compare.rule && compare.rule->rounding == affine::Rounding::kSingle;
+  const bool is_exact = std::max(-sums.low, sums.high) <= affine::kMostExactSum;
+  if (!is_single || is_exact || !compare.quantizer.starts_with("affine_")) return "";
+  return fmt::format(
+      " They lie in {} .. {}, and the network has them as float32, which is sure of them up to 2^22; thresholds have "
+      "its "
+      "codes everywhere.",
+      sums.low, sums.high);
+}
+
+void note_misses(const std::vector<Row>& rows, const program::Program& program, Streams& streams) {
+  int layers = 0, exact = 0;
+  for (const Row& row : rows) {
+    if (!row.misses) continue;
+    ++layers;
+    if (row.misses->missed == 0) {
+      ++exact;
+      continue;
+    }
+    streams.err << fmt::format("note: layer '{}': {} of {} sums round otherwise than in the trained network.{}\n",
+                               row.layer, row.misses->missed, row.misses->sums, why_missed(program, *row.misses));
+  }
+  if (layers == 0) return;
+  streams.err << fmt::format("note: in {} of {} layers that multiply, every sum rounds as in the trained network.\n",
+                             exact, layers);
 }
 
 // Biases at the ends of the few bits that were asked for: training or calibration wanted more, most likely.
@@ -143,6 +193,7 @@ int run(const CompileOptions& o, Streams& streams) {
   std::vector<Row> rows;
   for (const program::Operation& operation : program.operations) rows.push_back(row_of(operation));
   program::save_program(program, o.output);
+  count_misses(model, program, lowering_options(o.program), rows);
   note_clipped_biases(rows, model, streams);
   if (o.json) {
     print_json({{"operations", to_json(rows)}, {"bytes", std::filesystem::file_size(o.output)}}, streams.out);
@@ -158,6 +209,7 @@ int run(const CompileOptions& o, Streams& streams) {
         row.layer, row.accumulator_bits);
   }
   if (o.program.requantization != "thresholds") note_thresholds(program, streams);
+  note_misses(rows, program, streams);
   streams.err << fmt::format("wrote {} ({} bytes)\n", o.output.string(), std::filesystem::file_size(o.output));
   return kOk;
 }

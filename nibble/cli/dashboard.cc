@@ -6,14 +6,17 @@
 #include <memory>
 #include <thread>
 
+#include "nibble/autoq/config_paths.h"
 #include "nibble/autoq/run_config.h"
 #include "nibble/cli/command.h"
 #include "nibble/cli/limits.h"
 #include "nibble/cli/search_report.h"
 #include "nibble/cli/stop_signal.h"
 #include "nibble/cli/study_argument.h"
+#include "nibble/cli/study_metric.h"
 #include "nibble/cli/trial_energies.h"
 #include "nibble/search/storage.h"
+#include "nibble/search/study_url.h"
 
 namespace nibble::cli {
 namespace {
@@ -26,11 +29,16 @@ struct CommandOptions {
 report::DashboardOptions options_of(const CommandOptions& o, Streams& streams) {
   report::DashboardOptions options{.study = study_url(o.study), .port = o.port};
   const search::StudyInfo info = search::Storage::open(options.study).info();
-  const autoq::RunConfig config = autoq::parse_run_config(info.run_config);
+  const autoq::RunConfig config =
+      search::is_server_url(options.study)
+          ? autoq::parse_run_config(info.run_config)
+          : autoq::config_of_study(info.run_config,
+                                   std::filesystem::path(search::sqlite_path(options.study)).parent_path());
   const bool by_energy = config.goal.kind == autoq::GoalKind::kEnergy;
   options.cost = by_energy ? "energy_nj" : "bits";
   options.cost_name = by_energy ? "Energy (nJ)" : "Bits";
   options.facts.title = fmt::format("AutoQKeras search on {}", config.data.empty() ? config.model : config.data);
+  options.facts.metric = metric_of(config);
   options.facts.goal = goal_sentence(config);
   try {
     options.facts.references = references_of(config);
@@ -44,7 +52,7 @@ report::DashboardOptions options_of(const CommandOptions& o, Streams& streams) {
 }
 
 int run(const CommandOptions& o, Streams& streams) {
-  listen_for_stop();
+  listen_for_stop(StopNotice::kNone);
   const report::Dashboard dashboard(options_of(o, streams));
   streams.out << dashboard.url() << std::endl;
   streams.err << "open it in a browser on this machine; Ctrl-C ends it, and nothing of the search\n";

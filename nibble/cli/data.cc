@@ -20,13 +20,6 @@ struct DataCommandOptions {
   int sample = 0;
 };
 
-void check_name(const std::string& name) {
-  const auto names = data::dataset_names();
-  if (std::find(names.begin(), names.end(), name) == names.end()) {
-    throw UsageError("there is no data set '{}'. {}", name, suggest(name, names));
-  }
-}
-
 int run_list(const DataCommandOptions& o, Streams& streams) {
   nlohmann::json rows = nlohmann::json::array();
   Table table{.headers = {"name", "shape", "classes", "train", "test", "where", "what"}, .rows = {}};
@@ -51,7 +44,7 @@ int run_list(const DataCommandOptions& o, Streams& streams) {
 }
 
 data::Dataset fetch(const DataCommandOptions& o, bool allow_synthetic, Streams& streams) {
-  check_name(o.data.name);
+  check_data_name(o.data.name);
   listen_for_stop();
   ProgressBar bar(streams.err, streams.err_is_terminal);
   data::LoadOptions options = load_options(o.data, bar);
@@ -90,7 +83,9 @@ void draw_sample(const data::Samples& samples, int index, std::ostream& out) {
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
   const float span = std::max(*high - *low, 1e-9f);
   constexpr std::string_view kInk = " .:-=+*#%@";
-  out << "test sample " << index << ", label " << samples.labels()[static_cast<size_t>(index)] << '\n';
+  out << "test sample " << index;
+  if (!samples.has_targets()) out << ", label " << samples.labels()[static_cast<size_t>(index)];
+  out << '\n';
   for (int64_t y = 0; y < shape[0]; ++y) {
     for (int64_t x = 0; x < shape[1]; ++x) {
       float sum = 0;
@@ -109,19 +104,18 @@ int run_show(const DataCommandOptions& o, Streams& streams) {
   const auto train = label_counts(dataset.train, dataset.num_classes);
   const auto test = label_counts(dataset.test, dataset.num_classes);
   if (o.json) {
-    print_json({{"name", dataset.name},
-                {"source", dataset.source},
-                {"shape", dataset.train.shape().extents()},
-                {"classes", dataset.num_classes},
-                {"train", dataset.train.count()},
-                {"test", dataset.test.count()},
-                {"train_per_class", train},
-                {"test_per_class", test}},
-               streams.out);
+    nlohmann::json result = {
+        {"name", dataset.name},           {"source", dataset.source},       {"shape", dataset.train.shape().extents()},
+        {"classes", dataset.num_classes}, {"train", dataset.train.count()}, {"test", dataset.test.count()},
+        {"train_per_class", train},       {"test_per_class", test}};
+    if (dataset.train.has_targets()) result["target_shape"] = dataset.train.target_shape().extents();
+    print_json(result, streams.out);
     return kOk;
   }
-  streams.out << fmt::format("{} from {}\nsamples of shape {}\n\n", dataset.name, dataset.source,
+  streams.out << fmt::format("{} from {}\nsamples of shape {}", dataset.name, dataset.source,
                              dataset.train.shape().str());
+  if (dataset.train.has_targets()) streams.out << ", real targets of shape " << dataset.train.target_shape().str();
+  streams.out << "\n\n";
   Table table{.headers = {"class", "train", "test"}, .rows = {}};
   for (size_t c = 0; c < train.size(); ++c) {
     table.rows.push_back({std::to_string(c), std::to_string(train[c]), std::to_string(test[c])});
@@ -134,7 +128,8 @@ int run_show(const DataCommandOptions& o, Streams& streams) {
 }
 
 void add_name(CLI::App& app, DataCommandOptions& o) {
-  app.add_option("NAME", o.data.name, "A name of 'nibble data list'")->required();
+  app.add_option("NAME", o.data.name, "A name of 'nibble data list', or a folder or .npz as --data takes it")
+      ->required();
   app.add_option("--holdout", o.data.holdout, "batch5: cifar10's data_batch_5 is the test part")->type_name("PART");
   app.add_option("--data-dir", o.data.data_dir, "Look in this folder only")->type_name("DIR");
 }

@@ -5,6 +5,7 @@
 #include "nibble/cli/choices.h"
 #include "nibble/cli/progress.h"
 #include "nibble/cli/stop_signal.h"
+#include "nibble/data/npy_folder.h"
 
 namespace nibble::cli {
 namespace {
@@ -19,7 +20,11 @@ data::Preprocessing preprocessing_of(const DataOptions& options) {
 }  // namespace
 
 void add_data_options(CLI::App& app, DataOptions& options) {
-  app.add_option("--data", options.name, "Data set; 'nibble data list' shows them")->required()->type_name("NAME");
+  app.add_option("--data", options.name,
+                 "Data set ('nibble data list' shows them), or a folder with x_train.npy, y_train.npy, x_test.npy and "
+                 "y_test.npy, or an .npz archive of them")
+      ->required()
+      ->type_name("NAME");
   app.add_option("--holdout", options.holdout, "Evaluate on another part: batch5 (cifar10's data_batch_5)")
       ->type_name("PART");
   app.add_option("--preprocessing", options.preprocessing,
@@ -28,6 +33,12 @@ void add_data_options(CLI::App& app, DataOptions& options) {
       ->capture_default_str();
   app.add_option("--data-dir", options.data_dir, "Look for the data in this folder only")->type_name("DIR");
   app.add_flag("--offline", options.offline, "Never download");
+}
+
+void check_data_name(const std::string& name) {
+  const auto names = data::dataset_names();
+  if (std::find(names.begin(), names.end(), name) != names.end() || data::names_a_path(name)) return;
+  throw UsageError("there is no data set '{}'. {}", name, suggest(name, names));
 }
 
 data::LoadOptions load_options(const DataOptions& options, ProgressBar& bar) {
@@ -46,10 +57,7 @@ data::LoadOptions load_options(const DataOptions& options, ProgressBar& bar) {
 
 data::Dataset load(const DataOptions& options, Streams& streams) {
   const data::Preprocessing preprocessing = preprocessing_of(options);
-  const auto names = data::dataset_names();
-  if (std::find(names.begin(), names.end(), options.name) == names.end()) {
-    throw UsageError("there is no data set '{}'. {}", options.name, suggest(options.name, names));
-  }
+  check_data_name(options.name);
   ProgressBar bar(streams.err, streams.err_is_terminal);
   data::Dataset dataset = data::load_dataset(options.name, load_options(options, bar));
   bar.clear();

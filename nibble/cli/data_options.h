@@ -21,6 +21,9 @@ struct DataOptions {
 // --data, --holdout, --preprocessing, --data-dir, --offline
 void add_data_options(CLI::App& app, DataOptions& options);
 
+// throws UsageError unless `name` is known or names a folder or an .npz archive
+void check_data_name(const std::string& name);
+
 // Finds or downloads the data, with a bar; says on stderr where they come from.
 //   throws  UsageError for an unknown name, as load_dataset() otherwise
 data::Dataset load(const DataOptions& options, Streams& streams);

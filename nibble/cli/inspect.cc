@@ -70,7 +70,7 @@ int run(const InspectOptions& o, Streams& streams) {
                           "scaling", "zeros", "saturated", "clipped"},
               .rows = {}};
   for (const auto& weight : result.weights) table.rows.push_back(row_of(weight));
-  print(table, streams.out);
+  if (!table.rows.empty()) print(table, streams.out);  // affine points may be all there is
   print_affine_points(model, streams.out);
   if (o.histogram) {
     for (const auto& weight : result.weights) print_histogram(weight, streams.out);

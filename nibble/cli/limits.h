@@ -2,16 +2,27 @@
 // Bounds of numbers on the command line; they show in the error, not in the help.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <string>
+#include <type_traits>
 
 namespace nibble::cli {
 
-// lowest <= value <= highest
+// lowest <= value <= highest. CLI11's own Range takes nan, which is neither below nor above.
 template <class Number>
 CLI::Validator between(Number lowest, Number highest) {
-  return CLI::Range(lowest, highest).description("");
+  return CLI::Validator(
+      [=](const std::string& text) {
+        Number value{};
+        const bool is_inside = CLI::detail::lexical_cast(text, value) && lowest <= value && value <= highest;
+        return is_inside ? std::string()
+                         : fmt::format("'{}' must be a {}number from {} to {}", text,
+                                       std::is_integral_v<Number> ? "whole " : "", lowest, highest);
+      },
+      "");
 }
 
 // A finite number that `fits`; CLI11's own bounds would be told with all 308 digits of the largest double.

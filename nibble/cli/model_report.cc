@@ -31,6 +31,21 @@ std::map<std::string, double> energy_by_layer(const cost::EnergyEstimate& estima
   return result;
 }
 
+// Those of its parts that count, so that they add up to its energy.
+report::EnergySplit split_of(const cost::LayerEnergy& layer) {
+  const auto counted = [](bool counts, double pj) { return counts ? pj / kPicoPerNano : 0.0; };
+  return {.operations_nj = counted(layer.counted.op_cost, layer.op_cost_pj),
+          .parameters_nj = counted(layer.counted.parameters, layer.parameters_pj),
+          .inputs_nj = counted(layer.counted.inputs, layer.inputs_pj),
+          .outputs_nj = counted(layer.counted.outputs, layer.outputs_pj)};
+}
+
+std::map<std::string, report::EnergySplit> splits_by_layer(const cost::EnergyEstimate& estimate) {
+  std::map<std::string, report::EnergySplit> result;
+  for (const cost::LayerEnergy& layer : estimate.layers) result[layer.name] = split_of(layer);
+  return result;
+}
+
 std::optional<double> find(const std::map<std::string, double>& values, const std::string& name) {
   const auto found = values.find(name);
   return found == values.end() ? std::nullopt : std::optional(found->second);
@@ -70,11 +85,13 @@ std::vector<report::LayerRow> layer_rows(const graph::Model& model, const graph:
   std::vector<report::LayerRow> rows;
   const auto before = energy_by_layer(reference);
   const auto after = energy_by_layer(own);
+  const auto splits = splits_by_layer(own);
   for (const graph::Layer& layer : model.layers) {
     if (layer.class_name == "InputLayer") continue;
     report::LayerRow row = layer_row(layer, original);
     row.reference_energy_nj = find(before, layer.name);
     row.energy_nj = find(after, layer.name);
+    if (const auto split = splits.find(layer.name); split != splits.end()) row.energy_parts = split->second;
     rows.push_back(std::move(row));
   }
   return rows;

@@ -62,23 +62,24 @@ void TrainingProgress::on_train_begin(int epochs, int64_t steps_per_epoch) {
   begin_ = std::chrono::steady_clock::now();
 }
 
-void TrainingProgress::on_batch_end(int epoch, int64_t step, double loss, double accuracy) {
+void TrainingProgress::on_batch_end(int epoch, int64_t step, double loss, std::optional<double> accuracy) {
   ++steps_seen_;
   const double elapsed = seconds_since(begin_);
   const double rate = static_cast<double>(steps_seen_) / std::max(elapsed, 1e-9);  // steps per second
   const int64_t left = (epochs_ - epoch) * steps_per_epoch_ + (steps_per_epoch_ - step);
   bar_.update(static_cast<double>(step) / static_cast<double>(std::max<int64_t>(steps_per_epoch_, 1)),
               fmt::format("epoch {}/{}", epoch, epochs_),
-              fmt::format("loss {:.4f}  acc {:.4f}  {:.0f} samples/s  ETA {}", loss, accuracy,
+              fmt::format("loss {:.4f}{}  {:.0f} samples/s  ETA {}", loss,
+                          accuracy ? fmt::format("  acc {:.4f}", *accuracy) : "",
                           rate * static_cast<double>(batch_size_), format_duration(static_cast<double>(left) / rate)));
 }
 
 bool TrainingProgress::on_epoch_end(const train::EpochLog& log, train::Trainer&) {
   ++epochs_seen_;
-  std::string text = fmt::format("epoch {}/{}  loss {:.4f}  acc {:.4f}", log.epoch, epochs_, log.loss, log.accuracy);
-  if (log.val_loss && log.val_accuracy) {
-    text += fmt::format("  val_loss {:.4f}  val_acc {:.4f}", *log.val_loss, *log.val_accuracy);
-  }
+  std::string text = fmt::format("epoch {}/{}  loss {:.4f}", log.epoch, epochs_, log.loss);
+  if (log.has_accuracy) text += fmt::format("  acc {:.4f}", log.accuracy);
+  if (log.val_loss) text += fmt::format("  val_loss {:.4f}", *log.val_loss);
+  if (log.val_accuracy && log.has_accuracy) text += fmt::format("  val_acc {:.4f}", *log.val_accuracy);
   text += fmt::format("  lr {:.4g}  {:.1f} s", log.learning_rate, log.seconds);
   bar_.line(text);
   return false;

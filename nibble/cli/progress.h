@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <ostream>
 #include <string>
 
@@ -35,14 +36,14 @@ class ProgressBar {
 // "1:05", "2:03:04"
 std::string format_duration(double seconds);
 
-// Follows a training: within an epoch loss, accuracy, samples per second and the time left of the
+// Follows a training: within an epoch loss, accuracy where there is one, samples per second and the time left of the
 // whole training; after each epoch a line.
 class TrainingProgress : public train::Callback {
  public:
   TrainingProgress(std::ostream& err, bool is_terminal, int64_t batch_size)
       : bar_(err, is_terminal), batch_size_(batch_size) {}
   void on_train_begin(int epochs, int64_t steps_per_epoch) override;
-  void on_batch_end(int epoch, int64_t step, double loss, double accuracy) override;
+  void on_batch_end(int epoch, int64_t step, double loss, std::optional<double> accuracy) override;
   bool on_epoch_end(const train::EpochLog& log, train::Trainer& trainer) override;
   void on_train_end() override { bar_.clear(); }
   int epochs_seen() const { return epochs_seen_; }

@@ -1,5 +1,6 @@
 // nibble ptq: a trained float model as one of affine quantizers, without training.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "nibble/cli/choices.h"
@@ -15,6 +16,7 @@
 #include "nibble/formats/keras/keras_file.h"
 #include "nibble/graph/layer_quantization.h"
 #include "nibble/train/layer_function.h"
+#include "nibble/train/loss_names.h"
 #include "nibble/train/trainer.h"
 
 namespace nibble::cli {
@@ -136,8 +138,11 @@ ptq::PostTrainingOptions post_training_options(const PtqOptions& o) {
   return options;
 }
 
-double accuracy(const graph::Model& model, const data::Dataset& dataset, int threads) {
-  return train::Trainer(model, {.threads = threads}).evaluate(dataset.test).accuracy;
+// The accuracy where the data have classes, else the mean squared error.
+double measure(const graph::Model& model, const data::Dataset& dataset, int threads) {
+  const train::LossKind loss = train::natural_loss(dataset.test);
+  const auto evaluation = train::Trainer(model, {.loss = loss, .threads = threads}).evaluate(dataset.test);
+  return evaluation.has_accuracy ? evaluation.accuracy : evaluation.loss;
 }
 
 // Ctrl-C.
@@ -148,7 +153,9 @@ ptq::PostTrainingResult quantize(const graph::Model& model, const Tensor& sample
   ProgressBar bar(streams.err, streams.err_is_terminal);
   const auto before_layer = [&](const std::string& name, size_t index) {
     if (stop_requested()) throw Stopped{};
-    bar.update(static_cast<double>(index) / static_cast<double>(model.layers.size()), "quantizing " + name, "");
+    // Separable convolutions become two layers.
+    const double share = static_cast<double>(index) / static_cast<double>(model.layers.size());
+    bar.update(std::min(share, 1.0), "quantizing " + name, "");
   };
   return ptq::quantize_after_training(model, samples, options, train::layer_function, before_layer);
 }
@@ -165,8 +172,8 @@ int quantize_and_tell(const PtqOptions& o, Streams& streams) {
   const ptq::PostTrainingResult result = quantize(model, gather(dataset.train, 0, count, input), options, streams);
   PtqAccuracy accuracies;
   if (dataset.test.count() > 0) {
-    accuracies = {accuracy(model, dataset, o.threads), accuracy(result.model, dataset, o.threads),
-                  dataset.test.count()};
+    accuracies = {measure(model, dataset, o.threads), measure(result.model, dataset, o.threads), dataset.test.count(),
+                  dataset.test.has_targets() ? "mean_squared_error" : "accuracy"};
   }
   if (!o.output.empty()) formats::keras::save_model(result.model, o.output);
   if (o.json) {

@@ -113,8 +113,8 @@ void print_ptq(const ptq::PostTrainingResult& result, const PtqAccuracy& accurac
   print(table, out);
   print_notes(result, out);
   if (accuracy.samples == 0) return;
-  out << fmt::format("accuracy {:.4f} in float, {:.4f} quantized, on {} samples\n", accuracy.real, accuracy.quantized,
-                     accuracy.samples);
+  out << fmt::format("{} {:.4f} in float, {:.4f} quantized, on {} samples\n", accuracy.measure, accuracy.real,
+                     accuracy.quantized, accuracy.samples);
 }
 
 nlohmann::json ptq_json(const ptq::PostTrainingResult& result, const PtqAccuracy& accuracy) {
@@ -127,7 +127,8 @@ nlohmann::json ptq_json(const ptq::PostTrainingResult& result, const PtqAccuracy
                          {"left_batch_norms", result.left_batch_norms},
                          {"equalized_pairs", result.equalized_pairs}};
   if (accuracy.samples > 0) {
-    json["accuracy"] = {{"float", accuracy.real}, {"quantized", accuracy.quantized}, {"samples", accuracy.samples}};
+    json[accuracy.measure] = {
+        {"float", accuracy.real}, {"quantized", accuracy.quantized}, {"samples", accuracy.samples}};
   }
   return json;
 }

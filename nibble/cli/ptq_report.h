@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <ostream>
+#include <string>
 
 #include "nibble/transform/ptq/post_training.h"
 
@@ -13,6 +14,7 @@ namespace nibble::cli {
 struct PtqAccuracy {
   double real = 0, quantized = 0;
   int64_t samples = 0;  // 0: not measured
+  std::string measure = "accuracy";
 };
 
 // A table in the model's order; the three layers that lose most are marked. Then what was folded and equalized, what

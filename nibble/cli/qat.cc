@@ -7,8 +7,10 @@
 #include "nibble/cli/choices.h"
 #include "nibble/cli/command.h"
 #include "nibble/cli/data_options.h"
+#include "nibble/cli/distillation_options.h"
 #include "nibble/cli/json_file.h"
 #include "nibble/cli/limits.h"
+#include "nibble/cli/loss_options.h"
 #include "nibble/cli/model_argument.h"
 #include "nibble/cli/progress.h"
 #include "nibble/cli/stop_signal.h"
@@ -31,16 +33,18 @@ namespace fs = std::filesystem;
 struct QatOptions {
   ModelArgument model;
   DataOptions data;
+  LossOptions loss;
   fs::path output;
-  std::string scheme = "int8", quantizer, batch_norm;
-  int epochs = 3, edge_bits = -1, bias_bits = -1, threads = 1;
+  std::string scheme = "int8", quantizer, ranges, batch_norm;
+  int epochs = 3, validation_freq = 1, edge_bits = -1, bias_bits = -1, threads = 1;
   int64_t batch_size = 128;
   double learning_rate = 0.01;
   std::optional<double> penalty;   // of pact; the scheme's where it is not given
   std::optional<double> momentum;  // of sgd; 0.9 where it is not given
   double begin = 0.0, freeze_ranges = -1.0, freeze_batch_norm = -1.0;
-  std::string optimizer = "sgd", schedule = "cosine", statistics = "reestimated";
+  std::string optimizer = "sgd", schedule = "cosine", statistics = "reestimated", augment = "none";
   uint64_t seed = 0;
+  DistillationOptions distillation;
   bool resume = false, json = false;
   bool asks_for_quantizers = false;  // by an option of its own
 };
@@ -55,6 +59,11 @@ void declare_quantization(CLI::App& app, QatOptions& o) {
   app.add_option("--quantizer", o.quantizer,
                  "moving_average, last_value, all_values, lsq, lsq_plus, pact or dorefa. Default: the scheme's")
       ->type_name("NAME");
+  app.add_option("--ranges", o.ranges,
+                 "What trackers take from a batch. extremes: its smallest and largest value; mse: the range of least "
+                 "squared error, finer and clipped. Default: the scheme's; else mse below 6 bits, where weights and "
+                 "activations both have trackers, and extremes with tfmot8, ...")
+      ->type_name("RULE");
   app.add_option(
          "--penalty", o.penalty,
          "Of pact: for each clipping level a, L * a^2 is added to the loss; the usual weight decay works, 1e-4. "
@@ -63,7 +72,7 @@ void declare_quantization(CLI::App& app, QatOptions& o) {
       ->type_name("L");
   app.add_option("--batch-norm", o.batch_norm,
                  "float: behind quantized kernels; fold: into the weights before training; fold_running, fold_batch: "
-                 "in each step. Default: fold where the model has weights, else float")
+                 "in each step. Default: the scheme's; else fold where the model has weights, else float")
       ->type_name("MODE");
   app.add_option("--edge-weight-bits", o.edge_bits, "Of the first and the last layer's weights")->check(between(2, 16));
   app.add_option("--bias-bits", o.bias_bits, "2 to 32, on the accumulator's grid; 0: float. Default: the scheme's")
@@ -94,6 +103,9 @@ void declare_training(CLI::App& app, QatOptions& o) {
   app.add_option("--batch-norm-statistics", o.statistics,
                  "reestimated: measured anew before each evaluation; moving: Keras' moving averages")
       ->capture_default_str();
+  add_validation_freq(app, o.validation_freq);
+  add_augment_option(app, o.augment);
+  add_distillation_options(app, o.distillation);
   app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->check(not_negative())->capture_default_str();
   app.add_option("--threads", o.threads, "Results repeat for the same number of threads")
       ->check(between(1, 1024))
@@ -106,6 +118,7 @@ void declare_options(CLI::App& app, QatOptions& o) {
   add_model(app, o.model);
   add_weights(app, o.model);
   add_data_options(app, o.data);
+  add_loss_options(app, o.loss);
   app.add_option("--output,-o", o.output, "Folder for model.keras, result.json, history.csv and the checkpoint")
       ->required()
       ->type_name("DIR");
@@ -113,11 +126,11 @@ void declare_options(CLI::App& app, QatOptions& o) {
   declare_training(app, o);
 }
 
+// What the option says, else the scheme; where neither does, folding, which needs trained weights.
 qat::BatchNormMode batch_norm_mode(const QatOptions& o, bool has_trained_weights, const qat::Scheme& scheme) {
   using qat::BatchNormMode;
   if (o.batch_norm.empty()) {
-    return scheme.batch_norm == BatchNormMode::kFloat && has_trained_weights && !scheme.tfmot ? BatchNormMode::kFold
-                                                                                              : scheme.batch_norm;
+    return scheme.batch_norm.value_or(has_trained_weights ? BatchNormMode::kFold : BatchNormMode::kFloat);
   }
   return choose<BatchNormMode>("--batch-norm", o.batch_norm,
                                {{"float", BatchNormMode::kFloat},
@@ -149,6 +162,10 @@ Plan plan_of(const QatOptions& o, bool has_trained_weights) {
     plan.scheme = qat::scheme_named(o.scheme);
   }
   if (!o.quantizer.empty()) qat::set_quantizer(plan.scheme, o.quantizer);
+  if (!o.ranges.empty()) {
+    plan.scheme.ranges = choose<affine::RangeRule>(
+        "--ranges", o.ranges, {{"extremes", affine::RangeRule::kExtremes}, {"mse", affine::RangeRule::kMse}});
+  }
   if (o.penalty) plan.scheme.penalty = *o.penalty;
   if (o.edge_bits >= 0) plan.scheme.edge_weight_bits = o.edge_bits;
   if (o.bias_bits >= 0) plan.scheme.bias_bits = o.bias_bits;
@@ -157,6 +174,7 @@ Plan plan_of(const QatOptions& o, bool has_trained_weights) {
 }
 
 train::CompileOptions compile_options(const QatOptions& o) {
+  check(o.loss);
   train::CompileOptions compile;
   compile.optimizer = chosen_optimizer(o.optimizer);
   compile.learning_rate = o.learning_rate;
@@ -176,7 +194,9 @@ train::FitOptions fit_options(const QatOptions& o) {
   train::FitOptions fit;
   fit.epochs = o.epochs;
   fit.batch_size = o.batch_size;
+  fit.validation_freq = o.validation_freq;
   fit.schedule = chosen_schedule(o.schedule);
+  fit.augmentation = chosen_augmentation(o.augment);
   fit.stop = &stop_requested();
   fit.checkpoint = o.output / "checkpoint.nibble";
   fit.resume = o.resume;
@@ -190,18 +210,21 @@ train::QuantizationSchedule schedule_of(const QatOptions& o) {
   return schedule;
 }
 
-nlohmann::json result_of(const QatOptions& o, const train::History& history, const train::Evaluation& test) {
-  return {{"epochs", history.size()},
-          {"model", (o.output / "model.keras").string()},
-          {"loss", history.empty() ? nlohmann::json() : nlohmann::json(history.back().loss)},
-          {"accuracy", history.empty() ? nlohmann::json() : nlohmann::json(history.back().accuracy)},
-          {"val_loss", test.loss},
-          {"val_accuracy", test.accuracy}};
+nlohmann::json result_of(const QatOptions& o, const train::History& history, const train::Evaluation& test,
+                         train::LossKind loss) {
+  const bool knows_accuracy = !history.empty() && history.back().has_accuracy;
+  nlohmann::json result = {{"epochs", history.size()},
+                           {"model", (o.output / "model.keras").string()},
+                           {"loss", history.empty() ? nlohmann::json() : nlohmann::json(history.back().loss)},
+                           {"accuracy", knows_accuracy ? nlohmann::json(history.back().accuracy) : nlohmann::json()}};
+  add_training_errors(result, history);
+  add_figures(result, "val_", test, loss);
+  return result;
 }
 
 //   start  what the accuracy before training is one of: "in float"
-void print_result(const QatOptions& o, const nlohmann::json& result, const graph::Model& model, std::string_view start,
-                  Streams& streams) {
+void print_result(const QatOptions& o, const nlohmann::json& result, const std::string& figures,
+                  const graph::Model& model, std::string_view start, Streams& streams) {
   if (o.json) {
     print_json(result, streams.out);
     return;
@@ -210,9 +233,10 @@ void print_result(const QatOptions& o, const nlohmann::json& result, const graph
   if (result.at("float_accuracy").is_number()) {
     streams.out << fmt::format("{}: test accuracy {:.4f}\n", start, result.at("float_accuracy").get<double>());
   }
-  streams.out << fmt::format("quantized: test loss {:.4f}, accuracy {:.4f}\nwrote {}\n",
-                             result.at("val_loss").get<double>(), result.at("val_accuracy").get<double>(),
-                             result.at("model").get<std::string>());
+  if (result.contains("float_loss") && result.at("float_loss").is_number()) {
+    streams.out << fmt::format("{}: test loss {:.6g}\n", start, result.at("float_loss").get<double>());
+  }
+  streams.out << fmt::format("quantized: test {}\nwrote {}\n", figures, result.at("model").get<std::string>());
 }
 
 // Offsets that training left between two codes.
@@ -256,7 +280,7 @@ void check_what_stays(const QatOptions& o, const graph::Model& start, const grap
 int run(const QatOptions& o, Streams& streams) {
   listen_for_stop();
   refuse_processes();
-  const train::CompileOptions compile = compile_options(o);
+  train::CompileOptions compile = compile_options(o);
   train::FitOptions fit = fit_options(o);
   const auto schedule = train::quantization_schedule(schedule_of(o));
   const graph::Model start = load(o.model);
@@ -266,9 +290,14 @@ int run(const QatOptions& o, Streams& streams) {
   check_what_stays(o, start, quantized, streams);
   make_directories(o.output);
   const data::Dataset dataset = load(o.data, streams);
+  set_loss(o.loss, dataset, compile);
+  fit.distillation = learn_from_teacher(o.distillation, dataset, o.threads, streams);
 
-  nlohmann::json float_accuracy;
-  if (is_trained && !o.resume) float_accuracy = train::Trainer(start, compile).evaluate(dataset.test).accuracy;
+  nlohmann::json float_accuracy, float_loss;
+  if (is_trained && !o.resume) {
+    const train::Evaluation before = train::Trainer(start, compile).evaluate(dataset.test);
+    (before.has_accuracy ? float_accuracy : float_loss) = before.has_accuracy ? before.accuracy : before.loss;
+  }
   TrainingProgress progress(streams.err, streams.err_is_terminal, o.batch_size);
   const auto log = train::csv_logger(o.output / "history.csv");
   fit.callbacks = {&progress, schedule.get(), log.get()};
@@ -284,7 +313,8 @@ int run(const QatOptions& o, Streams& streams) {
     return kInterrupted;
   }
   train::Trainer judge(deployed, compile);
-  nlohmann::json result = result_of(o, history, judge.evaluate(dataset.test));
+  const train::Evaluation test = judge.evaluate(dataset.test);
+  nlohmann::json result = result_of(o, history, test, compile.loss);
   for (const auto& [layer, count] : judge.saturated_biases()) {
     streams.err << fmt::format(
         "note: layer '{}': {} of its {} biases do not fit {} bits and are clipped; give more --bias-bits (0: float).\n",
@@ -292,8 +322,10 @@ int run(const QatOptions& o, Streams& streams) {
         deployed.layer(layer).quantization->bias_bits);
   }
   result["float_accuracy"] = float_accuracy;
+  if (!float_loss.is_null()) result["float_loss"] = float_loss;
   write_json(o.output / kResultFile, result);
-  print_result(o, result, deployed, quantized_layers(start) == 0 ? "in float" : "before", streams);
+  print_result(o, result, told(test, compile.loss), deployed, quantized_layers(start) == 0 ? "in float" : "before",
+               streams);
   return kOk;
 }
 
@@ -303,7 +335,7 @@ Run declare_qat(CLI::App& app) {
   auto options = std::make_shared<QatOptions>();
   declare_options(app, *options);
   return [options, &app](Streams& streams) {
-    for (const char* name : {"--scheme", "--quantizer", "--penalty", "--edge-weight-bits", "--bias-bits"}) {
+    for (const char* name : {"--scheme", "--quantizer", "--ranges", "--penalty", "--edge-weight-bits", "--bias-bits"}) {
       if (app.get_option(name)->count() > 0) options->asks_for_quantizers = true;
     }
     return run(*options, streams);

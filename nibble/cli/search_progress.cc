@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "nibble/autoq/run_config.h"
-#include "nibble/autoq/score.h"
+#include "nibble/cli/study_metric.h"
 
 namespace nibble::cli {
 namespace {
@@ -20,17 +20,6 @@ std::string counted(int count, const char* thing) {
   return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
 }
 
-std::string describe(const search::Trial& trial) {
-  std::string text = fmt::format("score {:.4f}", trial.score.value_or(0));
-  if (trial.metrics.contains("accuracy")) text += "  acc " + metric(trial, "accuracy", "{:.4f}");
-  for (const char* name : {"loss", "mse", "mae"}) {
-    if (trial.metrics.contains(name)) text += fmt::format("  {} {}", name, metric(trial, name, "{:.4g}"));
-  }
-  if (trial.metrics.contains("energy_nj")) text += "  " + metric(trial, "energy_nj", "{:.2f}") + " nJ";
-  if (trial.metrics.contains("bits")) text += "  " + metric(trial, "bits", "{:.0f}") + " bits";
-  return text;
-}
-
 }  // namespace
 
 void SearchProgress::on_start(const std::string& run_config, const std::vector<search::Trial>& trials, int max_trials,
@@ -40,7 +29,7 @@ void SearchProgress::on_start(const std::string& run_config, const std::vector<s
   const int executions = config.executions_per_trial;
   epochs_ = config.epochs * executions;
   finished_ = static_cast<int>(std::count_if(trials.begin(), trials.end(), [](const auto& t) { return t.finished(); }));
-  objectives_ = {{std::string(autoq::to_string(config.metric)), autoq::is_maximised(config.metric)}, {"cost", false}};
+  objectives_ = {metric_of(config), {"cost", false}};
   for (const search::Trial& trial : trials) join_front(trial);
   begin_ = std::chrono::steady_clock::now();
   const bool energy = config.goal.kind == autoq::GoalKind::kEnergy;
@@ -66,6 +55,21 @@ void SearchProgress::on_trial_finish(const search::Trial& trial, const search::T
                                   ? "failed: " + trial.reason
                                   : describe(trial) + (is_best ? "  *best*" : "") + (is_in_front ? "  *front*" : "");
   bar_.line(fmt::format("[{}/{}] trial {:>3}  {}  ETA {}", finished_, max_trials_, trial.number, outcome, remaining()));
+}
+
+std::string SearchProgress::describe(const search::Trial& trial) const {
+  const std::string& judged = objectives_[0].metric;
+  const bool is_accuracy = judged == "accuracy";
+  const double score = trial.score.value_or(0);
+  // Errors, and scores that follow from them, may be of any size.
+  std::string text = is_accuracy ? fmt::format("score {:.4f}", score) : fmt::format("score {:.4g}", score);
+  if (trial.metrics.contains(judged)) {
+    text += is_accuracy ? "  acc " + metric(trial, judged, "{:.4f}")
+                        : fmt::format("  {} {}", judged, metric(trial, judged, "{:.4g}"));
+  }
+  if (trial.metrics.contains("energy_nj")) text += "  " + metric(trial, "energy_nj", "{:.2f}") + " nJ";
+  if (trial.metrics.contains("bits")) text += "  " + metric(trial, "bits", "{:.0f}") + " bits";
+  return text;
 }
 
 bool SearchProgress::join_front(const search::Trial& trial) {

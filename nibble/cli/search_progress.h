@@ -31,7 +31,9 @@ class SearchProgress : public autoq::SearchObserver {
 
  private:
   std::string remaining() const;
-  // Takes the trial into the front of accuracy and cost, where no trial there is as good in both. True if it did.
+  std::string describe(const search::Trial& trial) const;
+  // Takes the trial into the front of what trials are judged by and cost, where no trial there is as good in both. True
+  // if it did.
   bool join_front(const search::Trial& trial);
 
   ProgressBar bar_;
@@ -40,7 +42,7 @@ class SearchProgress : public autoq::SearchObserver {
   int finished_ = 0;
   int finished_here_ = 0;
   std::string best_;
-  std::vector<search::Objective> objectives_;
+  std::vector<search::Objective> objectives_;  // what trials are judged by, and cost
   std::vector<search::Losses> front_;
   std::map<int, int> running_;  // trial -> epochs done
   std::vector<std::string> notices_;

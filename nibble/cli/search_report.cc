@@ -6,12 +6,14 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "nibble/autoq/config_paths.h"
 #include "nibble/autoq/cost_meter.h"
 #include "nibble/autoq/run_config.h"
 #include "nibble/autoq/score.h"
 #include "nibble/autoq/search_space.h"
 #include "nibble/autoq/training_runner.h"
 #include "nibble/cli/model_report.h"
+#include "nibble/cli/study_metric.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/cost/energy.h"
@@ -35,17 +37,6 @@ std::optional<double> metric(const search::Metrics& metrics, const std::string& 
   return found == metrics.end() ? std::nullopt : std::optional(found->second);
 }
 
-cost::Compat cost_compat(autoq::Compat compat) {
-  switch (compat) {
-    case autoq::Compat::kQkeras:
-      return cost::Compat::kQkeras;
-    case autoq::Compat::kQkeras2020:
-      return cost::Compat::kQkeras2020;
-    default:
-      return cost::Compat::kNone;
-  }
-}
-
 std::string reference_name(const RunConfig& config) {
   return config.goal.kind == autoq::GoalKind::kEnergy ? config.goal.energy.reference_internal : "int8";
 }
@@ -60,13 +51,33 @@ std::optional<int64_t> weight_bits(const graph::Model& start, const RunConfig& c
   }
 }
 
-report::TrialRow trial_row(const search::Trial& trial, const std::vector<std::string>& order) {
+// Nothing where networks give no classes: then it means nothing.
+std::optional<double> accuracy_in(const RunConfig& config, const search::Metrics& metrics, const std::string& name) {
+  return has_accuracy(config) ? metric(metrics, name) : std::nullopt;
+}
+
+// Of what trials are judged by, where that is not the accuracy.
+std::optional<double> value_in(const RunConfig& config, const search::Metrics& metrics) {
+  if (config.metric == autoq::Metric::kAccuracy) return std::nullopt;
+  return metric(metrics, metric_of(config).metric);
+}
+
+// The same of an epoch, where it is neither accuracy nor the loss that the network learns by.
+std::optional<double> val_value_in(const RunConfig& config, const search::Metrics& metrics) {
+  const std::string name = metric_of(config).metric;
+  if (name == "accuracy" || name == "loss" || name == config.loss) return std::nullopt;
+  return metric(metrics, "val_" + name);
+}
+
+report::TrialRow trial_row(const search::Trial& trial, const RunConfig& config, const std::vector<std::string>& order) {
   report::TrialRow row;
   row.number = trial.number;
   row.state = trial.state;
   row.score = trial.score;
-  row.accuracy = metric(trial.metrics, "accuracy");
+  row.accuracy = accuracy_in(config, trial.metrics, "accuracy");
+  row.value = value_in(config, trial.metrics);
   row.energy_nj = metric(trial.metrics, "energy_nj");
+  row.bits = metric(trial.metrics, "bits");
   row.reason = trial.reason;
   for (const std::string& name : order) {
     if (const auto found = trial.values.find(name); found != trial.values.end()) row.choices.push_back(*found);
@@ -74,35 +85,44 @@ report::TrialRow trial_row(const search::Trial& trial, const std::vector<std::st
   return row;
 }
 
-report::Curve curve_of(const search::Storage& storage, int number) {
+report::Curve curve_of(const search::Storage& storage, const RunConfig& config, int number) {
   report::Curve curve{.name = fmt::format("trial {}", number), .trial = number, .points = {}};
   for (const search::Step& step : storage.steps(number)) {
     curve.points.push_back({.epoch = step.step,
                             .loss = metric(step.metrics, "loss"),
-                            .accuracy = metric(step.metrics, "accuracy"),
+                            .accuracy = accuracy_in(config, step.metrics, "accuracy"),
                             .val_loss = metric(step.metrics, "val_loss"),
-                            .val_accuracy = metric(step.metrics, "val_accuracy"),
-                            .learning_rate = metric(step.metrics, "learning_rate")});
+                            .val_accuracy = accuracy_in(config, step.metrics, "val_accuracy"),
+                            .learning_rate = metric(step.metrics, "learning_rate"),
+                            .val_value = val_value_in(config, step.metrics)});
   }
   return curve;
 }
 
 // The best trial's curve first, then those next in score.
-std::vector<report::Curve> curves_of(const search::Storage& storage, std::vector<search::Trial> trials) {
+std::vector<report::Curve> curves_of(const search::Storage& storage, const RunConfig& config,
+                                     std::vector<search::Trial> trials) {
   std::erase_if(trials, [](const search::Trial& trial) { return !trial.score.has_value(); });
-  std::stable_sort(trials.begin(), trials.end(), [](const auto& a, const auto& b) { return *a.score > *b.score; });
+  const search::Trial* first = search::best_trial(trials);
+  const int best = first == nullptr ? -1 : first->number;
+  std::stable_sort(trials.begin(), trials.end(), [best](const auto& a, const auto& b) {
+    if (a.number == best || b.number == best) return a.number == best && b.number != best;
+    return *a.score > *b.score;
+  });
   if (trials.size() > kMostCurves) trials.resize(kMostCurves);
   std::vector<report::Curve> curves;
-  for (const search::Trial& trial : trials) curves.push_back(curve_of(storage, trial.number));
+  for (const search::Trial& trial : trials) curves.push_back(curve_of(storage, config, trial.number));
   return curves;
 }
 
-report::Outcome outcome_of(const search::Storage& storage, const search::Trial& best) {
+report::Outcome outcome_of(const search::Storage& storage, const RunConfig& config, const search::Trial& best) {
   report::Outcome outcome;
   outcome.trial = best.number;
   outcome.score = best.score;
-  outcome.accuracy = metric(best.metrics, "accuracy");
+  outcome.accuracy = accuracy_in(config, best.metrics, "accuracy");
+  outcome.value = value_in(config, best.metrics);
   outcome.energy_nj = metric(best.metrics, "energy_nj");
+  outcome.bits = metric(best.metrics, "bits");
   const auto best_epoch = metric(best.metrics, "best_epoch");
   for (const search::Step& step : storage.steps(best.number)) {
     if (best_epoch && step.step == static_cast<int>(*best_epoch)) outcome.loss = metric(step.metrics, "val_loss");
@@ -127,8 +147,7 @@ std::vector<std::pair<std::string, std::string>> settings_of(const RunConfig& co
 // Of what trials are judged by, against cost. Nothing before a trial is better than the worst in both.
 std::optional<report::HypervolumeGrowth> hypervolume_of(const RunConfig& config,
                                                         const std::vector<search::Trial>& trials) {
-  const std::vector<search::Objective> objectives = {
-      {std::string(autoq::to_string(config.metric)), autoq::is_maximised(config.metric)}, {"cost", false}};
+  const std::vector<search::Objective> objectives = {metric_of(config), {"cost", false}};
   const search::Losses reference = search::worst_losses(trials, objectives);
   // In the order of their numbers: when each ended depends on the machine, and a report must not.
   std::vector<search::Trial> by_number = trials;
@@ -167,8 +186,7 @@ cost::EnergyQuery query_of(const RunConfig& config, bool for_reference) {
   if (config.goal.kind == autoq::GoalKind::kEnergy) {
     return autoq::energy_query(config.goal, config.compat, for_reference);
   }
-  return cost::energy_query(for_reference ? cost::Reference::kInt8 : cost::Reference::kNone,
-                            cost_compat(config.compat));
+  return cost::energy_query(for_reference ? cost::Reference::kInt8 : cost::Reference::kNone, config.compat);
 }
 
 static std::vector<report::Reference> references_of(const RunConfig& config, const cost::EnergyEstimate& first,
@@ -177,7 +195,7 @@ static std::vector<report::Reference> references_of(const RunConfig& config, con
                                             .energy_nj = static_cast<double>(first.total_pj) / kPicoPerNano,
                                             .accuracy = {}}};
   if (reference_name(config) != "fp32") {
-    const auto fp32 = cost::estimate(model, cost::energy_query(cost::Reference::kFp32, cost_compat(config.compat)));
+    const auto fp32 = cost::estimate(model, cost::energy_query(cost::Reference::kFp32, config.compat));
     result.push_back({.name = "fp32", .energy_nj = static_cast<double>(fp32.total_pj) / kPicoPerNano, .accuracy = {}});
   }
   return result;
@@ -189,10 +207,10 @@ std::vector<report::Reference> references_of(const RunConfig& config) {
 }
 
 std::string goal_sentence(const RunConfig& config) {
+  if (config.score_is_metric) return fmt::format("score = {}.", autoq::score_formula(config));
   const auto& factor = config.goal.factor;
   return fmt::format(
-      "score = {}; delta grows by {:g} % (falls by {:g} %) for every factor {:g} of {} "
-      "below "
+      "score = {}; delta grows by {:g} % (falls by {:g} %) for every factor {:g} of {} below "
       "(above) the {} reference.",
       autoq::score_formula(config), factor.delta_p, factor.delta_n, factor.rate, autoq::to_string(config.goal.kind),
       reference_name(config));
@@ -201,7 +219,8 @@ std::string goal_sentence(const RunConfig& config) {
 report::ReportData search_report(const search::Storage& storage, const fs::path& best_model,
                                  const std::vector<std::string>& notices) {
   const search::StudyInfo info = storage.info();
-  const RunConfig config = autoq::parse_run_config(info.run_config);
+  // Of DIR/best/model.keras.
+  const RunConfig config = autoq::config_of_study(info.run_config, best_model.parent_path().parent_path());
   // What trials begin with, which by blocks is quantized and narrowed already, and what they are compared with.
   const graph::Model start = autoq::load_search_model(config), original = autoq::load_reference_model(config, start);
   const auto trials = storage.trials();
@@ -213,18 +232,19 @@ report::ReportData search_report(const search::Storage& storage, const fs::path&
   data.model.name = fs::path(config.model).filename().string();
   for (const std::string& notice : notices) data.dataset.note += (data.dataset.note.empty() ? "" : " ") + notice;
   data.model.parameters = count_parameters(original);
+  data.metric = metric_of(config);
   data.goal = goal_sentence(config);
   const cost::EnergyEstimate reference = cost::estimate(original, query_of(config, true));
   data.references = references_of(config, reference, original);
   for (const search::Trial& trial : trials) {
-    data.trials.push_back(trial_row(trial, order));
+    data.trials.push_back(trial_row(trial, config, order));
     data.trials.back().weight_bits = weight_bits(start, config, trial);
   }
   data.hypervolume = hypervolume_of(config, trials);
-  data.curves = curves_of(storage, trials);
+  data.curves = curves_of(storage, config, trials);
   data.settings = settings_of(config, info);
   if (const search::Trial* best = search::best_trial(trials)) {
-    data.outcome = outcome_of(storage, *best);
+    data.outcome = outcome_of(storage, config, *best);
     std::error_code ignored;
     if (fs::exists(best_model, ignored)) {
       const graph::Model model = formats::keras::load_model(best_model);

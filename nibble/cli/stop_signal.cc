@@ -9,6 +9,7 @@ namespace nibble::cli {
 namespace {
 
 std::atomic<bool> stop{false};
+std::atomic<bool> says_so{true};
 std::atomic<int> first_signal{0};
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free,
               "a signal handler may touch lock-free atomics only");
@@ -20,6 +21,7 @@ void on_signal(int number) {
     return;
   }
   first_signal = number;
+  if (!says_so) return;
   constexpr char kText[] = "\nstopping after this step; press Ctrl-C again to stop at once\n";
   // Nothing can be done if standard error is gone.
   [[maybe_unused]] const auto written = write(STDERR_FILENO, kText, sizeof kText - 1);
@@ -29,7 +31,8 @@ void on_signal(int number) {
 
 const std::atomic<bool>& stop_requested() { return stop; }
 
-void listen_for_stop() {
+void listen_for_stop(StopNotice notice) {
+  says_so = notice == StopNotice::kAfterStep;
   struct sigaction action = {};
   action.sa_handler = on_signal;
   sigemptyset(&action.sa_mask);

@@ -10,6 +10,12 @@ namespace nibble::cli {
 // process at once.
 const std::atomic<bool>& stop_requested();
 
-void listen_for_stop();
+// What the first signal answers on standard error.
+enum class StopNotice {
+  kAfterStep,  // that the step is finished first, and how to stop at once
+  kNone        // nothing: there is nothing to finish
+};
+
+void listen_for_stop(StopNotice notice = StopNotice::kAfterStep);
 
 }  // namespace nibble::cli

@@ -7,6 +7,8 @@
 
 #include "nibble/cli/command.h"
 #include "nibble/cli/study_argument.h"
+#include "nibble/cli/study_blocks.h"
+#include "nibble/cli/study_metric.h"
 #include "nibble/cli/study_results.h"
 #include "nibble/cli/table.h"
 #include "nibble/cli/trial_columns.h"
@@ -25,10 +27,6 @@ struct StudyOptions {
   bool json = false;
 };
 
-std::string number_or_dash(const std::optional<double>& value, const char* format) {
-  return value ? fmt::format(fmt::runtime(format), *value) : "-";
-}
-
 std::optional<double> metric(const search::Trial& trial, const std::string& name) {
   const auto found = trial.metrics.find(name);
   return found == trial.metrics.end() ? std::nullopt : std::optional(found->second);
@@ -42,11 +40,12 @@ ordered_json parsed(const std::string& text) {
   return value.is_discarded() ? ordered_json(text) : value;
 }
 
-json trial_json(const search::Trial& trial) {
+// What trials are judged by stands under its own name: "accuracy", "mse", ...
+json trial_json(const search::Trial& trial, const search::Objective& judged) {
   json entry = {{"number", trial.number},
                 {"state", search::to_string(trial.state)},
                 {"score", or_null(trial.score)},
-                {"accuracy", or_null(metric(trial, "accuracy"))},
+                {judged.metric, or_null(metric(trial, judged.metric))},
                 {"energy_nj", or_null(metric(trial, "energy_nj"))},
                 {"metrics", trial.metrics},
                 {"quantizers", trial.values},
@@ -57,12 +56,9 @@ json trial_json(const search::Trial& trial) {
 }
 
 std::vector<std::string> trial_row(const search::Trial& trial, const TrialColumns& columns) {
-  return {std::to_string(trial.number),
-          std::string(search::to_string(trial.state)),
-          number_or_dash(trial.score, "{:.5f}"),
-          columns.metric_of(trial),
-          columns.cost_of(trial),
-          trial.reason};
+  return {std::to_string(trial.number), std::string(search::to_string(trial.state)),
+          columns.score_of(trial),      columns.metric_of(trial),
+          columns.cost_of(trial),       trial.reason};
 }
 
 int run_list(const StudyOptions& o, Streams& streams) {
@@ -79,15 +75,18 @@ int run_list(const StudyOptions& o, Streams& streams) {
       const search::Trial* best = search::best_trial(trials);
       const auto score = best == nullptr ? std::nullopt : best->score;
       const search::StudyInfo info = storage.info();
+      const search::Objective judged = metric_of(info.run_config, trials);
       rows.push_back({{"name", info.name},
                       {"file", shown},
+                      {"metric", metric_json(judged)},
                       {"max_trials", info.max_trials},
                       {"completed", count(search::TrialState::kCompleted)},
                       {"failed", count(search::TrialState::kFailed)},
                       {"best_score", or_null(score)}});
-      table.rows.push_back(
-          {info.name, std::to_string(info.max_trials), std::to_string(count(search::TrialState::kCompleted)),
-           std::to_string(count(search::TrialState::kFailed)), number_or_dash(score, "{:.5f}"), shown});
+      table.rows.push_back({info.name, std::to_string(info.max_trials),
+                            std::to_string(count(search::TrialState::kCompleted)),
+                            std::to_string(count(search::TrialState::kFailed)),
+                            best == nullptr ? "-" : columns_of(judged, trials).score_of(*best), shown});
     } catch (const Error& error) {
       // Another program's database in the same folder is no reason to hide the studies.
       streams.err << fmt::format("note: {} is passed over: {}\n", shown, error.what());
@@ -101,11 +100,21 @@ int run_list(const StudyOptions& o, Streams& streams) {
   return kOk;
 }
 
+// "5 of 8 trials completed". A --resume may have asked for fewer than there were.
+std::string progress_of(size_t completed, size_t trials, int max_trials) {
+  if (trials <= static_cast<size_t>(max_trials)) return fmt::format("{} of {} trials completed", completed, max_trials);
+  return fmt::format("{} of {} trials completed (max_trials is {} by now)", completed, trials, max_trials);
+}
+
 int run_show(const StudyOptions& o, Streams& streams) {
+  if (const auto blocks = block_studies(o.study); !blocks.empty()) {
+    return show_blocks(o.study, blocks, o.json, streams);
+  }
   const search::Storage storage = search::Storage::open(study_url(o.study));
   const search::StudyInfo info = storage.info();
   const auto trials = storage.trials();
   const search::Trial* best = search::best_trial(trials);
+  const search::Objective judged = metric_of(info.run_config, trials);
   const auto count = [&](search::TrialState state) {
     return std::count_if(trials.begin(), trials.end(), [&](const auto& t) { return t.state == state; });
   };
@@ -119,33 +128,41 @@ int run_show(const StudyOptions& o, Streams& streams) {
                 {"completed", count(search::TrialState::kCompleted)},
                 {"failed", count(search::TrialState::kFailed)},
                 {"is_over", storage.is_over()},
-                {"best", best == nullptr ? json() : trial_json(*best)},
+                {"metric", metric_json(judged)},
+                {"best", best == nullptr ? json() : trial_json(*best, judged)},
                 {"run_config", parsed(info.run_config)},
                 {"space", parsed(info.space)}},
                streams.out);
     return kOk;
   }
-  streams.out << fmt::format("{}: {} of {} trials completed, {} failed, {} running, {} waiting\nseed {}, made by {}\n",
-                             info.name, count(search::TrialState::kCompleted), info.max_trials,
-                             count(search::TrialState::kFailed), count(search::TrialState::kRunning),
-                             count(search::TrialState::kWaiting), info.seed, info.code_version);
+  const auto completed = static_cast<size_t>(count(search::TrialState::kCompleted));
+  streams.out << fmt::format("{}: {}, {} failed, {} running, {} waiting\nseed {}, made by {}\n", info.name,
+                             progress_of(completed, trials.size(), info.max_trials), count(search::TrialState::kFailed),
+                             count(search::TrialState::kRunning), count(search::TrialState::kWaiting), info.seed,
+                             info.code_version);
   if (best != nullptr) {
-    streams.out << fmt::format("best: trial {}, score {:.5f}, {}\n", best->number, *best->score,
-                               columns_of(trials).describe(*best));
+    const TrialColumns columns = columns_of(judged, trials);
+    streams.out << fmt::format("best: trial {}, score {}, {}\n", best->number, columns.score_of(*best),
+                               columns.describe(*best));
   }
   return kOk;
 }
 
 int run_best(const StudyOptions& o, Streams& streams) {
-  const auto trials = search::Storage::open(study_url(o.study)).trials();
+  const search::Storage storage = search::Storage::open(study_url(o.study));
+  const auto trials = storage.trials();
   const search::Trial* best = search::best_trial(trials);
-  if (best == nullptr) throw InvalidArgument("no trial of '{}' is completed yet.", o.study);
+  if (best == nullptr) throw InvalidArgument("no trial of '{}' is completed yet.", shown_study(study_url(o.study)));
+  const search::Objective judged = metric_of(storage.info().run_config, trials);
   if (o.json) {
-    print_json(trial_json(*best), streams.out);
+    json entry = trial_json(*best, judged);
+    entry["metric"] = metric_json(judged);
+    print_json(entry, streams.out);
     return kOk;
   }
-  streams.out << fmt::format("trial {}: score {:.5f}, {}\n\n", best->number, *best->score,
-                             columns_of(trials).describe(*best));
+  const TrialColumns columns = columns_of(judged, trials);
+  streams.out << fmt::format("trial {}: score {}, {}\n\n", best->number, columns.score_of(*best),
+                             columns.describe(*best));
   Table table{.headers = {"parameter", "choice"}, .rows = {}};
   for (const auto& [name, value] : best->values) table.rows.push_back({name, value});
   print(table, streams.out);
@@ -153,7 +170,9 @@ int run_best(const StudyOptions& o, Streams& streams) {
 }
 
 int run_trials(const StudyOptions& o, Streams& streams) {
-  auto trials = search::Storage::open(study_url(o.study)).trials();
+  const search::Storage storage = search::Storage::open(study_url(o.study));
+  auto trials = storage.trials();
+  const search::Objective judged = metric_of(storage.info().run_config, trials);
   if (o.sort == "score") {
     std::stable_sort(trials.begin(), trials.end(), [](const auto& a, const auto& b) {
       return a.score.value_or(-HUGE_VAL) > b.score.value_or(-HUGE_VAL);
@@ -163,11 +182,11 @@ int run_trials(const StudyOptions& o, Streams& streams) {
   }
   if (o.json) {
     json rows = json::array();
-    for (const auto& trial : trials) rows.push_back(trial_json(trial));
-    print_json({{"trials", rows}}, streams.out);
+    for (const auto& trial : trials) rows.push_back(trial_json(trial, judged));
+    print_json({{"metric", metric_json(judged)}, {"trials", rows}}, streams.out);
     return kOk;
   }
-  const TrialColumns columns = columns_of(trials);
+  const TrialColumns columns = columns_of(judged, trials);
   Table table{.headers = {"trial", "state", "score", columns.metric, columns.cost_header(), "reason"}, .rows = {}};
   for (const auto& trial : trials) table.rows.push_back(trial_row(trial, columns));
   print(table, streams.out);
@@ -190,8 +209,10 @@ Run declare_study(CLI::App& app) {
   auto file = std::make_shared<ExportOptions>();
   auto doomed = std::make_shared<DeleteOptions>();
   pareto->add_option("STUDY", front->study, kStudyHelp)->required();
-  pareto->add_option("--maximise", front->maximise, "Metrics to be high; default: accuracy");
-  pareto->add_option("--minimise", front->minimise, "Metrics to be low; default: cost");
+  pareto->add_option("--maximise", front->maximise,
+                     "Metrics to be high; default: what the trials are judged by, if it is to be high");
+  pareto->add_option("--minimise", front->minimise,
+                     "Metrics to be low; default: cost, and what the trials are judged by, if it is to be low");
   pareto->add_option("--reference", front->reference,
                      "Where the hypervolume ends, one value a metric; default: the worst of the completed trials");
   pareto->add_flag("--json", front->json, "Print as JSON");

@@ -15,11 +15,16 @@ inline constexpr const char* kAnyVersionHelp =
     "Go on with a study that another version or commit of nibble made; its trials may come out otherwise";
 
 // What Storage::open() takes.
-//   throws  IoError if a folder holds no study.db
+//   throws  IoError if a folder holds no study.db; of a search by blocks, it names the folders that do
 std::string study_url(const std::string& argument);
 
-// The study.db files in these folders and the folders right inside them, and the studies on these servers (their URLs);
-// sorted.
+// The studies of a search by blocks, each as study_url() takes it: of its folder FOLDER/0, FOLDER/1, ..., of its URL on
+// a server the studies NAME-0, NAME-1, ...; in order. None where `argument` is no such search.
+//   throws  as Storage::holds_study
+std::vector<std::string> block_studies(const std::string& argument);
+
+// The study.db files in these folders and the folders right inside them, where those are searches by blocks of each
+// block, and the studies on these servers (their URLs); sorted.
 //   throws  IoError for a folder that cannot be read, or a server
 std::vector<std::string> find_studies(const std::vector<std::string>& places);
 

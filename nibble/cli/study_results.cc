@@ -5,6 +5,7 @@
 #include <set>
 
 #include "nibble/cli/study_argument.h"
+#include "nibble/cli/study_metric.h"
 #include "nibble/cli/table.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
@@ -21,8 +22,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-std::vector<search::Objective> objectives_of(const ParetoOptions& o) {
-  if (o.maximise.empty() && o.minimise.empty()) return {{"accuracy", true}, {"cost", false}};
+//   judged  what the study's trials are judged by
+std::vector<search::Objective> objectives_of(const ParetoOptions& o, const search::Objective& judged) {
+  if (o.maximise.empty() && o.minimise.empty()) return {judged, {"cost", false}};
   std::vector<search::Objective> objectives;
   for (const std::string& metric : o.maximise) objectives.push_back({metric, true});
   for (const std::string& metric : o.minimise) objectives.push_back({metric, false});
@@ -144,6 +146,7 @@ std::string json_of(const search::StudyInfo& info, const std::vector<search::Tri
                {"seed", info.seed},
                {"max_trials", info.max_trials},
                {"run_config", info.run_config},
+               {"metric", metric_json(metric_of(info.run_config, trials))},
                {"trials", rows}})
              .dump(2) +
          "\n";
@@ -152,14 +155,16 @@ std::string json_of(const search::StudyInfo& info, const std::vector<search::Tri
 }  // namespace
 
 int run_pareto(const ParetoOptions& o, Streams& streams) {
-  const auto trials = search::Storage::open(study_url(o.study)).trials();
-  const std::vector<search::Objective> objectives = objectives_of(o);
+  const search::Storage storage = search::Storage::open(study_url(o.study));
+  const auto trials = storage.trials();
+  const search::Objective judged = metric_of(storage.info().run_config, trials);
+  const std::vector<search::Objective> objectives = objectives_of(o, judged);
   std::vector<search::Losses> points;
   for (const search::Trial& trial : trials) {
     if (search::Losses losses = search::losses_of(trial, objectives); !losses.empty()) points.push_back(losses);
   }
   if (std::none_of(trials.begin(), trials.end(), [](const auto& t) { return t.score.has_value(); })) {
-    throw InvalidArgument("no trial of '{}' is completed yet.", o.study);
+    throw InvalidArgument("no trial of '{}' is completed yet.", shown_study(study_url(o.study)));
   }
   check_metrics(trials, objectives);
   const search::Losses reference = reference_of(o, objectives, trials);
@@ -182,7 +187,11 @@ int run_pareto(const ParetoOptions& o, Streams& streams) {
   json point = json::array();
   for (size_t i = 0; i < objectives.size(); ++i) point.push_back(value_of(reference, objectives, i));
   if (o.json) {
-    print_json({{"front", rows}, {"hypervolume", volume}, {"reference", point}, {"history", history_json(history)}},
+    print_json({{"metric", metric_json(judged)},
+                {"front", rows},
+                {"hypervolume", volume},
+                {"reference", point},
+                {"history", history_json(history)}},
                streams.out);
     return kOk;
   }

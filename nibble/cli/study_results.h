@@ -9,7 +9,7 @@ namespace nibble::cli {
 
 struct ParetoOptions {
   std::string study;
-  std::vector<std::string> maximise, minimise;  // metrics; both empty: accuracy against cost
+  std::vector<std::string> maximise, minimise;  // metrics; both empty: the study's own against cost
   std::vector<double> reference;                // of the hypervolume, in the order maximise, minimise; empty: see docs
   bool json = false;
 };

@@ -2,13 +2,16 @@
 #include <CLI/CLI.hpp>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 
 #include "nibble/cli/choices.h"
 #include "nibble/cli/command.h"
 #include "nibble/cli/data_options.h"
+#include "nibble/cli/distillation_options.h"
 #include "nibble/cli/json_file.h"
 #include "nibble/cli/limits.h"
+#include "nibble/cli/loss_options.h"
 #include "nibble/cli/model_argument.h"
 #include "nibble/cli/progress.h"
 #include "nibble/cli/qnoise_options.h"
@@ -21,6 +24,7 @@
 #include "nibble/formats/keras/keras_file.h"
 #include "nibble/train/callbacks.h"
 #include "nibble/train/process_group.h"
+#include "nibble/transform/dropout_rate.h"
 #include "nibble/transform/model_quantize.h"
 
 namespace nibble::cli {
@@ -31,20 +35,24 @@ namespace fs = std::filesystem;
 struct TrainOptions {
   ModelArgument model;
   DataOptions data;
+  LossOptions loss;
   fs::path output, quantize, csv, save_best, tensorboard;
-  int epochs = 10;
+  int epochs = 10, validation_freq = 1;
   int64_t batch_size = 128;
   double learning_rate = 1e-3, momentum = 0.0;
-  std::string optimizer = "adam", schedule = "constant", statistics = "reestimated", averaging;
+  std::string optimizer = "adam", schedule = "constant", statistics = "reestimated", averaging, augment = "none";
   uint64_t seed = 0;
   int activation_bits = 4, threads = 1, early_stopping = -1;
+  std::optional<double> dropout;
   QNoiseOptions qnoise;
+  DistillationOptions distillation;
   bool resume = false, json = false;
 };
 
 void declare_options(CLI::App& app, TrainOptions& o) {
   add_model(app, o.model);
   add_data_options(app, o.data);
+  add_loss_options(app, o.loss);
   app.add_option("--output,-o", o.output, "Folder for model.keras, result.json, history.csv and the checkpoint")
       ->required()
       ->type_name("DIR");
@@ -59,6 +67,13 @@ void declare_options(CLI::App& app, TrainOptions& o) {
       ->capture_default_str();
   app.add_option("--schedule", o.schedule, "constant, or cosine: the learning rate falls to 0 over all epochs")
       ->capture_default_str();
+  add_validation_freq(app, o.validation_freq);
+  add_augment_option(app, o.augment);
+  app.add_option("--dropout", o.dropout,
+                 "Of every layer that drops values, instead of the model's own rate; 0: none. Networks that few bits "
+                 "leave small learn better without")
+      ->check(between(0.0, 0.999))
+      ->type_name("RATE");
   app.add_option("--seed", o.seed, "Same seed, same command: same bytes")->check(not_negative())->capture_default_str();
   app.add_option("--batch-norm-statistics", o.statistics,
                  "reestimated: measured anew before each evaluation; moving: Keras' moving averages")
@@ -76,13 +91,15 @@ void declare_options(CLI::App& app, TrainOptions& o) {
       ->capture_default_str();
   add_weights(app, o.model);
   app.add_option("--early-stopping", o.early_stopping,
-                 "Stop after this many epochs without a better val_loss, and go back to the weights of the best one")
+                 "Stop after this many epochs without a better val_loss, and go back to the weights of the best one. "
+                 "Counts epochs that are evaluated")
       ->check(between(0, 1000000))
       ->type_name("EPOCHS");
   app.add_option("--save-best", o.save_best,
                  "Also write the model there after each epoch with the lowest val_loss so far")
       ->type_name("FILE.keras");
   add_qnoise_options(app, o.qnoise);
+  add_distillation_options(app, o.distillation);
   app.add_option("--tensorboard", o.tensorboard, "Also write event files for TensorBoard there")->type_name("DIR");
   app.add_option("--csv", o.csv, "Also write the log there")->type_name("FILE");
   app.add_option("--threads", o.threads, "Results repeat for the same number of threads")
@@ -93,6 +110,7 @@ void declare_options(CLI::App& app, TrainOptions& o) {
 }
 
 train::CompileOptions compile_options(const TrainOptions& o) {
+  check(o.loss);
   train::CompileOptions compile;
   compile.optimizer = chosen_optimizer(o.optimizer);
   if (o.momentum != 0 && compile.optimizer != train::OptimizerKind::kSgd) {
@@ -116,7 +134,9 @@ train::FitOptions fit_options(const TrainOptions& o) {
   train::FitOptions fit;
   fit.epochs = o.epochs;
   fit.batch_size = o.batch_size;
+  fit.validation_freq = o.validation_freq;
   fit.schedule = chosen_schedule(o.schedule);
+  fit.augmentation = chosen_augmentation(o.augment);
   fit.stop = &stop_requested();
   fit.checkpoint = o.output / "checkpoint.nibble";
   fit.resume = o.resume;
@@ -125,6 +145,7 @@ train::FitOptions fit_options(const TrainOptions& o) {
 
 graph::Model model_to_train(const TrainOptions& o) {
   graph::Model model = load(o.model);
+  if (o.dropout) model = transform::with_dropout_rate(std::move(model), *o.dropout);
   if (o.quantize.empty()) return model;
   return transform::model_quantize(model, read_json(o.quantize),
                                    {.activation_bits = o.activation_bits, .transfer_weights = true});
@@ -187,29 +208,26 @@ void check_paths(const TrainOptions& o) {
 
 // Of the weights in model.keras, which after an early stop are not those of the last epoch. loss and accuracy are the
 // training's, in its last epoch.
-nlohmann::json result_of(const TrainOptions& o, const train::History& history, train::Trainer& trainer,
-                         const data::Dataset& dataset) {
+nlohmann::json result_of(const TrainOptions& o, const train::History& history, const train::Evaluation* test,
+                         train::LossKind loss) {
   nlohmann::json result = {{"epochs", history.size()}, {"model", (o.output / "model.keras").string()}};
   if (!history.empty()) {
     result["loss"] = history.back().loss;
-    result["accuracy"] = history.back().accuracy;
+    result["accuracy"] = history.back().has_accuracy ? nlohmann::json(history.back().accuracy) : nlohmann::json();
   }
-  const bool validated = dataset.test.count() > 0;
-  const train::Evaluation test = validated ? trainer.evaluate(dataset.test) : train::Evaluation{};
-  result["val_loss"] = validated ? nlohmann::json(test.loss) : nlohmann::json();
-  result["val_accuracy"] = validated ? nlohmann::json(test.accuracy) : nlohmann::json();
+  add_training_errors(result, history);
+  result["val_loss"] = result["val_accuracy"] = nullptr;
+  if (test != nullptr) add_figures(result, "val_", *test, loss);
   return result;
 }
 
-void print_result(const TrainOptions& o, const nlohmann::json& result, Streams& streams) {
+void print_result(const TrainOptions& o, const nlohmann::json& result, const train::Evaluation* test,
+                  train::LossKind loss, Streams& streams) {
   if (o.json) {
     print_json(result, streams.out);
     return;
   }
-  if (result.at("val_loss").is_number()) {
-    streams.out << fmt::format("test loss {:.4f}, accuracy {:.4f}\n", result.at("val_loss").get<double>(),
-                               result.at("val_accuracy").get<double>());
-  }
+  if (test != nullptr) streams.out << "test " << told(*test, loss) << "\n";
   streams.out << "wrote " << result.at("model").get<std::string>() << "\n";
 }
 
@@ -232,8 +250,11 @@ std::shared_ptr<train::ProcessGroup> join_processes(Streams& streams) {
 }
 
 // Trains along with the first process, which tells and writes everything.
-int follow(const TrainOptions& o, const train::CompileOptions& compile, train::FitOptions fit,
-           const data::Dataset& data) {
+int follow(const TrainOptions& o, train::CompileOptions compile, train::FitOptions fit, const data::Dataset& data) {
+  std::ostringstream quiet;
+  Streams nowhere{quiet, quiet, false};
+  set_loss(o.loss, data, compile);
+  fit.distillation = learn_from_teacher(o.distillation, data, o.threads, nowhere);
   std::vector<std::unique_ptr<train::Callback>> steering;
   if (auto ramp = qnoise_callback(o.qnoise)) steering.push_back(std::move(ramp));
   if (o.early_stopping >= 0) {
@@ -261,15 +282,13 @@ int run(const TrainOptions& o, Streams& streams) {
   const graph::Model model = model_to_train(o);
   make_directories(o.output);
   const data::Dataset dataset = load(o.data, streams);
+  set_loss(o.loss, dataset, compile);
+  fit.distillation = learn_from_teacher(o.distillation, dataset, o.threads, streams);
 
   Callbacks callbacks(o, streams);
   fit.callbacks = callbacks.list();
   train::Trainer trainer(model, compile);
   const train::History history = trainer.fit(dataset, fit);
-  if (history.size() > static_cast<size_t>(o.epochs)) {
-    throw UsageError("--epochs {} counts all epochs, and {} are done already; ask for more, or leave it as it is.",
-                     o.epochs, history.size());
-  }
   std::error_code ignored;
   fs::remove(o.output / kResultFile, ignored);  // it would tell of other weights
   formats::keras::save_model(trainer.model(), o.output / "model.keras");
@@ -278,9 +297,11 @@ int run(const TrainOptions& o, Streams& streams) {
     streams.err << fmt::format("note: nothing was left to train; this training ended after {} epochs.\n",
                                history.size());
   }
-  const nlohmann::json result = result_of(o, history, trainer, dataset);
+  std::optional<train::Evaluation> test;
+  if (dataset.test.count() > 0) test = trainer.evaluate(dataset.test);
+  const nlohmann::json result = result_of(o, history, test ? &*test : nullptr, compile.loss);
   write_json(o.output / kResultFile, result);
-  print_result(o, result, streams);
+  print_result(o, result, test ? &*test : nullptr, compile.loss, streams);
   return kOk;
 }
 

@@ -14,16 +14,27 @@ report::EventFile::Scalars scalars_of(const search::Metrics& metrics) {
 bool TrainingEvents::on_epoch_end(const train::EpochLog& log, train::Trainer&) {
   // Made with the first point: a training that does not begin leaves nothing.
   if (!train_) train_.emplace(directory_ / "train");
-  train_->write(
-      log.epoch,
-      {{"epoch_loss", log.loss}, {"epoch_accuracy", log.accuracy}, {"epoch_learning_rate", log.learning_rate}});
+  report::EventFile::Scalars training = {{"epoch_loss", log.loss}};
+  if (log.has_accuracy) training.emplace_back("epoch_accuracy", log.accuracy);
+  if (log.mse) training.emplace_back("epoch_mse", *log.mse);
+  if (log.mae) training.emplace_back("epoch_mae", *log.mae);
+  training.emplace_back("epoch_learning_rate", log.learning_rate);
+  train_->write(log.epoch, training);
   report::EventFile::Scalars validation;
   if (log.val_loss) validation.emplace_back("epoch_loss", *log.val_loss);
-  if (log.val_accuracy) validation.emplace_back("epoch_accuracy", *log.val_accuracy);
+  if (log.val_accuracy && log.has_accuracy) validation.emplace_back("epoch_accuracy", *log.val_accuracy);
+  if (log.val_mse) validation.emplace_back("epoch_mse", *log.val_mse);
+  if (log.val_mae) validation.emplace_back("epoch_mae", *log.val_mae);
   if (validation.empty()) return false;
   if (!validation_) validation_.emplace(directory_ / "validation");
   validation_->write(log.epoch, validation);
   return false;
+}
+
+void SearchEvents::begin_block(int k) {
+  directory_ = root_ / fmt::format("block_{}", k);
+  running_.clear();
+  study_.reset();
 }
 
 void SearchEvents::on_epoch(const search::Trial& trial, const search::Step& step) {

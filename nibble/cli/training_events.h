@@ -26,11 +26,15 @@ class TrainingEvents final : public train::Callback {
 };
 
 // DIR/trial_0007: what each epoch of trial 7 reported. DIR/study: the metrics of the finished trials, and the best
-// score so far, over the trials' numbers. Passes every call on to another observer.
+// score so far, over the trials' numbers. Of a search by blocks, whose blocks all count their trials from 0, the same
+// in DIR/block_0, DIR/block_1, ... Passes every call on to another observer.
 class SearchEvents final : public autoq::SearchObserver {
  public:
   SearchEvents(const std::filesystem::path& directory, autoq::SearchObserver& next)
-      : directory_(directory), next_(next) {}
+      : root_(directory), directory_(directory), next_(next) {}
+
+  // What follows is of block k.
+  void begin_block(int k);
 
   void on_start(const std::string& run_config, const std::vector<search::Trial>& trials, int max_trials, int workers,
                 double reference_cost) override {
@@ -43,7 +47,7 @@ class SearchEvents final : public autoq::SearchObserver {
   void on_poll() override { next_.on_poll(); }
 
  private:
-  std::filesystem::path directory_;
+  std::filesystem::path root_, directory_;
   autoq::SearchObserver& next_;
   std::map<int, report::EventFile> running_;
   std::optional<report::EventFile> study_;

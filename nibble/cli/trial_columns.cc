@@ -14,6 +14,12 @@ std::string text_of(const search::Trial& trial, const std::string& name, const c
 
 }  // namespace
 
+// Errors, and scores that follow from them, may be of any size.
+std::string TrialColumns::score_of(const search::Trial& trial) const {
+  if (!trial.score) return "-";
+  return metric == "accuracy" ? fmt::format("{:.5f}", *trial.score) : fmt::format("{:.5g}", *trial.score);
+}
+
 std::string TrialColumns::metric_of(const search::Trial& trial) const {
   return text_of(trial, metric, metric == "accuracy" ? "{:.4f}" : "{:.4g}");
 }
@@ -27,16 +33,11 @@ std::string TrialColumns::describe(const search::Trial& trial) const {
                              : fmt::format("{} {}, {} {}", metric, metric_of(trial), cost_of(trial), cost);
 }
 
-TrialColumns columns_of(std::span<const search::Trial> trials) {
+TrialColumns columns_of(const search::Objective& metric, std::span<const search::Trial> trials) {
+  TrialColumns columns{.metric = metric.metric};
   const auto measured =
       std::find_if(trials.begin(), trials.end(), [](const search::Trial& trial) { return trial.score.has_value(); });
-  TrialColumns columns;
   if (measured == trials.end()) return columns;
-  for (const char* name : {"accuracy", "mse", "mae", "loss"}) {
-    if (!measured->metrics.contains(name)) continue;
-    columns.metric = name;
-    break;
-  }
   if (!measured->metrics.contains("energy_nj") && measured->metrics.contains("bits")) columns.cost = "bits";
   return columns;
 }

@@ -35,9 +35,7 @@ class Networks {
     trainers_.emplace("", train::Trainer(model, {.threads = threads}));
     for (const std::string& layer : layers) {
       if (trainers_.contains(layer)) continue;
-      graph::Model part = model;
-      part.outputs = {layer};
-      trainers_.emplace(layer, train::Trainer(std::move(part), {.threads = threads}));
+      trainers_.emplace(layer, train::Trainer(program::network_up_to(model, layer), {.threads = threads}));
     }
   }
 
@@ -73,19 +71,29 @@ void print_result(const program::Verification& result, std::ostream& out) {
     table.rows.push_back({layer.layer, layer.operation, std::to_string(layer.values), std::to_string(layer.differing)});
   }
   print(table, out);
-  out << fmt::format(
-      "{} samples: {} of {} integers differ; the same class {} times\n", result.samples, result.differing(),
-      [&] {
-        int64_t sum = 0;
-        for (const auto& layer : result.layers) sum += layer.values;
-        return sum;
-      }(),
-      result.same_class);
+  out << fmt::format("{} samples: {} of {} integers differ; the same class {} times\n", result.samples,
+                     result.differing(), result.values(), result.same_class);
   if (const program::LayerComparison* layer = result.first_difference()) {
-    out << fmt::format("first difference: layer '{}', sample {}, element {}: the network has {}, the program {}\n",
-                       layer->layer, layer->first->sample, layer->first->element, layer->first->expected,
-                       layer->first->found);
+    const program::Difference& first = *layer->first;
+    out << fmt::format(
+        "first difference: layer '{}', sample {}, element {} ({}): the network has {} (code {}), the program {} (code "
+        "{})\n",
+        layer->layer, first.sample, first.element, fmt::join(first.index, ", "), first.expected, first.expected_code,
+        first.found, first.found_code);
   }
+}
+
+// Null: there is none.
+nlohmann::json to_json(const program::LayerComparison* layer) {
+  if (layer == nullptr) return nullptr;
+  const program::Difference& first = *layer->first;
+  return {{"layer", layer->layer},
+          {"operation", layer->operation},
+          {"sample", first.sample},
+          {"element", first.element},
+          {"index", first.index},
+          {"network", {{"value", first.expected}, {"code", first.expected_code}}},
+          {"program", {{"value", first.found}, {"code", first.found_code}}}};
 }
 
 nlohmann::json to_json(const program::Verification& result) {
@@ -99,6 +107,7 @@ nlohmann::json to_json(const program::Verification& result) {
   return {{"layers", layers},
           {"samples", result.samples},
           {"differing", result.differing()},
+          {"first_difference", to_json(result.first_difference())},
           {"same_class", result.same_class}};
 }
 
@@ -109,7 +118,10 @@ int run(const VerifyOptions& o, Streams& streams) {
   } else {
     print_result(result, streams.out);
   }
-  return result.differing() == 0 ? kOk : kFailed;
+  if (result.layers.empty()) {
+    streams.err << "note: no layer of the network ends in integers, so that classes alone were compared.\n";
+  }
+  return result.is_equal() ? kOk : kFailed;
 }
 
 }  // namespace
@@ -125,7 +137,7 @@ Run declare_verify(CLI::App& app) {
       ->check(between(0, 1 << 30))
       ->capture_default_str();
   app.add_option("--threads", o->threads)->check(between(1, 1024))->capture_default_str();
-  app.add_flag("--json", o->json, "Print the comparison as JSON");
+  app.add_flag("--json", o->json, "Print the comparison as JSON, with the first difference");
   return [o](Streams& streams) { return run(*o, streams); };
 }
 

@@ -17,4 +17,15 @@ constexpr bool is_sampled(uint64_t position, uint64_t part) {
   return ((mixed ^ (mixed >> 29)) >> 20 & (part - 1)) == 0;
 }
 
+// One position of each `part` that follow each other, without a pattern and always the same ones: for some of very many
+// values, without counting through all of them.
+//   run   positions [run * part, (run + 1) * part)
+//   part  a power of two
+constexpr uint64_t sampled_of_run(uint64_t run, uint64_t part) {
+  constexpr uint64_t kSpread = 0x9E3779B97F4A7C15;
+  uint64_t mixed = run * kSpread;
+  mixed = (mixed ^ (mixed >> 32)) * kSpread;
+  return run * part + ((mixed ^ (mixed >> 29)) >> 20 & (part - 1));
+}
+
 }  // namespace nibble

@@ -1,89 +1,22 @@
 #include "nibble/cost/data_type_map.h"
 
+#include <algorithm>
 #include <cmath>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "nibble/core/error.h"
 #include "nibble/cost/accumulator.h"
 #include "nibble/cost/affine_type.h"
-#include "nibble/cost/kernel_parts.h"
+#include "nibble/cost/fused_norm.h"
+#include "nibble/cost/map_builder.h"
 #include "nibble/cost/merge.h"
 #include "nibble/cost/multiplier.h"
 #include "nibble/graph/channel_order.h"
-#include "nibble/graph/layers_recurrent.h"
 
 namespace nibble::cost {
-namespace {
 
 using graph::Layer;
-
-// The layer inside another one, with its own of the other's weights.
-Layer with_weights_of(Layer inner, const Layer& outer, const std::string& prefix) {
-  for (const graph::Weight& weight : outer.weights) {
-    if (weight.name.starts_with(prefix)) inner.weights.push_back({weight.name.substr(prefix.size()), weight.value});
-  }
-  return inner;
-}
-
-// Layers in order; each reads the types its inputs have left in types_.
-class MapBuilder {
- public:
-  MapBuilder(const graph::Model& model, const DataTypeOptions& options)
-      : model_(model), options_(options), compat_(options.compat), shapes_(graph::infer_shapes(model)) {}
-
-  DataTypeMap build();
-
- private:
-  void add_sources();
-  LayerTypes visit(const Layer& layer);
-  void add_macs(const Layer& layer, LayerTypes& types);
-  Mac plain_mac(const Layer& layer, const KernelPart& part, const QuantizerType& input);
-  void set_biases(const KernelPart& part, int64_t biases, Mac& mac) const;
-  void fold_bias(const Layer& layer, const KernelPart& part, Mac& mac);
-  void add_recurrent(const Layer& layer, LayerTypes& types);
-  QuantizerType add_direction(const Layer& layer, const std::string& prefix, LayerTypes& types);
-  QuantizerType value_of(const Layer& layer, const char* attribute) const;
-  void add_lookup(const Layer& layer, LayerTypes& types);
-  void add_pool(const Layer& layer, LayerTypes& types);
-  void add_norm(const Layer& layer, LayerTypes& types);
-  QuantizerType forwarded_output(const LayerTypes& types) const;
-  QuantizerType activation_output(const Layer& layer) const;
-
-  // Q layers outside reference mode have their own quantizers; all others take their types from the options.
-  bool is_own(const Layer& layer) const { return is_quantized_class(layer.class_name) && !options_.for_reference; }
-  // Plain layers may have affine quantizers, which QTools does not know.
-  bool takes_affine() const { return compat_ == Compat::kNone && !options_.for_reference; }
-  std::optional<QuantizerType> affine(const Layer& layer, std::string_view point) const {
-    return takes_affine() ? affine_type(layer, point) : std::nullopt;
-  }
-  QuantizerType value_type() const { return options_.keras_quantizer.value_or(default_type()); }
-  QuantizerType accumulator_type() const { return options_.keras_accumulator.value_or(default_type()); }
-  // The type that layers without operators give in reference mode: the two generations of the reference.
-  const std::optional<QuantizerType>& carried_type() const {
-    return compat_ == Compat::kQkeras2020 ? options_.keras_quantizer : options_.keras_accumulator;
-  }
-
-  std::optional<QuantizerType> own_type(const Layer& layer, const std::string& attribute) const;
-  QuantizerType weight_type(const Layer& layer, const std::string& attribute, const std::string& weight) const;
-  QuantizerType norm_type(const Layer& layer, const char* attribute, const char* weight, const QuantizerType& missing);
-  QuantizerType set_output(const Layer& layer, const QuantizerType& type) const;
-  void count_values(const Layer& layer, const std::string& attribute, const std::string& weight,
-                    QuantizerType& type) const;
-  QuantizerType widened_by_scale(const Layer& layer, const KernelPart& part, const QuantizerType& product) const;
-  quant::QuantizerPtr quantizer_of(const Layer& layer, const std::string& attribute) const;
-  const Tensor& weight_value(const Layer& layer, const std::string& weight) const;
-
-  // The layer whose values `name` hands out: itself, or what stands before a Dropout.
-  const Layer& producer(const std::string& name) const;
-
-  const graph::Model& model_;
-  const DataTypeOptions& options_;
-  const Compat compat_;
-  const std::map<std::string, Shape> shapes_;
-  std::map<std::string, QuantizerType> types_;
-};
 
 const Layer& MapBuilder::producer(const std::string& name) const {
   const Layer* layer = &model_.layer(name);
@@ -126,6 +59,7 @@ DataTypeMap MapBuilder::build() {
     if (kind == LayerKind::kInput || kind == LayerKind::kDropout) continue;
     LayerTypes types = visit(layer);
     types.writes_model_output = outputs.count(layer.name) > 0;
+    types.has_activation = has_activation(layer);
     types_[layer.name] = types.output;
     map.layers.push_back(std::move(types));
   }
@@ -194,6 +128,12 @@ QuantizerType MapBuilder::activation_output(const Layer& layer) const {
   return carried_type().value_or(default_type());
 }
 
+bool MapBuilder::has_activation(const Layer& layer) const {
+  if (layer_kind(layer.class_name, compat_) == LayerKind::kActivation) return true;
+  if (takes_affine() && affine_output_type(layer)) return true;
+  return layer.activation_function() != "linear";
+}
+
 // ---- layers with kernels --------------------------------------------------------
 
 void MapBuilder::add_macs(const Layer& layer, LayerTypes& types) {
@@ -202,6 +142,8 @@ void MapBuilder::add_macs(const Layer& layer, LayerTypes& types) {
   for (const KernelPart& part : parts) {
     Mac mac = plain_mac(layer, part, input);
     if (is_folded(types.kind)) fold_bias(layer, part, mac);
+    const Layer* norm = options_.fuses_batch_norms && is_own(layer) ? norm_inside(model_, layer) : nullptr;
+    if (norm != nullptr) fuse_norm(layer, *norm, part, mac);
     if (!is_own(layer) && !affine(layer, part.weight)) {
       mac.multiplier.output = mac.accumulator = accumulator_type();
       if (mac.fused_accumulator) mac.fused_accumulator = mac.accumulator;
@@ -216,69 +158,11 @@ void MapBuilder::add_macs(const Layer& layer, LayerTypes& types) {
   types.output = set_output(layer, input);
 }
 
-// ---- recurrent layers and tables ----------------------------------------------------
-
-// The type of what an activation gives, or a state quantizer: float where a Q layer has none.
-QuantizerType MapBuilder::value_of(const Layer& layer, const char* attribute) const {
-  if (!is_own(layer)) return accumulator_type();
-  return own_type(layer, attribute).value_or(float_type(32));
-}
-
-// Adds the kernels of a SimpleRNN, LSTM or GRU to `types`, and gives the type of its states h:
-//   SimpleRNN  h = act(...)        LSTM  h = gate * act(c)        GRU  h = gate * h + gate * act(...)
-QuantizerType MapBuilder::add_direction(const Layer& layer, const std::string& prefix, LayerTypes& types) {
-  const QuantizerType activation = value_of(layer, "activation");
-  const bool has_state_quantizer = is_own(layer) && quantizer_of(layer, "state_quantizer") != nullptr;
-  const QuantizerType state = has_state_quantizer ? value_of(layer, "state_quantizer") : activation;
-  for (const KernelPart& part : recurrent_parts(layer, types.input_shapes[0])) {
-    Mac mac = plain_mac(layer, part, part.weight == "kernel" ? types.inputs[0] : state);
-    mac.prefix = prefix + part.prefix;
-    if (!is_own(layer)) mac.multiplier.output = mac.accumulator = accumulator_type();
-    types.operation_count += mac.operation_count;
-    types.macs.push_back(std::move(mac));
-  }
-  if (!layer.attributes.contains("recurrent_activation")) return activation;
-  const QuantizerType gate = value_of(layer, "recurrent_activation");
-  constexpr int64_t kProductsPerUnit = 3;  // f c, i g, o act(c); r h, z h, (1 - z) act(...)
-  const int64_t steps = types.input_shapes[0].elements() / types.input_shapes[0][-1];
-  if (!types.gates) types.gates = GateTypes{multiply(gate, state, compat_), 0};
-  types.gates->products += kProductsPerUnit * steps * layer.get_int("units");
-  if (!is_own(layer)) return accumulator_type();
-  const QuantizerType product = multiply(gate, activation, compat_).output;
-  if (layer.class_name.ends_with("LSTM")) return product;
-  return add(product, multiply(gate, state, compat_).output, compat_);
-}
-
-void MapBuilder::add_recurrent(const Layer& layer, LayerTypes& types) {
-  types.operation_count = 0;
-  if (layer.class_name == "RNN") {
-    types.output = add_direction(with_weights_of(graph::inner_layer(layer, "cell"), layer, ""), "", types);
-    return;
-  }
-  if (!layer.class_name.ends_with("Bidirectional")) {
-    types.output = add_direction(layer, "", types);
-    return;
-  }
-  const QuantizerType forward =
-      add_direction(with_weights_of(graph::inner_layer(layer, "layer"), layer, "forward_"), "", types);
-  const QuantizerType backward = add_direction(
-      with_weights_of(graph::inner_layer(layer, "backward_layer"), layer, "backward_"), "backward_", types);
-  const std::string& mode = layer.get_string("merge_mode");
-  const char* merging = mode == "mul" ? "Multiply" : (mode == "concat" ? "Concatenate" : "Add");
-  types.output = merge(merging, std::vector<QuantizerType>{forward, backward}, compat_).output;
-}
-
-void MapBuilder::add_lookup(const Layer& layer, LayerTypes& types) {
-  types.operation_count = 0;
-  const QuantizerType value = affine(layer, "embeddings").value_or(value_type());
-  types.lookup = LookupTypes{value, elements_of(layer, types.output_shape)};
-  types.output = set_output(layer, value);
-}
-
 Mac MapBuilder::plain_mac(const Layer& layer, const KernelPart& part, const QuantizerType& input) {
   const bool is_conv1d_kernel = part.shape.rank() != 2 && part.shape.rank() != 4;
   Mac mac = {.prefix = part.prefix,
              .weight = weight_type(layer, part.quantizer, part.weight),
+             .input = input,
              .kernel = part.shape,
              .adds = layer.class_name != "PReLU"};
   const bool is_affine = !is_own(layer) && affine(layer, part.weight).has_value();
@@ -320,51 +204,6 @@ void MapBuilder::fold_bias(const Layer& layer, const KernelPart& part, Mac& mac)
   if (mac.accumulator.is_float()) return;
   ++mac.accumulator.bit_width;
   ++mac.accumulator.int_bits;
-}
-
-// ---- pooling and normalization -----------------------------------------------------
-
-void MapBuilder::add_pool(const Layer& layer, LayerTypes& types) {
-  const int64_t area = pool_area(layer, types.kind, {types.input_shapes, types.output_shape});
-  PoolTypes pool = {.sum = accumulate(types.inputs[0], area), .average = {}, .multiplier = {}};
-  if (is_quantized_class(layer.class_name)) {
-    pool.average = weight_type(layer, "average_quantizer", "");
-    pool.multiplier = multiply(pool.sum, *pool.average, compat_);
-  }
-  if (options_.for_reference) {
-    pool.sum = accumulator_type();
-    if (pool.multiplier) pool.multiplier->output = pool.sum;
-  }
-  types.output = set_output(layer, pool.multiplier ? pool.multiplier->output : pool.sum);
-  types.pool = std::move(pool);
-}
-
-QuantizerType MapBuilder::norm_type(const Layer& layer, const char* attribute, const char* weight,
-                                    const QuantizerType& missing) {
-  if (!is_own(layer)) return value_type();
-  QuantizerType type = own_type(layer, attribute).value_or(missing);
-  count_values(layer, attribute, weight, type);
-  return type;
-}
-
-void MapBuilder::add_norm(const Layer& layer, LayerTypes& types) {
-  const QuantizerType& input = types.inputs[0];
-  NormTypes norm;
-  norm.parameters = {.gamma = norm_type(layer, "gamma_quantizer", "gamma", default_type()),
-                     .beta = norm_type(layer, "beta_quantizer", "beta", input),
-                     .mean = norm_type(layer, "mean_quantizer", "moving_mean", input),
-                     .variance = norm_type(layer, "variance_quantizer", "moving_variance", default_type()),
-                     .use_scale = layer.get_bool("scale"),
-                     .use_center = layer.get_bool("center")};
-  norm.operators = normalize(norm.parameters, input, compat_);
-  norm.channels = elements_of(layer, graph::weight_shapes(layer, types.input_shapes).at(0).second);
-  if (!is_own(layer)) {
-    norm.operators.divide.output = accumulator_type();
-    if (norm.operators.multiply) norm.operators.multiply->output = accumulator_type();
-    if (norm.operators.accumulate) norm.operators.accumulate = accumulator_type();
-  }
-  types.output = set_output(layer, norm.operators.output());
-  types.norm = std::move(norm);
 }
 
 // ---- types of attributes and weights ---------------------------------------------------
@@ -411,7 +250,7 @@ const Tensor& MapBuilder::weight_value(const Layer& layer, const std::string& we
 
 void MapBuilder::count_values(const Layer& layer, const std::string& attribute, const std::string& weight,
                               QuantizerType& type) const {
-  if (!options_.use_weights || !type.is_po2() || weight.empty()) return;
+  if (!looks_at(layer, weight) || !type.is_po2()) return;
   Tensor value = weight_value(layer, weight);
   const auto quantizer = quantizer_of(layer, attribute);
   if (quantizer != nullptr && !options_.weights_are_quantized) value = quantizer->quantize(value).real;
@@ -422,7 +261,7 @@ void MapBuilder::count_values(const Layer& layer, const std::string& attribute, 
 // A scale of 2^k inside the product moves its point by k; scales of several channels need all their positions.
 QuantizerType MapBuilder::widened_by_scale(const Layer& layer, const KernelPart& part,
                                            const QuantizerType& product) const {
-  if (!options_.use_weights || !is_own(layer) || product.is_float()) return product;
+  if (!looks_at(layer, part.weight) || !is_own(layer) || product.is_float()) return product;
   quant::QuantizerPtr quantizer = quantizer_of(layer, part.quantizer);
   if (quantizer == nullptr || quantizer->class_name() != "quantized_bits") return product;
   quantizer = quantizer->as_weight_quantizer();
@@ -440,8 +279,6 @@ QuantizerType MapBuilder::widened_by_scale(const Layer& layer, const KernelPart&
       product.bit_width - product.int_bits - static_cast<int>(std::trunc(std::log2(smallest))) + result.int_bits;
   return result;
 }
-
-}  // namespace
 
 const LayerTypes* DataTypeMap::find(std::string_view name) const {
   for (const LayerTypes& layer : layers)

@@ -35,15 +35,20 @@ struct DataTypeOptions {
   // Types of the model's inputs: none (quantized_bits(8,0,1)), one for all, or one each.
   std::vector<QuantizerType> sources = {};
   // Reads the weights: values of power-of-two tensors, scales of alpha 'auto_po2'.
-  // A layer with such a tensor must have its weights.
+  // A layer with such a tensor must have its weights, unless weights_may_miss.
   bool use_weights = false;
+  bool weights_may_miss = false;       // use_weights: a layer without weights counts as if nothing had been asked
   bool weights_are_quantized = false;  // use_weights: they hold quantized values already
+  // A QBatchNormalization with an inverse_quantizer shares the accumulator of the layer before it (fused_norm.h), and
+  // hands that on.
+  bool fuses_batch_norms = false;
 };
 
 // Products of a kernel and their sum.
 struct Mac {
   std::string prefix = {};  // of its keys in the report: "pointwise_", "recurrent_", "backward_", ...
   QuantizerType weight = {};
+  QuantizerType input = {};  // what the kernel meets: the layer's input, or the states of a recurrent layer
   std::optional<QuantizerType> bias = {};
   Operator multiplier = {};
   QuantizerType accumulator = {};
@@ -79,6 +84,9 @@ struct NormTypes {
   BatchNormTypes parameters = {};
   BatchNormOperators operators = {};
   int64_t channels = 0;
+  // Of gamma / sqrt(variance), where the layer before has this normalization inside: neither of the two is there then,
+  // and no divider; the multiplier is that of the inverse and the layer's sum.
+  std::optional<QuantizerType> inverse = {};
 };
 
 struct LayerTypes {
@@ -90,6 +98,7 @@ struct LayerTypes {
   Shape output_shape = {};
   bool reads_model_input = false;  // through Dropout too
   bool writes_model_output = false;
+  bool has_activation = false;  // an activation layer, or one with an activation or a quantizer on its output
   int64_t operation_count = 0;  // as QTools counts: multiplications, or elements of the input
   // What the kind of layer has; else empty.
   std::vector<Mac> macs = {};  // one; two for a separable convolution; two a direction for a recurrent layer

@@ -24,11 +24,14 @@ json batched(const Shape& shape) {
 
 void add_norm(const NormTypes& norm, json& report) {
   const BatchNormTypes& types = norm.parameters;
+  if (norm.inverse) report["inverse_quantizer"] = report_of(*norm.inverse);
   if (types.use_scale) report["gamma_quantizer"] = report_of(types.gamma);
   if (types.use_center) report["beta_quantizer"] = report_of(types.beta);
   report["mean_quantizer"] = report_of(types.mean);
-  report["variance_quantizer"] = report_of(types.variance);
-  report["internal_divide_quantizer"] = with_gate(norm.operators.divide);
+  if (!norm.inverse) {
+    report["variance_quantizer"] = report_of(types.variance);
+    report["internal_divide_quantizer"] = with_gate(norm.operators.divide);
+  }
   if (norm.operators.multiply) report["internal_multiplier"] = with_gate(*norm.operators.multiply);
   if (norm.operators.accumulate) report["internal_accumulator"] = with_gate(*norm.operators.accumulate, Gate::kAdd);
 }

@@ -77,12 +77,12 @@ class Estimator {
   // QTools charges gamma and beta even where they are switched off.
   double norm_parameters(const NormTypes& norm) const {
     const BatchNormTypes& types = norm.parameters;
-    const bool charges_all = map_.compat != Compat::kNone;
+    const bool charges_all = map_.compat != Compat::kNone && !norm.inverse;
     double sum = 0;
     if (types.use_scale || charges_all) sum += weights(norm.channels, types.gamma.bit_width);
     if (types.use_center || charges_all) sum += weights(norm.channels, types.beta.bit_width);
     sum += weights(norm.channels, types.mean.bit_width);
-    sum += weights(norm.channels, types.variance.bit_width);
+    sum += weights(norm.channels, norm.inverse ? norm.inverse->bit_width : types.variance.bit_width);
     return sum;
   }
 
@@ -102,7 +102,8 @@ class Estimator {
     if (layer.gates) sum += double(layer.gates->products) * use_of(layer.gates->multiplier);
     if (layer.norm) {
       const BatchNormOperators& norm = layer.norm->operators;
-      sum += double(layer.operation_count) * (use_of(norm.divide) + (norm.multiply ? use_of(*norm.multiply) : 0));
+      const double divisions = layer.norm->inverse ? 0 : use_of(norm.divide);
+      sum += double(layer.operation_count) * (divisions + (norm.multiply ? use_of(*norm.multiply) : 0));
     }
     return sum;
   }
@@ -133,13 +134,13 @@ class Estimator {
 // As printf("%.2f") rounds: exactly, in decimal.
 double rounded(double pj) { return std::strtod(fmt::format("{:.2f}", pj).c_str(), nullptr); }
 
-// The parts of a layer that count, by its class (qtools' include_energy).
-double included(const LayerTypes& layer, const LayerEnergy& energy) {
-  if (layer.kind == LayerKind::kActivation) return energy.outputs_pj;
-  if (layer.kind == LayerKind::kBatchNormalization) return energy.parameters_pj;
-  const std::string& name = layer.class_name;
-  if (name == "Add" || name == "Subtract" || name == "MaxPooling2D") return energy.op_cost_pj;
-  return energy.inputs_pj + energy.parameters_pj + energy.op_cost_pj;
+double sum_of(const EnergyParts& parts, const LayerEnergy& energy) {
+  double sum = 0;
+  if (parts.inputs) sum += energy.inputs_pj;
+  if (parts.outputs) sum += energy.outputs_pj;
+  if (parts.parameters) sum += energy.parameters_pj;
+  if (parts.op_cost) sum += energy.op_cost_pj;
+  return sum;
 }
 
 const std::vector<std::string>& reference_names() {
@@ -168,8 +169,11 @@ Memory memory_from_string(std::string_view text) {
 }
 
 EnergyEstimate estimate(const DataTypeMap& map, const EnergyOptions& options) {
-  if (options.min_sram_bits < 0)
-    throw InvalidArgument("[energy] min_sram_bits is {}; it must be at least 0.", options.min_sram_bits);
+  if (options.min_sram_bits < 0 || options.min_sram_bits > kLargestMemoryBits) {
+    throw InvalidArgument(
+        "[energy] min_sram_bits is {}; the smallest memory block must be from 0 to {} bits (128 TiB).",
+        options.min_sram_bits, kLargestMemoryBits);
+  }
   const Estimator estimator(map, options);
   EnergyEstimate result;
   double sum = 0, all = 0;
@@ -181,7 +185,8 @@ EnergyEstimate estimate(const DataTypeMap& map, const EnergyOptions& options) {
                           .outputs_pj = rounded(parts.outputs),
                           .parameters_pj = rounded(parts.parameters),
                           .op_cost_pj = rounded(parts.op_cost)};
-    energy.included_pj = included(layer, energy);
+    energy.counted = counted_parts(layer.class_name, layer.kind, options.include);
+    energy.included_pj = sum_of(energy.counted, energy);
     sum += energy.included_pj;
     all += parts.inputs + parts.outputs + parts.parameters + parts.op_cost;
     result.layers.push_back(std::move(energy));

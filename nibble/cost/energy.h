@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "nibble/cost/data_type_map.h"
+#include "nibble/cost/energy_rules.h"
 #include "nibble/cost/process_table.h"
 
 namespace nibble::cost {
@@ -26,6 +27,9 @@ namespace nibble::cost {
 enum class Memory { kSram, kDram, kFixed };
 std::string_view to_string(Memory memory);         // "sram", "dram", "fixed"
 Memory memory_from_string(std::string_view text);  // throws InvalidArgument
+
+// 128 TiB: a memory block beyond that is a slip of the pen.
+constexpr int64_t kLargestMemoryBits = int64_t{1} << 50;
 
 struct EnergyOptions {
   Memory weights_on_memory = Memory::kSram;
@@ -35,15 +39,15 @@ struct EnergyOptions {
   // else both are on SRAM, whatever activations_on_memory says.
   bool rd_wr_on_io = false;
   ProcessTable process = horowitz_45nm();
+  EnergyRules include = {};  // what counts in the sum
 };
 
 // All values rounded to 0.01 pJ, as QTools prints and sums them.
 struct LayerEnergy {
   std::string name, class_name;
   double inputs_pj = 0, outputs_pj = 0, parameters_pj = 0, op_cost_pj = 0;
-  // The part that counts where neighbouring layers are fused: activations write, batch normalization reads its
-  // parameters, additions and max pooling compute, all others read inputs and parameters and compute.
-  double included_pj = 0;
+  EnergyParts counted = {};  // which of them count: energy_rules.h
+  double included_pj = 0;    // the sum of those
 };
 
 struct EnergyEstimate {
@@ -53,7 +57,7 @@ struct EnergyEstimate {
 };
 
 //   throws  Unsupported under Compat::kQkeras* for average pooling, where QTools fails; InvalidArgument
-//           if min_sram_bits is negative
+//           if min_sram_bits is negative or above kLargestMemoryBits
 EnergyEstimate estimate(const DataTypeMap& map, const EnergyOptions& options = {});
 
 // ---- one call for users ----------------------------------------------------------

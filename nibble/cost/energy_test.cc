@@ -228,6 +228,9 @@ TEST(Energy, BadInputIsAnswered) {
               }),
               HasSubstr("2 source quantizers are given for 1 model inputs"));
   EXPECT_THAT(message_of([&] { estimate(data_type_map(model), {.min_sram_bits = -1}); }), HasSubstr("min_sram_bits"));
+  const int64_t most = kLargestMemoryBits;
+  EXPECT_THAT(message_of([&] { estimate(data_type_map(model), {.min_sram_bits = most + 1}); }), HasSubstr("128 TiB"));
+  EXPECT_THAT(message_of([&] { estimate(data_type_map(model), {.min_sram_bits = most}); }), HasSubstr("no error"));
   EXPECT_THAT(message_of([&] { data_type_map(model, {.use_weights = true}); }), HasSubstr("no error"));
   EXPECT_THAT(message_of([] { memory_from_string("flash"); }), HasSubstr("sram, dram, fixed"));
   EXPECT_THAT(message_of([] { reference_from_string("fp31"); }), HasSubstr("fp32"));

@@ -101,7 +101,7 @@ json internals_of(const LayerTypes& layer) {
     if (layer.pool->multiplier) result["pool_avg_multiplier"] = operator_of(*layer.pool->multiplier);
   }
   if (!layer.norm) return result;
-  const auto& [types, operators, channels] = *layer.norm;
+  const auto& [types, operators, channels, inverse] = *layer.norm;
   if (types.use_scale) result["gamma_quantizer"] = record_of(types.gamma);
   if (types.use_center) result["beta_quantizer"] = record_of(types.beta);
   result["mean_quantizer"] = record_of(types.mean);

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "nibble/cost/affine_type.h"
+#include "nibble/cost/assumed_types.h"
 #include "nibble/cost/model_bits.h"
 
 namespace nibble::cost {
@@ -49,9 +50,10 @@ class Liveness {
   void visit(const Layer& layer) {
     const LayerKind kind = kind_of(layer);
     if (kind == LayerKind::kInput) {
-      reads_[layer.name] = {store(input_bits(layer.name), 0)};
+      add_input(layer.name);
       return;
     }
+    widths_[layer.name] = width_of(layer, kind);
     std::set<size_t> read;
     for (const std::string& input : layer.inputs) read.insert(reads_[input].begin(), reads_[input].end());
     if (keeps_its_input(kind) || runs_inside_the_next(layer)) {
@@ -62,10 +64,7 @@ class Liveness {
     steps_.push_back({.layer = layer.name});
     for (const size_t tensor : read) tensors_[tensor].last = step;
     const LayerTypes* types = map_.find(layer.name);
-    const bool is_plain =
-        kind == LayerKind::kActivation && !is_quantized_class(layer.class_name) && !affine_output_type(layer);
-    const int64_t width = types == nullptr ? 0 : is_plain ? value_bits_ : types->output.bit_width;
-    reads_[layer.name] = {store(types == nullptr ? 0 : types->output_shape.elements() * width, step)};
+    reads_[layer.name] = {store(types == nullptr ? 0 : types->output_shape.elements() * widths_[layer.name], step)};
   }
 
   size_t store(int64_t bits, size_t step) {
@@ -73,11 +72,40 @@ class Liveness {
     return tensors_.size() - 1;
   }
 
-  int64_t input_bits(const std::string& name) const {
-    const auto found = std::find(map_.inputs.begin(), map_.inputs.end(), name);
-    if (found == map_.inputs.end()) return 0;
-    const auto i = static_cast<size_t>(found - map_.inputs.begin());
-    return map_.source_shapes[i].elements() * map_.sources[i].bit_width;
+  void add_input(const std::string& name) {
+    int64_t bits = 0;
+    if (const auto found = std::find(map_.inputs.begin(), map_.inputs.end(), name); found != map_.inputs.end()) {
+      const auto i = static_cast<size_t>(found - map_.inputs.begin());
+      widths_[name] = map_.sources[i].bit_width;
+      bits = map_.source_shapes[i].elements() * widths_[name];
+    }
+    reads_[name] = {store(bits, 0)};
+  }
+
+  // True if the layer computes nothing: its elements are those of its inputs.
+  static bool picks_from_inputs(const Layer& layer, LayerKind kind) {
+    return keeps_its_input(kind) || kind == LayerKind::kMaxPooling || kind == LayerKind::kUpSampling ||
+           kind == LayerKind::kOther || layer.class_name == "Concatenate";
+  }
+
+  // Bits of one element that is stored. Where a plain activation stands, the map has the accumulator before it; and
+  // hands that on to layers that pick from its values.
+  int64_t width_of(const Layer& layer, LayerKind kind) {
+    if (has_plain_activation(layer)) {
+      holds_values_.insert(layer.name);
+      return value_bits_;
+    }
+    const LayerTypes* types = map_.find(layer.name);
+    const int64_t mapped = types == nullptr ? 0 : types->output.bit_width;
+    if (!picks_from_inputs(layer, kind) || affine_output_type(layer)) return mapped;
+    int64_t widest = 0;
+    bool from_values = false;
+    for (const std::string& input : layer.inputs) {
+      widest = std::max(widest, widths_[input]);
+      from_values |= holds_values_.contains(input);
+    }
+    if (from_values) holds_values_.insert(layer.name);
+    return from_values || types == nullptr ? widest : mapped;
   }
 
   bool is_output(const std::string& name) const {
@@ -102,6 +130,8 @@ class Liveness {
   std::vector<Stored> tensors_;
   std::vector<MemoryStep> steps_;
   std::map<std::string, std::set<size_t>> reads_;  // by layer
+  std::map<std::string, int64_t> widths_;          // by layer, of an element of its output
+  std::set<std::string> holds_values_;             // layers whose widths follow from value_bits_
 };
 
 }  // namespace

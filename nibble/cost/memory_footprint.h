@@ -6,8 +6,9 @@
 //   - An activation or batch normalization that alone reads a layer's output runs inside that layer: what is
 //     between them is never stored.
 //   - Dropout, Flatten and Reshape give back their input's tensor.
-//   - A plain activation hands out values of options.keras_quantizer's type (8 bits without one): what stands before
-//     it is an accumulator, but nobody stores those.
+//   - A plain activation, a layer of its own or inside another one, hands out values of options.keras_quantizer's type
+//     (8 bits without one): what stands before it is an accumulator, but nobody stores those. What is picked from such
+//     values (pooled by maximum, upsampled, concatenated) are values too.
 //   - The model's inputs are alive until they are read for the last time, its outputs until the end.
 #pragma once
 

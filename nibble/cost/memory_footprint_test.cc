@@ -70,6 +70,66 @@ TEST(MemoryFootprint, APlainActivationHandsOutValuesNotAccumulators) {
   EXPECT_EQ(memory_footprint(model, {.keras_quantizer = type_from_text("fp16")}).peak_bits, 64 * 8 + 64 * 2 * 16);
 }
 
+// The same function, in a layer of its own and inside the one before it, must need the same memory.
+TEST(MemoryFootprint, AnActivationInsideALayerCountsAsOneBehindIt) {
+  const auto dense = [](const std::string& name, const std::string& function) {
+    return layer("Dense", name, {{"units", int64_t{16}}, {"activation", function}});
+  };
+  const auto relu_layer = layer("Activation", "act", {{"activation", std::string("relu")}});
+  const Node input = Input({.shape = {8}, .name = "in"});
+  const graph::Model fused = build_model({input}, {dense("b", "linear")(dense("a", "relu")(input))});
+  const graph::Model split = build_model({input}, {dense("b", "linear")(relu_layer(dense("a", "linear")(input)))});
+  const DataTypeOptions options = {.keras_accumulator = type_from_text("int32")};
+  const MemoryFootprint got = memory_footprint(fused, options), expected = memory_footprint(split, options);
+  ASSERT_EQ(got.steps.size(), 2u);
+  EXPECT_EQ(got.steps[0].living_bits, (8 + 16) * 8);
+  EXPECT_EQ(got.steps[1].living_bits, 16 * 8 + 16 * 32) << "without an activation its sums are handed out";
+  ASSERT_EQ(expected.steps.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(got.steps[i].living_bits, expected.steps[i].living_bits) << i;
+}
+
+// 8 values in, 16 of 8 bits or what a quantizer says out of each layer.
+struct Inside {
+  const char* name;
+  const char* class_name;
+  std::map<std::string, graph::Attribute> attributes;
+  int64_t bits_each;
+};
+class ActivationInside : public ::testing::TestWithParam<Inside> {};
+TEST_P(ActivationInside, IsStoredWith) {
+  auto attributes = GetParam().attributes;
+  attributes["units"] = int64_t{16};
+  const Node input = Input({.shape = {1, 8}, .name = "in"});
+  const graph::Model model = build_model({input}, {layer(GetParam().class_name, "inside", attributes)(input)});
+  EXPECT_EQ(memory_footprint(model, {.keras_accumulator = type_from_text("int32")}).peak_bits,
+            8 * 8 + 16 * GetParam().bits_each);
+}
+INSTANTIATE_TEST_SUITE_P(
+    Rows, ActivationInside,
+    ::testing::Values(Inside{"Relu", "Dense", {{"activation", std::string("relu")}}, 8},
+                      Inside{"Softmax", "Dense", {{"activation", std::string("softmax")}}, 8},
+                      Inside{"NoneAtAll", "Dense", {}, 32}, Inside{"StatesOfALstm", "LSTM", {}, 8},
+                      Inside{"AQuantizer", "Dense", {{"activation", std::string("quantized_relu(4)")}}, 4},
+                      Inside{"AQuantizerOfAQLayer", "QDense", {{"activation", std::string("quantized_relu(3)")}}, 3}),
+    [](const auto& row) { return std::string(row.param.name); });
+
+TEST(MemoryFootprint, WhatIsPickedFromValuesIsValues) {
+  const Node input = Input({.shape = {8, 8, 1}, .name = "in"});
+  const Node a = layer("ReLU", "act", {})(conv("a", 2)(input));
+  const Node pooled = layer("MaxPooling2D", "pool", {{"pool_size", Ints{2, 2}}})(a);
+  const Node dropped = layer("Dropout", "drop", {{"rate", 0.5}})(pooled);
+  const Node large = layer("UpSampling2D", "up", {{"size", Ints{2, 2}}})(dropped);
+  const Node both = layer("Concatenate", "both", {})(std::vector<Node>{large, input});
+  const MemoryFootprint got =
+      memory_footprint(build_model({input}, {both}), {.keras_accumulator = type_from_text("int32")});
+  ASSERT_EQ(got.steps.size(), 4u);
+  const int64_t input_bits = 64 * 8, act = 64 * 2 * 8, pool = 16 * 2 * 8, up = 64 * 2 * 8, joined = 64 * 3 * 8;
+  EXPECT_EQ(got.steps[0].living_bits, input_bits + act);
+  EXPECT_EQ(got.steps[1].living_bits, input_bits + act + pool);
+  EXPECT_EQ(got.steps[2].living_bits, input_bits + pool + up);
+  EXPECT_EQ(got.steps[3].living_bits, input_bits + up + joined);
+}
+
 TEST(MemoryFootprint, ATensorThatTwoLayersReadIsStored) {
   const Node input = Input({.shape = {8, 8, 1}, .name = "in"});
   const Node a = conv("a", 2)(input);

@@ -122,8 +122,13 @@ class BitCounter {
   const std::map<std::string, Shape> shapes_;
 };
 
+// A class's entry holds for its quantized twin, or trials would be counted by another rule than their reference. The
+// reference of AutoQKeras wants an entry for each.
 std::optional<BitsParts> parts_of(const std::string& class_name, const BitsOptions& options) {
   auto found = options.config.find(class_name);
+  if (found == options.config.end() && options.compat == Compat::kNone && is_quantized_class(class_name)) {
+    found = options.config.find(class_name.substr(1));
+  }
   if (found == options.config.end()) found = options.config.find("default");
   return found == options.config.end() ? std::nullopt : std::optional(found->second);
 }

@@ -24,7 +24,8 @@ struct BitsOptions {
   int ref_bits = 8;     // of weights and activations without a quantizer
   int input_bits = 8;   // of the model's inputs
   int output_bits = 8;  // of softmax and sigmoid
-  // Class name -> parts; "default" stands for classes not named. A class without an entry is left out.
+  // Class name -> parts; "default" stands for classes not named. A class without an entry is left out. An entry
+  // "Dense" holds for QDense too where that has none (not with compat).
   std::map<std::string, BitsParts> config = {{"default", {true, true}}};
 };
 

@@ -21,27 +21,28 @@ constexpr std::array<Gate, 2> kFloatGates = {Gate::kAdd, Gate::kMul};
 constexpr size_t kMaxDegree = 8;                   // a fit of higher degree is a mistake
 constexpr std::uintmax_t kMaxFileBytes = 1 << 20;  // a table is a few hundred bytes
 
+//   problem  to its full stop
 [[noreturn]] void refuse(std::string_view key, std::string_view problem) {
   throw InvalidArgument(
-      "[process_table] '{}' {}. Give 'name', 'word_bits', 'fixed', 'fp16', 'fp32', 'sram' and 'dram' as in "
+      "[process_table] '{}' {} Give 'name', 'word_bits', 'fixed', 'fp16', 'fp32', 'sram' and 'dram' as in "
       "horowitz_45nm.json.",
       key, problem);
 }
 
 const json& member(const json& object, const std::string& key, const std::string& where) {
-  if (!object.is_object()) refuse(where, "must be an object");
+  if (!object.is_object()) refuse(where, "must be an object.");
   const auto found = object.find(key);
-  if (found == object.end()) refuse(where.empty() ? key : where + "." + key, "is missing");
+  if (found == object.end()) refuse(where.empty() ? key : where + "." + key, "is missing.");
   return *found;
 }
 
 Polynomial polynomial(const json& value, const std::string& key) {
   if (!value.is_array() || value.empty() || value.size() > kMaxDegree + 1)
-    refuse(key, "must be a list of 1 to 9 coefficients, lowest power first");
+    refuse(key, "must be a list of 1 to 9 coefficients, lowest power first.");
   Polynomial result;
   for (const json& coefficient : value) {
     if (!coefficient.is_number() || !std::isfinite(coefficient.get<double>()))
-      refuse(key, "holds something not a number");
+      refuse(key, "holds something not a number.");
     result.coefficients.push_back(coefficient.get<double>());
   }
   return result;
@@ -67,7 +68,7 @@ void check_keys(const json& table) {
                                                  "fp16", "fp32",   "sram", "dram"};
   for (const auto& [name, value] : table.items())
     if (std::find(known.begin(), known.end(), name) == known.end()) refuse(name, "is unknown. " + suggest(name, known));
-  if (table.value("unit", json("pJ")) != json("pJ")) refuse("unit", "must be \"pJ\"");
+  if (table.value("unit", json("pJ")) != json("pJ")) refuse("unit", "must be \"pJ\".");
 }
 
 // "discarded" if it is no JSON.
@@ -76,16 +77,16 @@ json parsed(std::string_view text) {
 }
 
 ProcessTable from_json(const json& table) {
-  if (!table.is_object()) refuse("the document", "must be an object");
+  if (!table.is_object()) refuse("the document", "must be an object.");
   check_keys(table);
   ProcessTable result;
   const json& name = member(table, "name", "");
-  if (!name.is_string() || name.get<std::string>().empty()) refuse("name", "must be a text");
+  if (!name.is_string() || name.get<std::string>().empty()) refuse("name", "must be a text.");
   result.name = name;
   if (table.contains("source") && table["source"].is_string()) result.source = table["source"];
   const json& word_bits = member(table, "word_bits", "");
   if (!word_bits.is_number_integer() || word_bits.get<int64_t>() < 1 || word_bits.get<int64_t>() > 1 << 16)
-    refuse("word_bits", "must be a whole number from 1 to 65536");
+    refuse("word_bits", "must be a whole number from 1 to 65536.");
   result.word_bits = word_bits;
   result.fixed = gates(table, "fixed", kGates);
   result.fp16 = gates(table, "fp16", kFloatGates);
@@ -139,6 +140,18 @@ ProcessTable load_process_table(const std::filesystem::path& path) {
   const json table = parsed(text);
   if (table.is_discarded()) throw CorruptFile("[process_table] '{}' is not JSON.", path.string());
   return from_json(table);
+}
+
+ProcessTable named_process_table(const std::string& name_or_path) {
+  if (name_or_path == "horowitz" || name_or_path == horowitz_45nm().name) return horowitz_45nm();
+  std::error_code ignored;
+  const bool looks_like_path = name_or_path.find_first_of("/\\.") != std::string::npos;
+  if (!looks_like_path && !std::filesystem::exists(name_or_path, ignored)) {
+    const std::vector<std::string> known = {"horowitz"};
+    throw InvalidArgument("[process_table] '{}' is neither a process nor a file. {} Or give the path of a JSON file.",
+                          name_or_path, suggest(name_or_path, known));
+  }
+  return load_process_table(name_or_path);
 }
 
 }  // namespace nibble::cost

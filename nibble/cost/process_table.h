@@ -55,6 +55,9 @@ const ProcessTable& horowitz_45nm();
 ProcessTable parse_process_table(std::string_view json_text);
 //   throws  IoError if the file cannot be read, CorruptFile if it is not JSON, and as above
 ProcessTable load_process_table(const std::filesystem::path& path);
+// "horowitz" (or "horowitz_45nm"), or the path of a file.
+//   throws  InvalidArgument for a word that is neither, and as above
+ProcessTable named_process_table(const std::string& name_or_path);
 
 extern const std::string_view kHorowitz45nmJson;
 

@@ -14,6 +14,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 template <class F>
 std::string message_of(F&& call) {
@@ -54,6 +55,39 @@ TEST(ProcessTable, ReadsAUsersFile) {
   EXPECT_DOUBLE_EQ(table.gate_pj(Gate::kMul, fixed_point_type(8, 0), 8), 0.064);
 }
 
+TEST(ProcessTable, Names) {
+  EXPECT_EQ(named_process_table("horowitz"), horowitz_45nm());
+  EXPECT_EQ(named_process_table("horowitz_45nm"), horowitz_45nm());
+  const auto path = nibble::testing::scratch_dir("process_table_names") / "mine.json";
+  std::ofstream(path) << kHorowitz45nmJson;
+  EXPECT_EQ(named_process_table(path.string()), horowitz_45nm());
+  EXPECT_THAT(message_of([] { named_process_table("horowits"); }), HasSubstr("Did you mean 'horowitz'"));
+  EXPECT_THAT(message_of([] { named_process_table("no/such.json"); }), HasSubstr("cannot read 'no/such.json'"));
+}
+
+TEST(TypesAsText, ShortAndCommon) {
+  struct Row {
+    QuantizerType type;
+    const char *text, *name;
+  };
+  QuantizerType known = po2_type(4, true);
+  known.value_count = 7;
+  const Row rows[] = {{fixed_point_type(8, 0), "fixed(8,0)", "int8"},
+                      {fixed_point_type(32, 10), "fixed(32,10)", "int32"},
+                      {fixed_point_type(4, 2, false), "ufixed(4,2)", "ufixed(4,2)"},
+                      {po2_type(4, true), "po2(4)", "po2(4)"},
+                      {po2_type(6, false, 2048), "upo2(6,max 2048)", "upo2(6,max 2048)"},
+                      {known, "po2(4) of 7", "po2(4) of 7"},
+                      {ternary_type(), "ternary", "ternary"},
+                      {binary_type(false), "binary", "binary"},
+                      {binary_type(true), "binary01", "binary01"},
+                      {float_type(32), "fp32", "fp32"}};
+  for (const Row& row : rows) {
+    EXPECT_EQ(short_text(row.type), row.text);
+    EXPECT_EQ(common_name(row.type), row.name);
+  }
+}
+
 TEST(ProcessTable, BadTablesAreAnswered) {
   struct Row {
     const char* key;
@@ -70,6 +104,7 @@ TEST(ProcessTable, BadTablesAreAnswered) {
       {"fp16", {{"add", {1}}}, "'fp16.mul' is missing"},
       {"fixed", 7, "'fixed' must be an object"},
       {"sramm", {1}, "Did you mean 'sram'"},
+      {"colour", {1}, "sram, dram. Give"},
   };
   for (const Row& row : rows) {
     json document = json::parse(kHorowitz45nmJson);
@@ -77,7 +112,10 @@ TEST(ProcessTable, BadTablesAreAnswered) {
       document.erase(row.key);
     else
       document[row.key] = row.value;
-    EXPECT_THAT(message_of([&] { parse_process_table(document.dump()); }), HasSubstr(row.complaint)) << row.key;
+    const std::string message = message_of([&] { parse_process_table(document.dump()); });
+    EXPECT_THAT(message, HasSubstr(row.complaint)) << row.key;
+    // A sentence ends once, whatever it ends with.
+    for (const char* twice : {"..", "?."}) EXPECT_THAT(message, Not(HasSubstr(twice))) << row.key;
   }
   EXPECT_THAT(message_of([] { parse_process_table("{"); }), HasSubstr("not JSON"));
   EXPECT_THAT(message_of([] { parse_process_table(R"({"name": "a", "name": "b"})"); }),

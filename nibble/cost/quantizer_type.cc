@@ -256,6 +256,33 @@ QuantizerType as_fixed_point(const QuantizerType& type) {
   return fixed_point_type((type.is_signed ? 1 : 0) + range.right + range.left, range.left, type.is_signed);
 }
 
+std::string short_text(const QuantizerType& type) {
+  switch (type.mode) {
+    case TypeMode::kFixedPoint:
+      return fmt::format("{}({},{})", type.is_signed ? "fixed" : "ufixed", type.bit_width, type.int_bits);
+    case TypeMode::kPowerOfTwo: {
+      const std::string most = type.max_value < 0 ? "" : fmt::format(",max {:g}", type.max_value);
+      const std::string values = type.value_count > 0 ? fmt::format(" of {}", type.value_count) : "";
+      return fmt::format("{}({}{}){}", type.is_signed ? "po2" : "upo2", type.bit_width, most, values);
+    }
+    case TypeMode::kTernary:
+      return "ternary";
+    case TypeMode::kBinary:
+      return "binary";
+    case TypeMode::kBinary01:
+      return "binary01";
+    case TypeMode::kFloat:
+      return fmt::format("fp{}", type.bit_width);
+  }
+  return "";
+}
+
+std::string common_name(const QuantizerType& type) {
+  for (const NamedType& known : named_types())
+    if (known.type == type) return std::string(known.name);
+  return short_text(type);
+}
+
 nlohmann::json report_of(const QuantizerType& type) {
   nlohmann::json report = {{"quantizer_type", type.name}, {"bits", type.bit_width}};
   if (type.is_float()) return report;

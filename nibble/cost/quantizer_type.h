@@ -81,6 +81,16 @@ ShiftRange shift_range(const QuantizerType& po2);
 // The fixed-point type that holds every value of a power-of-two type; others unchanged.
 QuantizerType as_fixed_point(const QuantizerType& type);
 
+// ---- as text -------------------------------------------------------------------
+
+// For a column of a table: "fixed(8,0)" and "ufixed(4,2)" (bits, and how many of them are integer bits beside the
+// sign), "po2(4)", "upo2(4,max 2)", "ternary", "binary", "binary01", "fp32". After a power of two whose values are
+// known, their number: "po2(4) of 7".
+std::string short_text(const QuantizerType& type);
+
+// "int8", "fp32", ... where type_from_text() has a name for the type, else its short text.
+std::string common_name(const QuantizerType& type);
+
 // The fields that QTools prints: quantizer_type, bits, int_bits (sign included in mode 0), ...
 nlohmann::json report_of(const QuantizerType& type);
 

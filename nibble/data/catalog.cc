@@ -9,15 +9,22 @@
 #include "nibble/core/nearest_name.h"
 #include "nibble/data/dataset_files.h"
 #include "nibble/data/download.h"
+#include "nibble/data/npy_folder.h"
 #include "nibble/data/public_files.h"
 #include "nibble/data/search_path.h"
 #include "nibble/data/synthetic_digits.h"
+#include "nibble/data/synthetic_regression.h"
 
 namespace nibble::data {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::string_view kSyntheticName = "synthetic_digits";
+constexpr std::string_view kSyntheticName = "synthetic_digits", kSyntheticRegressionName = "synthetic_regression";
+
+bool is_known(std::string_view name) {
+  const std::vector<std::string> names = dataset_names();
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
 
 const CatalogEntry& entry_of(std::string_view name) {
   const auto entries = catalog_entries();
@@ -133,14 +140,23 @@ std::optional<Dataset> load_from(const std::vector<fs::path>& folders, const Cat
 std::vector<std::string> dataset_names() {
   std::vector<std::string> names;
   for (const CatalogEntry& entry : catalog_entries()) names.push_back(entry.name);
+  names.emplace_back(kSyntheticRegressionName);
   names.emplace_back(kSyntheticName);
   return names;
 }
 
 Dataset load_dataset(std::string_view name, const LoadOptions& options) {
+  if (name == kSyntheticRegressionName) {
+    check_holdout(name, options.holdout);
+    return synthetic_regression();
+  }
   if (name == kSyntheticName) {
     check_holdout(name, options.holdout);
     return synthetic_digits();
+  }
+  if (!is_known(name) && names_a_path(name)) {
+    check_holdout(name, options.holdout);
+    return read_own_arrays(name);
   }
   const CatalogEntry& entry = entry_of(name);
   check_holdout(name, options.holdout);
@@ -173,6 +189,9 @@ std::vector<DatasetInfo> list_datasets(const LoadOptions& options) {
     }
     rows.push_back(std::move(row));
   }
+  const Dataset regression = synthetic_regression();  // small: as fast as a table of its sizes
+  rows.push_back({std::string(kSyntheticRegressionName), "a smooth function of 8 numbers, to be learned as a number",
+                  regression.train.shape(), 0, regression.train.count(), regression.test.count(), "generated"});
   const SyntheticDigitsOptions sizes;
   rows.push_back({std::string(kSyntheticName), "digits drawn by pen strokes, for use without any file",
                   Shape{28, 28, 1}, 10, sizes.train_count, sizes.test_count, "generated"});

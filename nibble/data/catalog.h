@@ -36,9 +36,10 @@ struct LoadOptions {
   const std::atomic<bool>* stop = nullptr;  // checked while downloading; true ends it with an IoError
 };
 
-// The known names: mnist, fashion_mnist, cifar10, cifar100, digits, synthetic_digits.
+// The known names: mnist, fashion_mnist, cifar10, cifar100, digits, synthetic_regression, synthetic_digits.
 std::vector<std::string> dataset_names();
 
+//   name    one of them, or a folder or .npz of one's own arrays (npy_folder.h)
 //   throws  InvalidArgument for an unknown name (with the nearest known ones) or holdout; IoError if
 //           the data cannot be had, saying where they were looked for and why a download failed;
 //           CorruptFile naming file and offset if a file that was found is damaged

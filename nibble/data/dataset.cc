@@ -9,12 +9,23 @@
 namespace nibble::data {
 namespace {
 
-void check_sizes(const Shape& shape, size_t values, size_t labels) {
-  const auto wanted = static_cast<int64_t>(labels) * shape.elements();
+void check_sizes(const Shape& shape, size_t values, int64_t count) {
+  const int64_t wanted = count * shape.elements();
   if (static_cast<int64_t>(values) != wanted) {
-    throw InvalidArgument("[Samples] {} values were given for {} labels of shape {}; {} are needed.", values, labels,
+    throw InvalidArgument("[Samples] {} values were given for {} samples of shape {}; {} are needed.", values, count,
                           shape.str(), wanted);
   }
+}
+
+void check_targets(const Tensor& targets) {
+  if (targets.shape().rank() >= 2) return;
+  throw InvalidArgument("[Samples] the targets have shape {}; it must be (samples, ...), such as (n, 1).",
+                        targets.shape().str());
+}
+
+void check_index(int64_t index, int64_t count) {
+  if (index >= 0 && index < count) return;
+  throw InvalidArgument("[gather] sample {} was asked for; there are {}, numbered from 0.", index, count);
 }
 
 // One sample into one row of the batch. Plain loops over restrict pointers: the compiler turns
@@ -54,12 +65,43 @@ std::vector<float> mean_over_samples(const std::vector<T>& values, size_t size, 
 
 Samples::Samples(Shape shape, std::vector<uint8_t> values, std::vector<int32_t> labels)
     : shape_(std::move(shape)), bytes_(std::move(values)), labels_(std::move(labels)) {
-  check_sizes(shape_, bytes_.size(), labels_.size());
+  check_sizes(shape_, bytes_.size(), std::ssize(labels_));
 }
 
 Samples::Samples(Shape shape, std::vector<float> values, std::vector<int32_t> labels)
     : shape_(std::move(shape)), floats_(std::move(values)), labels_(std::move(labels)) {
-  check_sizes(shape_, floats_.size(), labels_.size());
+  check_sizes(shape_, floats_.size(), std::ssize(labels_));
+}
+
+Samples::Samples(Shape shape, std::vector<uint8_t> values, Tensor targets)
+    : shape_(std::move(shape)), bytes_(std::move(values)), targets_(std::move(targets)) {
+  check_targets(targets_);
+  check_sizes(shape_, bytes_.size(), count());
+}
+
+Samples::Samples(Shape shape, std::vector<float> values, Tensor targets)
+    : shape_(std::move(shape)), floats_(std::move(values)), targets_(std::move(targets)) {
+  check_targets(targets_);
+  check_sizes(shape_, floats_.size(), count());
+}
+
+Shape Samples::target_shape() const {
+  if (!has_targets()) return Shape{};
+  const std::vector<int64_t> extents(targets_.shape().begin() + 1, targets_.shape().end());
+  return Shape(extents);
+}
+
+void Samples::gather_targets(std::span<const int64_t> indices, std::span<float> out) const {
+  const auto size = static_cast<size_t>(has_targets() ? target_shape().elements() : 0);
+  if (out.size() != indices.size() * size) {
+    throw InvalidArgument("[gather_targets] the output holds {} values; the targets of {} samples are {}.", out.size(),
+                          indices.size(), indices.size() * size);
+  }
+  for (size_t row = 0; row < indices.size(); ++row) {
+    check_index(indices[row], count());
+    const auto from = targets_.data().subspan(static_cast<size_t>(indices[row]) * size, size);
+    std::copy(from.begin(), from.end(), out.begin() + static_cast<std::ptrdiff_t>(row * size));
+  }
 }
 
 void Samples::gather(std::span<const int64_t> indices, std::span<float> out) const {
@@ -71,9 +113,7 @@ void Samples::gather(std::span<const int64_t> indices, std::span<float> out) con
   const float* mean = mean_.empty() ? nullptr : mean_.data();
   for (size_t row = 0; row < indices.size(); ++row) {
     const int64_t index = indices[row];
-    if (index < 0 || index >= count()) {
-      throw InvalidArgument("[gather] sample {} was asked for; there are {}, numbered from 0.", index, count());
-    }
+    check_index(index, count());
     const size_t from = static_cast<size_t>(index) * size;
     if (!bytes_.empty()) {
       transform_row(bytes_.data() + from, scale_, mean, size, out.data() + row * size);
@@ -94,6 +134,14 @@ Samples Samples::slice(int64_t begin, int64_t end) const {
   part.bytes_ = copy_range(bytes_, first * size, last * size);
   part.floats_ = copy_range(floats_, first * size, last * size);
   part.labels_ = copy_range(labels_, first, last);
+  if (has_targets()) {
+    std::vector<int64_t> extents = targets_.shape().extents();
+    const int64_t row = target_shape().elements();
+    extents[0] = end - begin;
+    const auto rows =
+        targets_.data().subspan(static_cast<size_t>(begin * row), static_cast<size_t>((end - begin) * row));
+    part.targets_ = Tensor(Shape(extents), {rows.begin(), rows.end()});
+  }
   part.scale_ = scale_;
   part.mean_ = mean_;
   return part;

@@ -1,5 +1,5 @@
 // nibble/data/dataset.h
-// Labelled samples in memory, and how they become batches.
+// Samples with their answers in memory, and how they become batches.
 #pragma once
 
 #include <cstdint>
@@ -29,10 +29,21 @@ class Samples {
   // values.size() must be count * shape.elements(); labels one per sample
   Samples(Shape shape, std::vector<uint8_t> values, std::vector<int32_t> labels);
   Samples(Shape shape, std::vector<float> values, std::vector<int32_t> labels);
+  // Without classes: what is to be learned are numbers, targets [count, ...], of rank 2 at least.
+  Samples(Shape shape, std::vector<uint8_t> values, Tensor targets);
+  Samples(Shape shape, std::vector<float> values, Tensor targets);
 
-  int64_t count() const { return static_cast<int64_t>(labels_.size()); }
-  const Shape& shape() const { return shape_; }  // of one sample, NHWC without N
-  std::span<const int32_t> labels() const { return labels_; }
+  int64_t count() const { return has_targets() ? targets_.shape()[0] : static_cast<int64_t>(labels_.size()); }
+  const Shape& shape() const { return shape_; }                // of one sample, NHWC without N
+  std::span<const int32_t> labels() const { return labels_; }  // empty where there are targets
+  bool has_targets() const { return targets_.shape().rank() > 0; }
+  const Tensor& targets() const { return targets_; }  // a scalar where there are none
+  Shape target_shape() const;                         // of one sample; of rank 0 where there are none
+
+  // The targets of the samples at `indices`, in order.
+  //   out     written; indices.size() * target_shape().elements()
+  //   throws  as gather()
+  void gather_targets(std::span<const int64_t> indices, std::span<float> out) const;
 
   // out[i] = value * scale - mean, for the samples at `indices`, in order.
   //   out     written; indices.size() * shape().elements()
@@ -49,25 +60,28 @@ class Samples {
   std::span<const float> mean() const { return mean_; }
   std::vector<float> mean_image(float scale) const;  // mean over the samples of value * scale
 
-  // The values as stored; empty where the samples are floats.
+  // The values as stored: one of the two is empty.
   std::span<const uint8_t> bytes() const { return bytes_; }
+  std::span<const float> floats() const { return floats_; }
 
  private:
   Shape shape_;
   std::vector<uint8_t> bytes_;  // one of these two is used
   std::vector<float> floats_;
-  std::vector<int32_t> labels_;
+  std::vector<int32_t> labels_;  // one of these two too
+  Tensor targets_;               // a scalar: none
   float scale_ = 1.0f;
   std::vector<float> mean_;
 };
 
 struct Dataset {
   std::string name = {};  // "mnist"
-  int num_classes = 0;
+  int num_classes = 0;    // 0 where the samples have targets
   Samples train = {}, test = {};
-  float max_value = 255.0f;  // the largest value that the format can store; 16 for the UCI digits
-  std::string source = {};   // where it came from, for the log: a directory, "downloaded", "synthetic"
-  std::string notice = {};   // a sentence for the user, or empty (e.g. synthetic data stands in)
+  float max_value =
+      255.0f;               // the largest value that the format can store; 16 for the UCI digits, 1 of a user's numbers
+  std::string source = {};  // where it came from, for the log: a directory, "downloaded", "synthetic"
+  std::string notice = {};  // a sentence for the user, or empty (e.g. synthetic data stands in)
 };
 
 // Applies a named preprocessing to both splits; statistics come from `train`.

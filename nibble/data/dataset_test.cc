@@ -34,6 +34,25 @@ TEST(Samples, FloatsAreGatheredLikeBytes) {
   EXPECT_EQ(out, (std::vector<float>{6, 8}));
 }
 
+TEST(Samples, TargetsStandInPlaceOfLabels) {
+  const Samples samples(Shape{1}, std::vector<float>{1, 2, 3}, Tensor(Shape{3, 2}, {1, 2, 3, 4, 5, 6}));
+  EXPECT_TRUE(samples.has_targets());
+  EXPECT_EQ(samples.count(), 3);
+  EXPECT_TRUE(samples.labels().empty());
+  EXPECT_EQ(samples.target_shape(), (Shape{2}));
+  std::vector<float> out(4);
+  const std::vector<int64_t> indices = {2, 0};
+  samples.gather_targets(indices, out);
+  EXPECT_EQ(out, (std::vector<float>{5, 6, 1, 2}));
+  EXPECT_THROW(samples.gather_targets(std::vector<int64_t>{3, 0}, out), InvalidArgument);
+  const Samples part = samples.slice(1, 3);
+  EXPECT_EQ(part.count(), 2);
+  EXPECT_EQ(part.targets(), Tensor(Shape{2, 2}, {3, 4, 5, 6}));
+  EXPECT_FALSE(four_pixels().has_targets());
+  EXPECT_THROW(Samples(Shape{1}, std::vector<float>{1, 2}, Tensor(Shape{2})), InvalidArgument);
+  EXPECT_THROW(Samples(Shape{1}, std::vector<float>{1, 2}, Tensor(Shape{3, 1})), InvalidArgument);
+}
+
 TEST(Samples, SliceKeepsTheTransform) {
   Samples samples = four_pixels();
   samples.set_transform(0.5f, {1, 1, 1, 1});

@@ -334,6 +334,12 @@ TEST_F(Download, TwoThreadsFetchAFileOnce) {
   EXPECT_EQ(server.ranges().size(), 1u);
 }
 
+TEST(Sha256, OfPiecesIsThatOfTheWhole) {
+  Sha256 sum;
+  for (const std::string_view piece : {"a", "", "bc"}) sum.add(std::as_bytes(std::span(piece)));
+  EXPECT_EQ(sum.digest(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
 TEST(Sha256OfFile, KnownAnswers) {
   const fs::path file = testing::scratch_dir("sha256") / "file";
   write_file(file, "");

@@ -17,6 +17,7 @@ constexpr uint64_t kDeflateRatio = 1032;  // zlib's technical notes: the limit i
 
 struct InputStream::Impl {
   gzFile file = nullptr;
+  std::unique_ptr<ByteSource> source;  // instead of a file
   uint64_t file_bytes = 0;
   bool compressed = false;
   std::vector<uint8_t> ahead;  // bytes read to find the end, not yet handed out
@@ -41,6 +42,11 @@ InputStream::InputStream(const fs::path& path) : impl_(std::make_unique<Impl>())
   impl_->compressed = gzdirect(impl_->file) == 0;
 }
 
+InputStream::InputStream(std::unique_ptr<ByteSource> source, std::string name)
+    : impl_(std::make_unique<Impl>()), name_(std::move(name)) {
+  impl_->source = std::move(source);
+}
+
 InputStream::~InputStream() = default;
 InputStream::InputStream(InputStream&&) noexcept = default;
 
@@ -55,9 +61,18 @@ void InputStream::fail_read() const {
 }
 
 size_t InputStream::read(std::span<uint8_t> out) {
-  size_t got = std::min(out.size(), impl_->ahead.size());
+  const size_t got = std::min(out.size(), impl_->ahead.size());
   std::copy_n(impl_->ahead.begin(), got, out.begin());
   impl_->ahead.erase(impl_->ahead.begin(), impl_->ahead.begin() + static_cast<std::ptrdiff_t>(got));
+  const std::span<uint8_t> rest = out.subspan(got);
+  if (!impl_->source) return got + read_file(rest);
+  const size_t more = rest.empty() ? 0 : impl_->source->read(rest);
+  offset_ += more;
+  return got + more;
+}
+
+size_t InputStream::read_file(std::span<uint8_t> out) {
+  size_t got = 0;
   while (got < out.size()) {
     const auto wanted = static_cast<unsigned>(std::min(out.size() - got, kChunkBytes));
     const int n = gzread(impl_->file, out.data() + got, wanted);
@@ -142,6 +157,7 @@ void InputStream::drain() {
 uint64_t InputStream::offset() const { return offset_ - impl_->ahead.size(); }
 
 uint64_t InputStream::size_bound() const {
+  if (impl_->source) return impl_->source->size_bound();
   return impl_->compressed ? impl_->file_bytes * kDeflateRatio : impl_->file_bytes;
 }
 

@@ -16,11 +16,23 @@
 
 namespace nibble::data {
 
+// Bytes of another kind of place, such as a member of an archive.
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+  // Up to out.size() bytes; fewer only at the end.
+  //   throws  CorruptFile naming the place
+  virtual size_t read(std::span<uint8_t> out) = 0;
+  virtual uint64_t size_bound() const = 0;  // the most bytes that there can be
+};
+
 class InputStream {
  public:
   // A file whose first bytes are gzip's is decompressed, whatever its name.
   //   throws  IoError if it does not exist, is not a file or cannot be opened
   explicit InputStream(const std::filesystem::path& path);
+  // The bytes of `source` as they are.
+  InputStream(std::unique_ptr<ByteSource> source, std::string name);
   ~InputStream();
   InputStream(InputStream&&) noexcept;
 
@@ -62,10 +74,11 @@ class InputStream {
  private:
   struct Impl;
   [[noreturn]] void fail_read() const;
+  size_t read_file(std::span<uint8_t> out);
 
   std::unique_ptr<Impl> impl_;
   std::string name_;
-  uint64_t offset_ = 0;  // of the bytes taken from zlib
+  uint64_t offset_ = 0;  // of the bytes taken from zlib or the source
 };
 
 }  // namespace nibble::data

@@ -188,14 +188,25 @@ std::vector<float> read_elements(InputStream& in, const Header& header) {
   if (descr == "<i8") return convert<int64_t>(in, header);
   throw Unsupported(
       "[read_npy] {}: elements of type '{}' are not read; <f4, <f8, |u1, <i4 and <i8 are. Save "
-      "array.astype('float32') instead.",
+      "array.astype('float32') instead, or array.astype('int32') where the numbers are classes.",
       in.name(), descr);
+}
+
+NpyElements kind_of(const std::string& descr) {
+  if (descr.ends_with("u1")) return NpyElements::kByte;
+  return descr.starts_with("<i") ? NpyElements::kInteger : NpyElements::kFloat;
 }
 
 }  // namespace
 
-Tensor read_npy(const std::filesystem::path& path) {
+Tensor read_npy(const std::filesystem::path& path) { return read_npy_array(path).values; }
+
+NpyArray read_npy_array(const std::filesystem::path& path) {
   InputStream in(path);
+  return read_npy_array(in);
+}
+
+NpyArray read_npy_array(InputStream& in) {
   const Header header = read_header(in);
   if (header.fortran_order && header.shape.rank() > 1) {
     throw Unsupported("[read_npy] {}: the array is in Fortran order. Save numpy.ascontiguousarray(array) instead.",
@@ -206,7 +217,7 @@ Tensor read_npy(const std::filesystem::path& path) {
     throw CorruptFile("[read_npy] {}: bytes follow the {} elements of an array of shape {}.", in.place(), values.size(),
                       header.shape.str());
   }
-  return Tensor(header.shape, std::move(values));
+  return {Tensor(header.shape, std::move(values)), kind_of(header.descr)};
 }
 
 void write_npy(const std::filesystem::path& path, const Tensor& tensor) {

@@ -14,11 +14,23 @@
 
 namespace nibble::data {
 
+class InputStream;  // input_stream.h
+
 // Reads float32 (<f4), float64 (<f8), uint8 (|u1), int32 (<i4) and int64 (<i8) arrays; each value is
 // rounded to the nearest float32. Plain or gzip-compressed.
 //   throws  IoError; CorruptFile naming file and offset; Unsupported for another element type, for big-endian
 //           numbers and for Fortran order, with the NumPy call that converts the array
 Tensor read_npy(const std::filesystem::path& path);
+
+// The same, and what the elements were.
+enum class NpyElements { kFloat, kByte, kInteger };  // <f4 and <f8; |u1; <i4 and <i8
+struct NpyArray {
+  Tensor values;
+  NpyElements elements = NpyElements::kFloat;
+};
+NpyArray read_npy_array(const std::filesystem::path& path);
+// The whole stream.
+NpyArray read_npy_array(InputStream& in);
 
 // Writes float32, version 1.0, atomically.
 //   throws  IoError

@@ -24,10 +24,11 @@ inline std::string noise(size_t size, uint32_t seed = 1) {
   return bytes;
 }
 
-inline std::string gzip(std::string_view bytes) {
+//   window_bits  zlib's: 15 + 16 for gzip, -15 for deflate alone
+inline std::string compressed(std::string_view bytes, int window_bits) {
   std::string out(compressBound(bytes.size()) + 64, '\0');
   z_stream stream = {};
-  deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+  deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY);
   stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
   stream.avail_in = static_cast<uInt>(bytes.size());
   stream.next_out = reinterpret_cast<Bytef*>(out.data());
@@ -36,6 +37,18 @@ inline std::string gzip(std::string_view bytes) {
   out.resize(stream.total_out);
   deflateEnd(&stream);
   return out;
+}
+
+inline std::string gzip(std::string_view bytes) { return compressed(bytes, 15 + 16); }
+
+// NumPy's file of values of any type; write_npy() writes floats alone.
+//   shape  as Python has it: "(3, 2)"
+template <class T>
+std::string npy(const char* descr, const std::string& shape, const std::vector<T>& values) {
+  std::string header = std::string("{'descr': '") + descr + "', 'fortran_order': False, 'shape': " + shape + ", }\n";
+  std::string bytes("\x93NUMPY\1\0", 8);
+  bytes += {static_cast<char>(header.size() & 0xff), static_cast<char>(header.size() >> 8)};
+  return bytes + header + std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
 }
 
 inline std::string big_endian(uint32_t value) {

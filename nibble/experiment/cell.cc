@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
+#include "nibble/quant/affine/least_error.h"
 
 namespace nibble::experiment {
 namespace {
@@ -57,10 +59,14 @@ bool is_about_batch_norms(const Variation& v) {
          (v.fold_divisor != right.fold_divisor || v.statistics_momentum != right.statistics_momentum);
 }
 
+// As the original: in convolutions alone. (What was called D4-overwritten overwrote dense kernels too.)
 std::vector<Variation> master_weights() {
   return {{.name = "kept", .study = "master-weights"},
-          {.name = "D4-overwritten", .study = "master-weights", .overwrites_weights = true}};
+          {.name = "D4-convolutions", .study = "master-weights", .overwrites_convolutions = true}};
 }
+
+// The original's blocks with batch norms keep their float weights.
+bool is_about_plain_blocks(const Variation& v) { return v.overwrites_convolutions; }
 
 std::vector<Variation> calibrations() {
   using affine::CalibrationMethod;
@@ -127,8 +133,41 @@ void require_known(const char* what, const std::vector<std::string>& given, cons
   }
 }
 
+void require_weight_decay(double decay) {
+  // A step may not turn a weight's sign: learning rates are below 1.
+  if (decay >= 0 && decay <= 1) return;
+  throw InvalidArgument("[experiment] --qat-weight-decay is {}; it must lie between 0 and 1. 1e-4 and 1e-5 are usual.",
+                        decay);
+}
+
+void require_teacher(const PtqQatOptions& o) {
+  if (!(o.teacher_weight >= 0 && o.teacher_weight <= 1)) {
+    throw InvalidArgument("[experiment] --teacher-weight is {}; it must lie between 0 and 1.", o.teacher_weight);
+  }
+  if (!(o.temperature > 0) || !std::isfinite(o.temperature)) {
+    throw InvalidArgument("[experiment] --temperature is {}; it must be a number above 0.", o.temperature);
+  }
+}
+
+void require_augmentation(const PtqQatOptions& o) {
+  for (const std::string& dataset : o.datasets) {
+    const Shape image = dataset == "cifar10" ? Shape{32, 32, 3} : Shape{28, 28, 1};
+    data::check_augmentation(o.augmentation, image, dataset);
+    data::check_augmentation(qat_augmentation_of(o, dataset), image, dataset);
+  }
+}
+
 void require_at_least(const char* what, int64_t given, int64_t least) {
   if (given < least) throw InvalidArgument("[experiment] {} is {}; it must be at least {}.", what, given, least);
+}
+
+// A cell that is there twice would count as two seeds.
+template <class Value>
+void require_once(const char* option, const std::vector<Value>& given) {
+  for (auto each = given.begin(); each != given.end(); ++each) {
+    if (std::find(given.begin(), each, *each) == each) continue;
+    throw InvalidArgument("[experiment] {} has {} twice; once is enough.", option, *each);
+  }
 }
 
 // The cells of one network and seed.
@@ -149,6 +188,7 @@ void add_cells(const PtqQatOptions& o, const Cell& base, std::vector<Cell>& cell
     for (const int bits : o.bits) {
       for (const Variation& variation : study.variations) {
         if (!base.with_batch_norm && is_about_batch_norms(variation)) continue;
+        if (base.with_batch_norm && is_about_plain_blocks(variation)) continue;
         Cell cell = base;
         cell.method = study.method;
         cell.bits = bits;
@@ -177,6 +217,15 @@ std::string Cell::key() const {
   return key;
 }
 
+Cell float_cell(const Cell& cell) {
+  Cell base{.dataset = cell.dataset, .with_batch_norm = cell.with_batch_norm, .seed = cell.seed};
+  if (!cell.variation.on_validation) return base;
+  base.variation.study = "validation";
+  base.variation.name = "split";
+  base.variation.on_validation = true;
+  return base;
+}
+
 const std::vector<std::string>& study_names() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> all;
@@ -186,16 +235,39 @@ const std::vector<std::string>& study_names() {
   return names;
 }
 
+std::vector<std::string> studies_named(std::vector<std::string> words) {
+  if (std::find(words.begin(), words.end(), "all") == words.end()) return words;
+  return study_names();
+}
+
 void check(const PtqQatOptions& o) {
   require_known("data set", o.datasets, {"fashion_mnist", "cifar10"});
   require_known("network", o.networks, {"cnn", "cnn_bn"});
   if (!o.studies.empty()) require_known("study", o.studies, study_names());
+  std::vector<std::string_view> methods;
+  for (const Method method : o.methods) methods.push_back(name(method));
+  require_once("--datasets", o.datasets);
+  require_once("--networks", o.networks);
+  require_once("--methods", methods);
+  require_once("--bits", o.bits);
   for (const int bits : o.bits) affine::check_bit_width("experiment", bits);
   require_at_least("--seeds", o.seeds, 1);
   require_at_least("--epochs", o.epochs, 1);
   require_at_least("--qat-epochs", o.qat_epochs, 1);
+  require_at_least("--qat-batch-size", o.qat_batch_size, 1);
+  require_weight_decay(o.qat_weight_decay);
+  require_teacher(o);
+  require_augmentation(o);
   require_at_least("--train-samples", o.train_samples, 0);
   require_at_least("--calibration-samples", o.calibration_samples, 1);
+}
+
+data::Augmentation usual_augmentation(std::string_view dataset) {
+  return dataset == "cifar10" ? data::Augmentation{.flip = true, .shift = 2} : data::Augmentation{};
+}
+
+data::Augmentation qat_augmentation_of(const PtqQatOptions& o, std::string_view dataset) {
+  return o.qat_augmentation.value_or(usual_augmentation(dataset));
 }
 
 std::vector<Cell> cells_of(const PtqQatOptions& o) {
@@ -212,15 +284,33 @@ std::vector<Cell> cells_of(const PtqQatOptions& o) {
   return cells;
 }
 
+bool corrects_biases(const Cell& cell, const PtqQatOptions& o) {
+  if (cell.method != Method::kPtq) return false;
+  return cell.variation.name.empty() ? o.corrects_biases : cell.variation.correct_bias;
+}
+
 nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
   nlohmann::json settings = {
       {"epochs", o.epochs}, {"learning_rate", o.learning_rate}, {"train_samples", o.train_samples}};
+  // Like the others of the recipe: only where it differs, for cells from before there was a choice.
+  if (!o.augmentation.is_none()) settings["augment"] = data::to_string(o.augmentation);
   const bool is_trained_on = cell.method == Method::kQat || cell.method == Method::kLsq;
   if (is_trained_on || cell.method == Method::kFineTuned) {
     settings["qat_epochs"] = o.qat_epochs;
     settings["qat_learning_rate"] = cell.variation.learning_rate.value_or(o.qat_learning_rate);
+    // Only where they differ: cells from before there was a choice stay good.
+    if (o.qat_batch_size != kBatchSize) settings["qat_batch_size"] = o.qat_batch_size;
+    if (o.qat_weight_decay != 0) settings["qat_weight_decay"] = o.qat_weight_decay;
+    const data::Augmentation augmentation = qat_augmentation_of(o, cell.dataset);
+    if (!augmentation.is_none()) settings["qat_augment"] = data::to_string(augmentation);
+    if (o.has_teacher) settings["teacher"] = {{"weight", o.teacher_weight}, {"temperature", o.temperature}};
   }
   if (is_trained_on || cell.method == Method::kPtq) settings["calibration_samples"] = o.calibration_samples;
+  // The table's, since it is there.
+  if (cell.variation.name.empty() && corrects_biases(cell, o)) settings["bias_correction"] = "empirical";
+  // Extremes, before there was a choice.
+  const affine::RangeRule ranges = affine::usual_range_rule(cell.bits);
+  if (cell.method == Method::kQat && ranges != affine::RangeRule::kExtremes) settings["ranges"] = affine::name(ranges);
   // What names of variations did not always mean.
   if (cell.variation.statistics_momentum < 1.0) settings["statistics_momentum"] = cell.variation.statistics_momentum;
   return settings;

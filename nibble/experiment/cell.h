@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "nibble/data/augmentation.h"
 #include "nibble/transform/ptq/post_training.h"
 
 namespace nibble::experiment {
@@ -21,7 +22,7 @@ enum class Method {
   kFloat,      // trained in float
   kFineTuned,  // and trained on in float as long as the QAT networks are: what they must be compared with
   kPtq,        // quantized after training
-  kQat,        // and trained on, with ranges that follow the data
+  kQat,        // and trained on, with ranges that follow the data, by affine::usual_range_rule()
   kLsq,        // likewise, with learned steps
 };
 std::string_view name(Method method);  // "float", "fine-tuned", "ptq", "qat", "lsq"
@@ -41,7 +42,7 @@ struct Variation {
   bool range_before_activation = false;
   // Below 1: the calibration samples move the batch norms' statistics, which keep so much of the old.
   double statistics_momentum = 1.0;
-  bool overwrites_weights = false;           // QAT, of every weight that has codes; of trackers, not of learned steps
+  bool overwrites_convolutions = false;      // QAT, of their kernels
   std::optional<double> learning_rate = {};  // of QAT; else the experiment's
   bool adam = false;
   // Trained without the last tenth of the training part, the float network too, and measured on it.
@@ -67,6 +68,8 @@ struct CellResult {
   int64_t samples = 0;          // measured on
 };
 
+inline constexpr int64_t kBatchSize = 64;  // the original's
+
 struct PtqQatOptions {
   std::vector<std::string> datasets = {"fashion_mnist", "cifar10"};
   std::vector<std::string> networks = {"cnn", "cnn_bn"};
@@ -74,9 +77,20 @@ struct PtqQatOptions {
   std::vector<int> bits = {4, 6, 8};
   std::vector<std::string> studies = {};
   int seeds = 3;  // 1 .. seeds
-  int epochs = 8, qat_epochs = 1;
-  double learning_rate = 1e-3, qat_learning_rate = 0.01;  // Adam; SGD with momentum 0.9
-  int64_t train_samples = 0;                              // 0: all
+  int epochs = 8, qat_epochs = 8;
+  double learning_rate = 1e-3, qat_learning_rate = 0.02;  // Adam; SGD with momentum 0.9
+  int64_t qat_batch_size = kBatchSize;
+  double qat_weight_decay = 0;  // times a kernel's weights is added to their gradient
+  // QAT, LSQ and fine-tuning learn from the float network that they start from too, as train::Distillation says.
+  bool has_teacher = false;
+  double teacher_weight = 0.9, temperature = 2.0;
+  // Of post-training quantization in the table; studies vary one thing from the plain method, without it.
+  bool corrects_biases = true;
+  // Of the images of float training, and of those of QAT, LSQ and fine-tuning (nothing: usual_augmentation()). Ranges
+  // of post-training quantization and statistics are measured on images as they are.
+  data::Augmentation augmentation = {};
+  std::optional<data::Augmentation> qat_augmentation = {};
+  int64_t train_samples = 0;  // 0: all
   int64_t calibration_samples = 512;
   int threads = 1;
 };
@@ -84,11 +98,27 @@ struct PtqQatOptions {
 // "bias-width", "learning-rate", "optimizer", "ablation", "master-weights", "calibration", "weights"
 const std::vector<std::string>& study_names();
 
+// What helps networks of this size to go on: photographs of cifar10 mirrored and moved by up to 2 pixels. Clothes stand
+// in the middle and face one way, so fashion_mnist's stay as they are.
+data::Augmentation usual_augmentation(std::string_view dataset);
+// Of QAT, LSQ and fine-tuning.
+data::Augmentation qat_augmentation_of(const PtqQatOptions& options, std::string_view dataset);
+
+// Every study for "all"; else the words themselves.
+std::vector<std::string> studies_named(std::vector<std::string> words);
+
 //   throws  InvalidArgument naming an unknown data set, network or study, or a number that is not possible
 void check(const PtqQatOptions& options);
 
+// The cell of the float network that a cell starts from. One that is measured on validation samples must not have seen
+// them.
+Cell float_cell(const Cell& cell);
+
 // Every cell, in the order in which they are computed: each after the float network that it starts from.
 std::vector<Cell> cells_of(const PtqQatOptions& options);
+
+// Whether post-training quantization moves the biases of this cell. Training moves them by itself.
+bool corrects_biases(const Cell& cell, const PtqQatOptions& options);
 
 // What the result of a cell depends on, beside the key. Cells of other settings are not mixed.
 nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& options);

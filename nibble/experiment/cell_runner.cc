@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "nibble/formats/keras/keras_file.h"
@@ -13,18 +14,7 @@
 namespace nibble::experiment {
 namespace {
 
-constexpr int64_t kBatchSize = 64;
 constexpr double kMomentum = 0.9;
-
-// The network that a cell starts from. One that is measured on validation samples must not have seen them.
-Cell float_cell(const Cell& cell) {
-  Cell base{.dataset = cell.dataset, .with_batch_norm = cell.with_batch_norm, .seed = cell.seed};
-  if (!cell.variation.on_validation) return base;
-  base.variation.study = "validation";
-  base.variation.name = "split";
-  base.variation.on_validation = true;
-  return base;
-}
 
 data::Dataset validation_split(const data::Dataset& dataset) {
   const int64_t count = dataset.train.count(), kept = count - count / 10;
@@ -70,6 +60,19 @@ Tensor steps_of(std::span<const affine::Range> ranges, const Tensor& variable, i
 }
 
 }  // namespace
+
+void use_usual_ranges(graph::Model& model) {
+  for (const graph::Layer& layer : graph::Model(model).layers) {
+    if (!layer.quantization) continue;
+    graph::LayerQuantization q = *layer.quantization;
+    const auto change = [](graph::AffineQuantizer& quantizer) {
+      quantizer.range = affine::usual_range_rule(quantizer.num_bits);
+    };
+    for (graph::WeightQuantizer& weight : q.weights) change(weight.quantizer);
+    for (graph::AffineQuantizer* quantizer : {&q.pre_activation, &q.post_activation, &q.output}) change(*quantizer);
+    graph::set_quantization(model, layer.name, q);  // keeps the ranges
+  }
+}
 
 void use_learned_steps(graph::Model& model) {
   for (const graph::Layer& before : graph::Model(model).layers) {
@@ -124,6 +127,17 @@ graph::Model with_moved_statistics(graph::Model model, const Tensor& samples, do
   return moved;
 }
 
+void set_weight_decay(graph::Model& model, double decay) {
+  for (graph::Layer& layer : model.layers) {
+    const auto found = layer.attributes.find("kernel_regularizer");
+    if (found == layer.attributes.end()) continue;
+    found->second = graph::None{};
+    if (decay == 0) continue;
+    const nlohmann::json l2 = {{"class_name", "L2"}, {"config", {{"l2", decay / 2}}}};
+    found->second = graph::OpaqueJson{l2.dump()};
+  }
+}
+
 void prepare(data::Dataset& dataset, int64_t train_samples) {
   if (train_samples > 0 && train_samples < dataset.train.count()) {
     dataset.train = dataset.train.slice(0, train_samples);
@@ -164,20 +178,27 @@ graph::Model CellRunner::trained(const Cell& cell, graph::Model model, const dat
   compile.threads = options_.threads;
   train::FitOptions fit;
   fit.epochs = is_float ? options_.epochs : options_.qat_epochs;
-  fit.batch_size = kBatchSize;
+  fit.batch_size = is_float ? kBatchSize : options_.qat_batch_size;
   fit.schedule = is_float ? train::ScheduleKind::kConstant : train::ScheduleKind::kCosine;
+  fit.augmentation = is_float ? options_.augmentation : qat_augmentation_of(options_, cell.dataset);
   fit.validate = false;
   fit.stop = hooks_.stop;
-  fit.checkpoint = store_.checkpoint_path(cell);
+  fit.checkpoint = store_.checkpoint_path(cell, options_);
   fit.resume = true;
-  if (hooks_.progress != nullptr) fit.callbacks = {hooks_.progress};
+  if (!is_float && options_.has_teacher) fit.distillation = teacher_of(cell, dataset);
+  const auto progress = hooks_.progress ? hooks_.progress(fit.batch_size) : nullptr;
+  if (progress != nullptr) fit.callbacks = {progress.get()};
+  const bool decays = !is_float && options_.qat_weight_decay > 0;
+  if (decays) set_weight_decay(model, options_.qat_weight_decay);
   train::Trainer trainer(std::move(model), compile);
-  trainer.set_quantization_phase({.overwrites_weights = cell.variation.overwrites_weights});
+  trainer.set_quantization_phase({.overwrites_convolutions = cell.variation.overwrites_convolutions});
   trainer.fit(dataset, fit);
   if (hooks_.stop != nullptr && hooks_.stop->load()) throw Stopped{};
   std::error_code ignored;
   std::filesystem::remove(fit.checkpoint, ignored);
-  return trainer.model();
+  graph::Model result = trainer.model();
+  if (decays) set_weight_decay(result, 0);  // what is measured is the loss and accuracy of the network alone
+  return result;
 }
 
 graph::Model CellRunner::float_model(const Cell& cell) {
@@ -191,6 +212,18 @@ graph::Model CellRunner::float_model(const Cell& cell) {
   return model;
 }
 
+const train::Distillation& CellRunner::teacher_of(const Cell& cell, const data::Dataset& dataset) {
+  const std::string key = float_cell(cell).key();
+  if (key == teacher_key_) return teacher_;
+  const auto teacher = std::make_shared<const graph::Model>(float_model(cell));
+  teacher_ = {.outputs = train::teacher_outputs(*teacher, dataset.train, options_.threads),
+              .weight = options_.teacher_weight,
+              .temperature = options_.temperature,
+              .teacher = teacher};
+  teacher_key_ = key;
+  return teacher_;
+}
+
 CellRunner::Quantized CellRunner::quantized(const Cell& cell, const data::Dataset& dataset) {
   const Variation& v = cell.variation;
   ptq::PostTrainingOptions options;
@@ -201,7 +234,7 @@ CellRunner::Quantized CellRunner::quantized(const Cell& cell, const data::Datase
   options.calibration.method = v.calibration;
   options.per_axis = v.per_axis;
   options.equalize = v.equalize;
-  if (v.correct_bias) options.bias_correction = ptq::BiasCorrection::kEmpirical;
+  if (corrects_biases(cell, options_)) options.bias_correction = ptq::BiasCorrection::kEmpirical;
   options.adaptive_rounding = v.adaptive_rounding;
   options.rounding.seed = cell.seed;
   options.fold_divisor = v.fold_divisor;
@@ -228,10 +261,7 @@ CellRunner::Quantized CellRunner::quantized(const Cell& cell, const data::Datase
   return quantized;
 }
 
-CellResult CellRunner::run(const Cell& cell) {
-  const auto begin = std::chrono::steady_clock::now();
-  const data::Dataset& dataset = dataset_of(cell);
-  CellResult result;
+void CellRunner::measure(const Cell& cell, const data::Dataset& dataset, CellResult& result) {
   graph::Model model;
   switch (cell.method) {
     case Method::kFloat:
@@ -243,12 +273,37 @@ CellResult CellRunner::run(const Cell& cell) {
     default: {
       Quantized start = quantized(cell, dataset);
       result.saturated_biases = start.saturated_biases;
+      if (cell.method == Method::kQat) use_usual_ranges(start.model);
       if (cell.method == Method::kLsq) use_learned_steps(start.model);
       model = cell.method == Method::kPtq ? std::move(start.model) : trained(cell, std::move(start.model), dataset);
     }
   }
   train::Trainer trainer(std::move(model), {.threads = options_.threads});
   result.accuracy = 100.0 * trainer.evaluate(dataset.test).accuracy;
+}
+
+// What a study of learning rates is there to find out.
+void CellRunner::measure_if_it_converges(const Cell& cell, const data::Dataset& dataset, CellResult& result) {
+  try {
+    measure(cell, dataset, result);
+    return;
+  } catch (const train::NonFiniteLoss&) {
+  } catch (const affine::NonFiniteValue&) {
+  }
+  result.accuracy = 0;
+  std::error_code ignored;
+  std::filesystem::remove(store_.checkpoint_path(cell, options_), ignored);
+}
+
+CellResult CellRunner::run(const Cell& cell) {
+  const auto begin = std::chrono::steady_clock::now();
+  const data::Dataset& dataset = dataset_of(cell);
+  CellResult result;
+  if (cell.variation.learning_rate) {
+    measure_if_it_converges(cell, dataset, result);
+  } else {
+    measure(cell, dataset, result);
+  }
   result.samples = dataset.test.count();
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return result;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "nibble/data/synthetic_digits.h"
+#include "nibble/formats/keras/keras_file.h"
 #include "nibble/graph/layer_quantization.h"
 #include "nibble/models/builtin.h"
 #include "nibble/train/layer_function.h"
@@ -49,7 +50,7 @@ TEST_F(Runner, FloatAndEightBitsAreNearEachOtherAndTheFloatNetworkIsKept) {
   EXPECT_EQ(real.samples, 200);
   EXPECT_LT(real.seconds, ptq.seconds);  // it was trained for the other cell already
   EXPECT_EQ(loads_, 1);
-  EXPECT_FALSE(fs::exists(store.checkpoint_path({.dataset = "fashion_mnist", .with_batch_norm = true})));
+  EXPECT_FALSE(fs::exists(store.checkpoint_path({.dataset = "fashion_mnist", .with_batch_norm = true}, options_)));
 }
 
 TEST_F(Runner, StopsBetweenStepsAndSaysSo) {
@@ -95,6 +96,145 @@ TEST(MovedStatistics, KeepTheirShareAndLeaveWeightsAlone) {
     for (int64_t i = 0; i < after.size(); ++i) EXPECT_LT(std::abs(after[i] - weight.value[i]), 1e-25f) << weight.name;
   }
   EXPECT_EQ(slow.layer("bn_0").attributes, model.layer("bn_0").attributes);
+}
+
+// Images of zeros leave the first kernel to its decay.
+TEST(WeightDecay, IsAddedToTheGradientOfKernels) {
+  graph::Model model = models::make_builtin("fashion_mnist_cnn");
+  graph::initialize_weights(model, 1);
+  const graph::Model plain = model;
+  set_weight_decay(model, 0.5);
+  data::Dataset dataset;
+  dataset.train = data::Samples(Shape{28, 28, 1}, std::vector<float>(8 * 28 * 28, 0.0f), std::vector<int32_t>(8, 3));
+  train::CompileOptions compile;
+  compile.optimizer = train::OptimizerKind::kSgd;
+  compile.learning_rate = 0.1;
+  compile.weight_averaging = train::WeightAveraging::kNone;
+  train::Trainer trainer(model, compile);
+  train::FitOptions fit;
+  fit.epochs = 1, fit.batch_size = 8, fit.validate = false;
+  trainer.fit(dataset, fit);
+  graph::Model after = trainer.model();
+  const Tensor &kernel = after.layer("conv_0").find_weight("kernel")->value,
+               &before = plain.layer("conv_0").find_weight("kernel")->value;
+  for (int64_t i = 0; i < kernel.size(); ++i) {
+    EXPECT_NEAR(kernel[i], (1 - 0.1f * 0.5f) * before[i], 1e-6f);  // a rounding or two of weights below 1
+  }
+  set_weight_decay(after, 0);
+  for (const graph::Layer& layer : after.layers) EXPECT_EQ(layer.attributes, plain.layer(layer.name).attributes);
+}
+
+TEST_F(Runner, WeightDecayAndBatchSizeChangeTheFineTunedNetwork) {
+  const CellStore store(directory_);
+  const Cell cell{.dataset = "fashion_mnist", .method = Method::kQat, .bits = 4};
+  std::vector<int64_t> sizes;
+  std::vector<double> accuracies;
+  for (const double decay : {0.0, 1.0}) {
+    PtqQatOptions options = options_;
+    options.qat_weight_decay = decay;
+    options.qat_batch_size = 32;
+    options.qat_epochs = 3;
+    RunnerHooks watching = hooks();
+    watching.progress = [&](int64_t batch_size) {
+      sizes.push_back(batch_size);
+      return nullptr;
+    };
+    accuracies.push_back(CellRunner(options, store, watching).run(cell).accuracy);
+  }
+  EXPECT_EQ(sizes, (std::vector<int64_t>{64, 32, 32}));  // the float network is trained once, as always
+  EXPECT_NE(accuracies[0], accuracies[1]);               // the strongest decay takes what was learned away
+}
+
+class LastLoss : public train::Callback {
+ public:
+  explicit LastLoss(double& loss) : loss_(loss) {}
+  bool on_epoch_end(const train::EpochLog& log, train::Trainer&) override {
+    loss_ = log.loss;
+    return false;
+  }
+
+ private:
+  double& loss_;
+};
+
+// Of the float network, and of what goes on from it; what is measured on are images as they are.
+TEST_F(Runner, AugmentationChangesTrainings) {
+  const CellStore store(directory_);
+  const auto models = [&](const data::Augmentation& augmentation) {
+    PtqQatOptions options = options_;
+    options.augmentation = augmentation;
+    CellRunner(options, store, hooks()).run({.dataset = "fashion_mnist"});
+    return formats::keras::load_model(store.model_path({.dataset = "fashion_mnist"}, options));
+  };
+  const graph::Model plain = models({}), shifted = models({.shift = 2}), flipped = models({.flip = true});
+  const auto kernel = [](const graph::Model& model) { return model.layer("conv_0").find_weight("kernel")->value; };
+  EXPECT_FALSE(kernel(plain) == kernel(shifted));
+  EXPECT_FALSE(kernel(flipped) == kernel(shifted));
+
+  // From one float network, fine-tuning goes elsewhere.
+  const Cell cell{.dataset = "fashion_mnist", .method = Method::kFineTuned};
+  PtqQatOptions with = options_;
+  with.qat_augmentation = data::Augmentation{.shift = 4};
+  double loss = 0, loss_without = 0;
+  const auto run = [&](const PtqQatOptions& options, double& last) {
+    RunnerHooks watching = hooks();
+    watching.progress = [&](int64_t) { return std::make_unique<LastLoss>(last); };
+    CellRunner(options, store, watching).run(cell);
+  };
+  run(with, loss);
+  run(options_, loss_without);
+  EXPECT_GT(loss, 0);
+  EXPECT_NE(loss, loss_without);
+}
+
+// Fine-tuning with the teacher alone, which is where it starts, stays there; labels move it on.
+TEST_F(Runner, TheFloatNetworkTeaches) {
+  const CellStore store(directory_);
+  const Cell cell{.dataset = "fashion_mnist", .method = Method::kFineTuned};
+  const auto accuracy = [&](std::optional<double> teacher_weight) {
+    PtqQatOptions options = options_;
+    options.qat_epochs = 3;
+    options.has_teacher = teacher_weight.has_value();
+    options.teacher_weight = teacher_weight.value_or(0.9);
+    return CellRunner(options, store, hooks()).run(cell).accuracy;
+  };
+  const double before = CellRunner(options_, store, hooks()).run(float_cell(cell)).accuracy;
+  const double untaught = accuracy(std::nullopt);
+  EXPECT_GT(std::abs(untaught - before), 2.0);
+  EXPECT_NEAR(accuracy(1.0), before, 0.5);  // one of the 200 images
+  EXPECT_EQ(accuracy(0.0), untaught);
+}
+
+TEST_F(Runner, OnlyAStudyOfLearningRatesMayDiverge) {
+  const CellStore store(directory_);
+  options_.qat_learning_rate = 1e30;
+  Cell cell{.dataset = "fashion_mnist", .method = Method::kFineTuned};
+  EXPECT_THROW(CellRunner(options_, store, hooks()).run(cell), train::NonFiniteLoss);
+  cell.method = Method::kQat, cell.bits = 8;
+  cell.variation = {.name = "sgd1e+30", .study = "learning-rate", .learning_rate = 1e30};
+  EXPECT_EQ(CellRunner(options_, store, hooks()).run(cell).accuracy, 0);
+}
+
+TEST(UsualRanges, AreOfLeastErrorBelowSixBitsFromTheCalibratedOnesOn) {
+  graph::Model model = models::make_builtin("cifar10_cnn");
+  graph::initialize_weights(model, 1);
+  Tensor x(Shape{2, 32, 32, 3});
+  for (int64_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 17) / 8.0f - 1.0f;
+  model = ptq::quantize_after_training(model, x, {.bit_width = 4, .least_result_bits = 8}, train::layer_function).model;
+  const graph::Model before = model;
+  use_usual_ranges(model);
+  EXPECT_NO_THROW(graph::validate(model));
+  int64_t few = 0, many = 0;
+  for (const graph::Layer& layer : model.layers) {
+    EXPECT_EQ(layer.weights, before.layer(layer.name).weights) << layer.name;
+    for (const graph::QuantizedPoint& point : graph::quantized_points(layer)) {
+      const bool is_mse = point.quantizer.range == affine::RangeRule::kMse;
+      EXPECT_EQ(is_mse, point.quantizer.num_bits < 6) << layer.name << " " << point.name;
+      ++(is_mse ? few : many);
+    }
+  }
+  EXPECT_GT(few, 4);
+  EXPECT_GT(many, 0) << "the result has 8 bits";
 }
 
 TEST(LearnedSteps, AreSignedWhereRangesGoBelowZero) {

@@ -1,5 +1,11 @@
 #include "nibble/experiment/cell_store.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/atomic_file.h"
@@ -25,19 +31,39 @@ double number(const nlohmann::json& json, const char* key, const fs::path& path)
 
 }  // namespace
 
+CellLock::~CellLock() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
 CellStore::CellStore(fs::path directory) : directory_(std::move(directory)) {
   make_directories(directory_ / "cells");
   make_directories(directory_ / "models");
+  make_directories(directory_ / "locks");
 }
 
 fs::path CellStore::path_of(const Cell& cell) const { return directory_ / "cells" / (cell.key() + ".json"); }
 fs::path CellStore::model_path(const Cell& cell, const PtqQatOptions& options) const {
   std::string name = fmt::format("{}-e{}", cell.key(), options.epochs);
   if (options.train_samples > 0) name += fmt::format("-n{}", options.train_samples);
+  if (!options.augmentation.is_none()) name += fmt::format("-{}", data::to_string(options.augmentation));
   return directory_ / "models" / (name + ".keras");
 }
-fs::path CellStore::checkpoint_path(const Cell& cell) const {
-  return directory_ / "models" / (cell.key() + ".checkpoint");
+fs::path CellStore::checkpoint_path(const Cell& cell, const PtqQatOptions& options) const {
+  return model_path(cell, options).replace_extension(".checkpoint");
+}
+
+std::optional<CellLock> CellStore::try_lock(const Cell& cell) const {
+  const fs::path path = directory_ / "locks" / (cell.key() + ".lock");
+  // Close-on-exec: what this process starts must not keep the lock. The file stays: one that another process has opened
+  // already would be locked twice.
+  const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (descriptor < 0) throw IoError("[experiment] cannot make '{}': {}.", path.string(), std::strerror(errno));
+  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) return CellLock(descriptor);
+  const int reason = errno;
+  close(descriptor);
+  if (reason == EWOULDBLOCK) return std::nullopt;
+  throw IoError("[experiment] cannot lock '{}': {}. Put --out on a file system that has locks.", path.string(),
+                std::strerror(reason));
 }
 
 std::optional<CellResult> CellStore::find(const Cell& cell, const PtqQatOptions& options) const {

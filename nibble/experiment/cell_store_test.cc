@@ -30,11 +30,29 @@ TEST_F(Store, GivesBackWhatWasSaved) {
   EXPECT_EQ(found->samples, 100);
 }
 
+TEST_F(Store, ACellHasOneHolder) {
+  const CellStore store(directory_), other(directory_);
+  {
+    const auto held = store.try_lock(cell_);
+    ASSERT_TRUE(held);
+    EXPECT_FALSE(other.try_lock(cell_));
+    Cell next = cell_;
+    next.bits = 8;
+    EXPECT_TRUE(other.try_lock(next));
+  }
+  EXPECT_TRUE(other.try_lock(cell_));
+}
+
 TEST_F(Store, RefusesToMixSettings) {
   const CellStore store(directory_);
   store.save(cell_, options_, {});
   PtqQatOptions others = options_;
   others.epochs = 3;
+  EXPECT_THROW(store.find(cell_, others), InvalidArgument);
+  EXPECT_NE(store.model_path(cell_, others), store.model_path(cell_, options_));
+  EXPECT_NE(store.checkpoint_path(cell_, others), store.checkpoint_path(cell_, options_));
+  others = options_;
+  others.augmentation.flip = true;
   EXPECT_THROW(store.find(cell_, others), InvalidArgument);
   EXPECT_NE(store.model_path(cell_, others), store.model_path(cell_, options_));
 }

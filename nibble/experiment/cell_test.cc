@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -35,10 +36,20 @@ TEST(Cells, StudiesAddTheirVariations) {
   EXPECT_TRUE(keys.contains("fashion_mnist-cnn_bn-s1-ptq-4-ablation-D3-retrained"));
   EXPECT_FALSE(keys.contains("fashion_mnist-cnn-s1-ptq-4-ablation-D2-backwards"));
   EXPECT_TRUE(keys.contains("fashion_mnist-cnn-s1-ptq-4-ablation-all"));
-  EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-master-weights-D4-overwritten"));
+  EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-master-weights-kept"));
+  EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-master-weights-D4-convolutions"));
+  // The mistake is the plain block's.
+  EXPECT_FALSE(keys.contains("cifar10-cnn_bn-s1-qat-4-master-weights-D4-convolutions"));
   EXPECT_TRUE(keys.contains("cifar10-cnn-s1-ptq-4-bias-width-bias4own"));
   EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-learning-rate-sgd0.03"));
   EXPECT_TRUE(keys.contains("cifar10-cnn-s1-qat-4-optimizer-adam0.001"));
+}
+
+TEST(Cells, AllNamesEveryStudy) {
+  EXPECT_EQ(studies_named({"all"}), study_names());
+  EXPECT_EQ(studies_named({"weights", "all"}), study_names());
+  EXPECT_EQ(studies_named({"weights", "ablation"}), (std::vector<std::string>{"weights", "ablation"}));
+  EXPECT_TRUE(studies_named({}).empty());
 }
 
 TEST(Cells, AllMistakesTogetherAreEachOfThem) {
@@ -81,6 +92,80 @@ TEST(Cells, SettingsNameWhatTheResultDependsOn) {
   EXPECT_NE(settings_of(ptq, options), before_ptq);
 }
 
+TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
+  const PtqQatOptions before;
+  PtqQatOptions options;
+  options.qat_batch_size = 128, options.qat_weight_decay = 1e-4, options.has_teacher = true;
+  for (const Method method : {Method::kFloat, Method::kPtq}) {
+    const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
+    EXPECT_EQ(settings_of(cell, options), settings_of(cell, before)) << name(method);
+  }
+  for (const Method method : {Method::kFineTuned, Method::kQat, Method::kLsq}) {
+    const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
+    EXPECT_EQ(settings_of(cell, options).at("qat_batch_size"), 128) << name(method);
+    EXPECT_EQ(settings_of(cell, options).at("qat_weight_decay"), 1e-4) << name(method);
+    EXPECT_EQ(settings_of(cell, options).at("teacher"), (nlohmann::json{{"weight", 0.9}, {"temperature", 2.0}}));
+    // Cells of before there was a choice stay good.
+    EXPECT_FALSE(settings_of(cell, before).contains("qat_batch_size"));
+    EXPECT_FALSE(settings_of(cell, before).contains("qat_weight_decay"));
+    EXPECT_FALSE(settings_of(cell, before).contains("teacher"));
+  }
+}
+
+// They followed the extremes at any width once: cells of then are refused where that has changed.
+TEST(Cells, RulesOfRangesAreASettingOfQatOfFewBits) {
+  const PtqQatOptions options;
+  for (const int bits : {2, 4, 5}) {
+    const Cell cell{.dataset = "cifar10", .method = Method::kQat, .bits = bits};
+    EXPECT_EQ(settings_of(cell, options).at("ranges"), "mse") << bits;
+  }
+  for (const int bits : {6, 8}) {
+    const Cell cell{.dataset = "cifar10", .method = Method::kQat, .bits = bits};
+    EXPECT_FALSE(settings_of(cell, options).contains("ranges")) << bits;
+  }
+  for (const Method method : {Method::kPtq, Method::kLsq}) {
+    EXPECT_FALSE(settings_of({.dataset = "cifar10", .method = method, .bits = 4}, options).contains("ranges"));
+  }
+  EXPECT_FALSE(settings_of({.dataset = "cifar10"}, options).contains("ranges"));
+}
+
+TEST(Cells, BiasesAreCorrectedInTheTablesPtqAlone) {
+  PtqQatOptions options;
+  for (const Method method : {Method::kFloat, Method::kFineTuned, Method::kPtq, Method::kQat, Method::kLsq}) {
+    const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
+    EXPECT_EQ(corrects_biases(cell, options), method == Method::kPtq) << name(method);
+    EXPECT_EQ(settings_of(cell, options).contains("bias_correction"), method == Method::kPtq) << name(method);
+  }
+  Cell ptq{.dataset = "cifar10", .method = Method::kPtq, .bits = 4};
+  options.corrects_biases = false;
+  EXPECT_FALSE(corrects_biases(ptq, options));
+  EXPECT_FALSE(settings_of(ptq, options).contains("bias_correction"));
+  options.corrects_biases = true;
+  // A study says itself what it varies, so that no correction hides a mistake.
+  ptq.variation = {.name = "right", .study = "ablation"};
+  EXPECT_FALSE(corrects_biases(ptq, options));
+  ptq.variation = {.name = "per-channel-corrected", .study = "weights", .correct_bias = true};
+  EXPECT_TRUE(corrects_biases(ptq, options));
+  EXPECT_FALSE(settings_of(ptq, options).contains("bias_correction"));  // its name says so
+}
+
+TEST(Cells, AugmentationOfFloatTrainingIsASettingOfEveryCellThatOfQatOfItsOwn) {
+  const PtqQatOptions before;
+  PtqQatOptions options;
+  options.augmentation = {.shift = 2}, options.qat_augmentation = data::Augmentation{.flip = true};
+  for (const Method method : {Method::kFloat, Method::kPtq, Method::kFineTuned, Method::kQat, Method::kLsq}) {
+    const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
+    EXPECT_EQ(settings_of(cell, options).at("augment"), "shift=2") << name(method);
+    const bool goes_on = method != Method::kFloat && method != Method::kPtq;
+    EXPECT_EQ(settings_of(cell, options).value("qat_augment", ""), goes_on ? "flip" : "") << name(method);
+    // What is usual for photographs, and for clothes.
+    EXPECT_EQ(settings_of(cell, before).value("qat_augment", ""), goes_on ? "flip,shift=2" : "") << name(method);
+    const Cell clothes{.dataset = "fashion_mnist", .method = method, .bits = 4};
+    EXPECT_FALSE(settings_of(clothes, before).contains("qat_augment")) << name(method);
+    EXPECT_FALSE(settings_of(cell, before).contains("augment")) << name(method);
+  }
+}
+
 struct Refusal {
   const char* name;
   void (*spoil)(PtqQatOptions& options);
@@ -105,8 +190,29 @@ INSTANTIATE_TEST_SUITE_P(Rows, Refusals,
                                            Refusal{"Network", [](O& o) { o.networks = {"resnet"}; }, "resnet"},
                                            Refusal{"Study", [](O& o) { o.studies = {"bias"}; }, "bias-width"},
                                            Refusal{"Bits", [](O& o) { o.bits = {1}; }, "16"},
+                                           Refusal{"SameBits",
+                                                   [](O& o) {
+                                                     o.bits = {4, 8, 4};
+                                                   },
+                                                   "--bits has 4 twice"},
+                                           Refusal{"SameNetwork",
+                                                   [](O& o) {
+                                                     o.networks = {"cnn", "cnn"};
+                                                   },
+                                                   "--networks has cnn twice"},
+                                           Refusal{"SameMethod",
+                                                   [](O& o) {
+                                                     o.methods = {Method::kQat, Method::kQat};
+                                                   },
+                                                   "--methods has qat twice"},
                                            Refusal{"Seeds", [](O& o) { o.seeds = 0; }, "--seeds"},
                                            Refusal{"Epochs", [](O& o) { o.epochs = 0; }, "--epochs"},
+                                           Refusal{"Batch", [](O& o) { o.qat_batch_size = 0; }, "--qat-batch-size"},
+                                           Refusal{"Decay", [](O& o) { o.qat_weight_decay = -1e-4; }, "1e-4 and 1e-5"},
+                                           Refusal{"NoDecay", [](O& o) { o.qat_weight_decay = std::nan(""); }, "nan"},
+                                           Refusal{"Weight", [](O& o) { o.teacher_weight = 1.5; }, "--teacher-weight"},
+                                           Refusal{"Cold", [](O& o) { o.temperature = 0; }, "--temperature"},
+                                           Refusal{"Shift", [](O& o) { o.augmentation.shift = 15; }, "at most 14"},
                                            Refusal{"Samples", [](O& o) { o.train_samples = -1; }, "--train-samples"}),
                          [](const auto& row) { return row.param.name; });
 

@@ -116,23 +116,6 @@ std::vector<std::string> best_row(const LinePlot& plot) {
   return row;
 }
 
-// Of the cell with every seed, rising.
-std::vector<double> values_of(std::span<const FinishedCell> finished, Cell cell, double CellResult::*field) {
-  std::vector<double> values;
-  for (const FinishedCell& f : finished) {
-    cell.seed = f.cell.seed;
-    if (f.cell.key() == cell.key()) values.push_back(f.result.*field);
-  }
-  std::sort(values.begin(), values.end());
-  return values;
-}
-
-// Of rising values, at least one.
-double median(const std::vector<double>& values) {
-  const size_t n = values.size();
-  return (values[(n - 1) / 2] + values[n / 2]) / 2;
-}
-
 // Of one study and network: a row a variation, a column a width.
 void add_study(const std::string& study, const Cell& base, const PtqQatOptions& o,
                std::span<const FinishedCell> finished, Section& section) {
@@ -182,7 +165,7 @@ std::string explanation(const std::string& study) {
        "and with a scale of their own (\"own\")."},
       {"learning-rate",
        "QAT with SGD (momentum 0.9, cosine), measured on the last tenth of the training part, which neither network "
-       "saw. The original's law says: fewer bits, lower learning rate."},
+       "saw. A training that diverges has 0. The original's law says: fewer bits, lower learning rate."},
       {"optimizer", "QAT with Adam and with SGD at several learning rates, measured as the study of learning rates."},
       {"ablation",
        "Post-training quantization with one mistake of the original at a time (numbers as in the specification), and "
@@ -190,9 +173,9 @@ std::string explanation(const std::string& study) {
        "published batch-norm figures. D3 lets the calibration batches move the batch norms' statistics, D2 moves them "
        "backwards, to nine tenths of each batch."},
       {"master-weights",
-       "QAT as it is, and with the original's mistake D4: quantized weights overwrite the float ones in every step, so "
-       "that a step smaller than half a code is lost. The original does so in convolutions of its plain blocks; here "
-       "every quantized weight is overwritten."},
+       "QAT as it is, and with the original's mistake D4: the quantized kernels of convolutions overwrite the float "
+       "ones in every step, so that a step smaller than half a code is lost. As in the original, dense layers keep "
+       "their weights, and so do networks with batch norms."},
       {"weights",
        "Post-training quantization with one scale a kernel and with one a channel, each with cross-layer equalization, "
        "bias correction, and AdaRound."},
@@ -201,67 +184,92 @@ std::string explanation(const std::string& study) {
   return found == texts.end() ? "" : found->second;
 }
 
-void add_claim(std::vector<Claim>& claims, const std::string& text, const Cell& cell, std::optional<Accuracy> value,
-               std::optional<double> least) {
-  if (!value || !least) return;
-  claims.push_back({fmt::format("{}: {} {}", text, cell.dataset, cell.network()), value->median - *least});
+// How QAT and fine-tuning go on from float training.
+std::string recipe(const PtqQatOptions& o) {
+  std::string text = fmt::format(
+      "QAT and fine-tuning go on from there for {} epoch{} of SGD, momentum 0.9, batches of {}, learning rate {} "
+      "falling to 0",
+      o.qat_epochs, plural(o.qat_epochs), o.qat_batch_size, o.qat_learning_rate);
+  if (o.qat_weight_decay > 0) text += fmt::format(", weight decay {}", o.qat_weight_decay);
+  if (o.has_teacher) {
+    text +=
+        fmt::format(", with the float network as teacher (weight {}, temperature {})", o.teacher_weight, o.temperature);
+  }
+  for (const std::string& dataset : o.datasets) {
+    const data::Augmentation augmentation = qat_augmentation_of(o, dataset);
+    if (augmentation.is_none()) continue;
+    text += fmt::format(", images of {} changed at random ({})", dataset, data::to_string(augmentation));
+  }
+  text += ".";
+  if (!o.augmentation.is_none()) {
+    text += fmt::format(" Float training changes its images at random too: {}.", data::to_string(o.augmentation));
+  }
+  if (has(o, Method::kPtq) && o.corrects_biases) {
+    text +=
+        " PTQ corrects biases by the mean of each output on its samples; studies do not, but for two variants of "
+        "weights.";
+  }
+  const bool has_few_bits = std::any_of(
+      o.bits.begin(), o.bits.end(), [](int bits) { return affine::usual_range_rule(bits) == affine::RangeRule::kMse; });
+  if (has(o, Method::kQat) && has_few_bits) {
+    text += " QAT's ranges follow the batches: below 6 bits those of least squared error, else the extremes.";
+  }
+  return text;
+}
+
+std::string margin_text(double margin) { return fmt::format("{:+.2f}", margin); }
+
+// Each line once, then every claim.
+Section claims_section(const PtqQatOptions& o, std::span<const FinishedCell> finished) {
+  const std::vector<Claim> claims = claims_of(o, finished);
+  const auto holding = std::count_if(claims.begin(), claims.end(), [](const Claim& claim) { return claim.holds; });
+  Section section{.title = "What a right implementation reaches"};
+  section.paragraphs = {
+      fmt::format("{} of {} claims hold, of medians over the seeds that have all cells of a claim "
+                  "({} asked for). Margins are points; in brackets those of single seeds.",
+                  holding, claims.size(), o.seeds)};
+  DocumentTable lines{.headers = {"claim", "holds", "smallest margin", "where"}, .rows = {}};
+  for (const ClaimLine& line : lines_of(claims)) {
+    lines.rows.push_back({line.line, fmt::format("{} of {}", line.holding, line.claims),
+                          margin_text(line.closest.margin), line.closest.text});
+  }
+  DocumentTable all{.headers = {"claim", "holds", "margin", "seeds"}, .rows = {}};
+  for (const Claim& claim : claims) {
+    std::string margin = margin_text(claim.margin);
+    if (claim.seeds > 1) margin += fmt::format(" ({} .. {})", margin_text(claim.lowest), margin_text(claim.highest));
+    all.rows.push_back({claim.text, claim.holds ? "yes" : "NO", margin, std::to_string(claim.seeds)});
+  }
+  section.tables = {std::move(lines), std::move(all)};
+  return section;
+}
+
+// What the default leaves out, since it takes several times as long as the table.
+Section other_studies_section(const PtqQatOptions& o, const std::string& command) {
+  return {.title = "Studies not computed",
+          .paragraphs = {fmt::format("Of {}.", fmt::join(other_studies(o), ", ")),
+                         fmt::format("They are computed by: {}", command)}};
 }
 
 }  // namespace
 
-std::optional<Accuracy> accuracy_of(std::span<const FinishedCell> finished, const Cell& cell) {
-  const std::vector<double> values = values_of(finished, cell, &CellResult::accuracy);
-  if (values.empty()) return std::nullopt;
-  return Accuracy{.median = median(values),
-                  .lowest = values.front(),
-                  .highest = values.back(),
-                  .seeds = static_cast<int>(values.size())};
+std::vector<std::string> other_studies(const PtqQatOptions& o) {
+  std::vector<std::string> others;
+  for (const std::string& study : study_names()) {
+    if (std::find(o.studies.begin(), o.studies.end(), study) == o.studies.end()) others.push_back(study);
+  }
+  return others;
 }
 
-std::vector<Claim> claims_of(const PtqQatOptions& o, std::span<const FinishedCell> finished) {
-  std::vector<Claim> claims;
-  for_each_network(o, [&](const Cell& base) {
-    const bool is_fashion = base.dataset == "fashion_mnist";
-    const auto of = [&](Method method, int bits) { return accuracy_of(finished, with(base, method, bits)); };
-    const auto less = [](std::optional<Accuracy> a, double points) {
-      return a ? std::optional(a->median - points) : std::nullopt;
-    };
-    const auto real = of(Method::kFloat, 0);
-    for (const int bits : sorted_bits(o)) {
-      const double ptq_loss = bits >= 8 ? 0.5 : bits >= 6 ? 1.0 : is_fashion ? 3.0 : 6.0;
-      const double qat_loss = bits >= 6 ? 0.3 : is_fashion ? 1.0 : 3.0;
-      const auto ptq = of(Method::kPtq, bits), qat = of(Method::kQat, bits), lsq = of(Method::kLsq, bits);
-      add_claim(claims, fmt::format("{}-bit PTQ within {} of float", bits, ptq_loss), base, ptq, less(real, ptq_loss));
-      add_claim(claims, fmt::format("{}-bit QAT within {} of float", bits, qat_loss), base, qat, less(real, qat_loss));
-      add_claim(claims, fmt::format("{}-bit QAT not below PTQ", bits), base, qat, less(ptq, 0));
-      if (bits == 4) add_claim(claims, "4-bit LSQ not below QAT", base, lsq, less(qat, 0));
-      for (const auto& [method, value] : {std::pair(Method::kPtq, ptq), std::pair(Method::kQat, qat)}) {
-        const auto reference = published(with(base, method, bits));
-        add_claim(claims,
-                  fmt::format("{}-bit {} not below the published {}", bits, name(method), reference.value_or(0)), base,
-                  value, reference ? std::optional<double>(*reference) : std::nullopt);
-        if (!base.with_batch_norm) continue;
-        Cell plain = with(base, method, bits);
-        plain.with_batch_norm = false;
-        add_claim(claims, fmt::format("{}-bit {}: batch norms not below the plain network", bits, name(method)), base,
-                  value, less(accuracy_of(finished, plain), 0));
-      }
-    }
-  });
-  return claims;
-}
-
-Document ptq_qat_document(const PtqQatOptions& o, std::span<const FinishedCell> finished) {
+Document ptq_qat_document(const PtqQatOptions& o, std::span<const FinishedCell> finished,
+                          const std::string& studies_command) {
   Document document{.title = "Post-training quantization and quantization-aware training", .sections = {}};
   Section main{.title = "Accuracy"};
   main.paragraphs = {
       fmt::format(
           "Percent of correct classes; median over {} seed{} (lowest .. highest). Float training: {} epoch{} of "
-          "Adam, learning rate {}, batches of 64{}. QAT and fine-tuning go on from there for {} epoch{} of SGD, "
-          "momentum 0.9, learning rate {} falling to 0.",
-          o.seeds, plural(o.seeds), o.epochs, plural(o.epochs), o.learning_rate,
-          o.train_samples > 0 ? fmt::format(", on {} training samples", o.train_samples) : "", o.qat_epochs,
-          plural(o.qat_epochs), o.qat_learning_rate),
+          "Adam, learning rate {}, batches of {}{}. {}",
+          o.seeds, plural(o.seeds), o.epochs, plural(o.epochs), o.learning_rate, kBatchSize,
+          o.train_samples > 0 ? fmt::format(", on {} training samples", o.train_samples) : "", recipe(o)),
       "Published: raywan-110/Quantization-DNNs, whole percent, one seed. Its CIFAR-10 figures are of the test images; "
       "here training leaves out batch 5 and accuracy is on its 10,000 images. Input, weights and activations have the "
       "bits of the column, logits 8 at least, biases 32; weights a scale for each output channel."};
@@ -269,19 +277,16 @@ Document ptq_qat_document(const PtqQatOptions& o, std::span<const FinishedCell> 
   for_each_network(o, [&](const Cell& base) { main.plots.push_back(main_plot(o, finished, base)); });
   document.sections.push_back(std::move(main));
 
-  Section claims{.title = "What a right implementation reaches"};
-  DocumentTable table{.headers = {"claim", "holds", "margin, points"}, .rows = {}};
-  for (const Claim& claim : claims_of(o, finished)) {
-    table.rows.push_back({claim.text, claim.margin >= 0 ? "yes" : "NO", fmt::format("{:+.2f}", claim.margin)});
-  }
-  claims.tables.push_back(std::move(table));
-  document.sections.push_back(std::move(claims));
+  document.sections.push_back(claims_section(o, finished));
 
   for (const std::string& study : study_names()) {
     if (std::find(o.studies.begin(), o.studies.end(), study) == o.studies.end()) continue;
     Section section{.title = "Study: " + study, .paragraphs = {explanation(study)}};
     for_each_network(o, [&](const Cell& base) { add_study(study, base, o, finished, section); });
     document.sections.push_back(std::move(section));
+  }
+  if (!studies_command.empty() && !other_studies(o).empty()) {
+    document.sections.push_back(other_studies_section(o, studies_command));
   }
   return document;
 }

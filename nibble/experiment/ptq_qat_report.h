@@ -7,30 +7,16 @@
 #include <vector>
 
 #include "nibble/experiment/cell.h"
+#include "nibble/experiment/claims.h"
 #include "nibble/experiment/document.h"
 
 namespace nibble::experiment {
 
-struct FinishedCell {
-  Cell cell;
-  CellResult result;
-};
+//   studies_command  how the studies that options leave out are computed; "": it is not told
+Document ptq_qat_document(const PtqQatOptions& options, std::span<const FinishedCell> finished,
+                          const std::string& studies_command = "");
 
-// Median over seeds, and the ends.
-struct Accuracy {
-  double median = 0, lowest = 0, highest = 0;
-  int seeds = 0;
-};
-// Of the cells that differ from `cell` in the seed only; nothing if none is finished.
-std::optional<Accuracy> accuracy_of(std::span<const FinishedCell> finished, const Cell& cell);
-
-// What a right implementation must reach (spec/ptq-qat-experiments.md, 3): each claim on each network and width.
-struct Claim {
-  std::string text;   // "4-bit PTQ within 3 points of float: fashion_mnist cnn"
-  double margin = 0;  // by how much it holds; negative: by how much it fails
-};
-std::vector<Claim> claims_of(const PtqQatOptions& options, std::span<const FinishedCell> finished);
-
-Document ptq_qat_document(const PtqQatOptions& options, std::span<const FinishedCell> finished);
+// Studies that exist and that options leave out.
+std::vector<std::string> other_studies(const PtqQatOptions& options);
 
 }  // namespace nibble::experiment

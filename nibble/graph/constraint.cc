@@ -160,6 +160,11 @@ void apply_constraint(const Constraint& constraint, const Shape& shape, std::spa
   }
 }
 
+bool knows_regularizer(const Layer& layer, const std::string& attribute) {
+  const std::string name = object_of(layer, attribute).name;
+  return name.empty() || name == "l1" || name == "l2" || name == "l1l2";
+}
+
 Regularizer regularizer_of(const Layer& layer, const std::string& attribute) {
   constexpr double kDefault = 0.01;
   const KerasObject object = object_of(layer, attribute);

@@ -40,5 +40,7 @@ struct Regularizer {
 // L1, L2, L1L2 ("l1", "l2", "l1_l2") with Keras' defaults of 0.01.
 //   throws  Unsupported naming layer, attribute and what is known
 Regularizer regularizer_of(const Layer& layer, const std::string& attribute);
+// False where regularizer_of() throws, as for a class of somebody's own.
+bool knows_regularizer(const Layer& layer, const std::string& attribute);
 
 }  // namespace nibble::graph

@@ -75,6 +75,19 @@ TEST(Regularizer, KerasForms) {
   EXPECT_TRUE(regularizer_of(make_layer("Dense", "d", {{"units", int64_t{2}}}), "kernel_regularizer").is_none());
 }
 
+TEST(Regularizer, SaysWhichAreKnown) {
+  const auto knows = [](const char* json) {
+    return knows_regularizer(dense("activity_regularizer", json), "activity_regularizer");
+  };
+  for (const char* json : {R"("l1")", R"("l1_l2")", R"({"class_name": "L2", "config": {"l2": 0.5}})"}) {
+    EXPECT_TRUE(knows(json)) << json;
+  }
+  for (const char* json : {R"("orthogonal")", R"({"class_name": "Own"})", R"([1, 2])"})
+    EXPECT_FALSE(knows(json)) << json;
+  EXPECT_TRUE(knows_regularizer(make_layer("Dense", "d", {{"units", int64_t{2}}}), "activity_regularizer"));
+  EXPECT_TRUE(knows_regularizer(make_layer("Flatten", "f"), "activity_regularizer")) << "it has none";
+}
+
 TEST(Constraint, OthersAreRefused) {
   EXPECT_THROW(constraint_of(dense("kernel_constraint", R"({"class_name": "Own"})"), "kernel_constraint"), Unsupported);
   EXPECT_THROW(constraint_of(dense("kernel_constraint", R"([1, 2])"), "kernel_constraint"), Unsupported);

@@ -8,21 +8,10 @@
 #include "nibble/core/nearest_name.h"
 #include "nibble/graph/channel_order.h"
 #include "nibble/graph/layer_schema.h"
-#include "nibble/quant/affine/learned_step.h"
+#include "nibble/graph/quantization_variables.h"
 
 namespace nibble::graph {
 namespace {
-
-bool has_minmax(AffineKind kind) { return is_tracker(kind) && kind != AffineKind::kFixed; }
-
-// Of a tracker with variables, before it has seen anything.
-affine::Range initial_range(AffineKind kind) {
-  return kind == AffineKind::kAllValues ? affine::Range{} : affine::Range{-6.0f, 6.0f};
-}
-
-std::string described(const Layer& layer, const QuantizedPoint& point) {
-  return fmt::format("{}, point '{}' ({})", graph::described(layer), point.name, class_name(point.quantizer.kind));
-}
 
 bool is_depthwise_kernel(const QuantizedPoint& point) { return point.is_weight && point.name == "depthwise_kernel"; }
 
@@ -32,6 +21,12 @@ void check_kind(const Layer& layer, const QuantizedPoint& point) {
   if (is_one_range && point.quantizer.per_axis) {
     throw InvalidArgument("[quantize] {}: per_axis is not possible; this quantizer has one range for the whole tensor.",
                           described(layer, point));
+  }
+  if (point.is_weight && point.quantizer.gradient_bits != 0) {
+    throw InvalidArgument(
+        "[quantize] {}: gradient_bits is for activations, whose gradients the layers before are trained with; leave it "
+        "out here.",
+        described(layer, point));
   }
   if (kind == AffineKind::kPact && point.is_weight) {
     throw InvalidArgument(
@@ -50,6 +45,11 @@ void check_numbers(const Layer& layer, const QuantizedPoint& point) {
   }
   if (!(q.penalty >= 0.0) || !std::isfinite(q.penalty)) {
     throw InvalidArgument("[quantize] {}: penalty is {}; it must be 0 or above.", described(layer, point), q.penalty);
+  }
+  if (q.gradient_bits < 0 || q.gradient_bits > 16) {
+    throw InvalidArgument(
+        "[quantize] {}: gradient_bits is {}; it must lie between 1 and 16, or be 0 for float gradients.",
+        described(layer, point), q.gradient_bits);
   }
   if (!is_tracker(q.kind)) return;
   try {
@@ -113,49 +113,16 @@ void check_bias_bits(const Layer& layer) {
                         graph::described(layer), bits);
 }
 
-QuantizedPoint require_point(const Layer& layer, std::string_view name) {
-  if (const auto point = quantized_point(layer, name)) return *point;
-  std::vector<std::string> names;
-  for (const QuantizedPoint& point : quantized_points(layer)) names.push_back(point.name);
-  throw InvalidArgument("[quantize] {} does not quantize '{}'. {}", graph::described(layer), name,
-                        names.empty() ? "It has no quantizers." : suggest(name, names));
-}
-
-const Weight& variable(const Layer& layer, const QuantizedPoint& point, const char* suffix) {
-  const std::string name = fmt::format("{}_{}", point.name, suffix);
-  if (const Weight* found = layer.find_weight(name)) return *found;
-  throw InvalidArgument("[quantize] {} has no variable '{}' yet. Initialize the model's weights first.",
-                        described(layer, point), name);
-}
-
-bool stands_at(const Layer& layer, const QuantizedPoint& point, const char* suffix, float start) {
-  const Weight* found = layer.find_weight(fmt::format("{}_{}", point.name, suffix));
-  if (found == nullptr) return true;
-  const auto values = found->value.data();
-  return std::all_of(values.begin(), values.end(), [&](float v) { return v == start; });
-}
-
-affine::AffineParams params_of_step(const AffineQuantizer& q, float step, float offset, const std::string& where) {
-  const float zero = -offset / step;
-  if (zero != std::nearbyint(zero)) {
-    throw Unsupported(
-        "[quantize] {}: the offset {} is no multiple of the step {}, so that real 0 has no code. Snap the offset to a "
-        "multiple first.",
-        where, offset, step);
-  }
-  return {.scale = step,
-          .zero_point = static_cast<int32_t>(zero),
-          .bit_width = q.num_bits,
-          .is_signed = q.symmetric,
-          .narrow_range = q.symmetric && q.narrow_range};
-}
-
 // What a kind does not look at is not written to files either: quantizers that do the same are equal.
 void clear_unused(AffineQuantizer& q) {
   const AffineQuantizer defaults;
   if (q.is_none()) q = defaults;
   if (q.kind != AffineKind::kFixed) q.fixed = defaults.fixed;
   if (q.kind != AffineKind::kPact) q.penalty = defaults.penalty;
+  if (q.kind != AffineKind::kDorefa) q.gradient_bits = defaults.gradient_bits;
+  const bool has_step = q.kind == AffineKind::kLsq || q.kind == AffineKind::kLsqPlus;
+  if (!has_step) q.gradient_elements = defaults.gradient_elements;
+  if (!has_minmax(q.kind)) q.range = defaults.range;
   if (q.kind == AffineKind::kMovingAverage) return;
   q.ema_decay = defaults.ema_decay;
   q.average_start = defaults.average_start;
@@ -168,9 +135,11 @@ void clear_unused(LayerQuantization& quantization) {
   }
 }
 
-// The same, but for what is no part of the values.
+// The same, but for what is no part of the values: a range stays one, by whatever rule it was found.
 bool has_same_values(AffineQuantizer a, const AffineQuantizer& b) {
+  a.range = b.range;
   a.penalty = b.penalty;
+  a.gradient_elements = b.gradient_elements;
   return a == b;
 }
 
@@ -213,7 +182,8 @@ affine::TrackerConfig tracker_config(const AffineQuantizer& q) {
           .narrow_range = q.narrow_range,
           .fixed = q.fixed,
           .decay = q.ema_decay,
-          .start = q.average_start};
+          .start = q.average_start,
+          .range = q.range};
 }
 
 std::vector<QuantizedPoint> quantized_points(const LayerQuantization& quantization) {
@@ -275,6 +245,13 @@ std::vector<WeightSpec> quantization_variables(const Layer& layer, std::span<con
   return variables;
 }
 
+bool is_quantization_variable(const Layer& layer, std::string_view weight) {
+  std::vector<WeightSpec> variables;
+  for (const QuantizedPoint& point : quantized_points(layer)) add_variables(point, {}, variables);
+  return std::any_of(variables.begin(), variables.end(),
+                     [&](const WeightSpec& variable) { return variable.name == weight; });
+}
+
 void set_quantization(Model& model, std::string_view name, std::optional<LayerQuantization> quantization) {
   const std::map<std::string, Shape> shapes = infer_shapes(model);
   Layer& layer = model.layer(name);
@@ -294,91 +271,6 @@ void set_quantization(Model& model, std::string_view name, std::optional<LayerQu
     }
   }
   layer = std::move(changed);
-}
-
-std::vector<affine::Range> stored_ranges(const Layer& layer, std::string_view name) {
-  const QuantizedPoint point = require_point(layer, name);
-  if (point.quantizer.kind == AffineKind::kFixed) return {point.quantizer.fixed};
-  if (!has_minmax(point.quantizer.kind)) {
-    throw InvalidArgument("[quantize] {} keeps no range.", described(layer, point));
-  }
-  const auto min = variable(layer, point, "min").value.data(), max = variable(layer, point, "max").value.data();
-  std::vector<affine::Range> ranges;
-  for (size_t i = 0; i < min.size() && i < max.size(); ++i) ranges.push_back({min[i], max[i]});
-  return ranges;
-}
-
-void store_ranges(Layer& layer, std::string_view name, std::span<const affine::Range> ranges) {
-  const QuantizedPoint point = require_point(layer, name);
-  const size_t wanted = stored_ranges(layer, name).size();
-  if (point.quantizer.kind == AffineKind::kFixed) {
-    throw InvalidArgument("[quantize] {} has a range that is part of its configuration.", described(layer, point));
-  }
-  if (ranges.size() != wanted) {
-    throw InvalidArgument("[quantize] {} keeps {} ranges, but {} are given.", described(layer, point), wanted,
-                          ranges.size());
-  }
-  for (const affine::Range& range : ranges) affine::nudge(range, tracker_config(point.quantizer).format());
-  Tensor& min = layer.find_weight(point.name + "_min")->value;
-  Tensor& max = layer.find_weight(point.name + "_max")->value;
-  for (size_t i = 0; i < ranges.size(); ++i) {
-    min[static_cast<int64_t>(i)] = ranges[i].min;
-    max[static_cast<int64_t>(i)] = ranges[i].max;
-  }
-}
-
-std::string uncalibrated_point(const Layer& layer) {
-  for (const QuantizedPoint& point : quantized_points(layer)) {
-    const AffineKind kind = point.quantizer.kind;
-    const affine::Range start = initial_range(kind);
-    if (has_minmax(kind) && stands_at(layer, point, "min", start.min) && stands_at(layer, point, "max", start.max)) {
-      return point.name;
-    }
-    if (is_learned(kind) && stands_at(layer, point, kind == AffineKind::kPact ? "alpha" : "step", 0.0f)) {
-      return point.name;
-    }
-  }
-  return "";
-}
-
-void require_calibrated(const Model& model, std::string_view who) {
-  for (const Layer& layer : model.layers) {
-    const std::string point = uncalibrated_point(layer);
-    if (point.empty()) continue;
-    throw InvalidArgument(
-        "[{}] {}: the range of '{}' is still the one it started with, which fits nothing. Calibrate or train the "
-        "quantized model first.",
-        who, graph::described(layer), point);
-  }
-}
-
-std::vector<affine::AffineParams> point_params(const Layer& layer, std::string_view name) {
-  const QuantizedPoint point = require_point(layer, name);
-  const AffineQuantizer& q = point.quantizer;
-  std::vector<affine::AffineParams> params;
-  if (is_tracker(q.kind)) {
-    const affine::CodeFormat format = tracker_config(q).format();
-    for (const affine::Range& range : stored_ranges(layer, name)) {
-      params.push_back(affine::params_of_nudged(affine::nudge(range, format), format, /*is_signed=*/true));
-    }
-    return params;
-  }
-  if (q.kind == AffineKind::kDorefa && point.is_weight) {
-    throw Unsupported("[quantize] {}: its levels lie between the codes; it has no scale and zero point.",
-                      described(layer, point));
-  }
-  if (q.kind == AffineKind::kDorefa || q.kind == AffineKind::kPact) {
-    const float reach = q.kind == AffineKind::kDorefa ? 1.0f : variable(layer, point, "alpha").value[0];
-    const auto steps = static_cast<float>((int32_t{1} << q.num_bits) - 1);
-    return {{.scale = reach / steps, .bit_width = q.num_bits, .is_signed = false}};
-  }
-  const auto step = variable(layer, point, "step").value.data();
-  const bool has_offset = q.kind == AffineKind::kLsqPlus && !point.is_weight;
-  for (size_t i = 0; i < step.size(); ++i) {
-    const float offset = has_offset ? variable(layer, point, "offset").value.data()[i] : 0.0f;
-    params.push_back(params_of_step(q, step[i], offset, described(layer, point)));
-  }
-  return params;
 }
 
 }  // namespace nibble::graph

@@ -13,8 +13,9 @@
 //   LSQ, LSQ+                             <point>_step [, <point>_offset] start at 0: not found yet
 //   PACT                                  <point>_alpha                   likewise
 //   Fixed, DoReFa, None                   none
-// They are scalars, or per axis vectors with one value a channel. Sources: spec/tfmot-tflite.md A2 and A3,
-// spec/ptq-qat-experiments.md 5.1 - 5.4. Their arithmetic is nibble/quant/affine's.
+// They are scalars, or per axis vectors with one value a channel. An AllValues tracker that saw nothing but zeros has
+// [-0, 0], which is the same range as its start and tells that it was calibrated. Sources: spec/tfmot-tflite.md A2 and
+// A3, spec/ptq-qat-experiments.md 5.1 - 5.4. Their arithmetic is nibble/quant/affine's.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -26,6 +27,7 @@
 
 #include "nibble/core/shape.h"
 #include "nibble/quant/affine/affine_params.h"
+#include "nibble/quant/affine/learned_step.h"
 #include "nibble/quant/affine/range_tracker.h"
 
 namespace nibble::graph {
@@ -52,7 +54,10 @@ struct AffineQuantizer {
   affine::Range fixed{-6, 6};  // Fixed
   double ema_decay = 0.999;    // MovingAverage, in [0, 1)
   affine::AverageStart average_start = affine::AverageStart::kInitialRange;  // MovingAverage
-  double penalty = 0.0;  // PACT: penalty * alpha^2 is added to the loss
+  affine::RangeRule range = affine::RangeRule::kExtremes;  // of a batch; LastValue, MovingAverage, AllValues
+  double penalty = 0.0;                                    // PACT: penalty * alpha^2 is added to the loss
+  int gradient_bits = 0;  // DoReFa on activations, 1 .. 16: of the gradients that leave it; 0: they stay float
+  affine::GradientElements gradient_elements = affine::GradientElements::kShared;  // LSQ, LSQ+: scales the gradients
 
   bool is_none() const { return kind == AffineKind::kNone; }
   bool operator==(const AffineQuantizer&) const = default;
@@ -110,6 +115,9 @@ affine::ChannelLayout point_layout(const Layer& layer, const QuantizedPoint& poi
 std::vector<WeightSpec> quantization_variables(const Layer& layer, std::span<const WeightSpec> own,
                                                const Shape& output);
 
+// True for the name of a variable of one of the layer's points: no weight of the layer's own.
+bool is_quantization_variable(const Layer& layer, std::string_view weight);
+
 // Gives a layer its quantization in the place of any it had (nullopt: takes it away), and, where the layer has its
 // weights, the variables: those of points that had the same quantizer before are kept, others stand at their start.
 //   throws  as quantization_variables()
@@ -117,9 +125,14 @@ void set_quantization(Model& model, std::string_view layer, std::optional<LayerQ
 
 // ---- stored ranges --------------------------------------------------------------
 
+// A range that a tracker has seen, as its variables hold it: [-0, 0] for AllValues of zeros alone. Files and
+// checkpoints keep the sign, and no computation sees it.
+affine::Range as_seen(AffineKind kind, affine::Range range);
+
 // The ranges of a point whose quantizer is_tracker(): one, or one a channel.
 //   throws  InvalidArgument if the layer has no such point, or not its variables
 std::vector<affine::Range> stored_ranges(const Layer& layer, std::string_view point);
+// The point then counts as calibrated.
 //   throws  InvalidArgument also if their number is not that of the variables, or one is no range
 void store_ranges(Layer& layer, std::string_view point, std::span<const affine::Range> ranges);
 

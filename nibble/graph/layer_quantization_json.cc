@@ -46,6 +46,19 @@ double as_number(std::string_view where, const std::string& key, const json& val
   return value.get<double>();
 }
 
+affine::GradientElements as_elements(std::string_view where, const std::string& key, const json& value) {
+  if (value == "shared") return affine::GradientElements::kShared;
+  if (value == "tensor") return affine::GradientElements::kTensor;
+  refuse(where, key, value, "\"shared\" or \"tensor\"");
+}
+
+affine::RangeRule as_range_rule(std::string_view where, const std::string& key, const json& value) {
+  for (const auto rule : {affine::RangeRule::kExtremes, affine::RangeRule::kMse}) {
+    if (value == affine::name(rule)) return rule;
+  }
+  refuse(where, key, value, "\"extremes\" or \"mse\"");
+}
+
 // Null where TFMOT has none.
 void set(AffineQuantizer& q, std::string_view where, const std::string& key, const json& value) {
   if (key == "num_bits") {
@@ -67,13 +80,28 @@ void set(AffineQuantizer& q, std::string_view where, const std::string& key, con
   } else if (key == "first_batch_initializes") {
     q.average_start =
         as_bool(where, key, value) ? affine::AverageStart::kFirstBatch : affine::AverageStart::kInitialRange;
+  } else if (key == "range") {
+    q.range = as_range_rule(where, key, value);
   } else if (key == "penalty") {
     q.penalty = as_number(where, key, value);
+  } else if (key == "gradient_bits") {
+    q.gradient_bits = as_int(where, key, value);
+  } else if (key == "gradient_elements") {
+    q.gradient_elements = as_elements(where, key, value);
   } else {
-    const std::vector<std::string> known = {"num_bits",     "per_axis",  "symmetric",
-                                            "narrow_range", "axis",      "init_min",
-                                            "init_max",     "ema_decay", "first_batch_initializes",
-                                            "penalty"};
+    const std::vector<std::string> known = {"num_bits",
+                                            "per_axis",
+                                            "symmetric",
+                                            "narrow_range",
+                                            "axis",
+                                            "init_min",
+                                            "init_max",
+                                            "ema_decay",
+                                            "first_batch_initializes",
+                                            "range",
+                                            "penalty",
+                                            "gradient_bits",
+                                            "gradient_elements"};
     throw InvalidArgument("{}: a quantizer has no '{}'. {}", where, key, suggest(key, known));
   }
 }
@@ -114,7 +142,10 @@ std::string to_string(const AffineQuantizer& q) {
   if (q.kind == AffineKind::kMovingAverage && q.ema_decay != kDefaults.ema_decay) {
     text += fmt::format(",decay={}", q.ema_decay);
   }
+  if (q.range != kDefaults.range) text += fmt::format(",range={}", affine::name(q.range));
   if (q.penalty != kDefaults.penalty) text += fmt::format(",penalty={}", q.penalty);
+  if (q.gradient_bits != kDefaults.gradient_bits) text += fmt::format(",gradient_bits={}", q.gradient_bits);
+  if (q.gradient_elements != kDefaults.gradient_elements) text += ",gradient_elements=tensor";
   return text + ")";
 }
 
@@ -131,7 +162,10 @@ json to_json(const AffineQuantizer& q) {
     if (q.ema_decay != kDefaults.ema_decay) config["ema_decay"] = q.ema_decay;
     if (q.average_start == affine::AverageStart::kFirstBatch) config["first_batch_initializes"] = true;
   }
+  if (q.range != kDefaults.range) config["range"] = affine::name(q.range);
   if (q.penalty != kDefaults.penalty) config["penalty"] = q.penalty;
+  if (q.gradient_bits != kDefaults.gradient_bits) config["gradient_bits"] = q.gradient_bits;
+  if (q.gradient_elements != kDefaults.gradient_elements) config["gradient_elements"] = "tensor";
   return {{"class_name", class_name(q.kind)}, {"config", std::move(config)}};
 }
 

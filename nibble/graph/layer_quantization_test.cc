@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
@@ -57,6 +58,10 @@ TEST_P(Variables, HaveShapeAndStart) {
   initialize_weights(built, 1);
   set_quantization(built, c.layer, c.quantization);
   EXPECT_EQ(variables_text(built.layer(c.layer), c.own), c.variables);
+  const Layer& layer = built.layer(c.layer);
+  for (size_t i = 0; i < layer.weights.size(); ++i) {
+    EXPECT_EQ(is_quantization_variable(layer, layer.weights[i].name), i >= c.own) << layer.weights[i].name;
+  }
   validate(built);
 
   Model fresh = small();
@@ -154,6 +159,14 @@ INSTANTIATE_TEST_SUITE_P(
                     "two quantizers"},
         RefusalCase{"NarrowBias", "conv", {.bias_bits = 1}, "bias_bits is 1"},
         RefusalCase{"NegativePenalty", "conv", {.output = {.kind = AffineKind::kPact, .penalty = -1}}, "penalty is -1"},
+        RefusalCase{"GradientBitsOfAWeight",
+                    "conv",
+                    {.weights = {{"kernel", {.kind = AffineKind::kDorefa, .gradient_bits = 6}}}},
+                    "for activations"},
+        RefusalCase{"WideGradient",
+                    "conv",
+                    {.output = {.kind = AffineKind::kDorefa, .gradient_bits = 17}},
+                    "gradient_bits is 17"},
         RefusalCase{"DecayOfOne", "conv", {.output = {.kind = kAverage, .ema_decay = 1.0}}, "decay is 1"}),
     [](const auto& row) { return row.param.name; });
 
@@ -166,7 +179,8 @@ Model quantized() {
                                      .post_activation = {.kind = kAverage,
                                                          .num_bits = 4,
                                                          .ema_decay = 0.9,
-                                                         .average_start = affine::AverageStart::kFirstBatch},
+                                                         .average_start = affine::AverageStart::kFirstBatch,
+                                                         .range = affine::RangeRule::kMse},
                                      .bias_bits = 16});
   set_quantization(model, "transposed", on_weight("kernel", of(AffineKind::kLsq, true, -2)));
   set_quantization(model, "relu", LayerQuantization{.output = fixed(0, 6)});
@@ -194,12 +208,75 @@ TEST(LayerQuantization, PenaltyIsKept) {
   EXPECT_EQ(to_string(pact), "PACT(4,penalty=0.0001)");
 }
 
+TEST(LayerQuantization, RulesOfRangesAreWrittenWhereTheyDifferFromTheDefault) {
+  for (const AffineKind kind : {kLast, kAverage, kAll}) {
+    AffineQuantizer q{.kind = kind, .num_bits = 4};
+    EXPECT_FALSE(to_json(q)["config"].contains("range"));
+    EXPECT_EQ(tracker_config(q).range, affine::RangeRule::kExtremes);
+    q.range = affine::RangeRule::kMse;
+    EXPECT_EQ(to_json(q)["config"]["range"], "mse");
+    EXPECT_EQ(affine_quantizer_from_json(to_json(q), "here"), q);
+    EXPECT_EQ(tracker_config(q).range, affine::RangeRule::kMse);
+  }
+  EXPECT_EQ(to_string({.kind = kLast, .num_bits = 4, .range = affine::RangeRule::kMse}), "LastValue(4,range=mse)");
+  const json extremes = {{"class_name", "LastValueQuantizer"}, {"config", {{"range", "extremes"}}}};
+  EXPECT_EQ(affine_quantizer_from_json(extremes, "here"), AffineQuantizer{.kind = kLast});
+}
+
+// What a rule has found is a range for any other to go on from.
+TEST(LayerQuantization, AnotherRuleKeepsTheRange) {
+  Model model = small();
+  initialize_weights(model, 1);
+  LayerQuantization q{.output = {.kind = kAverage, .num_bits = 4}};
+  set_quantization(model, "relu", q);
+  store_ranges(model.layer("relu"), "output", std::vector<affine::Range>{{0.0f, 3.0f}});
+  q.output.range = affine::RangeRule::kMse;
+  set_quantization(model, "relu", q);
+  EXPECT_EQ(model.layer("relu").quantization->output.range, affine::RangeRule::kMse);
+  EXPECT_EQ(stored_ranges(model.layer("relu"), "output"), (std::vector<affine::Range>{{0.0f, 3.0f}}));
+}
+
+TEST(LayerQuantization, GradientElementsAreWrittenWhereTheyDifferFromTheDefault) {
+  AffineQuantizer lsq{.kind = AffineKind::kLsq, .num_bits = 4};
+  EXPECT_FALSE(to_json(lsq)["config"].contains("gradient_elements"));
+  lsq.gradient_elements = affine::GradientElements::kTensor;
+  EXPECT_EQ(to_json(lsq)["config"]["gradient_elements"], "tensor");
+  EXPECT_EQ(affine_quantizer_from_json(to_json(lsq), "here"), lsq);
+  EXPECT_EQ(to_string(lsq), "LSQ(4,gradient_elements=tensor)");
+}
+
+TEST(LayerQuantization, GradientBitsAreKept) {
+  const AffineQuantizer dorefa{.kind = AffineKind::kDorefa, .num_bits = 4, .gradient_bits = 6};
+  EXPECT_EQ(to_json(dorefa)["config"]["gradient_bits"], 6);
+  EXPECT_EQ(affine_quantizer_from_json(to_json(dorefa), "here"), dorefa);
+  EXPECT_EQ(to_string(dorefa), "DoReFa(4,gradient_bits=6)");
+}
+
+// The scale of the gradients is no part of the values.
+TEST(LayerQuantization, OtherGradientElementsKeepTheStep) {
+  Model model = small();
+  initialize_weights(model, 1);
+  LayerQuantization q = on_weight("kernel", of(AffineKind::kLsq, false));
+  set_quantization(model, "conv", q);
+  model.layer("conv").find_weight("kernel_step")->value[0] = 0.25f;
+  q.weights[0].quantizer.gradient_elements = affine::GradientElements::kTensor;
+  set_quantization(model, "conv", q);
+  EXPECT_EQ(variables_text(model.layer("conv"), 2), "kernel_step () 0.25; ");
+}
+
 TEST(LayerQuantization, WhatAKindDoesNotUseIsForgotten) {
   Model model = small();
   set_quantization(model, "relu",
                    LayerQuantization{.pre_activation = {.num_bits = 3},
-                                     .output = {.kind = kLast, .fixed = {0, 1}, .ema_decay = 0.5, .penalty = 1}});
+                                     .output = {.kind = kLast,
+                                                .fixed = {0, 1},
+                                                .ema_decay = 0.5,
+                                                .penalty = 1,
+                                                .gradient_elements = affine::GradientElements::kTensor}});
   EXPECT_EQ(model.layer("relu").quantization, LayerQuantization{.output = {.kind = kLast}});
+  set_quantization(model, "dense",
+                   LayerQuantization{.output = {.kind = AffineKind::kLsq, .range = affine::RangeRule::kMse}});
+  EXPECT_EQ(model.layer("dense").quantization, LayerQuantization{.output = {.kind = AffineKind::kLsq}});
 }
 
 TEST(LayerQuantization, ConfigRefuses) {
@@ -214,6 +291,8 @@ TEST(LayerQuantization, ConfigRefuses) {
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"num_bits": 18446744073709551615}}})", "small"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"per_axes": true}}})", "Did you mean 'per_axis'?"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": []}})", "must be an object"},
+      {R"({"output": {"class_name": "LastValueQuantizer", "config": {"range": "min"}}})", "\"extremes\" or \"mse\""},
+      {R"({"output": {"class_name": "LSQQuantizer", "config": {"gradient_elements": 3}}})", "\"shared\" or"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"num_bits": 99}}})", "num_bits is 99"}};
   for (const auto& [text, message] : rows) {
     json config = to_config(small());
@@ -263,6 +342,29 @@ TEST(LayerQuantization, RangesAreKeptAndSayWhetherTheyFit) {
   EXPECT_THROW(stored_ranges(model.layer("dense"), "pre_activation"), InvalidArgument);
 }
 
+// AllValues starts at [0, 0], as TFMOT's does; having seen zeros is something else.
+TEST(LayerQuantization, ZerosThatWereSeenAreCalibrated) {
+  Model model = quantized();
+  Layer& in = model.layer("in");
+  EXPECT_EQ(uncalibrated_point(in), "output");
+  const std::vector<affine::Range> zeros(1);
+  store_ranges(in, "output", zeros);
+  EXPECT_EQ(uncalibrated_point(in), "");
+  EXPECT_EQ(stored_ranges(in, "output"), zeros);
+  EXPECT_FALSE(std::signbit(stored_ranges(in, "output")[0].min)) << "the mark is seen by no one";
+  EXPECT_EQ(in.find_weight("output_min")->value[0], 0.0f);
+  EXPECT_EQ(in.find_weight("output_max")->value[0], 0.0f);
+  EXPECT_EQ(point_params(in, "output")[0].scale, 1.0f);
+  store_ranges(in, "output", std::vector<affine::Range>{{0.0f, 2.0f}});
+  EXPECT_EQ(uncalibrated_point(in), "");
+
+  set_quantization(model, "conv", on_weight("kernel", of(kAll, true)));
+  Layer& conv = model.layer("conv");
+  EXPECT_EQ(uncalibrated_point(conv), "kernel");
+  store_ranges(conv, "kernel", std::vector<affine::Range>(32));
+  EXPECT_EQ(uncalibrated_point(conv), "");
+}
+
 TEST(LayerQuantization, ParamsAreThoseOfTheCodes) {
   Model model = quantized();
   set_quantization(
@@ -293,8 +395,9 @@ TEST(LayerQuantization, ParamsAreThoseOfTheCodes) {
 
 TEST(LayerQuantization, SummaryNamesQuantizers) {
   const std::string text = summary(quantized());
-  for (const char* part : {"kernel LastValue(4,per_axis,symmetric)", "post_activation MovingAverage(4,decay=0.9)",
-                           "output Fixed(8,[0, 6])", "kernel LSQ(4,per_axis=-2,symmetric)"}) {
+  for (const char* part :
+       {"kernel LastValue(4,per_axis,symmetric)", "post_activation MovingAverage(4,decay=0.9,range=mse)",
+        "output Fixed(8,[0, 6])", "kernel LSQ(4,per_axis=-2,symmetric)"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   }
 }

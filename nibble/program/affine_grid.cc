@@ -26,6 +26,7 @@ class Grid : public quant::Quantizer {
  public:
   Grid(float scale, int32_t lowest, int32_t highest) : scale_(scale), lowest_(lowest), highest_(highest) {}
 
+  affine::CodeGrid codes() const { return {scale_, lowest_, highest_}; }
   virtual float of(float x) const = 0;
   virtual bool is_inside(float x) const = 0;
 
@@ -262,6 +263,11 @@ quant::QuantizerPtr grid_of(const graph::Layer& layer, const QuantizedPoint& poi
                     affine::RangeTracker(config).step_rule());
 }
 
+std::optional<affine::CodeGrid> code_grid(const quant::Quantizer& quantizer) {
+  const auto* grid = dynamic_cast<const Grid*>(&quantizer);
+  return grid == nullptr ? std::nullopt : std::optional(grid->codes());
+}
+
 namespace {
 
 // DoReFa's weights depend on the whole tensor: its largest tanh, and with one bit its mean.
@@ -284,7 +290,8 @@ IntegerWeights dorefa_weights(const Tensor& value, int bit_width, int64_t channe
 
 }  // namespace
 
-IntegerWeights integer_weights(const graph::Layer& layer, const QuantizedPoint& point, int64_t channels) {
+IntegerWeights integer_weights(const graph::Layer& layer, const QuantizedPoint& point, int64_t channels,
+                               int64_t inner) {
   const graph::Weight* weight = layer.find_weight(point.name);
   if (weight == nullptr) {
     throw InvalidArgument("[compile] {} has no weight '{}' yet. Train the model or load its weights first.",
@@ -299,7 +306,7 @@ IntegerWeights integer_weights(const graph::Layer& layer, const QuantizedPoint& 
   Interval range{0, 0};
   for (int64_t i = 0; i < value.size(); ++i) {
     const Encoded encoded = grids[static_cast<size_t>(layout.channel(i))]->encode(Tensor::scalar(value[i]));
-    float& scale = result.scale[static_cast<size_t>(i % channels)];
+    float& scale = result.scale[static_cast<size_t>(i / inner % channels)];
     if (scale != 0.0f && scale != encoded.scale[0]) {
       refuse(layer, point, "has several scales in one channel of the output");
     }

@@ -8,8 +8,11 @@
 //                                                         n = 2^bits - 1
 #pragma once
 
+#include <optional>
+
 #include "nibble/graph/model.h"
 #include "nibble/program/integer_weights.h"
+#include "nibble/quant/affine/sum_quantizer.h"
 
 namespace nibble::program {
 
@@ -18,10 +21,15 @@ namespace nibble::program {
 //           with an offset; InvalidArgument for a clipping level that is none
 quant::QuantizerPtr grid_of(const graph::Layer& layer, const graph::QuantizedPoint& point);
 
+// The codes of one of the three; nothing for other quantizers.
+std::optional<affine::CodeGrid> code_grid(const quant::Quantizer& quantizer);
+
 // Of a weight point.
-//   channels  of the output; the channel of the output runs fastest
+//   channels  of the output
+//   inner     as of the other integer_weights()
 //   throws    Unsupported where a channel has several scales
-IntegerWeights integer_weights(const graph::Layer& layer, const graph::QuantizedPoint& point, int64_t channels);
+IntegerWeights integer_weights(const graph::Layer& layer, const graph::QuantizedPoint& point, int64_t channels,
+                               int64_t inner = 1);
 
 // The layer's bias in units of its accumulators; empty where it stays a real number.
 std::vector<int64_t> bias_codes(const graph::Layer& layer, float input_scale, const PerChannel& weight_scales);

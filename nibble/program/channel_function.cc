@@ -22,6 +22,8 @@ struct Apply {
     return s.has_highest ? std::min(y, s.highest) : y;
   }
   float operator()(const Curve& s) const { return s.curve->value(x); }
+  float operator()(const Slope& s) const { return x >= 0.0f ? x : x * at(s.below, channel); }
+  float operator()(const Elu& s) const { return quant::elu(x, s.alpha); }
 };
 
 struct Direction {
@@ -33,9 +35,15 @@ struct Direction {
   int operator()(const Multiply& s) const { return std::signbit(s.by) ? -1 : 1; }
   int operator()(const Rectify&) const { return 1; }
   int operator()(const Curve&) const { return 1; }
+  int operator()(const Slope&) const { return 1; }
+  int operator()(const Elu&) const { return 1; }
 };
 
 }  // namespace
+
+bool turns(const Slope& slope) {
+  return std::any_of(slope.below.begin(), slope.below.end(), [](float below) { return below < 0.0f; });
+}
 
 float ChannelFunction::after(size_t stages, float x, int64_t channel) const {
   for (size_t i = 0; i < stages; ++i) x = std::visit(Apply{x, channel}, stages_[i]);
@@ -44,6 +52,8 @@ float ChannelFunction::after(size_t stages, float x, int64_t channel) const {
 
 bool ChannelFunction::is_monotonic() const {
   return std::none_of(stages_.begin(), stages_.end(), [](const Stage& stage) {
+    const auto* slope = std::get_if<Slope>(&stage);
+    if (slope != nullptr && turns(*slope)) return true;
     const auto* curve = std::get_if<Curve>(&stage);
     return curve != nullptr && curve->curve->lowest_at.has_value();
   });

@@ -4,8 +4,8 @@
 //
 // The operations are those of the training path in the inference phase, rounding by rounding
 // (IEEE float32, nothing fused), so that a decision found by evaluating the chain is the decision
-// of the trained network. Every operation is monotonic, and so is the chain: rounding keeps order. Only curves such as
-// swish turn, once (turning_points.h).
+// of the trained network; known sums it rounds as ThresholdSearch::sums says. Every operation is monotonic, and so is
+// the chain: rounding keeps order. Only curves such as swish and slopes below 0 turn, once (turning_points.h).
 #pragma once
 
 #include <cstdint>
@@ -44,13 +44,24 @@ struct Rectify {
   float slope = 0.0f, threshold = 0.0f, highest = 0.0f;
   bool has_highest = false;
 };
+// Keras' PReLU: x * below where x < 0. It turns at 0 where `below` is negative.
+struct Slope {
+  PerChannel below;
+};
+// Keras' ELU layer (quant::elu); alpha >= 0.
+struct Elu {
+  float alpha = 1.0f;
+};
 
 // A plain activation function.
 struct Curve {
   const quant::ActivationCurve* curve = nullptr;
 };
 
-using Stage = std::variant<Affine, Offset, Divide, Multiply, Rectify, Curve>;
+using Stage = std::variant<Affine, Offset, Divide, Multiply, Rectify, Curve, Slope, Elu>;
+
+// It falls before 0 for some channel.
+bool turns(const Slope& slope);
 
 class ChannelFunction {
  public:

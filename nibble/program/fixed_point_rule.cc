@@ -31,6 +31,8 @@ struct LineOfStages {
     if (s.has_highest) line.highest = std::min(line.highest, static_cast<double>(s.highest));
   }
   void operator()(const Curve&) { is_line = false; }
+  void operator()(const Slope&) { is_line = false; }
+  void operator()(const Elu&) { is_line = false; }
 
  private:
   bool is_clipped() const { return std::isfinite(line.lowest); }

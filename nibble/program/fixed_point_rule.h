@@ -6,7 +6,8 @@
 // with the rounding named (quant/affine/fixed_point.h). x is the accumulator, the layer's own bias in it; `bias` is
 // what a batch norm adds. Codes are relative to the zero point, as everywhere in a program. A rule is a step function
 // of the accumulator like any other, so a program keeps its steps as thresholds, and every executor runs it; the rule
-// itself is kept beside them for those who build the hardware. Its codes may be one beside the trained network's.
+// itself is kept beside them for those who build the hardware. Where the network rounds known sums so itself
+// (quant/affine/sum_quantizer.h), kSingle has its codes; else a code may be one beside the trained network's.
 //   spec/tfmot-tflite.md, B2
 #pragma once
 
@@ -50,8 +51,9 @@ struct RealLine {
 //   code_scale  real = code * code_scale
 std::optional<RealLine> line_of(const ChannelFunction& function, int64_t channel, double scale, double code_scale);
 
-// The nearest factor and bias of a channel. Both have 32 bits, so the rule may be far from the line where the factor is
-// tiny (the bias then saturates) or an accumulator is coarse (the bias is whole).
+// The nearest factor and bias of a channel; multiplier_choice.h may then look beside the factor. Both have 32 bits, so
+// the rule may be far from the line where the factor is tiny (the bias then saturates) or an accumulator is coarse (the
+// bias is whole).
 void push_channel(FixedPointRule& rule, const RealLine& line);
 
 }  // namespace nibble::program

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/quantizer_errors.h"
 #include "nibble/program/program.h"
 
 namespace nibble::program {
@@ -62,14 +63,14 @@ struct PowerUnits {
 }  // namespace
 
 IntegerWeights integer_weights(const graph::Layer& layer, std::string_view weight, std::string_view attribute,
-                               int64_t channels) {
+                               int64_t channels, int64_t inner) {
   const Tensor& value = required(layer, weight);
   const auto quantizer = quantizer_of(layer, attribute);
   if (quantizer == nullptr) {
     throw Unsupported("[compile] layer '{}' ({}) has no {}, so its {} has no integers. Give it one and train on.",
                       layer.name, layer.class_name, attribute, weight);
   }
-  const quant::Encoded encoded = quantizer->encode(value);
+  const quant::Encoded encoded = graph::naming_layer(layer, weight, [&] { return quantizer->encode(value); });
   const Tensor real = quantizer->quantize(value).real;
   const bool powers = encoded.kind == quant::Encoded::Kind::kPowerOfTwo;
   const PowerUnits units(layer, encoded);
@@ -86,7 +87,7 @@ IntegerWeights integer_weights(const graph::Layer& layer, std::string_view weigh
       integer = encoded.signs[index] * (int32_t{1} << (encoded.codes[index] - units.lowest));
       if (real[i] == 0.0f) integer = 0;
     }
-    float& of_channel = result.scale[static_cast<size_t>(i % channels)];
+    float& of_channel = result.scale[static_cast<size_t>(i / inner % channels)];
     if (of_channel == 0.0f) of_channel = scale;
     if (of_channel != scale) refuse_scales(layer, weight, *quantizer);
     if (static_cast<float>(integer) * scale != real[i]) {

@@ -15,12 +15,13 @@ struct IntegerWeights {
 };
 
 // The weight as its layer computes with it (quantized), as integers.
-//   weight     "kernel" or "depthwise_kernel"; the channel of the output runs fastest
+//   weight     "kernel" or "depthwise_kernel"
 //   attribute  where its quantizer stands
 //   channels   of the output
+//   inner      the channel of the output changes after so many elements: 1, but for a kernel (h, w, out, in)
 //   throws     Unsupported without a quantizer, or where scales differ within a channel
 IntegerWeights integer_weights(const graph::Layer& layer, std::string_view weight, std::string_view attribute,
-                               int64_t channels);
+                               int64_t channels, int64_t inner = 1);
 
 // The layer's bias through its quantizer, if it has one. Empty: the layer has no bias.
 std::vector<float> bias_values(const graph::Layer& layer);

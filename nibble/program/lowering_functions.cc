@@ -21,6 +21,24 @@ void Lowering::add_batch_norm(const Layer& layer) {
   signals_[layer.name] = std::move(signal);
 }
 
+std::optional<affine::SumQuantizer> Lowering::sum_quantizer(const Signal& signal,
+                                                            const quant::Quantizer& quantizer) const {
+  const auto grid = code_grid(quantizer);
+  if (!signal.sum_divisor || !grid) return std::nullopt;
+  const std::vector<Stage>& stages = signal.pending.stages();
+  for (size_t i = 0; i < stages.size(); ++i) {
+    const auto* rectify = std::get_if<Rectify>(&stages[i]);
+    const bool is_clip = rectify != nullptr && rectify->slope == 0.0f && rectify->threshold == 0.0f;
+    const bool is_divisor = i == 0 && std::holds_alternative<Divide>(stages[i]);  // an average's own
+    if (!is_clip && !is_divisor) return std::nullopt;
+  }
+  std::vector<double> scales;
+  for (const float scale : value_of(signal.operation).scale) {
+    scales.push_back(static_cast<double>(scale) / *signal.sum_divisor);
+  }
+  return affine::SumQuantizer::make(std::move(scales), *grid);
+}
+
 void Lowering::apply_quantizer(const Layer& layer, Signal signal, const quant::QuantizerPtr& quantizer,
                                bool is_layer_output) {
   if (signal.operation < 0) {
@@ -28,8 +46,10 @@ void Lowering::apply_quantizer(const Layer& layer, Signal signal, const quant::Q
     return;
   }
   const Value& in = value_of(signal.operation);
-  ThresholdSearch search{in.intervals,     in.scale, signal.pending, quantizer, layer.name, options_.max_thresholds,
-                         options_.rounding};
+  ThresholdSearch search{in.intervals,      in.scale,
+                         signal.pending,    quantizer,
+                         layer.name,        options_.max_thresholds,
+                         options_.rounding, sum_quantizer(signal, *quantizer)};
   const bool differs_by_channel = !signal.pending.is_identity() || in.scale.size() > 1;
   const auto channels = static_cast<size_t>(in.channels());
   if (differs_by_channel) {
@@ -48,9 +68,15 @@ void Lowering::apply_quantizer(const Layer& layer, Signal signal, const quant::Q
 void Lowering::apply_point(const Layer& layer, std::string_view name) {
   const auto point = graph::quantized_point(layer, name);
   if (!point) return;
+  if (program_.softmax && layer.name == model_.outputs.at(0) && name != graph::kPreActivation) {
+    throw Unsupported(
+        "[compile] layer '{}': its point '{}' quantizes what the softmax gives, but a program's integers end before "
+        "it. Quantize what enters it: the point 'pre_activation'.",
+        layer.name, name);
+  }
   // The layer's value is what its last point gives, unless a function comes after it.
   const bool is_last = graph::quantized_points(layer).back().name == name;
-  const bool ends_here = name != graph::kPreActivation || layer.activation_function() == "linear";
+  const bool ends_here = name != graph::kPreActivation || ends_in_integers(layer);
   apply_quantizer(layer, signals_.at(layer.name), grid_of(layer, *point), is_last && ends_here);
 }
 
@@ -85,8 +111,9 @@ void Lowering::apply_function(const Layer& layer, Signal signal, const std::stri
 }
 
 void Lowering::add_activation(const Layer& layer) {
-  const Signal signal = begin_activation(layer);
+  Signal signal = begin_activation(layer);
   if (const auto quantizer = layer.get_quantizer("activation")) {
+    signal.sum_divisor.reset();  // the network's points know sums, its quantizers do not
     apply_quantizer(layer, signal, quantizer);
   } else {
     apply_function(layer, signal, layer.activation_function());
@@ -96,8 +123,9 @@ void Lowering::add_activation(const Layer& layer) {
 
 void Lowering::apply_fused_activation(const Layer& layer) {
   apply_point(layer, graph::kPreActivation);
-  const Signal signal = signals_.at(layer.name);
+  Signal signal = signals_.at(layer.name);
   if (const auto quantizer = layer.get_quantizer("activation")) {
+    signal.sum_divisor.reset();
     apply_quantizer(layer, signal, quantizer);
   } else {
     apply_function(layer, signal, layer.activation_function());
@@ -113,11 +141,51 @@ void Lowering::add_rectifier(const Layer& layer) {
   if (layer.has("threshold")) stage.threshold = static_cast<float>(layer.get_float("threshold"));
   if (layer.has("max_value"))
     stage.highest = static_cast<float>(layer.get_float("max_value")), stage.has_highest = true;
-  if (stage.slope < 0.0f || (stage.threshold > 0.0f && stage.slope != 0.0f) || stage.threshold < 0.0f) {
-    throw Unsupported("[compile] layer '{}' ({}) does not rise everywhere, so it is no comparison with thresholds.",
-                      layer.name, layer.class_name);
+  if (!(stage.slope >= 0.0f && stage.threshold >= 0.0f)) {
+    throw Unsupported(
+        "[compile] layer '{}' ({}) has the slope {} and the threshold {}, with which it does not rise everywhere, as "
+        "comparisons with thresholds need it. Numbers of 0 or more do.",
+        layer.name, layer.class_name, stage.slope, stage.threshold);
   }
   signal.pending.push(stage);
+  signals_[layer.name] = std::move(signal);
+  apply_point(layer, graph::kPostActivation);
+}
+
+void Lowering::add_elu(const Layer& layer) {
+  Signal signal = begin_activation(layer);
+  if (signal.operation < 0) signal.operation = integers(layer, 0, false);
+  const Elu stage{static_cast<float>(layer.get_float("alpha"))};
+  if (!(stage.alpha >= 0.0f)) {
+    throw Unsupported(
+        "[compile] layer '{}' (ELU): its alpha is {}; one of 0 or more rises everywhere, as comparisons "
+        "with thresholds need it.",
+        layer.name, stage.alpha);
+  }
+  signal.pending.push(stage);
+  signals_[layer.name] = std::move(signal);
+  apply_point(layer, graph::kPostActivation);
+}
+
+void Lowering::add_prelu(const Layer& layer) {
+  Signal signal = begin_activation(layer);
+  if (signal.operation < 0) signal.operation = integers(layer, 0, false);
+  const graph::Weight* weight = layer.find_weight("alpha");
+  if (weight == nullptr) {
+    throw InvalidArgument(
+        "[compile] layer '{}' (PReLU) has no weight 'alpha' yet. Train the model or load its weights first.",
+        layer.name);
+  }
+  const Tensor& alpha = weight->value;
+  const int64_t channels = value_of(signal.operation).channels();
+  const bool is_by_channel = alpha.size() == channels && alpha.shape()[-1] == channels;
+  if (alpha.size() != 1 && !is_by_channel) {
+    throw Unsupported(
+        "[compile] layer '{}' (PReLU): its alpha has the shape {}, one value for each place, but a comparison has "
+        "thresholds by channel. Share it over height and width: shared_axes=[1, 2].",
+        layer.name, alpha.shape().str());
+  }
+  signal.pending.push(Slope{{alpha.data().begin(), alpha.data().end()}});
   signals_[layer.name] = std::move(signal);
   apply_point(layer, graph::kPostActivation);
 }
@@ -129,7 +197,11 @@ void Lowering::add_softmax(const Layer& layer) {
 
 void Lowering::end_in_softmax(const Layer& layer) {
   if (model_.outputs.at(0) != layer.name) {
-    throw Unsupported("[compile] layer '{}': softmax is known at the end of the network only.", layer.name);
+    throw Unsupported(
+        "[compile] layer '{}': softmax is known at the end of the network only. {} in its place takes each number for "
+        "itself; or end the model here and compile what follows as a second one.",
+        layer.name,
+        has_affine_points() ? "A sigmoid with the point 'post_activation'" : "A QActivation of quantized_sigmoid(8)");
   }
   if (options_.softmax == SoftmaxForm::kInteger) {
     push_softmax(layer);
@@ -148,6 +220,7 @@ void Lowering::push_softmax(const Layer& layer) {
         "softmax in integers needs integers. Put a quantizer before it, or leave the softmax in float.",
         layer.name);
   }
+  require_narrow(layer, signal.operation);
   const int logits = with_one_scale(layer, signal.operation);
   const Value& in = value_of(logits);
   if (in.channels() > kMostLogits) {

@@ -1,9 +1,11 @@
 // Pools, merges, and layers that only move integers.
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
 #include "nibble/graph/padding.h"
+#include "nibble/program/affine_grid.h"
 #include "nibble/program/lowering_rules.h"
 #include "nibble/program/window_cells.h"
 
@@ -33,8 +35,8 @@ void Lowering::add_max_pool(const Layer& layer) {
   const Shape& shape = input_shape(layer);
   if (!signal.pending.is_monotonic()) {
     throw Unsupported(
-        "[compile] layer '{}': the largest of values that a curve such as swish gives is not the curve of the largest. "
-        "Put a quantizer between '{}' and the pool.",
+        "[compile] layer '{}': the largest of values that a curve such as swish, or a PReLU with a slope below 0, "
+        "gives is not the curve of the largest. Put a quantizer between '{}' and the pool.",
         layer.name, layer.inputs.at(0));
   }
   const bool is_global = !layer.attributes.contains("pool_size");
@@ -98,9 +100,24 @@ void Lowering::add_average_pool(const Layer& layer) {
     signal.pending.push(Multiply{quantizer->quantize(Tensor::scalar(factor)).real[0]});
   } else {
     signal.pending.push(Divide{static_cast<float>(cells)});
+    // QKeras' averages are real numbers in the network.
+    const bool sums_codes = !layer.attributes.contains("average_quantizer") && comes_from_affine_point(input);
+    if (sums_codes) signal.sum_divisor = static_cast<double>(cells);
   }
   signals_[layer.name] = std::move(signal);
   if (layer.attributes.contains("activation")) apply_fused_activation(layer);
+}
+
+bool Lowering::network_adds_codes(const std::vector<int>& inputs) const {
+  return std::all_of(inputs.begin(), inputs.end(), [&](int input) {
+    const std::string source = affine_source(input);
+    if (source.empty()) return false;
+    const quant::QuantizerPtr quantizer = quant::get_quantizer(source);
+    const nlohmann::json config = quantizer->config();
+    if (config.contains("bits")) return config.at("bits").get<int>() <= affine::kMostBitsOfAdd;
+    const auto grid = code_grid(*quantizer);
+    return grid && grid->highest - grid->lowest < 1 << affine::kMostBitsOfAdd;
+  });
 }
 
 // Scales that are no multiples of each other have a finer grid in common, which the fake-quantized network uses too; it
@@ -116,16 +133,76 @@ affine::CommonGrid Lowering::grid_of_add(const Layer& layer, const std::vector<i
     }
   }();
   const float smallest = *std::min_element(scales.begin(), scales.end());
-  const bool are_points = std::all_of(inputs.begin(), inputs.end(), [&](int input) {
-    const Interval codes = value_of(input).hull();
-    constexpr int64_t kMost = (int64_t{1} << affine::kMostBitsOfAdd) - 1;
-    return comes_from_affine_point(input) && codes.low >= -kMost && codes.high <= kMost;
-  });
-  if (grid.step == smallest || are_points) return grid;
+  if (grid.step == smallest || network_adds_codes(inputs)) return grid;
   throw Unsupported(
       "[compile] layer '{}' adds values of the scales {} and {}: no whole multiple. Use quantizers with power-of-two "
       "scales, or affine ones of at most {} bits.",
       layer.name, *std::max_element(scales.begin(), scales.end()), smallest, affine::kMostBitsOfAdd);
+}
+
+int Lowering::on_grid(const Layer& layer, int operation, float step, int64_t factor) {
+  if (factor == 1) return operation;
+  const Value& in = value_of(operation);
+  Value scaled{in.shape, {step}, {}};
+  for (const Interval& interval : in.intervals) {
+    scaled.intervals.push_back({interval.low * factor, interval.high * factor});
+  }
+  return push({layer.name, {operation}, Scale{{factor}}, std::move(scaled)});
+}
+
+// A quantizer rises, so that the largest of its codes is the code of the largest: where scales are no multiples of each
+// other, the layer's own gives all inputs one.
+std::vector<int> Lowering::on_one_grid(const Layer& layer, std::vector<int> inputs) {
+  std::vector<float> scales;
+  for (const int input : inputs) scales.push_back(value_of(input).scale[0]);
+  const float smallest = *std::min_element(scales.begin(), scales.end()),
+              largest = *std::max_element(scales.begin(), scales.end());
+  const auto factor_of = [&](float scale) { return static_cast<double>(scale) / static_cast<double>(smallest); };
+  const bool are_multiples = std::all_of(scales.begin(), scales.end(), [&](float scale) {
+    return factor_of(scale) == std::floor(factor_of(scale)) && factor_of(scale) <= 0x1p24;
+  });
+  const auto point = graph::quantized_point(layer, graph::kOutput);
+  if (!are_multiples && !point) {
+    throw Unsupported(
+        "[compile] layer '{}' ({}) compares values of the scales {} and {}: no whole multiple. Use quantizers with "
+        "power-of-two scales before it, or let the layer have an output quantizer of its own: 'nibble qat' and 'nibble "
+        "ptq' give it one where no separate activation follows.",
+        layer.name, layer.class_name, largest, smallest);
+  }
+  if (!are_multiples) has_output_point_.insert(layer.name);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (are_multiples) {
+      inputs[i] = on_grid(layer, inputs[i], smallest, static_cast<int64_t>(factor_of(scales[i])));
+    } else {
+      apply_quantizer(layer, {inputs[i], {}}, grid_of(layer, *point), /*is_layer_output=*/false);
+      inputs[i] = signals_.at(layer.name).operation;
+    }
+  }
+  return inputs;
+}
+
+void Lowering::add_extremum(const Layer& layer) {
+  std::vector<int> inputs;
+  for (size_t i = 0; i < layer.inputs.size(); ++i) {
+    inputs.push_back(integers(layer, i, true));
+    if (value_of(inputs.back()).shape == shapes_.at(layer.name)) continue;
+    throw Unsupported("[compile] layer '{}' ({}) compares values of different shapes, which is not known here.",
+                      layer.name, layer.class_name);
+  }
+  inputs = on_one_grid(layer, std::move(inputs));
+  const bool takes_minimum = layer.class_name == "Minimum";
+  Value result{shapes_.at(layer.name), value_of(inputs[0]).scale, {}};
+  for (int64_t c = 0; c < result.channels(); ++c) {
+    Interval known = at(value_of(inputs[0]).intervals, c);
+    for (const int input : inputs) {
+      const Interval& in = at(value_of(input).intervals, c);
+      known = takes_minimum ? Interval{std::min(known.low, in.low), std::min(known.high, in.high)}
+                            : Interval{std::max(known.low, in.low), std::max(known.high, in.high)};
+    }
+    result.intervals.push_back(known);
+  }
+  const bool is_layer_output = is_value(layer) || has_output_point_.contains(layer.name);
+  signals_[layer.name] = {push({layer.name, inputs, Extremum{takes_minimum}, std::move(result), is_layer_output}), {}};
 }
 
 void Lowering::add_add(const Layer& layer) {
@@ -137,21 +214,22 @@ void Lowering::add_add(const Layer& layer) {
     }
   }
   const affine::CommonGrid grid = grid_of_add(layer, inputs);
+  const bool are_codes = network_adds_codes(inputs);
   Value result{shapes_.at(layer.name), {grid.step}, {}};
   result.intervals.assign(static_cast<size_t>(result.channels()), {});
   for (size_t i = 0; i < inputs.size(); ++i) {
     int& input = inputs[i];
     const int64_t whole = grid.factors[i];
-    Value scaled{result.shape, {grid.step}, {}};
     for (int64_t c = 0; c < result.channels(); ++c) {
       const Interval& in = at(value_of(input).intervals, c);
-      scaled.intervals.push_back({in.low * whole, in.high * whole});
-      result.intervals[static_cast<size_t>(c)].low += scaled.intervals.back().low;
-      result.intervals[static_cast<size_t>(c)].high += scaled.intervals.back().high;
+      result.intervals[static_cast<size_t>(c)].low += in.low * whole;
+      result.intervals[static_cast<size_t>(c)].high += in.high * whole;
     }
-    if (whole != 1) input = push({layer.name, {input}, Scale{{whole}}, std::move(scaled)});
+    input = on_grid(layer, input, grid.step, whole);
   }
-  signals_[layer.name] = {push({layer.name, inputs, Add{}, std::move(result), is_value(layer)}), {}};
+  Signal signal{push({layer.name, inputs, Add{}, std::move(result), is_value(layer)}), {}};
+  if (are_codes) signal.sum_divisor = 1.0;
+  signals_[layer.name] = std::move(signal);
 }
 
 void Lowering::add_concatenate(const Layer& layer) {
@@ -185,6 +263,42 @@ void Lowering::add_pad(const Layer& layer) {
   signals_[layer.name] = {push({layer.name, {input}, action, std::move(result), is_value(layer)}), {}};
 }
 
+void Lowering::push_move(const Layer& layer, Action action) {
+  Signal signal = signals_.at(layer.inputs.at(0));
+  if (signal.operation < 0) signal.operation = integers(layer, 0, false);
+  const Value& in = value_of(signal.operation);
+  Value result{shapes_.at(layer.name), in.scale, in.intervals};
+  const bool is_layer_output = signal.pending.is_identity() && is_value(layer);
+  signal.operation = push({layer.name, {signal.operation}, std::move(action), std::move(result), is_layer_output});
+  signals_[layer.name] = std::move(signal);
+}
+
+void Lowering::add_crop(const Layer& layer) {
+  const auto& edges = layer.get_ints("cropping");
+  push_move(layer, Crop{edges.at(0), edges.at(1), edges.at(2), edges.at(3)});
+}
+
+void Lowering::add_upsampling(const Layer& layer) {
+  if (layer.get_string("interpolation") != "nearest") {
+    throw Unsupported(
+        "[compile] layer '{}' (UpSampling2D): interpolation '{}' computes values between pixels, which is not known "
+        "here; 'nearest' repeats the pixels.",
+        layer.name, layer.get_string("interpolation"));
+  }
+  const auto& size = layer.get_ints("size");
+  push_move(layer, Repeat{size.at(0), size.at(1)});
+}
+
+// As a reshape, where channels change their place.
+void Lowering::add_permute(const Layer& layer) {
+  Permute action;
+  for (const int64_t axis : layer.get_ints("dims")) action.order.push_back(axis - 1);  // Keras counts the batch
+  if (action.order.back() == input_shape(layer).rank() - 1) return push_move(layer, std::move(action));
+  const int input = integers(layer, 0, true);
+  Value result{shapes_.at(layer.name), value_of(input).scale, {value_of(input).hull()}};
+  signals_[layer.name] = {push({layer.name, {input}, std::move(action), std::move(result), is_value(layer)}), {}};
+}
+
 // Channels change place: one scale and one interval for all, unless the last axis stays.
 void Lowering::add_reshape(const Layer& layer) {
   Signal signal = signals_.at(layer.inputs.at(0));
@@ -192,7 +306,7 @@ void Lowering::add_reshape(const Layer& layer) {
   int input = signal.operation;
   if (!keeps_channels || input < 0) {
     input = integers(layer, 0, !keeps_channels);
-    signal.pending = {};
+    signal.pending = {}, signal.sum_divisor.reset();
   }
   const Value& in = value_of(input);
   Value result{shapes_.at(layer.name), in.scale, keeps_channels ? in.intervals : std::vector<Interval>{in.hull()}};

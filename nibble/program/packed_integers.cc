@@ -57,7 +57,8 @@ json pack_lines(const std::vector<int64_t>& values, const std::vector<int64_t>& 
       const int64_t place = i - first[s];
       if (place == 0) lines.starts.push_back(values[at]);
       if (place == 1) lines.steps.push_back(values[at] - values[at - 1]);
-      if (place > 1) lines.bends.push_back(values[at] - 2 * values[at - 1] + values[at - 2]);
+      // Differences first: those of rising integers of 63 bits fit 64, twice such an integer need not.
+      if (place > 1) lines.bends.push_back((values[at] - values[at - 1]) - (values[at - 1] - values[at - 2]));
     }
   }
   return {{"starts", pack(lines.starts)}, {"steps", pack(lines.steps)}, {"bends", pack(lines.bends)}};

@@ -36,6 +36,10 @@ struct Interval {
 // Bits of a two's complement integer that holds the interval; unsigned where low >= 0.
 int bits_of(const Interval& interval);
 
+// Codes, and whatever is summed, have 32 bits at most. Sums may have more; what only moves them or compares them with
+// thresholds takes them as they are. 63 bits, so that the distance of two sums fits 64.
+inline constexpr int kNarrowBits = 32, kMostBits = 63;
+
 // One interval for all channels, or one a channel.
 inline const Interval& at(const std::vector<Interval>& intervals, int64_t channel) {
   return intervals.size() == 1 ? intervals[0] : intervals[static_cast<size_t>(channel)];
@@ -63,10 +67,13 @@ struct Window {
   int64_t pad_top = 0, pad_left = 0;  // what lies outside is 0 in sums and ignored in maxima
 };
 
-// Convolution, depthwise and grouped too; a dense layer is a 1x1 convolution over its rows.
+// Convolution, depthwise, grouped and transposed too; a dense layer is a 1x1 convolution over its rows.
 struct Accumulate {
   Window window;
   int64_t in_height = 1, in_width = 1, in_channels = 1, out_height = 1, out_width = 1, out_channels = 1, groups = 1;
+  // The window slides over the input with its pixels so far apart and zeros in between: a transposed convolution's
+  // strides.
+  int64_t spread_height = 1, spread_width = 1;
   std::vector<int32_t> weights;  // [height, width, in_channels / groups, out_channels]
   std::vector<int64_t> bias;     // [out_channels]; empty: none
   int weight_bits = 0;           // the widest weight's
@@ -75,6 +82,7 @@ struct Accumulate {
   // The float network computes the same sums without rounding: every partial sum fits float32's 24 bits.
   bool is_exact_in_float = true;
 
+  bool is_spread() const { return spread_height > 1 || spread_width > 1; }
   int accumulator_bits() const { return bits_of({std::min<int64_t>(partial_sums.low, -1), partial_sums.high}); }
 };
 
@@ -116,16 +124,41 @@ struct Softmax {
   int shift = 0;
 };
 
-using Action =
-    std::variant<QuantizeInput, Accumulate, Compare, MaxPool, SumPool, Scale, Add, Concatenate, Pad, Reshape, Softmax>;
+struct Crop {
+  int64_t top = 0, bottom = 0, left = 0, right = 0;
+};
+// Each pixel so many times: upsampling to the nearest.
+struct Repeat {
+  int64_t height = 1, width = 1;
+};
+// Axis k of the result is axis order[k] of the input, the batch not counted.
+struct Permute {
+  std::vector<int64_t> order;
+};
+// The largest of several tensors' integers, or the smallest.
+struct Extremum {
+  bool takes_minimum = false;
+};
+
+using Action = std::variant<QuantizeInput, Accumulate, Compare, MaxPool, SumPool, Scale, Add, Concatenate, Pad, Reshape,
+                            Softmax, Crop, Repeat, Permute, Extremum>;
 
 struct Operation {
   std::string layer;        // the graph's layer that it comes from
   std::vector<int> inputs;  // earlier operations; empty for QuantizeInput
   Action action;
   Value result;
-  bool is_layer_output = false;  // result * scale is the layer's value in the float network
+  // result * scale is the layer's value in the float network; before its softmax, where it ends in one.
+  bool is_layer_output = false;
 };
+
+// The values that it gives need more than kNarrowBits: sums, or sums that were moved.
+inline bool is_wide(const Value& value) {
+  const Interval hull = value.hull();
+  return hull.low < INT32_MIN || hull.high > INT32_MAX;
+}
+// It only moves integers or chooses among them, so that they may be wide.
+bool moves_integers(const Action& action);
 
 // "quantize", "accumulate", "compare", ...
 std::string_view name_of(const Action& action);

@@ -20,7 +20,8 @@ using nlohmann::json;
 constexpr std::string_view kMagic("nibble\0", 7);  // and a byte with the version
 constexpr size_t kHeaderBytes = 8;
 // A program is written in the lowest version that holds it, so that an older nibble reads what it can run.
-constexpr char kPlain = 2, kWithSoftmax = 3, kWithRules = 4, kWithTurnsOrBorders = 5, kNewest = kWithTurnsOrBorders;
+constexpr char kPlain = 2, kWithSoftmax = 3, kWithRules = 4, kWithTurnsOrBorders = 5, kWithWideSumsOrMoves = 6,
+               kWithSpreadSums = 7, kNewest = kWithSpreadSums;
 constexpr size_t kSumBytes = 4;
 
 // ---- arrays ---------------------------------------------------------------------
@@ -88,14 +89,16 @@ FixedPointRule rule(const json& in) {
 struct Write {
   json operator()(const QuantizeInput& a) const { return {{"quantizer", a.quantizer->str()}}; }
   json operator()(const Accumulate& a) const {
-    return {{"window", to_json(a.window)},
-            {"in", {a.in_height, a.in_width, a.in_channels}},
-            {"out", {a.out_height, a.out_width, a.out_channels}},
-            {"groups", a.groups},
-            {"weights", pack_weights(a.weights, a.weight_bits)},
-            {"bias", pack(a.bias)},
-            {"partial_sums", {a.partial_sums.low, a.partial_sums.high}},
-            {"exact_in_float", a.is_exact_in_float}};
+    json out = {{"window", to_json(a.window)},
+                {"in", {a.in_height, a.in_width, a.in_channels}},
+                {"out", {a.out_height, a.out_width, a.out_channels}},
+                {"groups", a.groups},
+                {"weights", pack_weights(a.weights, a.weight_bits)},
+                {"bias", pack(a.bias)},
+                {"partial_sums", {a.partial_sums.low, a.partial_sums.high}},
+                {"exact_in_float", a.is_exact_in_float}};
+    if (a.is_spread()) out["spread"] = {a.spread_height, a.spread_width};
+    return out;
   }
   json operator()(const Compare& a) const {
     json out = {{"first", pack(a.first)},
@@ -119,6 +122,10 @@ struct Write {
   json operator()(const Concatenate&) const { return json::object(); }
   json operator()(const Pad& a) const { return {{"edges", {a.top, a.bottom, a.left, a.right}}}; }
   json operator()(const Reshape&) const { return json::object(); }
+  json operator()(const Crop& a) const { return {{"edges", {a.top, a.bottom, a.left, a.right}}}; }
+  json operator()(const Repeat& a) const { return {{"times", {a.height, a.width}}}; }
+  json operator()(const Permute& a) const { return {{"order", a.order}}; }
+  json operator()(const Extremum& a) const { return {{"takes_minimum", a.takes_minimum}}; }
   json operator()(const Softmax& a) const { return {{"multiplier", a.multiplier}, {"shift", a.shift}}; }
 };
 
@@ -129,6 +136,10 @@ Accumulate accumulate(const json& in) {
   a.in_height = from[0], a.in_width = from[1], a.in_channels = from[2];
   a.out_height = to[0], a.out_width = to[1], a.out_channels = to[2];
   a.groups = in.at("groups").get<int64_t>();
+  if (in.contains("spread")) {
+    const auto spread = in.at("spread").get<std::array<int64_t, 2>>();
+    a.spread_height = spread[0], a.spread_width = spread[1];
+  }
   PackedWeights weights = unpack_weights(in.at("weights"));
   a.weights = std::move(weights.values), a.weight_bits = weights.bits;
   a.bias = unpack<int64_t>(in.at("bias"));
@@ -172,6 +183,16 @@ Action action(const std::string& name, const json& in) {
     return Pad{edges[0], edges[1], edges[2], edges[3]};
   }
   if (name == "reshape") return Reshape{};
+  if (name == "crop") {
+    const auto edges = in.at("edges").get<std::array<int64_t, 4>>();
+    return Crop{edges[0], edges[1], edges[2], edges[3]};
+  }
+  if (name == "repeat") {
+    const auto times = in.at("times").get<std::array<int64_t, 2>>();
+    return Repeat{times[0], times[1]};
+  }
+  if (name == "permute") return Permute{in.at("order").get<std::vector<int64_t>>()};
+  if (name == "extremum") return Extremum{in.at("takes_minimum").get<bool>()};
   if (name == "softmax") return Softmax{in.at("multiplier").get<int32_t>(), in.at("shift").get<int>()};
   throw CorruptFile("[program] an operation is called '{}', which this version of nibble does not know.", name);
 }
@@ -201,6 +222,8 @@ struct WriteStage {
     return {"rectify", floats({s.slope, s.threshold, s.highest}), s.has_highest};
   }
   json operator()(const Curve& s) const { return {"curve", s.curve->name}; }
+  json operator()(const Slope& s) const { return {"slope", floats(s.below)}; }
+  json operator()(const Elu& s) const { return {"elu", floats({s.alpha})}; }
 };
 
 float one(const json& in, size_t index = 0) {
@@ -216,6 +239,8 @@ Stage stage(const json& in) {
   if (name == "divide") return Divide{one(in.at(1))};
   if (name == "multiply") return Multiply{one(in.at(1))};
   if (name == "rectify") return Rectify{one(in.at(1)), one(in.at(1), 1), one(in.at(1), 2), in.at(2).get<bool>()};
+  if (name == "slope") return Slope{read_floats(in.at(1))};
+  if (name == "elu") return Elu{one(in.at(1))};
   if (name == "curve") {
     const auto of = in.at(1).get<std::string>();
     if (const auto* curve = quant::activation_curve(of)) return Curve{curve};
@@ -267,6 +292,14 @@ bool turns(const Compare& c) {
 }
 
 char version_of(const Operation& operation) {
+  const auto* sums = std::get_if<Accumulate>(&operation.action);
+  if (sums != nullptr && sums->is_spread()) return kWithSpreadSums;
+  const bool is_wide_sum = sums != nullptr && sums->accumulator_bits() > kNarrowBits;
+  if (is_wide_sum || is_wide(operation.result)) return kWithWideSumsOrMoves;
+  const bool moves = std::holds_alternative<Crop>(operation.action) ||
+                     std::holds_alternative<Repeat>(operation.action) ||
+                     std::holds_alternative<Permute>(operation.action);
+  if (moves || std::holds_alternative<Extremum>(operation.action)) return kWithWideSumsOrMoves;
   if (std::holds_alternative<Softmax>(operation.action)) return kWithSoftmax;
   const auto* pool = std::get_if<SumPool>(&operation.action);
   if (pool != nullptr && pool->common != 0) return kWithTurnsOrBorders;
@@ -279,7 +312,10 @@ char version_of(const Program& program) {
   char version = kPlain;
   for (const Operation& operation : program.operations) version = std::max(version, version_of(operation));
   for (const Stage& s : program.to_real.stages()) {
-    if (std::holds_alternative<Curve>(s)) version = kWithTurnsOrBorders;
+    if (std::holds_alternative<Curve>(s)) version = std::max(version, kWithTurnsOrBorders);
+    if (std::holds_alternative<Slope>(s) || std::holds_alternative<Elu>(s)) {
+      version = std::max(version, kWithWideSumsOrMoves);
+    }
   }
   return version;
 }

@@ -6,75 +6,17 @@
 
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
-#include "nibble/graph/builder.h"
 #include "nibble/program/executor.h"
-#include "nibble/program/lowering.h"
+#include "nibble/program/sample_programs.h"
 #include "support/golden.h"
 
 namespace nibble::program {
 namespace {
 
-namespace b = graph::build;
-
-// One of each action, but for softmax where it is not asked for.
-Program program(SoftmaxForm form = SoftmaxForm::kFloat, std::optional<affine::Rounding> rounding = std::nullopt) {
-  auto in = b::Input({.shape = {8, 8, 2}, .name = "input"});
-  auto x = b::QConv2D(
-      {.filters = 4, .kernel_size = {3, 3}, .padding = "same", .kernel_quantizer = "ternary", .name = "conv"})(in);
-  x = b::MaxPooling2D({.name = "pool"})(b::BatchNormalization({.name = "bn"})(x));
-  auto relu = b::QActivation({.activation = "quantized_relu(3,1)", .name = "relu"})(x);
-  auto bits = b::QActivation({.activation = "quantized_bits(4,1,1,alpha=1)", .name = "bits"})(x);
-  auto sum = b::layer("Add", "add")(std::vector<b::Node>{relu, bits});
-  auto both = b::layer("Concatenate", "join")(std::vector<b::Node>{sum, bits});
-  both = b::layer("ZeroPadding2D", "pad")(both);
-  auto y = b::QActivation({.activation = "quantized_relu(4,2)", .name = "mean_relu"})(
-      b::layer("GlobalAveragePooling2D", "mean")(both));
-  y = b::layer("Reshape", "reshape", {{"target_shape", std::vector<int64_t>{8}}})(y);
-  y = b::QDense({.units = 3, .kernel_quantizer = "quantized_bits(4,0,1)", .name = "dense"})(y);
-  y = b::Activation({.activation = "softmax", .name = "softmax"})(y);
-  graph::Model model = b::build_model({in}, {y}, "all");
-  graph::initialize_weights(model, 2);
-  return lower(model, {.softmax = form, .rounding = rounding});
-}
-
-// Comparisons that fall and rise, one for all channels and one each, and an average that overlaps the border.
-Program turning_program() {
-  auto in = b::Input({.shape = {8, 8, 2}, .name = "input"});
-  auto x = b::QActivation({.activation = "quantized_hswish(6,1,1)", .name = "first"})(in);
-  x = b::QConv2D({.filters = 4, .kernel_size = {3, 3}, .kernel_quantizer = "ternary(alpha=1)", .name = "conv"})(x);
-  x = b::QActivation({.activation = "quantized_bits(8,2,1,alpha=1)", .name = "wide"})(x);
-  x = b::QActivation({.activation = "quantized_hswish(6,2,1)", .name = "shared"})(x);
-  x = b::AveragePooling2D(
-      {.pool_size = {3, 3}, .strides = std::vector<int64_t>{1, 1}, .padding = "same", .name = "mean"})(x);
-  x = b::QActivation({.activation = "quantized_bits(8,1,1,alpha=1)", .name = "bits"})(x);
-  x = b::BatchNormalization({.name = "bn"})(x);
-  x = b::QActivation({.activation = "quantized_hswish(5,1,1)", .name = "own"})(x);
-  x = b::QDense({.units = 3, .kernel_quantizer = "quantized_bits(4,0,1)", .name = "dense"})(b::Flatten()(x));
-  graph::Model model = b::build_model({in}, {x}, "turning");
-  graph::initialize_weights(model, 2);
-  for (float& gamma : model.layer("bn").find_weight("gamma")->value.data()) gamma = -3.0f;
-  return lower(model);
-}
-
-template <class Action>
-Operation& operation_of(Program& program, const std::string& layer) {
-  for (Operation& operation : program.operations) {
-    if (operation.layer == layer && std::holds_alternative<Action>(operation.action)) return operation;
-  }
-  throw std::runtime_error("no such operation of " + layer);
-}
-
-Tensor samples(int64_t count) {
-  Tensor x(Shape{count, 8, 8, 2});
-  RandomStream random({1, RandomPurpose::kTest, 0, 0});
-  for (float& value : x.data()) value = random.uniform() * 2 - 1;
-  return x;
-}
-
 TEST(ProgramFile, ReadsBackAndRunsTheSame) {
   const auto path = testing::scratch_dir("nbl") / "p.nbl";
   for (const SoftmaxForm form : {SoftmaxForm::kFloat, SoftmaxForm::kInteger}) {
-    const Program written = program(form);
+    const Program written = sample_program(form);
     save_program(written, path);
     const Program read = load_program(path);
     ASSERT_EQ(read.operations.size(), written.operations.size());
@@ -89,24 +31,71 @@ TEST(ProgramFile, HasTheLowestVersionThatHoldsIt) {
   save_program(turning, path);
   EXPECT_EQ(read_file(path)[7], 5);
   EXPECT_EQ(run(load_program(path), samples(5)), run(turning, samples(5)));
-  Program curve = program();
+  Program curve = sample_program();
   curve.softmax = false;
   curve.to_real.push(Curve{quant::activation_curve("tanh")});
   save_program(curve, path);
   EXPECT_EQ(read_file(path)[7], 5);
   EXPECT_EQ(run(load_program(path), samples(5)), run(curve, samples(5)));
-  save_program(program(SoftmaxForm::kInteger, affine::Rounding::kSingle), path);
+  save_program(sample_program(SoftmaxForm::kInteger, affine::Rounding::kSingle), path);
   EXPECT_EQ(read_file(path)[7], 4);
-  save_program(program(SoftmaxForm::kInteger), path);
+  save_program(sample_program(SoftmaxForm::kInteger), path);
   EXPECT_EQ(read_file(path)[7], 3);
-  save_program(program(), path);
+  save_program(sample_program(), path);
   std::string bytes = read_file(path);
   EXPECT_EQ(bytes[7], 2);
-  for (const char version : {0, 1, 6, -1}) {
+  for (const char version : {0, 1, 8, -1}) {
     bytes[7] = version;
     write_file(path, bytes);
     EXPECT_THROW(load_program(path), CorruptFile) << static_cast<int>(version);
   }
+}
+
+TEST(ProgramFile, SpreadSumsHaveAVersionOfTheirOwn) {
+  const auto path = testing::scratch_dir("nbl_spread") / "p.nbl";
+  const Program written = transposed_program();
+  save_program(written, path);
+  EXPECT_EQ(read_file(path)[7], 7);
+  EXPECT_EQ(run(load_program(path), samples(5)), run(written, samples(5)));
+  for (const int64_t spread : {int64_t{0}, int64_t{-2}, int64_t{1} << 21, INT64_MAX, INT64_MIN}) {
+    for (int64_t Accumulate::*const member : {&Accumulate::spread_height, &Accumulate::spread_width}) {
+      Program changed = transposed_program();
+      std::get<Accumulate>(operation_of<Accumulate>(changed, "up").action).*member = spread;
+      EXPECT_THROW(validate(changed), CorruptFile) << spread;
+    }
+  }
+  // Taps that then meet: the sums are larger than what was proven.
+  Program changed = transposed_program();
+  std::get<Accumulate>(operation_of<Accumulate>(changed, "up").action).spread_height = 1;
+  EXPECT_THROW(validate(changed), CorruptFile);
+}
+
+TEST(ProgramFile, MovesAndExtremaHaveTheVersionOfWideSums) {
+  const auto path = testing::scratch_dir("nbl_moves") / "p.nbl";
+  const Program written = moving_program();
+  save_program(written, path);
+  EXPECT_EQ(read_file(path)[7], 6);
+  EXPECT_EQ(run(load_program(path), samples(5)), run(written, samples(5)));
+  Program curve = sample_program();
+  curve.softmax = false;
+  curve.to_real.push(Slope{{0.5f, 0.25f, -1.0f}});
+  curve.to_real.push(Curve{quant::activation_curve("tanh")});
+  save_program(curve, path);
+  EXPECT_EQ(read_file(path)[7], 6);
+  EXPECT_EQ(run(load_program(path), samples(5)), run(curve, samples(5)));
+}
+
+TEST(ProgramFile, WideSumsHaveAVersionOfTheirOwn) {
+  const auto path = testing::scratch_dir("nbl_wide") / "p.nbl";
+  Program written = wide_program();
+  EXPECT_GT(operation_of<Accumulate>(written, "conv").result.bits(), 32);
+  EXPECT_GT(operation_of<MaxPool>(written, "pool").result.bits(), 32);
+  save_program(written, path);
+  EXPECT_EQ(read_file(path)[7], 6);
+  Program read = load_program(path);
+  EXPECT_EQ(run(read, samples(5)), run(written, samples(5)));
+  EXPECT_EQ(std::get<Compare>(operation_of<Compare>(read, "act").action).thresholds,
+            std::get<Compare>(operation_of<Compare>(written, "act").action).thresholds);
 }
 
 TEST(ProgramFile, OthersAreRefused) {
@@ -126,78 +115,9 @@ std::string with_checksum(std::string bytes) {
 // Content that goes deeper than a stack does.
 TEST(ProgramFile, DeepNestingIsRefused) {
   const auto path = testing::scratch_dir("nbl_deep") / "p.nbl";
-  save_program(program(), path);
+  save_program(sample_program(), path);
   write_file(path, with_checksum(read_file(path).substr(0, 8) + std::string(1 << 21, '\x81') + "sum."));
   EXPECT_THROW(load_program(path), CorruptFile);
-}
-
-// What a program says of one channel holds for that channel, not only for some.
-TEST(ProgramFile, AChannelThatGivesMoreThanItSaysIsRefused) {
-  const Program whole = program(SoftmaxForm::kInteger);
-  int tried = 0;
-  for (size_t i = 0; i < whole.operations.size(); ++i) {
-    Program lying = whole;
-    std::vector<Interval>& intervals = lying.operations[i].result.intervals;
-    const Interval first = intervals[0];
-    if (intervals.size() < 2 || first.low == first.high) continue;
-    ++tried;
-    // The others still cover it all together.
-    intervals[1] = {std::min(first.low, intervals[1].low), std::max(first.high, intervals[1].high)};
-    intervals[0] = {first.high, first.high};
-    EXPECT_THROW(validate(lying), CorruptFile) << name_of(lying.operations[i].action);
-  }
-  EXPECT_GE(tried, 4);
-}
-
-// Where values fall and rise, those in between count, not only those at the ends.
-TEST(ProgramFile, AComparisonThatGivesMoreThanItSaysIsRefused) {
-  for (const char* layer : {"shared", "own"}) {
-    Program lying = turning_program();
-    Operation& operation = operation_of<Compare>(lying, layer);
-    const auto& compare = std::get<Compare>(operation.action);
-    EXPECT_EQ(compare.first.size(), layer == std::string("shared") ? 2u : 5u);
-    const auto lowest = std::min_element(compare.values.begin(), compare.values.end());
-    EXPECT_NE(lowest, compare.values.begin());
-    EXPECT_NE(lowest, compare.values.end() - 1);
-    const std::vector<Interval> said = operation.result.intervals;
-    for (const size_t count : {size_t{1}, size_t{4}}) {
-      Interval hull{INT32_MAX, INT32_MIN};
-      for (const Interval& in : said) hull = {std::min(hull.low, in.low), std::max(hull.high, in.high)};
-      operation.result.intervals.assign(count, hull);
-      EXPECT_NO_THROW(validate(lying)) << layer;
-      operation.result.intervals.back().low = hull.low + 1;
-      EXPECT_THROW(validate(lying), CorruptFile) << layer << ", " << count << " intervals";
-    }
-  }
-}
-
-TEST(ProgramFile, AveragesAtBordersHaveTheOneFactorThatFits) {
-  const Program whole = turning_program();
-  Program changed = whole;
-  Operation& operation = operation_of<SumPool>(changed, "mean");
-  auto& pool = std::get<SumPool>(operation.action);
-  EXPECT_EQ(pool.common, 36);  // 4, 6 and 9 cells
-  for (const int64_t common : {int64_t{0}, int64_t{35}, int64_t{37}, int64_t{72}, int64_t{-36}, INT64_MAX}) {
-    pool.common = common;
-    EXPECT_THROW(validate(changed), CorruptFile) << common;
-  }
-  changed = whole;
-  for (Interval& interval : operation_of<SumPool>(changed, "mean").result.intervals) --interval.high;
-  EXPECT_THROW(validate(changed), CorruptFile);
-}
-
-// A few numbers say that there are two billion channels; to look at each would take as long as an attacker likes.
-TEST(ProgramFile, WhatIsCheckedIsNoMoreThanTheFileHolds) {
-  Program vast;
-  vast.name = "vast";
-  vast.input_shape = Shape{1, 1, 1 << 30};
-  const auto value = [&] { return Value{vast.input_shape, {1.0f}, {{0, 1}}}; };
-  vast.operations.push_back({"in", {}, QuantizeInput{quant::get_quantizer("quantized_bits(1,1,0)")}, value()});
-  for (int i = 0; i < 2000; ++i) {
-    vast.operations.push_back({"add", {i}, Add{}, value()});
-  }
-  vast.output = 2000;
-  EXPECT_NO_THROW(validate(vast));
 }
 
 std::string mutant(std::string bytes, uint32_t number) {
@@ -225,14 +145,15 @@ std::string mutant(std::string bytes, uint32_t number) {
 TEST(ProgramFile, TenThousandMutantsAreRefusedOrRun) {
   const auto path = testing::scratch_dir("nbl_mutants") / "p.nbl";
   std::vector<std::string> wholes;
-  for (const Program& whole : {program(SoftmaxForm::kInteger, affine::Rounding::kGemmlowpDouble), turning_program()}) {
+  for (const Program& whole : {sample_program(SoftmaxForm::kInteger, affine::Rounding::kGemmlowpDouble),
+                               turning_program(), wide_program(), moving_program(), transposed_program()}) {
     save_program(whole, path);
     wholes.push_back(read_file(path));
   }
   const Tensor x = samples(1);
   int refused = 0;
   for (uint32_t number = 0; number < 10000; ++number) {
-    write_file(path, mutant(wholes[number % 2], number));
+    write_file(path, mutant(wholes[number % wholes.size()], number));
     try {
       const Program read = load_program(path);
       if (read.input_shape == Shape({8, 8, 2})) run(read, x);

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
+#include "nibble/program/multiplier_choice.h"
+#include "nibble/program/outermost_codes.h"
 #include "nibble/program/step_bisection.h"
 #include "nibble/program/turning_points.h"
 
@@ -28,8 +31,11 @@ std::vector<float> evaluate(const ThresholdSearch& search, const std::vector<Poi
   Tensor values(Shape{static_cast<int64_t>(points.size())});
   for (size_t i = 0; i < points.size(); ++i) {
     const float real = static_cast<float>(points[i].x) * at(search.scale, points[i].channel);
-    values[static_cast<int64_t>(i)] = search.function(real, points[i].channel);
+    float& value = values[static_cast<int64_t>(i)];
+    value = search.function(real, points[i].channel);
+    if (search.sums) value = (*search.sums)(value, static_cast<size_t>(points[i].channel));
   }
+  if (search.sums) return {values.data().begin(), values.data().end()};
   const auto quantized = search.quantizer->quantize(values).real;
   return {quantized.data().begin(), quantized.data().end()};
 }
@@ -91,22 +97,26 @@ std::vector<RealLine> lines_of(const ThresholdSearch& search, float grid_scale) 
   return lines;
 }
 
+// The network's codes at the ends of an interval and on both sides of each step.
+std::vector<KnownCode> known_codes(const Interval& interval, const StepFunction& function, const Grid& grid) {
+  int32_t before = grid.integers.at(function.first_value);
+  std::vector<KnownCode> known = {{interval.low, before}};
+  for (const FunctionStep& step : function.steps) {
+    known.push_back({step.x - 1, before});
+    before = grid.integers.at(step.value);
+    known.push_back({step.x, before});
+  }
+  known.push_back({interval.high, before});
+  return known;
+}
+
 // Whether the channel's rule stays beside the trained network, a code away at most (a floor lies half a code lower):
 // where the quantizer rounds no line, or 32 bits do not hold the bias, it does not. Between its steps the quantizer is
-// constant and the rule rises or falls, so the ends and both sides of each step tell.
-bool is_near(const FixedPointRule& rule, size_t channel, const Interval& interval, const StepFunction& function,
-             const Grid& grid) {
+// constant and the rule rises or falls, so these codes tell.
+bool is_near(const FixedPointRule& rule, size_t channel, const std::vector<KnownCode>& known) {
   const int64_t most = rule.rounding == affine::Rounding::kFloor ? 2 : 1;
-  const auto holds = [&](int64_t x, float value) {
-    return std::abs(int64_t{rule(x, channel)} - grid.integers.at(value)) <= most;
-  };
-  float before = function.first_value;
-  bool all = holds(interval.low, before);
-  for (const FunctionStep& step : function.steps) {
-    all = all && holds(step.x - 1, before) && holds(step.x, step.value);
-    before = step.value;
-  }
-  return all && holds(interval.high, before);
+  return std::all_of(known.begin(), known.end(),
+                     [&](const KnownCode& k) { return std::abs(int64_t{rule(k.x, channel)} - k.code) <= most; });
 }
 
 // Whether the quantizer rounds the line to the nearest integer, which the rule does. Looked at on both sides of each
@@ -128,17 +138,40 @@ bool rounds_line(const RealLine& line, const StepFunction& function, const Grid&
 
 // The quantizer's range, cut by the ReLUs before it. False where its codes are not neighbouring integers.
 bool find_range(const ThresholdSearch& search, float grid_scale, const RealLine& line, FixedPointRule& rule) {
-  quant::Encoded ends;
+  std::optional<affine::CodeGrid> ends;
   try {
-    ends = search.quantizer->encode(Tensor(Shape{2}, {-1e30f, 1e30f}));
+    ends = outermost_codes(*search.quantizer);
   } catch (const Unsupported&) {
     return false;  // an end that no accumulator reaches lies on no grid
   }
-  if (ends.kind != quant::Encoded::Kind::kAffine || ends.scale.size() != 1 || ends.scale[0] != grid_scale) return false;
-  const double low = std::max<double>(ends.codes[0] - ends.zero_point, std::round(line.lowest));
-  const double high = std::min<double>(ends.codes[1] - ends.zero_point, std::round(line.highest));
+  if (!ends || ends->scale != grid_scale) return false;
+  const double low = std::max<double>(ends->lowest, std::round(line.lowest));
+  const double high = std::min<double>(ends->highest, std::round(line.highest));
   if (low > high || std::max(std::abs(low), std::abs(high)) >= 0x1p24) return false;
   rule.lowest = static_cast<int32_t>(low), rule.highest = static_cast<int32_t>(high);
+  return true;
+}
+
+// Where the network rounds by a multiplier, that one.
+affine::FixedPointMultiplier factor_of(const ThresholdSearch& search, const FixedPointRule& rule, size_t channel,
+                                       const std::vector<KnownCode>& known) {
+  if (!search.sums || rule.rounding != affine::Rounding::kSingle) return fitted_factor(rule, channel, known);
+  const auto& factors = search.sums->factors();
+  return factors[factors.size() == 1 ? 0 : channel];
+}
+
+// The codes of the network beyond all sums, which are finite floats; a ReLU's end is the code of its real number, not
+// of a sum. False where channels end at different ones.
+bool find_range_of_sums(const ThresholdSearch& search, float grid_scale, FixedPointRule& rule) {
+  const auto end = [&](float real, size_t c) {
+    const float value = search.function(real, static_cast<int64_t>(c));
+    return static_cast<int32_t>(std::lround((*search.sums)(value, c) / grid_scale));
+  };
+  constexpr float kBeyond = std::numeric_limits<float>::max();
+  rule.lowest = end(-kBeyond, 0), rule.highest = end(kBeyond, 0);
+  for (size_t c = 1; c < search.intervals.size(); ++c) {
+    if (end(-kBeyond, c) != rule.lowest || end(kBeyond, c) != rule.highest) return false;
+  }
   return true;
 }
 
@@ -148,7 +181,9 @@ std::optional<FixedPointRule> find_rule(const ThresholdSearch& search, const Gri
                                         const std::vector<StepFunction>& functions) {
   if (lines.empty()) return std::nullopt;
   FixedPointRule rule{*search.rounding, {}, {}};
-  if (!find_range(search, grid.scale, lines[0], rule)) return std::nullopt;
+  const bool has_range =
+      search.sums ? find_range_of_sums(search, grid.scale, rule) : find_range(search, grid.scale, lines[0], rule);
+  if (!has_range) return std::nullopt;
   for (size_t c = 0; c < lines.size(); ++c) {
     const RealLine& line = lines[c];
     if (!line.is_clipped_last || std::abs(line.multiplier) >= 0x1p31) return std::nullopt;
@@ -156,7 +191,9 @@ std::optional<FixedPointRule> find_rule(const ThresholdSearch& search, const Gri
   }
   for (size_t c = 0; c < lines.size(); ++c) {
     if (!rounds_line(lines[c], functions[c], grid, rule)) return std::nullopt;
-    if (!is_near(rule, c, search.intervals[c], functions[c], grid)) return std::nullopt;
+    const std::vector<KnownCode> known = known_codes(search.intervals[c], functions[c], grid);
+    rule.factors[c] = factor_of(search, rule, c, known);
+    if (!is_near(rule, c, known)) return std::nullopt;
   }
   return rule;
 }

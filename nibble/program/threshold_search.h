@@ -6,6 +6,7 @@
 #include <string>
 
 #include "nibble/program/program.h"
+#include "nibble/quant/affine/sum_quantizer.h"
 
 namespace nibble::program {
 
@@ -18,6 +19,9 @@ struct ThresholdSearch {
   int64_t max_thresholds = 0;
   // The steps of a fixed-point rule instead, where the quantizer rounds a line. Null: the trained network's own.
   std::optional<affine::Rounding> rounding = std::nullopt;
+  // How the network rounds here instead of by `quantizer`, whose codes these are; its factors are per channel of
+  // `scale`.
+  std::optional<affine::SumQuantizer> sums = std::nullopt;
 };
 
 struct Thresholds {

@@ -20,6 +20,8 @@ std::vector<Turn> turns_of(const ThresholdSearch& search) {
   for (size_t i = 0; i < stages.size(); ++i) {
     const auto* curve = std::get_if<Curve>(&stages[i]);
     if (curve != nullptr && curve->curve->lowest_at) turns.push_back({i, *curve->curve->lowest_at});
+    const auto* slope = std::get_if<Slope>(&stages[i]);
+    if (slope != nullptr && program::turns(*slope)) turns.push_back({i, 0.0f});
   }
   if (const auto turn = turn_of(*search.quantizer)) turns.push_back({stages.size(), *turn});
   return turns;

@@ -1,8 +1,8 @@
 // nibble/program/turning_points.h
 // Where a chain of float functions and the quantizer after it turn from falling to rising, as seen from an integer
-// accumulator: swish, gelu and mish have a lowest point, and so has quantized_hswish. All of them are evaluated in
-// double and rounded once, which keeps order on either side; between turns, what is found by halving intervals
-// (step_bisection.h) is all there is.
+// accumulator: swish, gelu and mish have a lowest point, and so have quantized_hswish and a PReLU with a slope below 0.
+// All of them are evaluated in double and rounded once, which keeps order on either side; between turns, what is found
+// by halving intervals (step_bisection.h) is all there is.
 #pragma once
 
 #include <optional>

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "nibble/core/tensor.h"
+#include "nibble/graph/model.h"
 #include "nibble/program/executor.h"
 #include "nibble/program/program.h"
 
@@ -16,7 +17,11 @@ namespace nibble::program {
 
 struct Difference {
   int64_t sample = 0, element = 0;
-  float expected = 0, found = 0;  // of the network, of the program
+  std::vector<int64_t> index = {};  // of the element, one number an axis
+  float expected = 0, found = 0;    // of the network, of the program
+  // The same in units of the layer's scale: the network's is whole where its value lies on that grid.
+  double expected_code = 0;
+  int64_t found_code = 0;
 };
 
 struct LayerComparison {
@@ -30,12 +35,20 @@ struct Verification {
   std::vector<LayerComparison> layers;  // in the program's order; only those whose value both have
   int64_t samples = 0, same_class = 0;
 
+  int64_t values() const;
   int64_t differing() const;
+  // Every integer and every class is the network's.
+  bool is_equal() const { return differing() == 0 && same_class == samples; }
   // The layer where the first difference arises, in the program's order; null if all is equal.
   const LayerComparison* first_difference() const;
 };
 
-// The network's value of a layer for a batch: x [n, input shape] -> [n, ...]. Its output is asked for by "".
+// The network cut off behind a layer that is compared. A softmax in that layer is left out, since the program's
+// integers end before it, unless the layer quantizes what the softmax gives.
+graph::Model network_up_to(const graph::Model& model, const std::string& layer);
+
+// The network's value of a layer for a batch, that of network_up_to(): x [n, input shape] -> [n, ...]. The whole
+// network's output is asked for by "".
 using NetworkValue = std::function<Tensor(const std::string& layer, const Tensor& x)>;
 
 class Verifier {

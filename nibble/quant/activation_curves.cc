@@ -77,6 +77,10 @@ const std::array kCurves = {
 
 }  // namespace
 
+float elu(float x, float alpha) {
+  return x > 0.0f ? x : static_cast<float>(static_cast<double>(alpha) * std::expm1(static_cast<double>(x)));
+}
+
 const ActivationCurve* activation_curve(std::string_view name) {
   const auto found =
       std::find_if(kCurves.begin(), kCurves.end(), [&](const auto& curve) { return curve.name == name; });

@@ -17,6 +17,9 @@ struct ActivationCurve {
   std::optional<float> lowest_at = {};  // it falls before and rises after; nothing: it never falls
 };
 
+// Keras' ELU layer: x above 0, alpha * (e^x - 1) below; it rises where alpha >= 0.
+float elu(float x, float alpha);
+
 // "sigmoid", "tanh", "softplus", "softsign", "elu", "selu", "gelu", "swish" and "silu", "mish", "exponential",
 // "hard_sigmoid" (Keras': x / 5 + 1 / 2, clipped), "leaky_relu"; QKeras' functions by their names (plain_functions.h),
 // its own hard_sigmoid as "qkeras.hard_sigmoid". Null: another.

@@ -22,8 +22,8 @@ namespace nibble::report {
 struct DashboardOptions {
   std::string study{};      // URL
   int port = 0;             // of 127.0.0.1; 0: any that is free
-  ReportData facts{};       // title, model, data set, goal, references, settings; the rest is not looked at
-  std::string cost{};       // metric beside accuracy: "energy_nj", "bits"; empty: none
+  ReportData facts{};       // title, metric, model, data set, goal, references, settings; the rest is not looked at
+  std::string cost{};       // beside facts.metric: "energy_nj", "bits"; empty: none
   std::string cost_name{};  // "Energy (nJ)"
   // Layers of a trial's network with their energies; may be empty. What it throws is shown in their place.
   std::function<std::vector<LayerRow>(const search::Trial&)> layers{};

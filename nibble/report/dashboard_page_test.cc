@@ -245,6 +245,50 @@ TEST_F(DashboardPage, TenThousandTrialsStaySmooth) {
   EXPECT_NE(facts.at("live"), facts.at("headline"));
 }
 
+TEST_F(DashboardPage, ASearchByAnErrorNamesItEverywhere) {
+  const fs::path folder = testing::scratch_dir("dashboard_error");
+  const std::string url = make_sample_study(folder, 0);
+  search::Storage storage = search::Storage::open(url);
+  const double rows[][2] = {{0.02, 10}, {0.04, 5}, {0.06, 12}};
+  for (const auto& [error, energy_nj] : rows) {
+    const auto claim = storage.claim("w", sample_space(), search::RandomSampler(1));
+    storage.report(*claim, {1, {{"val_mae", 2 * error}, {"val_accuracy", 0.5}, {"score", -2 * error}}});
+    storage.report(*claim, {2, {{"val_mae", error}, {"val_accuracy", 0.5}, {"score", -error}}});
+    storage.complete(*claim, -error, {{"mae", error}, {"accuracy", 0.5}, {"energy_nj", energy_nj}}, "");
+  }
+  DashboardOptions options = options_of(url);
+  options.facts.metric = {.metric = "mae", .maximise = false};
+  options.facts.goal = "";
+  options.page = page_with(R"(
+    const until = async (condition) => { while (!condition()) await new Promise((done) => setTimeout(done, 10)); };
+    const text = (selector) => document.querySelector(selector)?.textContent ?? '';
+    const label = (selector) => document.querySelector(selector)?.getAttribute('aria-label') ?? '';
+    await until(() => document.documentElement.dataset.state === 'ready');
+    await until(() => label('#tradeoff .live') !== '' && text('.details .choices') !== '');
+    const heads = [...document.querySelectorAll('#trials .sort')];
+    heads.find((head) => head.textContent === 'MAE').click();
+    const rows = [...document.querySelectorAll('.virtual tbody tr:not(.space) th')].map((cell) => cell.textContent);
+    const facts = {
+      title: text('#tradeoff h2'),
+      lead: text('#tradeoff .lead').startsWith('Down is better'),
+      chart: label('#tradeoff .live').includes('MAE against Energy (nJ). 2 trials are on the Pareto front'),
+      headline: text('.headline').includes('MAE 0.02, 10.0 nJ; 2 on the Pareto front'),
+      lowest: rows.join(' '),
+      details: text('.details').includes('MAE of each epoch'),
+      accuracy: document.getElementById('dashboard').textContent.includes('ccuracy'),
+    };
+    console.log('MEASURED ' + JSON.stringify(facts).replaceAll('"', "'"));)");
+  const Dashboard dashboard(options);
+  const Browser page(dashboard.url(), folder);
+  EXPECT_EQ(page.told("MEASURED"), json({{"title", "MAE and cost"},
+                                         {"lead", true},
+                                         {"chart", true},
+                                         {"headline", true},
+                                         {"lowest", "0 1 2"},
+                                         {"details", true},
+                                         {"accuracy", false}}));
+}
+
 TEST_F(DashboardPage, AnEmptyStudyIsShownAndGoesOn) {
   const fs::path folder = testing::scratch_dir("dashboard_empty");
   const std::string url = make_sample_study(folder, 0);

@@ -50,6 +50,7 @@ TEST(Dashboard, AnswersWithThePageTheStudyAndItsTrials) {
   EXPECT_EQ(study.body.at("name"), "mnist energy");
   EXPECT_EQ(study.body.at("parameters").size(), sample_space().size());
   EXPECT_EQ(study.body.at("facts").at("references")[0].at("name"), "int8");
+  EXPECT_EQ(study.body.at("facts").at("metric"), json::parse(R"({"name": "accuracy", "direction": "maximise"})"));
   const Asked trials = ask(dashboard.port(), "/api/trials");
   EXPECT_EQ(trials.body.at("rows").size(), 300u);
 
@@ -58,6 +59,14 @@ TEST(Dashboard, AnswersWithThePageTheStudyAndItsTrials) {
   EXPECT_EQ(trial.body.at("steps").size(), 10u);
   EXPECT_EQ(trial.body.at("layers").size(), 5u);
   EXPECT_EQ(trial.body.at("values").size(), sample_space().size());
+}
+
+TEST(Dashboard, SaysWhatTrialsAreJudgedBy) {
+  DashboardOptions options = options_of(make_sample_study(testing::scratch_dir("dashboard_metric"), 3));
+  options.facts.metric = {.metric = "mse", .maximise = false};
+  const Dashboard dashboard(options);
+  EXPECT_EQ(ask(dashboard.port(), "/api/study").body.at("facts").at("metric"),
+            json::parse(R"({"name": "mse", "direction": "minimise"})"));
 }
 
 TEST(Dashboard, RefusesWhatItDoesNotHave) {

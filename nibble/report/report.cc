@@ -15,6 +15,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int kSchema = 1;  // web/src/payload.ts accepts the same number
+constexpr const char* kAccuracy = "accuracy";
 
 // ---- checks ----------------------------------------------------------------
 
@@ -105,24 +106,46 @@ Json convert(const Reference& reference) {
   return object;
 }
 
-Json convert(const Outcome& outcome) {
+// Under the metric's own name.
+void put_value(Json& object, const search::Objective& metric, const std::optional<double>& value) {
+  if (metric.metric != kAccuracy) put(object, metric.metric.c_str(), value);
+}
+
+Json convert(const search::Objective& metric) {
+  return {{"name", metric.metric}, {"direction", metric.maximise ? "maximise" : "minimise"}};
+}
+
+Json convert(const Outcome& outcome, const search::Objective& metric) {
   Json object = Json::object();
   put(object, "trial", outcome.trial);
   put(object, "accuracy", outcome.accuracy);
   put(object, "loss", outcome.loss);
   put(object, "energy_nj", outcome.energy_nj);
+  put(object, "bits", outcome.bits);
   put(object, "score", outcome.score);
+  put_value(object, metric, outcome.value);
   return object;
 }
 
-Json convert(const TrialRow& trial) {
+Json convert(const TrialRow& trial, const search::Objective& metric) {
   Json object = {{"number", trial.number}, {"state", search::to_string(trial.state)}};
   put(object, "score", trial.score);
   put(object, "accuracy", trial.accuracy);
+  put_value(object, metric, trial.value);
   put(object, "energy_nj", trial.energy_nj);
+  put(object, "bits", trial.bits);
   put(object, "weight_bits", trial.weight_bits);
   put(object, "reason", trial.reason);
   object["choices"] = pairs(trial.choices);
+  return object;
+}
+
+Json convert(const EnergySplit& parts) {
+  Json object = Json::object();
+  put(object, "operations", std::optional(parts.operations_nj));
+  put(object, "parameters", std::optional(parts.parameters_nj));
+  put(object, "inputs", std::optional(parts.inputs_nj));
+  put(object, "outputs", std::optional(parts.outputs_nj));
   return object;
 }
 
@@ -136,6 +159,7 @@ Json convert(const LayerRow& layer) {
   put(object, "parameters", layer.parameters);
   put(object, "reference_energy_nj", layer.reference_energy_nj);
   put(object, "energy_nj", layer.energy_nj);
+  if (layer.energy_parts) object["energy_parts_nj"] = convert(*layer.energy_parts);
   return object;
 }
 
@@ -163,25 +187,27 @@ Json convert(const WeightHistogram& histogram) {
   return object;
 }
 
-Json convert(const CurvePoint& point) {
+Json convert(const CurvePoint& point, const search::Objective& metric) {
   Json object = {{"epoch", point.epoch}};
   put(object, "loss", point.loss);
   put(object, "accuracy", point.accuracy);
   put(object, "val_loss", point.val_loss);
   put(object, "val_accuracy", point.val_accuracy);
   put(object, "learning_rate", point.learning_rate);
+  if (metric.metric != kAccuracy) put(object, ("val_" + metric.metric).c_str(), point.val_value);
   return object;
 }
 
-template <class T>
-Json convert(const std::vector<T>& items) {
+// Of items that need no metric, or of those that do.
+template <class T, class... Metric>
+Json convert_all(const std::vector<T>& items, const Metric&... metric) {
   Json list = Json::array();
-  for (const T& item : items) list.push_back(convert(item));
+  for (const T& item : items) list.push_back(convert(item, metric...));
   return list;
 }
 
-Json convert(const Curve& curve) {
-  Json object = {{"name", curve.name}, {"points", convert(curve.points)}};
+Json convert(const Curve& curve, const search::Objective& metric) {
+  Json object = {{"name", curve.name}, {"points", convert_all(curve.points, metric)}};
   put(object, "trial", curve.trial);
   return object;
 }
@@ -221,18 +247,19 @@ Json to_json(const ReportData& data) {
   check(data);
   Json object = {{"schema", kSchema},
                  {"title", data.title},
+                 {"metric", convert(data.metric)},
                  {"model", convert(data.model)},
                  {"dataset", convert(data.dataset)},
-                 {"references", convert(data.references)},
-                 {"trials", convert(data.trials)},
-                 {"layers", convert(data.layers)},
-                 {"histograms", convert(data.histograms)},
+                 {"references", convert_all(data.references)},
+                 {"trials", convert_all(data.trials, data.metric)},
+                 {"layers", convert_all(data.layers)},
+                 {"histograms", convert_all(data.histograms)},
                  {"settings", pairs(data.settings)}};
   Json curves = Json::array();
-  for (const Curve& curve : data.curves) curves.push_back(convert(curve));
+  for (const Curve& curve : data.curves) curves.push_back(convert(curve, data.metric));
   object["curves"] = std::move(curves);
   put(object, "goal", data.goal);
-  if (data.outcome) object["outcome"] = convert(*data.outcome);
+  if (data.outcome) object["outcome"] = convert(*data.outcome, data.metric);
   if (data.hypervolume) object["hypervolume"] = convert(*data.hypervolume);
   return object;
 }

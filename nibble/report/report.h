@@ -50,7 +50,9 @@ struct Outcome {
   std::optional<double> accuracy{};   // on the evaluation split, 0..1
   std::optional<double> loss{};       // on the evaluation split
   std::optional<double> energy_nj{};  // per inference
+  std::optional<double> bits{};       // of weights and activations, where the search counted those
   std::optional<double> score{};      // what the search maximised
+  std::optional<double> value{};      // of ReportData::metric, where that is not the accuracy
 };
 
 struct TrialRow {
@@ -58,10 +60,21 @@ struct TrialRow {
   search::TrialState state = search::TrialState::kCompleted;
   std::optional<double> score{};                               // maximised
   std::optional<double> accuracy{};                            // 0..1
+  std::optional<double> value{};                               // of ReportData::metric, where that is not the accuracy
   std::optional<double> energy_nj{};                           // per inference
+  std::optional<double> bits{};                                // of weights and activations, where those were counted
   std::optional<int64_t> weight_bits{};                        // bits of all weights
   std::string reason{};                                        // why it failed
   std::vector<std::pair<std::string, std::string>> choices{};  // hyperparameter, value; in the order to show
+};
+
+// Where the energy of a layer goes, per inference. Only what counts in the layer's energy: parts that neighbouring
+// layers share are 0 in one of them.
+struct EnergySplit {
+  double operations_nj = 0;  // multiplications, additions, ...
+  double parameters_nj = 0;  // reading weights
+  double inputs_nj = 0;      // reading activations
+  double outputs_nj = 0;     // writing activations
 };
 
 // One layer of the outcome's model, in the model's order. Texts may be empty.
@@ -74,6 +87,7 @@ struct LayerRow {
   std::optional<int64_t> parameters{};          // weights, counted
   std::optional<double> reference_energy_nj{};  // of the first reference, per inference
   std::optional<double> energy_nj{};            // per inference
+  std::optional<EnergySplit> energy_parts{};    // of energy_nj
 };
 
 // How often each code occurs in one weight tensor of the outcome's model.
@@ -89,6 +103,7 @@ struct CurvePoint {
   std::optional<double> loss{}, accuracy{};          // training
   std::optional<double> val_loss{}, val_accuracy{};  // evaluation split
   std::optional<double> learning_rate{};
+  std::optional<double> val_value{};  // of ReportData::metric, where that is neither the accuracy nor the loss
 };
 
 struct Curve {
@@ -114,6 +129,9 @@ struct HypervolumeGrowth {
 
 struct ReportData {
   std::string title{};  // "AutoQKeras search on mnist"
+  // What trials are judged by, beside their cost. Values of another one than "accuracy" stand in the payload under its
+  // name ("mse"), those of epochs under "val_mse".
+  search::Objective metric{.metric = "accuracy", .maximise = true};
   ModelInfo model{};
   DatasetInfo dataset{};
   std::string goal{};                   // what the score means, one sentence

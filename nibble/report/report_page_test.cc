@@ -93,15 +93,45 @@ TEST_F(ReportPage, SearchShowsEverySectionAndChart) {
   const Page page = open(data, "search_page");
   EXPECT_EQ(page.console, "");
   EXPECT_NE(page.dom.find("data-state=\"ready\""), std::string::npos);
-  EXPECT_EQ(section_ids(page.dom), (std::vector<std::string>{"tradeoff", "hypervolume", "layer-energy", "quantizers",
-                                                             "weight-codes", "training", "trials", "settings"}));
-  // One scatter, one bar chart, three line charts and a histogram for each kernel; each is drawn.
-  const auto charts = static_cast<int64_t>(5 + data.histograms.size());
+  EXPECT_EQ(section_ids(page.dom),
+            (std::vector<std::string>{"tradeoff", "hypervolume", "layer-energy", "energy-parts", "quantizers",
+                                      "weight-codes", "training", "trials", "settings"}));
+  // One scatter, two bar charts, three line charts and a histogram for each kernel; each is drawn.
+  const auto charts = static_cast<int64_t>(6 + data.histograms.size());
   EXPECT_EQ(count(page.dom, "class=\"chart\""), charts);
   EXPECT_EQ(count(page.dom, "<svg"), charts);
   EXPECT_GE(count(page.dom, "<path"), 100);
   EXPECT_EQ(count(page.dom, "aria-label=\"Show trial "), static_cast<int64_t>(data.trials.size()));
   EXPECT_NE(page.dom.find("<title>AutoQKeras search on mnist</title>"), std::string::npos);
+}
+
+TEST_F(ReportPage, ASearchByAnErrorNamesItEverywhere) {
+  // Once its charts are drawn.
+  const Page page = open(sample_error_report(), "error_page", R"(
+    setTimeout(() => {
+      const text = (selector) => document.querySelector(selector)?.textContent ?? '';
+      const heads = [...document.querySelectorAll('#trials .sort')].map((head) => head.textContent);
+      document.querySelectorAll('#trials .sort')[3].click();
+      const rows = [...document.querySelectorAll('#trials tbody th')].map((cell) => cell.textContent);
+      const facts = {
+        title: text('#tradeoff h2'),
+        down: text('#tradeoff .lead').includes('Down is better'),
+        heads: heads.slice(3).join(' '),
+        lowest: rows.join(' '),
+        front: document.querySelectorAll('#trials [title="on the Pareto front"]').length,
+        headline: text('.headline').includes('validation MAE of 0.02'),
+        axis: [...document.querySelectorAll('#tradeoff svg text')].some((node) => node.textContent.startsWith('MAE')),
+        training: text('#training .lead').startsWith('Loss and MAE after'),
+        reference: text('#hypervolume .lead').includes('mae from 0.06 down'),
+        accuracy: document.getElementById('report').textContent.includes('ccuracy'),
+      };
+      document.body.append(Object.entries(facts).map(([name, value]) => `[${name}: ${value}]`).join(''));
+    }, 100);)");
+  EXPECT_EQ(page.console, "");
+  EXPECT_NE(page.dom.find("[title: MAE and energy][down: true][heads: MAE Energy (nJ) Against int8][lowest: 0 1 2]"
+                          "[front: 2][headline: true][axis: true][training: true][reference: true][accuracy: false]"),
+            std::string::npos)
+      << page.dom.substr(page.dom.size() > 600 ? page.dom.size() - 600 : 0);
 }
 
 TEST_F(ReportPage, PlainTrainingLeavesOutWhatItDoesNotHave) {

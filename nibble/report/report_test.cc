@@ -60,6 +60,19 @@ TEST(Report, PayloadReadsBackAsTheSameJson) {
   }
 }
 
+TEST(Report, ThePartsOfALayersEnergyAddUp) {
+  const nlohmann::json report = to_json(sample_search_report());  // its members are looked at below
+  for (const nlohmann::json& layer : report.at("layers")) {
+    const nlohmann::json& parts = layer.at("energy_parts_nj");
+    double sum = 0;
+    for (const char* part : {"operations", "parameters", "inputs", "outputs"}) sum += parts.at(part).get<double>();
+    EXPECT_NEAR(sum, layer.at("energy_nj").get<double>(), 1e-9) << layer.at("name");
+  }
+  ReportData bare;
+  bare.layers.push_back({.name = "dense", .type = "Dense"});
+  EXPECT_FALSE(to_json(bare).at("layers")[0].contains("energy_parts_nj"));
+}
+
 TEST(Report, TextsCannotEndTheScriptElement) {
   ReportData data{.title = "</script><script>alert(1)</script><!-- \" \\ \u2028"};
   data.dataset.note = "<!--<script>";
@@ -97,6 +110,43 @@ TEST(Report, TheHypervolumeIsATable) {
                                                        {"metric": "cost", "maximise": false, "reference": 212400.0}])"));
   EXPECT_EQ(json.at("steps").size(), 4u);
   EXPECT_EQ(json.at("steps")[1], nlohmann::json::parse(R"({"trials": 3, "trial": 2, "hypervolume": 9120.25})"));
+}
+
+TEST(Report, ValuesStandUnderTheNameOfTheirMetric) {
+  const auto named = [](const search::Objective& metric) {
+    ReportData data = sample_error_report();
+    data.metric = metric;
+    return to_json(data);
+  };
+  const auto json = named({.metric = "mae", .maximise = false});
+  EXPECT_EQ(json.at("metric"), nlohmann::json::parse(R"({"name": "mae", "direction": "minimise"})"));
+  EXPECT_EQ(json.at("trials")[1].at("mae"), 0.04);
+  EXPECT_FALSE(json.at("trials")[1].contains("accuracy"));
+  EXPECT_EQ(json.at("outcome").at("mae"), 0.02);
+  EXPECT_EQ(json.at("curves")[0].at("points")[1].at("val_mae"), 0.02);
+  // A search by accuracy has its members as ever.
+  EXPECT_EQ(to_json(sample_search_report()).at("metric"),
+            nlohmann::json::parse(R"({"name": "accuracy", "direction": "maximise"})"));
+  EXPECT_TRUE(to_json(sample_search_report()).at("trials")[0].contains("accuracy"));
+}
+
+TEST(Report, BitsStandBesideTheEnergyOrInItsPlace) {
+  ReportData data;
+  data.trials = {{.number = 0, .accuracy = 0.9, .bits = 1024}};
+  data.outcome = Outcome{.trial = 0, .bits = 1024};
+  const auto json = to_json(data);
+  for (const auto& object : {json.at("trials")[0], json.at("outcome")}) {
+    EXPECT_EQ(object.at("bits"), 1024);
+    EXPECT_FALSE(object.contains("energy_nj"));
+  }
+  EXPECT_FALSE(to_json(sample_search_report()).at("trials")[0].contains("bits"));
+}
+
+// The trials' loss is the mean over their trainings, the outcome's that of one epoch: the first is what is judged.
+TEST(Report, ALossThatTrialsAreJudgedByTakesTheOutcomesPlace) {
+  ReportData data{.metric = {.metric = "loss", .maximise = false}};
+  data.outcome = Outcome{.loss = 0.5, .value = 0.4};
+  EXPECT_EQ(to_json(data).at("outcome").at("loss"), 0.4);
 }
 
 TEST(Report, NumbersThatAreNotFiniteAreNull) {

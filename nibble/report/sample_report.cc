@@ -48,6 +48,16 @@ constexpr SampleLayer kLayers[] = {
 
 constexpr int kBestTrial = 13;
 
+EnergySplit sample_split(const SampleLayer& sample) {
+  const std::string_view type = sample.type;
+  if (type == "QActivation") return {.outputs_nj = sample.energy_nj};
+  if (type == "QBatchNormalization") return {.parameters_nj = sample.energy_nj};
+  if (sample.parameters == 0) return {.inputs_nj = sample.energy_nj};
+  return {.operations_nj = 0.75 * sample.energy_nj,
+          .parameters_nj = 0.125 * sample.energy_nj,
+          .inputs_nj = 0.125 * sample.energy_nj};
+}
+
 LayerRow layer_row(const SampleLayer& sample) {
   LayerRow row{.name = sample.name,
                .type = sample.type,
@@ -55,7 +65,8 @@ LayerRow layer_row(const SampleLayer& sample) {
                .bias = sample.bias,
                .activation = sample.activation,
                .reference_energy_nj = sample.reference_energy_nj,
-               .energy_nj = sample.energy_nj};
+               .energy_nj = sample.energy_nj,
+               .energy_parts = sample_split(sample)};
   if (sample.filters > 0) row.filters = sample.filters;
   if (sample.reference_filters > 0) row.reference_filters = sample.reference_filters;
   if (sample.parameters > 0) row.parameters = sample.parameters;
@@ -208,6 +219,26 @@ ReportData sample_search_report() {
                    {"optimizer", "adam, learning rate 0.02"},
                    {"filters", "each layer"},
                    {"goal", "energy, delta 8 %, rate 2"}};
+  return data;
+}
+
+ReportData sample_error_report() {
+  ReportData data{.title = "AutoQKeras search on sensors",
+                  .metric = {.metric = "mae", .maximise = false},
+                  .goal = "score = -validation mae / (1 + delta)."};
+  data.references = {{.name = "int8", .energy_nj = 40.0}};
+  data.trials = {{.number = 0, .score = -0.015, .value = 0.02, .energy_nj = 10.0},
+                 {.number = 1, .score = -0.025, .value = 0.04, .energy_nj = 5.0},
+                 {.number = 2, .score = -0.05, .value = 0.06, .energy_nj = 12.0}};
+  data.hypervolume = HypervolumeGrowth{.axes = {{.metric = "mae", .maximise = false, .reference = 0.06},
+                                                {.metric = "cost", .maximise = false, .reference = 12000}},
+                                       .trials = 3,
+                                       .steps = {{1, 0, 0, 80.0}, {2, 1, 0, 180.0}}};
+  data.outcome = Outcome{.trial = 0, .loss = 0.0009, .energy_nj = 10.0, .score = -0.015, .value = 0.02};
+  data.curves = {{.name = "trial 0",
+                  .trial = 0,
+                  .points = {{.epoch = 1, .loss = 0.005, .val_loss = 0.004, .val_value = 0.05},
+                             {.epoch = 2, .loss = 0.001, .val_loss = 0.0009, .val_value = 0.02}}}};
   return data;
 }
 

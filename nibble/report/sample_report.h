@@ -10,6 +10,9 @@ namespace nibble::report {
 // tuning, a power-of-two kernel, curves of several trials.
 ReportData sample_search_report();
 
+// A search of three trials that is judged by an error, "mae": trials 0 and 1 are the front, 0 is the best.
+ReportData sample_error_report();
+
 // A plain float training run: no search, no references, no quantizers.
 ReportData sample_training_report();
 

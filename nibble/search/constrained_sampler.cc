@@ -71,6 +71,16 @@ std::optional<Point> unseen_around(const SearchSpace& space, const Excess& exces
   return std::nullopt;
 }
 
+// Where no repair leads: the last earlier trial inside, else what the search for the cheapest finds.
+std::optional<Point> known_inside(const SearchSpace& space, const Excess& excess, std::span<const Trial> earlier) {
+  for (auto trial = earlier.rbegin(); trial != earlier.rend(); ++trial) {
+    std::optional<Point> point = encode(space, trial->values);
+    if (point && excess(decode(space, *point)) <= 0) return point;
+  }
+  const Assignment least = least_excess(space, excess);
+  return excess(least) <= 0 ? encode(space, least) : std::nullopt;
+}
+
 }  // namespace
 
 ConstrainedSampler::ConstrainedSampler(std::unique_ptr<Sampler> inner, Excess excess, uint64_t seed)
@@ -92,13 +102,17 @@ std::optional<Assignment> ConstrainedSampler::propose(const SearchSpace& space, 
     if (repaired) inside = repaired;
     start = draw_unseen(space, seen, stream);
   }
+  if (!inside) inside = known_inside(space, excess_, earlier);
   if (!inside) return std::nullopt;
-  const std::optional<Point> near = unseen_around(space, excess_, *inside, seen, stream);
+  const std::optional<Point> near =
+      seen.contains(*inside) ? unseen_around(space, excess_, *inside, seen, stream) : inside;
   return near ? std::optional(decode(space, *near)) : std::nullopt;
 }
 
-Assignment least_excess(const SearchSpace& space, const Excess& excess) {
-  Point point(space.size(), 0);
+namespace {
+
+// By changes of one parameter at a time until none helps; returns the excess.
+double descend(const SearchSpace& space, const Excess& excess, Point& point) {
   double current = excess(decode(space, point)), before;
   do {
     before = current;
@@ -108,7 +122,35 @@ Assignment least_excess(const SearchSpace& space, const Excess& excess) {
       current = improve(space, excess, p, current, order, point);
     }
   } while (current < before && current > 0);
-  return decode(space, point);
+  return current;
+}
+
+// The k-th candidate of every parameter, as parameters that must agree (branches of one sum) need it; then any point.
+Point start_of(const SearchSpace& space, size_t k, RandomStream& stream) {
+  size_t most = 0;
+  for (const Parameter& parameter : space) most = std::max(most, parameter.candidates.size());
+  if (k >= most) return draw_point(space, stream);
+  Point point;
+  for (const Parameter& parameter : space) {
+    point.push_back(static_cast<int>(std::min(k, parameter.candidates.size() - 1)));
+  }
+  return point;
+}
+
+}  // namespace
+
+Assignment least_excess(const SearchSpace& space, const Excess& excess, int starts) {
+  RandomStream stream({.seed = 0, .purpose = RandomPurpose::kSampler, .layer = 5, .step = 0});
+  Point best = start_of(space, 0, stream);
+  double least = descend(space, excess, best);
+  for (int k = 1; k < starts && least > 0; ++k) {
+    Point point = start_of(space, static_cast<size_t>(k), stream);
+    const double value = descend(space, excess, point);
+    if (value >= least) continue;
+    least = value;
+    best = std::move(point);
+  }
+  return decode(space, best);
 }
 
 }  // namespace nibble::search

@@ -3,7 +3,8 @@
 // What is proposed outside is repaired: one parameter after the other, in an order drawn anew each time, gets
 // the candidate that brings the assignment nearest to the bounds, until it is inside; of several that bring it inside
 // one is drawn. So what the sampler wanted is kept as far as the bounds allow, and no trial outside is ever stored.
-// Where repairs only find what was tried, the points around it are looked through.
+// Where repairs only find what was tried, the points around it are looked through; where they find nothing inside,
+// those around the last trial that was.
 #pragma once
 
 #include <functional>
@@ -34,9 +35,12 @@ class ConstrainedSampler final : public Sampler {
   uint64_t seed_;
 };
 
-// An assignment inside, or the one of least excess, that changes of one parameter at a time reach from the first
-// candidates. It is the least of all where each parameter adds its own share, as with bits; else it is an upper bound.
+// An assignment inside, or the one of least excess, that changes of one parameter at a time reach. It is the least of
+// all where each parameter adds its own share, as with bits; else there may be a better one.
 //   excess  may be infinite for what is no network
-Assignment least_excess(const SearchSpace& space, const Excess& excess);
+//   starts  at most so many are begun from, until one leads inside: the first candidates, the second ones, and so on,
+//           then points drawn, the same each time
+inline constexpr int kMostStarts = 12;
+Assignment least_excess(const SearchSpace& space, const Excess& excess, int starts = kMostStarts);
 
 }  // namespace nibble::search

@@ -107,12 +107,68 @@ TEST(ConstrainedSampler, EqualCostsAreEquallyGood) {
   EXPECT_EQ(trials.size(), 64u);
 }
 
+// A peak that several parameters share: no single change lowers it, so no repair leads anywhere. Inside, "p" has one
+// choice and "free" all.
+TEST(ConstrainedSampler, GoesOnFromWhatIsInsideWhereNoRepairLeads) {
+  SearchSpace space;
+  for (int p = 0; p < 6; ++p) space.push_back({fmt::format("p{}", p), {"16", "8", "3"}});
+  for (int p = 0; p < 5; ++p) space.push_back({fmt::format("free{}", p), {"0", "1"}});
+  const Excess excess = [](const Assignment& values) {
+    double peak = 0;
+    for (const auto& [name, value] : values) peak = std::max(peak, std::stod(value));
+    return peak - 3;
+  };
+  const auto run = [&] {
+    const ConstrainedSampler sampler(std::make_unique<RandomSampler>(4), excess, 4);
+    std::vector<Trial> trials;
+    while (const auto values = sampler.propose(space, trials)) {
+      trials.push_back({.number = static_cast<int>(trials.size()), .state = TrialState::kCompleted, .values = *values});
+    }
+    return trials;
+  };
+  const std::vector<Trial> trials = run(), again = run();
+  EXPECT_EQ(trials.size(), 32u);
+  ASSERT_EQ(trials.size(), again.size());
+  std::set<Assignment> seen;
+  for (size_t i = 0; i < trials.size(); ++i) {
+    EXPECT_LE(excess(trials[i].values), 0);
+    EXPECT_TRUE(seen.insert(trials[i].values).second);
+    EXPECT_EQ(trials[i].values, again[i].values);
+  }
+}
+
 // The first candidates need be no network at all.
 TEST(ConstrainedSampler, LeastExcessBeginsAnywhere) {
   const Excess excess = [](const Assignment& values) {
     return values.at("p0") == "4" ? HUGE_VAL : sum_above(15)(values);
   };
   EXPECT_LE(excess(least_excess(space_of_sums(), excess)), 0.0);
+}
+
+// Parameters that must agree, as filters of layers that are added: no single change leads from one network to another.
+TEST(ConstrainedSampler, LeastExcessLooksAtEqualChoicesOfAll) {
+  const Excess excess = [](const Assignment& values) {
+    for (const auto& [name, value] : values) {
+      if (value != values.at("p0")) return HUGE_VAL;
+    }
+    return sum_above(8)(values);
+  };
+  EXPECT_LE(excess(least_excess(space_of_sums(), excess)), 0.0);
+  EXPECT_GT(excess(least_excess(space_of_sums(), excess, 1)), 0.0) << "else nothing was tested";
+}
+
+// Both corners are hollows with a rim; nearly everywhere else is inside.
+TEST(ConstrainedSampler, LeastExcessLooksElsewhereToo) {
+  SearchSpace space;
+  for (int p = 0; p < 8; ++p) space.push_back({fmt::format("p{}", p), {"0", "1"}});
+  const Excess excess = [](const Assignment& values) {
+    const auto ones =
+        std::count_if(values.begin(), values.end(), [](const auto& entry) { return entry.second == "1"; });
+    const auto from_corner = std::min<std::ptrdiff_t>(ones, 8 - ones);
+    return from_corner == 0 ? 1.0 : from_corner == 1 ? 2.0 : 0.0;
+  };
+  EXPECT_LE(excess(least_excess(space, excess)), 0.0);
+  EXPECT_GT(excess(least_excess(space, excess, 2)), 0.0) << "else nothing was tested";
 }
 
 }  // namespace

@@ -108,5 +108,18 @@ TEST(BestTrial, IsTheFirstOfTheHighestScores) {
   EXPECT_EQ(best_trial({}), nullptr);
 }
 
+// As where errors are 0: their scores are, whatever the cost.
+TEST(BestTrial, OfEqualScoresIsTheCheapestWhereCostsAreKnown) {
+  std::vector<Trial> trials(5);
+  const std::optional<double> costs[] = {9, std::nullopt, 3, 3, 1};
+  for (int i = 0; i < 5; ++i) {
+    trials[i].number = i;
+    trials[i].score = i == 4 ? -1 : 0;
+    trials[i].state = TrialState::kCompleted;
+    if (costs[i]) trials[i].metrics["cost"] = *costs[i];
+  }
+  EXPECT_EQ(best_trial(trials)->number, 2);
+}
+
 }  // namespace
 }  // namespace nibble::search

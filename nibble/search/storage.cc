@@ -2,117 +2,22 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
 #include "nibble/search/database.h"
+#include "nibble/search/study_tables.h"
 #include "nibble/search/study_url.h"
 
 namespace nibble::search {
 namespace {
 
-using nlohmann::json;
 using soci::into;
 using soci::use;
-
-// Both databases understand it; names are no reserved words of either.
-constexpr const char* kSchema[] = {
-    "CREATE TABLE study (id INTEGER PRIMARY KEY, schema_version INTEGER NOT NULL, revision BIGINT NOT NULL, "
-    "name TEXT NOT NULL, code_version TEXT NOT NULL, run_config TEXT NOT NULL, space TEXT NOT NULL, "
-    "seed TEXT NOT NULL, max_trials INTEGER NOT NULL, exhausted INTEGER NOT NULL)",
-    "CREATE TABLE trial (number INTEGER PRIMARY KEY, state INTEGER NOT NULL, assignment TEXT NOT NULL, "
-    "score DOUBLE PRECISION, metrics TEXT NOT NULL, reason TEXT NOT NULL, artifact TEXT NOT NULL, "
-    "attempts INTEGER NOT NULL, deaths INTEGER NOT NULL, worker TEXT NOT NULL, heartbeat_ms BIGINT NOT NULL, "
-    "lease_ends_ms BIGINT NOT NULL, started_ms BIGINT NOT NULL, finished_ms BIGINT NOT NULL)",
-    "CREATE TABLE trial_step (trial INTEGER NOT NULL, step INTEGER NOT NULL, metrics TEXT NOT NULL, "
-    "PRIMARY KEY (trial, step))"};
-
-constexpr int kWaiting = static_cast<int>(TrialState::kWaiting);
-constexpr int kRunning = static_cast<int>(TrialState::kRunning);
-constexpr int kCompleted = static_cast<int>(TrialState::kCompleted);
-constexpr int kFailed = static_cast<int>(TrialState::kFailed);
 
 int64_t system_clock_ms() {
   using namespace std::chrono;
   return duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
-}
-
-// Without what JSON has no number for: NaN and the infinities.
-std::string metrics_to_json(const Metrics& metrics) {
-  json object = json::object();
-  for (const auto& [name, value] : metrics) {
-    if (std::isfinite(value)) object[name] = value;
-  }
-  return object.dump();
-}
-
-Metrics metrics_from_json(const std::string& text) {
-  try {
-    Metrics metrics;
-    const json object = json::parse(text);
-    for (const auto& [name, value] : object.get_ref<const json::object_t&>()) {
-      // Earlier versions wrote null for NaN.
-      if (!value.is_null()) metrics.emplace(name, value.get<double>());
-    }
-    return metrics;
-  } catch (const json::exception& error) {
-    throw CorruptFile("[study] metrics are not an object of numbers: {}.", error.what());
-  }
-}
-
-uint64_t seed_from_text(const std::string& text) {
-  const bool digits = !text.empty() && text.size() <= 20 && text.find_first_not_of("0123456789") == std::string::npos;
-  try {
-    if (digits) return std::stoull(text);
-  } catch (const std::out_of_range&) {
-  }
-  throw CorruptFile("[study] the seed '{}' is no whole number.", text);
-}
-
-std::vector<Trial> read_trials(soci::session& sql, const std::string& file) {
-  std::vector<Trial> trials;
-  Trial row;
-  int state = 0;
-  double score = 0;
-  soci::indicator has_score = soci::i_null;
-  std::string assignment, metrics;
-  long long started = 0, finished = 0;
-  soci::statement statement =
-      (sql.prepare
-           << "SELECT number, state, assignment, score, metrics, reason, artifact, attempts, worker, started_ms, "
-              "finished_ms FROM trial ORDER BY number",
-       into(row.number), into(state), into(assignment), into(score, has_score), into(metrics), into(row.reason),
-       into(row.artifact), into(row.attempts), into(row.worker), into(started), into(finished));
-  statement.execute();
-  while (statement.fetch()) {
-    if (row.number != static_cast<int>(trials.size()) || state < kWaiting || state > kFailed || row.attempts < 0) {
-      throw CorruptFile(
-          "[study] '{}': trial {} stands where {} should, in state {} with {} attempts. The file is damaged.", file,
-          row.number, trials.size(), state, row.attempts);
-    }
-    Trial trial = row;
-    trial.state = static_cast<TrialState>(state);
-    trial.values = assignment_from_json(assignment);
-    trial.metrics = metrics_from_json(metrics);
-    if (has_score == soci::i_ok) trial.score = score;
-    trial.started_ms = started;
-    trial.finished_ms = finished;
-    trials.push_back(std::move(trial));
-  }
-  return trials;
-}
-
-std::vector<Step> read_steps(soci::session& sql, int number) {
-  std::vector<Step> steps;
-  int step = 0;
-  std::string metrics;
-  soci::statement statement = (sql.prepare << "SELECT step, metrics FROM trial_step WHERE trial = :n ORDER BY step",
-                               into(step), into(metrics), use(number));
-  statement.execute();
-  while (statement.fetch()) steps.push_back({step, metrics_from_json(metrics)});
-  return steps;
 }
 
 constexpr std::string_view kThen = "; then ";
@@ -124,20 +29,6 @@ bool names(std::string_view versions, std::string_view version) {
     begin = end + kThen.size();
   }
   return false;
-}
-
-struct Progress {
-  int trials = 0, unfinished = 0, max_trials = 0, exhausted = 0;
-  bool may_propose() const { return exhausted == 0 && trials < max_trials; }
-};
-
-Progress read_progress(soci::session& sql) {
-  Progress progress;
-  // One statement sees one state of the study; others may write between two.
-  sql << "SELECT (SELECT count(*) FROM trial), (SELECT count(*) FROM trial WHERE state < 2), max_trials, exhausted "
-         "FROM study WHERE id = 1",
-      into(progress.trials), into(progress.unfinished), into(progress.max_trials), into(progress.exhausted);
-  return progress;
 }
 
 }  // namespace
@@ -167,6 +58,7 @@ struct Storage::Impl {
           "a new search elsewhere.",
           database.name(), version, kSchemaVersion);
     }
+    has_inputs = version > 1;
   }
 
   // A heartbeat from later than this was written before a clock was set back: nobody renews that lease, which would
@@ -197,29 +89,6 @@ struct Storage::Impl {
     sql << "UPDATE trial SET state = :s, deaths = :d, reason = :r, finished_ms = :f WHERE number = :n", use(state),
         use(deaths), use(reason), use(finished), use(number);
     return give_up;
-  }
-
-  void keep_step(soci::session& sql, int number, const Step& step) {
-    const std::string metrics = metrics_to_json(step.metrics);
-    int known = 0;
-    sql << "SELECT count(*) FROM trial_step WHERE trial = :n AND step = :s", into(known), use(number), use(step.step);
-    if (known == 0) {
-      sql << "INSERT INTO trial_step (trial, step, metrics) VALUES (:n, :s, :m)", use(number), use(step.step),
-          use(metrics);
-      // It gets on, so what killed its workers was not the trial. A step that was known is no progress.
-      sql << "UPDATE trial SET deaths = 0 WHERE number = :n", use(number);
-    } else {
-      sql << "UPDATE trial_step SET metrics = :m WHERE trial = :n AND step = :s", use(metrics), use(number),
-          use(step.step);
-    }
-  }
-
-  void insert_trial(soci::session& sql, int number, const Assignment& values) {
-    const std::string text = to_json(values);
-    sql << "INSERT INTO trial (number, state, assignment, metrics, reason, artifact, attempts, deaths, worker, "
-           "heartbeat_ms, lease_ends_ms, started_ms, finished_ms) "
-           "VALUES (:n, 0, :a, '{}', '', '', 0, 0, '', 0, 0, 0, 0)",
-        use(number), use(text);
   }
 
   Claim start(soci::session& sql, int number, const std::string& worker, int64_t now) {
@@ -257,6 +126,7 @@ struct Storage::Impl {
 
   Database database;
   StorageOptions options;
+  bool has_inputs = true;  // its tables know them
 };
 
 Storage::Storage(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -272,19 +142,11 @@ Storage Storage::create(const std::string& url, const StudyInfo& info, StorageOp
   const std::string seed = std::to_string(info.seed);
   const int version = kSchemaVersion;
   impl->database.make("make a study", [&](soci::session& sql) {
-    try {
-      for (const char* table : kSchema) sql << table;
-    } catch (const soci::soci_error& error) {
-      const std::string text = error.get_error_message();
-      if (text.find("already exists") == std::string::npos && text.find("duplicate key") == std::string::npos) throw;
-      throw InvalidArgument(
-          "[study] there already is a study in '{}'. Go on with it by --resume, or choose another directory.",
-          impl->database.name());
-    }
+    make_tables(sql, impl->database.name());
     sql << "INSERT INTO study (id, schema_version, revision, name, code_version, run_config, space, seed, max_trials, "
-           "exhausted) VALUES (1, :v, 0, :n, :c, :r, :sp, :s, :m, 0)",
+           "exhausted, inputs) VALUES (1, :v, 0, :n, :c, :r, :sp, :s, :m, 0, :i)",
         use(version), use(info.name), use(info.code_version), use(info.run_config), use(info.space), use(seed),
-        use(info.max_trials);
+        use(info.max_trials), use(info.inputs);
   });
   return Storage(std::move(impl));
 }
@@ -315,6 +177,7 @@ StudyInfo Storage::info() const {
   impl_->database.read("read the study", [&](soci::session& sql) {
     sql << "SELECT name, code_version, run_config, space, seed, max_trials FROM study WHERE id = 1", into(info.name),
         into(info.code_version), into(info.run_config), into(info.space), into(seed), into(info.max_trials);
+    if (impl_->has_inputs) sql << "SELECT inputs FROM study WHERE id = 1", into(info.inputs);
     return 0;
   });
   info.seed = seed_from_text(seed);
@@ -382,7 +245,7 @@ std::optional<Storage::Claim> Storage::claim(const std::string& worker, const Se
         return std::nullopt;
       }
       number = static_cast<int>(earlier.size());
-      impl_->insert_trial(sql, number, *values);
+      insert_trial(sql, number, *values);
     }
     return impl_->start(sql, number, worker, now);
   });
@@ -395,7 +258,7 @@ bool Storage::renew(const Claim& claim) {
 bool Storage::report(const Claim& claim, const Step& step) {
   return impl_->database.write("report a step", [&](soci::session& sql) {
     if (!impl_->hold(sql, claim)) return false;
-    impl_->keep_step(sql, claim.number, step);
+    keep_step(sql, claim.number, step);
     return true;
   });
 }

@@ -36,6 +36,8 @@ struct StudyInfo {
   std::string space = {};       // to_json(SearchSpace)
   uint64_t seed = 0;
   int max_trials = 0;
+  // What else trials follow from, as JSON text of whoever searches; empty where an earlier version made the study.
+  std::string inputs = {};
   bool operator==(const StudyInfo&) const = default;
 };
 
@@ -55,7 +57,7 @@ struct StorageOptions {
 // Safe to use from several threads; they take turns.
 class Storage {
  public:
-  static constexpr int kSchemaVersion = 1;
+  static constexpr int kSchemaVersion = 2;  // 1 had no inputs
 
   // Makes a new study.
   //   throws  InvalidArgument if there is one already, IoError naming file and reason

@@ -5,10 +5,13 @@
 #include <soci/soci.h>
 #include <soci/sqlite3/soci-sqlite3.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
@@ -61,6 +64,92 @@ TEST(StorageSqlite, AFileWithoutTablesIsNoStudyYet) {
     EXPECT_TRUE(Storage::holds_study(directory / name)) << name;
     EXPECT_EQ(Storage::open(directory / name).info(), kInfo) << name;
   }
+}
+
+// The index of SQLite's journal cannot be made where a link into nothing has its name, as in a place that cannot be
+// written to (which root, who may run this test, can always).
+TEST(StorageSqlite, IsReadWhereNothingCanBeMade) {
+  const fs::path there = nibble::testing::scratch_dir("unwritable_original");
+  const fs::path here = nibble::testing::scratch_dir("unwritable");
+  Storage original = Storage::create(there / "study.db", kInfo);
+  original.set_max_trials(kInfo.max_trials + 1);  // in the journal still
+  for (const char* name : {"study.db", "study.db-wal"}) fs::copy_file(there / name, here / name);
+  fs::create_symlink("/there is no such directory/index", here / "study.db-shm");
+  const std::string before = read_file(here / "study.db", 1 << 20);
+  {
+    Storage study = Storage::open(here / "study.db");
+    EXPECT_EQ(study.info().max_trials, kInfo.max_trials + 1);
+    EXPECT_TRUE(study.trials().empty());
+    expect_error<IoError>([&] { study.set_max_trials(99); }, {"study.db", "writable"});
+  }
+  EXPECT_EQ(read_file(here / "study.db", 1 << 20), before);
+  fs::remove(here / "study.db-wal");
+  fs::remove(here / "study.db-shm");
+}
+
+constexpr int kPages = 3000;  // large, so that a reading takes as long as some transactions
+
+// Every transaction adds 1 to one page and takes 1 from another; soon both are moved from the journal into the
+// database.
+void write_rounds(const fs::path& there, const fs::path& here) {
+  soci::session sql(soci::sqlite3, (there / "study.db").string());
+  std::string mode;
+  int pages = 0;
+  sql << "PRAGMA journal_mode=WAL", soci::into(mode);
+  sql << "PRAGMA wal_autocheckpoint=2", soci::into(pages);
+  sql << "PRAGMA synchronous=OFF";
+  sql << "CREATE TABLE page (id INTEGER PRIMARY KEY, number INTEGER, filling TEXT)";
+  {
+    soci::transaction transaction(sql);
+    const std::string filling(3000, 'x');
+    for (int i = 0; i < kPages; ++i)
+      sql << "INSERT INTO page VALUES (:id, 0, :filling)", soci::use(i), soci::use(filling);
+    transaction.commit();
+  }
+  for (const char* name : {"study.db", "study.db-wal"}) fs::create_hard_link(there / name, here / name);
+  fs::create_symlink("/there is no such directory/index", here / "study.db-shm");
+  for (int round = 0; round < 300; ++round) {
+    const int more = round % kPages, less = (round + kPages / 2) % kPages;
+    sql << fmt::format("UPDATE page SET number = number + CASE id WHEN {0} THEN 1 ELSE -1 END WHERE id IN ({0}, {1})",
+                       more, less);
+    std::this_thread::sleep_for(std::chrono::milliseconds(round % 30 == 0 ? 50 : 3));
+  }
+}
+
+// In a process of its own: within one, SQLite's connections share their index by the file, whatever its name.
+TEST(StorageSqlite, ACopyIsOfOneMomentOfASearch) {
+  const fs::path there = nibble::testing::scratch_dir("moving_original");
+  const fs::path here = nibble::testing::scratch_dir("moving");
+  const pid_t writer = fork();
+  if (writer == 0) {
+    try {
+      write_rounds(there, here);
+    } catch (const std::exception& error) {
+      fprintf(stderr, "writer: %s\n", error.what());
+      _exit(1);
+    }
+    _exit(0);  // leaves the journal as a search does that is killed
+  }
+  int status = -1;
+  bool is_over = false;
+  for (int copies = 0; !is_over;) {
+    is_over = waitpid(writer, &status, WNOHANG) != 0;
+    if (!fs::is_symlink(here / "study.db-shm")) {  // not begun
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      continue;
+    }
+    Database copy(here / "study.db", false, 1);
+    int sum = -1, pages = 0;
+    copy.read("add the pages", [&](soci::session& sql) {
+      sql << "SELECT sum(number), count(*) FROM page", soci::into(sum), soci::into(pages);
+      return true;
+    });
+    ASSERT_EQ(sum, 0) << "in copy " << copies;
+    ASSERT_EQ(pages, kPages) << "in copy " << copies;
+    ++copies;
+  }
+  EXPECT_EQ(status, 0);
+  fs::remove(here / "study.db-shm");
 }
 
 TEST(StorageErrors, FilesThatAreNoStudies) {

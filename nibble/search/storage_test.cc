@@ -287,6 +287,28 @@ TEST_P(StorageContract, ANewerSchemaIsRefused) {
   expect_error<Unsupported>([&] { Storage::open(study.url); }, {"newer nibble", "schema 99", "Update"});
 }
 
+// As nibble made them before a study knew its inputs.
+TEST_P(StorageContract, AStudyOfTheFirstSchemaIsReadAndGoneOnWith) {
+  StudyAtRest study(GetParam(), "first_schema");
+  {
+    Database database(study.url, false, 1);
+    database.write("make the study older", [](soci::session& sql) {
+      sql << "ALTER TABLE study DROP COLUMN inputs";
+      sql << "UPDATE study SET schema_version = 1";
+      return 0;
+    });
+  }
+  Storage older = Storage::open(study.url, study.options());
+  StudyInfo expected = kInfo;
+  expected.inputs.clear();
+  EXPECT_EQ(older.info(), expected);
+  const auto claim = older.claim("w", kSpace, kSampler);
+  ASSERT_TRUE(claim.has_value());
+  EXPECT_TRUE(older.complete(*claim, 0.5, {}, ""));
+  older.add_code_version("nibble 0.2.0");
+  EXPECT_EQ(Storage::open(study.url).info().code_version, "nibble 0.1.0; then nibble 0.2.0");
+}
+
 TEST_P(StorageContract, AStudyIsMadeOnce) {
   StudyAtRest study(GetParam(), "once");
   expect_error<InvalidArgument>([&] { Storage::create(study.url, kInfo); }, {"already", "--resume"});

@@ -40,7 +40,8 @@ inline const StudyInfo kInfo = {.name = "mnist energy",
                                 .run_config = R"({"seed": 42, "text": "it's \"quoted\" : ü"})",
                                 .space = to_json(kSpace),
                                 .seed = 18446744073709551615u,
-                                .max_trials = 4};
+                                .max_trials = 4,
+                                .inputs = R"({"model": "0123"})"};
 
 // A study whose clock stands until the test moves it.
 struct StudyAtRest {

@@ -51,13 +51,24 @@ std::string_view to_string(TrialState state) {
   return "unknown";
 }
 
+namespace {
+
+// Scores alone say nothing of costs where an error is 0, or where what trials are judged by leaves them out.
+bool is_better(const Trial& trial, const Trial& best) {
+  if (*trial.score != *best.score) return *trial.score > *best.score;
+  const auto cost = trial.metrics.find("cost"), least = best.metrics.find("cost");
+  const bool both = cost != trial.metrics.end() && least != best.metrics.end();
+  if (both && cost->second != least->second) return cost->second < least->second;
+  return trial.number < best.number;
+}
+
+}  // namespace
+
 const Trial* best_trial(const std::vector<Trial>& trials) {
   const Trial* best = nullptr;
   for (const Trial& trial : trials) {
     if (trial.state != TrialState::kCompleted || !trial.score) continue;
-    const bool better =
-        best == nullptr || *trial.score > *best->score || (*trial.score == *best->score && trial.number < best->number);
-    if (better) best = &trial;
+    if (best == nullptr || is_better(trial, *best)) best = &trial;
   }
   return best;
 }

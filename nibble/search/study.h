@@ -57,7 +57,8 @@ struct Step {
   Metrics metrics = {};
 };
 
-// The finished trial with the highest score, the lowest number among equals; null if there is none.
+// The finished trial with the highest score; among equals the one of the lowest metric "cost", then of the lowest
+// number. Null if there is none.
 const Trial* best_trial(const std::vector<Trial>& trials);
 
 }  // namespace nibble::search

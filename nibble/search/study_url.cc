@@ -38,9 +38,9 @@ std::string joined(const std::string& base, const Parameters& parameters) {
   return url;
 }
 
-// "user:password@" becomes "user@".
-std::string without_password(const std::string& base) {
-  const size_t begin = base.find("//") + 2;
+// "user:password@" becomes "user@". `base` ends before the parameters.
+std::string hide_password(const std::string& base) {
+  const size_t scheme = base.find("://"), begin = scheme == std::string::npos ? 0 : scheme + 3;
   // The last one: a password may hold '@' and '/', though it should not.
   const size_t at = base.rfind('@'), colon = base.find(':', begin);
   const bool has_password = at != std::string::npos && at > begin && colon < at;
@@ -67,10 +67,22 @@ Parts parts_of(const std::string& url) {
   const bool is_known = std::any_of(std::begin(kSchemes), std::end(kSchemes),
                                     [&](std::string_view scheme) { return url.rfind(scheme, 0) == 0; });
   if (!is_known) {
-    throw InvalidArgument("[study] '{}' is no URL of a server; write postgresql://USER@HOST/DATABASE?study=NAME.", url);
+    throw InvalidArgument("[study] '{}' is no URL of a server; write postgresql://USER@HOST/DATABASE?study=NAME.",
+                          without_password(url));
   }
   const size_t question = std::min(url.find('?'), url.size());
   return {url.substr(0, question), parameters_of(std::string_view(url).substr(std::min(question + 1, url.size())))};
+}
+
+// "mysql" of mysql://...; empty for a path.
+std::string_view scheme_of(std::string_view url) {
+  const size_t end = url.find("://");
+  if (end == std::string_view::npos || end == 0) return {};
+  const std::string_view scheme = url.substr(0, end);
+  const bool is_word = std::all_of(scheme.begin(), scheme.end(), [](unsigned char c) {
+    return c < 128 && (std::isalnum(c) != 0 || c == '+' || c == '-' || c == '.');
+  });
+  return is_word ? scheme : std::string_view();
 }
 
 }  // namespace
@@ -89,7 +101,7 @@ ServerUrl parse_server_url(const std::string& url) {
     if (parameter.first != "password") shown.push_back(parameter);
   }
   shown.emplace_back("study", result.study);
-  result.display = joined(without_password(parts.base), shown);
+  result.display = joined(hide_password(parts.base), shown);
   check_study(result.study, result.display);
   for (const auto& [name, value] : kDefaults) {
     const bool given = std::any_of(parts.parameters.begin(), parts.parameters.end(),
@@ -100,6 +112,13 @@ ServerUrl parse_server_url(const std::string& url) {
   return result;
 }
 
+std::string without_password(const std::string& url) {
+  const size_t question = std::min(url.find('?'), url.size());
+  Parameters shown = parameters_of(std::string_view(url).substr(std::min(question + 1, url.size())));
+  std::erase_if(shown, [](const auto& parameter) { return parameter.first == "password"; });
+  return joined(hide_password(url.substr(0, question)), shown);
+}
+
 std::string with_study(const std::string& url, const std::string& study) {
   Parts parts = parts_of(url);
   std::erase_if(parts.parameters, [](const auto& parameter) { return parameter.first == "study"; });
@@ -108,6 +127,12 @@ std::string with_study(const std::string& url, const std::string& study) {
 }
 
 std::string sqlite_path(const std::string& url) {
+  if (const std::string_view scheme = scheme_of(url); !scheme.empty() && scheme != "sqlite") {
+    throw InvalidArgument(
+        "[study] '{}' begins with '{}://', which is unknown here. A study is kept in a SQLite file (its path, or "
+        "sqlite:PATH) or on PostgreSQL (postgresql://USER@HOST/DATABASE?study=NAME).",
+        without_password(url), scheme);
+  }
   std::string path = url.rfind("sqlite:", 0) == 0 ? url.substr(7) : url;
   if (path.empty() || path.find('"') != std::string::npos) {
     throw InvalidArgument("[study] '{}' is no path of a database; it must not be empty or hold a quotation mark.", url);

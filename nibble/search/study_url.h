@@ -24,11 +24,14 @@ struct ServerUrl {
 //   throws  InvalidArgument
 ServerUrl parse_server_url(const std::string& url);
 
+// For people: what may be a URL, of any database and well-formed or not, without the password.
+std::string without_password(const std::string& url);
+
 // The same server, another study.
 std::string with_study(const std::string& url, const std::string& study);
 
 // The file behind PATH or sqlite:PATH.
-//   throws  InvalidArgument if there is none
+//   throws  InvalidArgument if there is none, and for URLs of other databases, with those that are known
 std::string sqlite_path(const std::string& url);
 
 }  // namespace nibble::search

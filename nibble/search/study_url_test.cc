@@ -48,6 +48,43 @@ TEST(StudyUrl, WhatIsNoUrlIsRefused) {
   for (const char* url : {"", "sqlite:", "a\"b.db"}) EXPECT_THROW(sqlite_path(url), InvalidArgument) << url;
 }
 
+TEST(StudyUrl, OtherDatabasesAreRefusedWithThoseThatAreKnown) {
+  for (const char* url : {"mysql://ann:secret@db.example/nets", "mysql+pymysql://ann:secret@h/nets?study=a",
+                          "PostgreSQL://h/nets", "redis://h", "http://h/study.db?password=secret"}) {
+    try {
+      sqlite_path(url);
+      ADD_FAILURE() << "no error for " << url;
+    } catch (const InvalidArgument& error) {
+      const std::string sentence = error.what(), scheme = std::string(url).substr(0, std::string(url).find("://"));
+      for (const std::string& word : {scheme, std::string("sqlite:PATH"), std::string("postgresql://USER@HOST")}) {
+        EXPECT_NE(sentence.find(word), std::string::npos) << sentence;
+      }
+      EXPECT_EQ(sentence.find("secret"), std::string::npos) << sentence;
+    }
+  }
+  for (const char* path : {"a/b://c.db", "://x.db", "odd name://x.db"}) EXPECT_EQ(sqlite_path(path), path);
+}
+
+TEST(StudyUrl, ThePasswordIsShownToNobody) {
+  const std::pair<const char*, const char*> rows[] = {
+      {"postgresql://ann:secret@h/nets?study=a", "postgresql://ann@h/nets?study=a"},
+      {"postgresql://ann@[::1]:5433/nets", "postgresql://ann@[::1]:5433/nets"},
+      {"mysql://ann:secret@h/nets", "mysql://ann@h/nets"},
+      {"postgresql://h/nets?password=secret&study=a", "postgresql://h/nets?study=a"},
+      {"postgresql://ann:se:c@ret@h/nets", "postgresql://ann@h/nets"},
+      {"out/study.db", "out/study.db"}};
+  for (const auto& [url, shown] : rows) EXPECT_EQ(without_password(url), shown);
+  for (const char* url : {"postgresql:/ann:secret@h/nets", "postgresql:ann:secret@h/nets", "ann:secret@h/nets"}) {
+    EXPECT_EQ(without_password(url).find("secret"), std::string::npos) << url;
+  }
+  try {
+    parse_server_url("postgresql:/ann:secret@h/nets?password=secret");
+    ADD_FAILURE() << "no error";
+  } catch (const InvalidArgument& error) {
+    EXPECT_EQ(std::string(error.what()).find("secret"), std::string::npos) << error.what();
+  }
+}
+
 TEST(StudyUrl, FilesAreNoServers) {
   for (const char* path : {"study.db", "/a/postgresql/study.db", "sqlite:postgresql.db"}) {
     EXPECT_FALSE(is_server_url(path)) << path;

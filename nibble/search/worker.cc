@@ -105,16 +105,18 @@ std::optional<Storage::Claim> claim_or_wait(Storage& storage, const std::string&
 bool run_one(Storage& storage, const Storage::Claim& claim, TrialRunner& runner, const WorkerOptions& options) {
   const fs::path relative = trial_directory(claim.number);
   Heartbeat heartbeat(storage, claim, options.stop);
-  const auto report = [&](const Step& step) {
-    if (storage.report(claim, step)) return true;
-    heartbeat.lose();
-    return false;
+  const auto kept = [&](bool is_ours) {
+    if (!is_ours) heartbeat.lose();
+    return is_ours;
   };
+  const auto report = [&](const Step& step) { return kept(storage.report(claim, step)); };
+  const auto renew = [&] { return kept(storage.renew(claim)); };
   try {
     make_directories(options.directory / relative);
     if (claim.attempt > 1) remove_half_written(options.directory / relative);
     const auto others = [&](int step) { return best_scores(storage, claim.number, step); };
-    const TrialResult result = runner.run({claim, options.directory / relative, heartbeat.stop(), report, others});
+    const TrialResult result =
+        runner.run({claim, options.directory / relative, heartbeat.stop(), report, others, renew});
     if (heartbeat.lost()) return false;
     if (result.stopped) {
       storage.release(claim);

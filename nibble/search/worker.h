@@ -27,6 +27,8 @@ struct TrialContext {
   std::function<bool(const Step&)> report;
   // The highest metric "score" up to a step, of each other trial that reported that step; for pruners. May be empty.
   std::function<std::vector<double>(int step)> others = {};
+  // Renews the lease where there is no step to report; false as report(). May be empty.
+  std::function<bool()> renew = {};
 };
 
 struct TrialResult {

@@ -193,5 +193,20 @@ TEST(Worker, AWorkerThatLostItsTrialSaysNothing) {
   EXPECT_TRUE(study.storage.steps(0).empty());
 }
 
+TEST(Worker, ALeaseIsRenewedWithoutAStep) {
+  Study study("worker_renewed", 1);
+  study.run([&](const TrialContext& context) {
+    if (context.claim.attempt > 1) return TrialResult{.score = 2.0};
+    EXPECT_TRUE(context.renew());
+    EXPECT_FALSE(context.stop);
+    study.storage.release(context.claim);
+    EXPECT_FALSE(context.renew());
+    EXPECT_TRUE(context.stop);
+    throw LeaseLost();
+  });
+  EXPECT_EQ(study.storage.trials()[0].score, 2.0);
+  EXPECT_TRUE(study.storage.steps(0).empty());
+}
+
 }  // namespace
 }  // namespace nibble::search

@@ -57,6 +57,12 @@ LayerQuantization kernel_only(AffineKind kind, bool per_axis, int bits = 3) {
   return {.weights = {{"kernel", {.kind = kind, .num_bits = bits, .per_axis = per_axis, .symmetric = true}}}};
 }
 
+LayerQuantization by_the_tensor(LayerQuantization q) {
+  for (graph::WeightQuantizer& each : q.weights) each.quantizer.gradient_elements = affine::GradientElements::kTensor;
+  if (!q.post_activation.is_none()) q.post_activation.gradient_elements = affine::GradientElements::kTensor;
+  return q;
+}
+
 // The float network at the quantized kernel has the same loss, and the same gradient where weights are inside.
 TEST(AffineNetwork, KernelGradientIsTheFloatOneUnderTheMask) {
   for (const bool fused : {false, true}) {
@@ -150,6 +156,18 @@ INSTANTIATE_TEST_SUITE_P(
                   "post_activation_step",
                   1e-4f,
                   1.0 / std::sqrt(64.0 * 7)},
+        SlopeCase{"LsqPerAxisOfActivations",
+                  "conv",
+                  {.post_activation = {.kind = AffineKind::kLsq, .num_bits = 3, .per_axis = true}},
+                  "post_activation_step",
+                  1e-4f,
+                  1.0 / std::sqrt(16.0 * 7)},
+        // N as some public code counts it: every channel, and every one of the 3 samples.
+        SlopeCase{"LsqPerAxisByTheTensor", "conv", by_the_tensor(kernel_only(AffineKind::kLsq, true)), "kernel_step",
+                  1e-4f, 1.0 / std::sqrt(72.0 * 3)},
+        SlopeCase{"LsqPlusOfActivationsByTheTensor", "conv",
+                  by_the_tensor({.post_activation = {.kind = AffineKind::kLsqPlus, .num_bits = 3}}),
+                  "post_activation_step", 1e-4f, 1.0 / std::sqrt(192.0 * 7)},
         SlopeCase{"Pact",
                   "conv",
                   {.post_activation = {.kind = AffineKind::kPact, .num_bits = 3}},
@@ -158,11 +176,30 @@ INSTANTIATE_TEST_SUITE_P(
                   1.0}),
     [](const auto& row) { return row.param.name; });
 
-Model everything(AffineKind weights, AffineKind activations, const std::string& activation = "relu") {
+Model everything(AffineKind weights, AffineKind activations, const std::string& activation = "relu",
+                 affine::RangeRule ranges = affine::RangeRule::kExtremes) {
   qat::Scheme scheme = qat::scheme_named("int4");
+  scheme.ranges = ranges;
   scheme.weights = weights;
   scheme.activations = activations;
   return qat::quantize_model(float_model(activation), scheme);
+}
+
+TEST(AffineNetwork, DorefasGradientsAreDrawnAnewInEachStep) {
+  Model model = float_model();
+  graph::set_quantization(
+      model, "conv",
+      LayerQuantization{.post_activation = {.kind = AffineKind::kDorefa, .num_bits = 4, .gradient_bits = 2}});
+  Network network(model, true, 1);
+  const at::Tensor x = batch(3, 1);
+  const auto gradient = [&](uint32_t step) {
+    const at::Tensor& kernel = parameter(network, "conv", "kernel").value;
+    if (kernel.grad().defined()) kernel.grad().zero_();
+    network.forward(x, Pass::kTraining, step, false).sum().backward();
+    return kernel.grad().clone();
+  };
+  EXPECT_TRUE(at::equal(gradient(1), gradient(1)));
+  EXPECT_FALSE(at::equal(gradient(1), gradient(2)));
 }
 
 TEST(AffineNetwork, FusedAndPlainAgree) {
@@ -208,6 +245,41 @@ TEST(AffineNetwork, RangesMoveInTrainingOnly) {
   EXPECT_NE(network.model(), after) << "watched before quantization begins";
   Network in_float(float_model(), true, 1);
   EXPECT_TRUE(at::equal(y, in_float.forward(3 * batch(4, 2), Pass::kTraining, 0, false)));
+}
+
+// What a tracker of that rule says of the same values.
+affine::Range range_of(const graph::Layer& layer, std::string_view point, const at::Tensor& x) {
+  affine::RangeTracker tracker(graph::tracker_config(graph::quantized_point(layer, point)->quantizer));
+  const std::span<const float> values(x.data_ptr<float>(), static_cast<size_t>(x.numel()));
+  tracker.observe(values, affine::per_tensor({x.numel()}));
+  return tracker.ranges()[0];
+}
+
+TEST(AffineNetwork, RangesOfLeastErrorAreThoseOfTheBatch) {
+  Network network(everything(AffineKind::kLastValue, AffineKind::kMovingAverage, "relu", affine::RangeRule::kMse), true,
+                  1);
+  const at::Tensor x = batch(64, 1);
+  loss_of(network, x);
+  const Model after = network.model();
+  graph::require_calibrated(after, "test");
+  EXPECT_EQ(graph::stored_ranges(after.layer("in"), "output")[0], range_of(after.layer("in"), "output", x));
+  const auto kernel = weight(after, "conv", "kernel"), found = weight(after, "conv", "kernel_max");
+  for (int64_t c = 0; c < 4; ++c) {
+    const at::Tensor filter = kernel.select(3, c).contiguous();
+    EXPECT_EQ(found[c].item<float>(), range_of(after.layer("conv"), "kernel", filter).max);
+  }
+  const auto largest = kernel.abs().amax(at::IntArrayRef{0, 1, 2});
+  EXPECT_TRUE((found <= largest).all().item<bool>());
+  EXPECT_TRUE((found < largest).any().item<bool>()) << "some filter is cut";
+
+  // Weights that stand in for the trained ones are measured by the same rule.
+  {
+    const at::NoGradGuard no_gradient;
+    at::Tensor value = parameter(network, "conv", "kernel").value;
+    value.mul_(2);
+  }
+  network.forward(x, Pass::kReestimation, 0, false);
+  EXPECT_TRUE(at::equal(weight(network.model(), "conv", "kernel_max"), 2 * found));
 }
 
 TEST(AffineNetwork, FrozenLayersKeepTheirRanges) {
@@ -297,19 +369,22 @@ TEST(AffineNetwork, SumsOfCodesAreTheSumsOfReals) {
   }
 }
 
-TEST(AffineNetwork, OverwrittenWeightsAreTheirQuantizedValues) {
+TEST(AffineNetwork, OverwrittenKernelsOfConvolutionsAreTheirQuantizedValues) {
   Model model = float_model();
   graph::set_quantization(model, "conv", kernel_only(AffineKind::kLastValue, true));
+  graph::set_quantization(model, "dense", kernel_only(AffineKind::kLastValue, true));
   const Tensor before = model.layer("conv").find_weight("kernel")->value;
+  const Tensor dense = model.layer("dense").find_weight("kernel")->value;
   Network network(model, true, 1);
-  network.set_quantization_phase({.overwrites_weights = true});
+  network.set_quantization_phase({.overwrites_convolutions = true});
   const at::Tensor x = batch(4, 1);
   loss_of(network, x).backward();
   const Tensor once = network.model().layer("conv").find_weight("kernel")->value;
   EXPECT_NE(once, before);
+  EXPECT_EQ(network.model().layer("dense").find_weight("kernel")->value, dense) << "a dense layer's stays";
   const at::Tensor gradient = parameter(network, "conv", "kernel").value.grad();
   EXPECT_GT(gradient.abs().sum().item<float>(), 0.0f);
-  network.set_quantization_phase({.ranges_move = false, .overwrites_weights = true});
+  network.set_quantization_phase({.ranges_move = false, .overwrites_convolutions = true});
   loss_of(network, x);
   EXPECT_EQ(network.model().layer("conv").find_weight("kernel")->value, once) << "they are codes already";
   network.set_quantization_phase({});
@@ -322,7 +397,7 @@ TEST(AffineNetwork, DataThatIsNoNumberIsRefused) {
   try {
     loss_of(network, x);
     FAIL() << "was taken";
-  } catch (const InvalidArgument& error) {
+  } catch (const affine::NonFiniteValue& error) {
     EXPECT_NE(std::string(error.what()).find("layer 'in' (InputLayer), 'output'"), std::string::npos) << error.what();
   }
 }

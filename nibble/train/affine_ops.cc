@@ -7,6 +7,7 @@
 #include <span>
 
 #include "nibble/kernels/affine_quantizers.h"
+#include "nibble/kernels/philox_vector.h"
 #include "nibble/quant/affine/pact_dorefa.h"
 
 namespace nibble::train {
@@ -97,10 +98,22 @@ struct PactNode : torch::autograd::Node {
   void release_variables() override { x.reset(), alpha.reset(); }
 };
 
+at::Tensor quantized_gradient(const at::Tensor& dx, const GradientQuantization& gradient) {
+  const auto count = static_cast<size_t>(dx.numel());
+  std::vector<uint32_t> words(count);
+  kernels::random_words(gradient.random, 0, count, words.data());
+  std::vector<float> noise(count);
+  for (size_t i = 0; i < count; ++i) noise[i] = to_uniform(words[i]) - 0.5f;
+  at::Tensor q = at::empty_like(dx);
+  affine::dorefa_quantize_gradient<float>(values_of(dx), noise, dx.size(0), gradient.bit_width, room_of(q));
+  return q;
+}
+
 struct DorefaNode : torch::autograd::Node {
   at::Tensor x;
   int bit_width = 8;
   bool is_weight = false;
+  GradientQuantization gradient;
 
   variable_list apply(variable_list&& upstream_list) override {
     const at::Tensor upstream = upstream_list[0].contiguous();
@@ -109,6 +122,7 @@ struct DorefaNode : torch::autograd::Node {
       affine::dorefa_weight_gradient<float>(values_of(x), values_of(upstream), bit_width, room_of(dx));
     } else {
       affine::dorefa_activation_gradient<float>(values_of(x), values_of(upstream), room_of(dx));
+      if (gradient.bit_width > 0) dx = quantized_gradient(dx, gradient);
     }
     return {dx};
   }
@@ -119,7 +133,7 @@ struct StraightThroughNode : torch::autograd::Node {
   variable_list apply(variable_list&& upstream) override { return {upstream[0]}; }
 };
 
-at::Tensor dorefa_quant(const at::Tensor& x, int bit_width, bool is_weight) {
+at::Tensor dorefa_quant(const at::Tensor& x, int bit_width, bool is_weight, const GradientQuantization& gradient) {
   const at::Tensor input = x.contiguous();
   at::Tensor y = at::empty_like(input.detach());
   if (is_weight) {
@@ -132,6 +146,7 @@ at::Tensor dorefa_quant(const at::Tensor& x, int bit_width, bool is_weight) {
   node->x = input.detach();
   node->bit_width = bit_width;
   node->is_weight = is_weight;
+  node->gradient = gradient;
   return record(y, node, input);
 }
 
@@ -188,9 +203,11 @@ at::Tensor pact_quant(const at::Tensor& x, const at::Tensor& alpha, int bit_widt
   return record(y, node, input, alpha);
 }
 
-at::Tensor dorefa_quant_weights(const at::Tensor& w, int bit_width) { return dorefa_quant(w, bit_width, true); }
+at::Tensor dorefa_quant_weights(const at::Tensor& w, int bit_width) { return dorefa_quant(w, bit_width, true, {}); }
 
-at::Tensor dorefa_quant_activations(const at::Tensor& x, int bit_width) { return dorefa_quant(x, bit_width, false); }
+at::Tensor dorefa_quant_activations(const at::Tensor& x, int bit_width, const GradientQuantization& gradient) {
+  return dorefa_quant(x, bit_width, false, gradient);
+}
 
 at::Tensor straight_through(const at::Tensor& x, const at::Tensor& values) {
   at::Tensor y = values.detach().clone();

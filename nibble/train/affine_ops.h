@@ -10,6 +10,7 @@
 
 #include <vector>
 
+#include "nibble/core/philox.h"
 #include "nibble/quant/affine/channel_layout.h"
 #include "nibble/quant/affine/fake_quant.h"
 #include "nibble/quant/affine/learned_step.h"
@@ -34,7 +35,14 @@ at::Tensor learned_step_quant(const at::Tensor& x, const affine::ChannelLayout& 
 at::Tensor pact_quant(const at::Tensor& x, const at::Tensor& alpha, int bit_width);
 
 at::Tensor dorefa_quant_weights(const at::Tensor& w, int bit_width);
-at::Tensor dorefa_quant_activations(const at::Tensor& x, int bit_width);
+
+struct GradientQuantization {
+  int bit_width = 0;  // 0: gradients stay as they are
+  RandomKey random = {};
+};
+//   x         [samples, ...]
+//   gradient  of what leaves towards x, by affine::dorefa_quantize_gradient()
+at::Tensor dorefa_quant_activations(const at::Tensor& x, int bit_width, const GradientQuantization& gradient = {});
 
 // `values` in the place of x, with x's gradient.
 at::Tensor straight_through(const at::Tensor& x, const at::Tensor& values);

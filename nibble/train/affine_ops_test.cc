@@ -109,6 +109,25 @@ TEST(AffineOps, DorefaIsTheScalarOne) {
   }
 }
 
+TEST(AffineOps, DorefaQuantizesGradientsSampleBySample) {
+  const at::Tensor upstream = random({4, 10}, 2);
+  const RandomKey key{7, RandomPurpose::kQuantizer, 3, 5}, next{7, RandomPurpose::kQuantizer, 3, 6};
+  const auto gradient = [&](const RandomKey& random_key) {
+    at::Tensor x = random({4, 10}, 4);
+    x.set_requires_grad(true);
+    backward(dorefa_quant_activations(x, 3, {2, random_key}), upstream);
+    return values(x.grad());
+  };
+  std::vector<float> plain(40), noise(40), expected(40);
+  affine::dorefa_activation_gradient<float>(values(random({4, 10}, 4)), values(upstream), plain);
+  RandomStream stream(key);
+  for (float& u : noise) u = stream.uniform() - 0.5f;
+  affine::dorefa_quantize_gradient<float>(plain, noise, 4, 2, expected);
+  EXPECT_EQ(gradient(key), expected);
+  EXPECT_EQ(gradient(key), gradient(key));
+  EXPECT_NE(gradient(key), gradient(next));
+}
+
 TEST(AffineOps, NothingIsRecordedWithoutNeed) {
   at::Tensor x = random({8}, 1);
   const std::vector<affine::NudgedRange> range = {affine::nudge({-1.0f, 1.0f}, {})};

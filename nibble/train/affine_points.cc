@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -45,8 +44,9 @@ std::vector<affine::Range> stored_ranges(const QuantizedPoint& point, LayerRunti
 void store(std::span<const affine::Range> ranges, const QuantizedPoint& point, LayerRuntime& runtime) {
   at::Tensor min = variable(runtime, point, "min"), max = variable(runtime, point, "max");
   for (size_t c = 0; c < ranges.size(); ++c) {
-    min.data_ptr<float>()[c] = ranges[c].min;
-    max.data_ptr<float>()[c] = ranges[c].max;
+    const affine::Range seen = graph::as_seen(point.quantizer.kind, ranges[c]);
+    min.data_ptr<float>()[c] = seen.min;
+    max.data_ptr<float>()[c] = seen.max;
   }
 }
 
@@ -58,13 +58,12 @@ affine::RangeTracker tracker_of(const QuantizedPoint& point, LayerRuntime& runti
   return tracker;
 }
 
-// A range for the whole tensor needs its two ends only, which the kernel finds faster.
+// The two ends of a whole tensor are what the kernel finds faster.
 void observe(affine::RangeTracker& tracker, const at::Tensor& x, const affine::ChannelLayout& layout) {
   if (layout.channels > 1) return tracker.observe(values_of(x), layout);
   const kernels::Extremes ends = kernels::extremes(x.data_ptr<float>(), static_cast<size_t>(x.numel()));
   if (!ends.is_finite) return tracker.observe(values_of(x), layout);  // names the element
-  const std::array<float, 2> both = {ends.min, ends.max};
-  tracker.observe(both, {1, 1, 2});
+  tracker.observe(values_of(x), affine::Range{ends.min, ends.max});
 }
 
 at::Tensor tracked(const QuantizedPoint& point, LayerRuntime& runtime, const at::Tensor& x,
@@ -176,9 +175,9 @@ at::Tensor learned(const graph::Layer& layer, const QuantizedPoint& point, Layer
   if (q.kind == AffineKind::kPact) return pact_quant(x, parameter, q.num_bits);
   const LayerWeight* offset = runtime.find(point.name + "_offset");
   const affine::StepLimits limits = limits_of(q);
-  const int64_t shared = x.numel() / (point.is_weight ? 1 : x.size(0)) / layout.channels;
+  const int64_t counted = affine::gradient_elements(q.gradient_elements, layout, point.is_weight ? 1 : x.size(0));
   return learned_step_quant(x, layout, parameter, offset == nullptr ? at::Tensor() : offset->value,
-                            {limits, affine::learned_step_gradient_scale(std::max<int64_t>(1, shared), limits.qp)});
+                            {limits, affine::learned_step_gradient_scale(counted, limits.qp)});
 }
 
 }  // namespace
@@ -191,10 +190,13 @@ at::Tensor quantize_point(const graph::Layer& layer, const QuantizedPoint& point
   if (graph::is_learned(q.kind)) return learned(layer, point, runtime, x, layout, mode);
   if (q.kind == AffineKind::kDorefa) {
     if (!mode.applies) return x;
-    return point.is_weight ? dorefa_quant_weights(x, q.num_bits) : dorefa_quant_activations(x, q.num_bits);
+    if (point.is_weight) return dorefa_quant_weights(x, q.num_bits);
+    return dorefa_quant_activations(x, q.num_bits, {q.gradient_bits, mode.random});
   }
   try {
     return tracked(point, runtime, x, layout, mode);
+  } catch (const affine::NonFiniteValue& error) {
+    throw affine::NonFiniteValue("[train] {}, '{}': {}", graph::described(layer), point.name, error.what());
   } catch (const InvalidArgument& error) {
     throw InvalidArgument("[train] {}, '{}': {}", graph::described(layer), point.name, error.what());
   }
@@ -212,7 +214,7 @@ std::vector<float> point_steps(const QuantizedPoint& point, LayerRuntime& runtim
   } else if (q.kind == AffineKind::kPact) {
     steps.push_back(variable(runtime, point, "alpha").data_ptr<float>()[0] / levels);
   } else if (q.kind == AffineKind::kDorefa) {
-    if (q.num_bits > 1) steps.push_back(1.0f / levels);
+    if (!point.is_weight || q.num_bits > 1) steps.push_back(1.0f / levels);
   } else {
     const at::Tensor step = variable(runtime, point, "step");
     // Values that are offset are no multiples of the step.
@@ -222,6 +224,25 @@ std::vector<float> point_steps(const QuantizedPoint& point, LayerRuntime& runtim
   }
   const bool is_grid = std::all_of(steps.begin(), steps.end(), [](float step) { return step > 0.0f; });
   return is_grid ? steps : std::vector<float>{};
+}
+
+std::optional<affine::CodeGrid> code_grid(const QuantizedPoint& point, LayerRuntime& runtime) {
+  const AffineQuantizer& q = point.quantizer;
+  if (graph::is_tracker(q.kind)) {
+    const std::vector<affine::NudgedRange> ranges = tracker_of(point, runtime).nudged();
+    if (ranges.size() != 1) return std::nullopt;
+    if (ranges[0].is_zero) return affine::CodeGrid{};
+    const affine::CodeFormat format = graph::tracker_config(q).format();
+    return affine::CodeGrid{ranges[0].scale, format.qmin() - ranges[0].zero_point,
+                            format.qmax() - ranges[0].zero_point};
+  }
+  const std::vector<float> steps = point_steps(point, runtime);
+  if (steps.size() != 1) return std::nullopt;
+  if (q.kind == AffineKind::kLsq || q.kind == AffineKind::kLsqPlus) {
+    const affine::StepLimits limits = limits_of(q);
+    return affine::CodeGrid{steps[0], -limits.qn, limits.qp};
+  }
+  return affine::CodeGrid{steps[0], 0, (int32_t{1} << q.num_bits) - 1};
 }
 
 BiasGrid bias_codes(const at::Tensor& bias, float input_step, std::span<const float> weight_steps, int bit_width) {

@@ -5,10 +5,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "nibble/core/philox.h"
 #include "nibble/graph/layer_quantization.h"
+#include "nibble/quant/affine/sum_quantizer.h"
 #include "nibble/train/layer_runtime.h"
 
 namespace nibble::train {
@@ -16,16 +19,20 @@ namespace nibble::train {
 struct PointMode {
   bool observes = false;  // ranges move by x before they are used; learned parameters that were never found are
   bool applies = true;    // false: x comes back as it is
+  RandomKey random = {};  // of stochastic gradients; one for each layer, point and step
 };
 
 //   x       a weight, or an activation with the batch axis
-//   throws  InvalidArgument naming the layer if x holds NaN or infinity while it is watched, or learned parameters were
-//           never found
+//   throws  affine::NonFiniteValue naming the layer if x holds NaN or infinity while it is watched; InvalidArgument if
+//           learned parameters were never found
 at::Tensor quantize_point(const graph::Layer& layer, const graph::QuantizedPoint& point, LayerRuntime& runtime,
                           const at::Tensor& x, PointMode mode);
 
 // Real steps between neighbouring codes, one or one a channel; empty where there is no such grid.
 std::vector<float> point_steps(const graph::QuantizedPoint& point, LayerRuntime& runtime);
+
+// The point's codes, relative to that of real 0; nothing where it has several scales, or an offset.
+std::optional<affine::CodeGrid> code_grid(const graph::QuantizedPoint& point, LayerRuntime& runtime);
 
 // The bias in units of its accumulator, input_step * weight_steps[c], saturated to so many bits; no codes where it
 // stays a real number (affine::stays_float).

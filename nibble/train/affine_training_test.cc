@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
 #include "nibble/formats/keras/keras_file.h"
@@ -131,6 +132,13 @@ TEST(AffineTraining, PenaltyLowersClippingLevels) {
   EXPECT_LT(levels[1], 0.9 * levels[0]);
 }
 
+TEST(AffineTraining, LearnsFromGradientsOfSixBits) {
+  qat::Scheme dorefa = scheme("dorefa");
+  dorefa.gradient_bits = 6;
+  Trainer trainer(qat::quantize_model(trained(), dorefa), options());
+  EXPECT_GT(*trainer.fit(stripes_data(), epochs(4)).back().val_accuracy, 0.95);
+}
+
 TEST(AffineTraining, LearnedStepsTakeBothOptimizers) {
   CompileOptions sgd = options();
   sgd.optimizer = OptimizerKind::kSgd;
@@ -148,14 +156,15 @@ TEST(AffineTraining, LearnedStepsTakeBothOptimizers) {
   }
 }
 
-// Seed 2: with TFMOT, kernel_min and kernel_max were scalars whatever per_axis said.
+// Seed 2: with TFMOT, kernel_min and kernel_max were scalars whatever per_axis said. What that costs is
+// tests/qat_accuracy_test.cc.
 TEST(AffineTraining, AllValuesPerAxisHasARangeForEachOf32Filters) {
-  double accuracy[2];
   for (const bool per_axis : {false, true}) {
     qat::Scheme four = scheme("all_values");
     four.per_axis = per_axis;
+    four.ranges = affine::RangeRule::kExtremes;
     Trainer trainer(qat::quantize_model(float_network(32), four), options());
-    accuracy[per_axis] = *trainer.fit(stripes_data(), epochs(5)).back().val_accuracy;
+    EXPECT_GT(*trainer.fit(stripes_data(), epochs(5)).back().val_accuracy, 0.95);
     const Model model = trainer.model();
     const graph::Layer& conv = model.layer("conv");
     const auto ranges = graph::stored_ranges(conv, "kernel");
@@ -168,7 +177,48 @@ TEST(AffineTraining, AllValuesPerAxisHasARangeForEachOf32Filters) {
       EXPECT_GE(range.max, kernel[i]);
     }
   }
-  EXPECT_GE(accuracy[1], accuracy[0] - 0.01);
+}
+
+// Of the kernels' own size.
+double rounding_error(const Model& model) {
+  double sum = 0.0;
+  for (const char* name : {"conv", "dense"}) {
+    const graph::Layer& layer = model.layer(name);
+    const graph::QuantizedPoint point = *graph::quantized_point(layer, "kernel");
+    const Tensor& kernel = layer.find_weight("kernel")->value;
+    const affine::ChannelLayout layout = graph::point_layout(layer, point, kernel.shape());
+    affine::RangeTracker tracker(graph::tracker_config(point.quantizer), layout.channels);
+    tracker.restore(graph::stored_ranges(layer, "kernel"));
+    std::vector<float> rounded(static_cast<size_t>(kernel.size()));
+    tracker.quantize(kernel.data(), layout, rounded);
+    double error = 0.0, whole = 0.0;
+    for (size_t i = 0; i < rounded.size(); ++i) {
+      error += std::pow(static_cast<double>(kernel.data()[i]) - static_cast<double>(rounded[i]), 2.0);
+      whole += std::pow(static_cast<double>(kernel.data()[i]), 2.0);
+    }
+    sum += error / whole;
+  }
+  return sum;
+}
+
+// From the same weights, by steps that are too small to tell them apart.
+TEST(AffineTraining, RangesOfLeastErrorRoundFinerWithFourBits) {
+  CompileOptions slow = options();
+  slow.learning_rate = 1e-6;
+  std::vector<double> errors;
+  std::vector<float> reach;
+  for (const affine::RangeRule rule : {affine::RangeRule::kMse, affine::RangeRule::kExtremes}) {
+    qat::Scheme four = scheme("moving_average");
+    four.ranges = rule;
+    Trainer trainer(qat::quantize_model(trained(), four), slow);
+    trainer.fit(stripes_data(), epochs(1));
+    const Model model = trainer.model();
+    errors.push_back(rounding_error(model));
+    reach.push_back(graph::stored_ranges(model.layer("relu"), "output")[0].max);
+  }
+  EXPECT_GT(errors[0], 0.0);
+  EXPECT_LT(errors[0], errors[1]);
+  EXPECT_LT(reach[0], reach[1]) << "of what leaves the ReLU, the few largest are clipped";
 }
 
 class EachBatchNorm : public ::testing::TestWithParam<qat::BatchNormMode> {};
@@ -200,9 +250,18 @@ TEST(QuantizationSchedule, SaysWhatHoldsWhen) {
 TEST(QuantizationSchedule, Refuses) {
   EXPECT_THROW(quantization_schedule({.begin = -1.0}), InvalidArgument);
   EXPECT_THROW(quantization_schedule({.begin = 2.0, .freeze_ranges = 1.0}), InvalidArgument);
-  const auto late = quantization_schedule({.begin = 3.0});
-  Trainer trainer(qat::quantize_model(float_network()), options());
-  EXPECT_THROW(trainer.fit(stripes_data(), epochs(3, {late.get()})), InvalidArgument);
+}
+
+// Times that the training never reaches: it has epochs 0 to 3.
+TEST(QuantizationSchedule, RefusesWhatNeverHappens) {
+  for (const auto& late : {QuantizationSchedule{.begin = 3.0}, QuantizationSchedule{.freeze_ranges = 3.0},
+                           QuantizationSchedule{.freeze_batch_norm = 99.0}}) {
+    const auto schedule = quantization_schedule(late);
+    EXPECT_THROW(schedule->on_train_begin(3, 10), InvalidArgument) << schedule->state().dump();
+    EXPECT_NO_THROW(schedule->on_train_begin(100, 10)) << schedule->state().dump();
+    Trainer trainer(qat::quantize_model(float_network()), options());
+    EXPECT_THROW(trainer.fit(stripes_data(), epochs(3, {schedule.get()})), InvalidArgument) << schedule->state().dump();
+  }
 }
 
 std::vector<float> values_of(const Model& model, const char* layer, const char* name) {
@@ -261,6 +320,24 @@ TEST(Calibration, FindsRangesWithoutTraining) {
   EXPECT_EQ(values_of(model, "norm", "moving_mean"), values_of(start, "norm", "moving_mean"));
   Trainer in_float(trained(), options());
   EXPECT_NEAR(trainer.evaluate(stripes(200, 2)).accuracy, in_float.evaluate(stripes(200, 2)).accuracy, 0.02);
+}
+
+// An input that is 0 in all the data has a range all the same.
+TEST(Calibration, ZerosThatWereSeenAreCalibrated) {
+  const Model start = qat::quantize_model(trained(), scheme("moving_average", 8));
+  EXPECT_EQ(graph::uncalibrated_point(start.layer("in")), "output");
+  Trainer trainer(start, options());
+  const data::Samples zeros(Shape{8, 8, 1}, std::vector<float>(64 * 20), std::vector<int32_t>(20));
+  trainer.calibrate(zeros, 10, 2);
+  const Model model = trainer.model();
+  graph::require_calibrated(model, "test");
+  EXPECT_EQ(graph::stored_ranges(model.layer("in"), "output"), std::vector<affine::Range>(1));
+  const auto path = ::testing::TempDir() + "/affine_zeros.keras";
+  formats::keras::save_model(model, path);
+  const Model read = formats::keras::load_model(path);
+  graph::require_calibrated(read, "test");
+  Trainer again(read, {});
+  EXPECT_EQ(again.evaluate(zeros).accuracy, trainer.evaluate(zeros).accuracy);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
@@ -14,14 +15,23 @@ namespace {
 
 using nlohmann::json;
 
+bool is_of_validation(Monitor monitor) { return monitor == Monitor::kValLoss || monitor == Monitor::kValAccuracy; }
+
 // The best value so far and since when.
 class Best {
  public:
   Best(Monitor monitor, double min_delta) : monitor_(monitor), min_delta_(min_delta) {}
 
+  // True if the epoch has no value by intent.
+  bool passes_over(const EpochLog& log) const { return log.skips_validation && is_of_validation(monitor_); }
   // True if this epoch is the best so far.
   bool improves(const EpochLog& log) {
     const auto value = monitored(log, monitor_);
+    const bool is_accuracy = monitor_ == Monitor::kAccuracy || monitor_ == Monitor::kValAccuracy;
+    if (!value && is_accuracy && !log.has_accuracy) {
+      throw InvalidArgument(
+          "[callback] the accuracy is watched, but numbers are learned, which have none. Watch 'loss' or 'val_loss'.");
+    }
     if (!value) {
       throw InvalidArgument(
           "[callback] a validation value is watched, but nothing was validated. Give validation data, or watch 'loss' "
@@ -55,6 +65,7 @@ class EarlyStopping : public Callback {
   void on_train_begin(int epochs, int64_t) override { epochs_ = epochs; }
 
   bool on_epoch_end(const EpochLog& log, Trainer& trainer) override {
+    if (best_.passes_over(log)) return false;  // the last epoch never is
     if (best_.improves(log) && options_.restore_best_weights) best_weights_ = trainer.weights();
     const bool stops = best_.epochs_since() > 0 && best_.epochs_since() >= options_.patience;
     const bool is_last = stops || log.epoch == epochs_;
@@ -63,6 +74,9 @@ class EarlyStopping : public Callback {
   }
 
   std::string name() const override { return "early_stopping"; }
+  bool keeps_every_epoch() const override {
+    return options_.restore_best_weights && !is_of_validation(options_.monitor);
+  }
 
   json state() const override {
     json result = {{"best", best_.state()}, {"weights", json::array()}};
@@ -86,6 +100,7 @@ class ModelCheckpoint : public Callback {
   explicit ModelCheckpoint(const ModelCheckpointOptions& options) : options_(options), best_(options.monitor, 0.0) {}
 
   bool on_epoch_end(const EpochLog& log, Trainer& trainer) override {
+    if (options_.save_best_only && best_.passes_over(log)) return false;
     if (!options_.save_best_only || best_.improves(log)) {
       formats::keras::save_model(trainer.model(), options_.path);
     }
@@ -93,6 +108,7 @@ class ModelCheckpoint : public Callback {
   }
 
   std::string name() const override { return "model_checkpoint"; }
+  bool keeps_every_epoch() const override { return !options_.save_best_only || !is_of_validation(options_.monitor); }
   json state() const override { return best_.state(); }
   void restore(const json& state) override { best_.restore(state); }
 
@@ -101,25 +117,44 @@ class ModelCheckpoint : public Callback {
   Best best_;
 };
 
+constexpr std::string_view kColumns = "epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds\n";
+// Of a loss that is an error.
+constexpr std::string_view kErrorColumns =
+    "epoch,learning_rate,loss,accuracy,mse,mae,val_loss,val_accuracy,val_mse,val_mae,seconds\n";
+
 class CsvLogger : public Callback {
  public:
   explicit CsvLogger(std::filesystem::path path) : path_(std::move(path)) {}
 
   bool on_epoch_end(const EpochLog& log, Trainer&) override {
-    const auto optional = [](const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; };
-    lines_ += fmt::format("{},{},{},{},{},{},{:.3f}\n", log.epoch, log.learning_rate, log.loss, log.accuracy,
-                          optional(log.val_loss), optional(log.val_accuracy), log.seconds);
-    write_file(path_, "epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds\n" + lines_);
+    if (text_.empty()) text_ = log.mse || log.val_mse ? kErrorColumns : kColumns;
+    text_ += line(log, text_.starts_with(kErrorColumns));
+    write_file(path_, text_);
     return false;
   }
 
   std::string name() const override { return "csv_logger"; }
-  json state() const override { return lines_; }
-  void restore(const json& state) override { lines_ = state.get<std::string>(); }
+  json state() const override { return text_; }
+  void restore(const json& state) override {
+    text_ = state.get<std::string>();
+    // Older checkpoints hold the lines alone; they go on with the columns that they have.
+    if (!text_.empty() && !text_.starts_with("epoch,")) text_.insert(0, kColumns);
+  }
 
  private:
+  static std::string line(const EpochLog& log, bool has_errors) {
+    const auto optional = [](const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; };
+    const auto accuracy = [&](const std::optional<double>& value) { return log.has_accuracy ? optional(value) : ""; };
+    const auto errors = [&](const std::optional<double>& mse, const std::optional<double>& mae) {
+      return has_errors ? fmt::format(",{},{}", optional(mse), optional(mae)) : "";
+    };
+    return fmt::format("{},{},{},{}{},{},{}{},{:.3f}\n", log.epoch, log.learning_rate, log.loss, accuracy(log.accuracy),
+                       errors(log.mse, log.mae), optional(log.val_loss), accuracy(log.val_accuracy),
+                       errors(log.val_mse, log.val_mae), log.seconds);
+  }
+
   std::filesystem::path path_;
-  std::string lines_;
+  std::string text_;  // of the file
 };
 
 }  // namespace
@@ -137,11 +172,11 @@ std::optional<double> monitored(const EpochLog& log, Monitor monitor) {
     case Monitor::kLoss:
       return log.loss;
     case Monitor::kAccuracy:
-      return log.accuracy;
+      return log.has_accuracy ? std::optional<double>(log.accuracy) : std::nullopt;
     case Monitor::kValLoss:
       return log.val_loss;
     case Monitor::kValAccuracy:
-      return log.val_accuracy;
+      return log.has_accuracy ? log.val_accuracy : std::nullopt;
   }
   return std::nullopt;
 }

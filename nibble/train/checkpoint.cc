@@ -42,7 +42,11 @@ json to_json(const EpochLog& log) {
               {"loss", log.loss},
               {"accuracy", log.accuracy},
               {"seconds", log.seconds}};
+  if (!log.has_accuracy) out["has_accuracy"] = false;
+  if (log.skips_validation) out["skips_validation"] = true;
   if (log.val_loss) out["val_loss"] = *log.val_loss;
+  if (log.mse) out["mse"] = *log.mse;
+  if (log.mae) out["mae"] = *log.mae;
   if (log.val_mse) out["val_mse"] = *log.val_mse;
   if (log.val_mae) out["val_mae"] = *log.val_mae;
   if (log.val_accuracy) out["val_accuracy"] = *log.val_accuracy;
@@ -52,7 +56,11 @@ json to_json(const EpochLog& log) {
 EpochLog epoch_log(const json& in) {
   EpochLog log{in.at("epoch"), in.at("learning_rate"), in.at("loss"),   in.at("accuracy"),
                std::nullopt,   std::nullopt,           in.at("seconds")};
+  log.has_accuracy = in.value("has_accuracy", true);
+  log.skips_validation = in.value("skips_validation", false);
   if (in.contains("val_loss")) log.val_loss = in.at("val_loss").get<double>();
+  if (in.contains("mse")) log.mse = in.at("mse").get<double>();
+  if (in.contains("mae")) log.mae = in.at("mae").get<double>();
   if (in.contains("val_mse")) log.val_mse = in.at("val_mse").get<double>();
   if (in.contains("val_mae")) log.val_mae = in.at("val_mae").get<double>();
   if (in.contains("val_accuracy")) log.val_accuracy = in.at("val_accuracy").get<double>();

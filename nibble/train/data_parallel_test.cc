@@ -44,7 +44,7 @@ struct Outcome {
 class Losses : public Callback {
  public:
   std::vector<double> values;
-  void on_batch_end(int, int64_t, double loss, double) override { values.push_back(loss); }
+  void on_batch_end(int, int64_t, double loss, std::optional<double>) override { values.push_back(loss); }
 };
 
 Outcome train(const data::Dataset& dataset, bool fused, std::shared_ptr<ProcessGroup> processes,
@@ -126,6 +126,24 @@ TEST(DataParallelBits, AreThoseOfOneProcess) {
   };
   const Outcome alone = run(nullptr);
   const auto together = in_processes(2, 29753, run);
+  EXPECT_EQ(together[0].weights, alone.weights);
+  EXPECT_EQ(together[1].weights, alone.weights);
+}
+
+// Each process changes the images of its own share.
+TEST(DataParallelBits, AreThoseOfOneProcessWithAugmentation) {
+  const data::Dataset dataset = data::synthetic_digits({.train_count = 1024, .test_count = 100});
+  const auto run = [&](const std::shared_ptr<ProcessGroup>& processes) {
+    Trainer trainer(small_network(), {.learning_rate = 0.01, .seed = 3, .processes = processes});
+    FitOptions fit;
+    fit.epochs = 2;
+    fit.batch_size = 512;
+    fit.augmentation = {.flip = true, .shift = 3};
+    trainer.fit(dataset, fit);
+    return Outcome{{}, trainer.evaluate(dataset.test, 64), trainer.weights()};
+  };
+  const Outcome alone = run(nullptr);
+  const auto together = in_processes(2, 29754, run);
   EXPECT_EQ(together[0].weights, alone.weights);
   EXPECT_EQ(together[1].weights, alone.weights);
 }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <numeric>
 
 #include "nibble/quant/affine/common_grid.h"
@@ -38,15 +37,13 @@ double largest_sum(const at::Tensor& x, const at::Tensor& kernel, const SumGrid&
 
 // sum: of two tensors of whole numbers, in float32 where that is exact, else in double.
 at::Tensor scaled_sum(const at::Tensor& x, const at::Tensor& kernel, const SumGrid& grid, int64_t channels,
-                      const std::function<at::Tensor(const at::Tensor&, const at::Tensor&)>& sum) {
+                      const SumOfProducts& sum) {
   const at::Tensor codes = codes_of(x, grid.input_step), weights = codes_of(kernel, grid.weight_steps);
   const bool fits = largest_sum(codes, weights, grid, channels) < kExactFloat;
   const auto type = fits ? at::kFloat : at::kDouble;
   at::Tensor y = sum(codes.to(type), weights.to(type));
   if (!grid.bias_codes.empty()) y = y + at::tensor(grid.bias_codes).to(type);
-  std::vector<float> scale = grid.weight_steps;
-  for (float& step : scale) step *= grid.input_step;
-  y = y.to(at::kFloat) * at::tensor(scale);
+  y = y.to(at::kFloat) * at::tensor(grid.scales());
   return grid.bias.defined() ? y + grid.bias : y;
 }
 
@@ -62,6 +59,18 @@ int64_t common_multiple(const at::Tensor& cells) {
 
 }  // namespace
 
+std::vector<float> SumGrid::scales() const {
+  std::vector<float> scales = weight_steps;
+  for (float& step : scales) step *= input_step;
+  return scales;
+}
+
+std::vector<double> SumGrid::sum_scales() const {
+  if (bias.defined()) return {};
+  const std::vector<float> steps = scales();
+  return {steps.begin(), steps.end()};
+}
+
 at::Tensor exact_convolution(const at::Tensor& x, const ConvolutionGeometry& geometry, const at::Tensor& kernel,
                              const SumGrid& grid) {
   return scaled_sum(x, kernel, grid, geometry.out_channels,
@@ -71,6 +80,15 @@ at::Tensor exact_convolution(const at::Tensor& x, const ConvolutionGeometry& geo
 at::Tensor exact_dense(const at::Tensor& x, const at::Tensor& kernel, const SumGrid& grid) {
   return scaled_sum(x, kernel, grid, kernel.size(-1),
                     [](const at::Tensor& a, const at::Tensor& b) { return at::matmul(a, b); });
+}
+
+int64_t cells_of_average(const at::Tensor& x, const Step& step) {
+  if (step.kind == StepKind::kGlobalAveragePool) return x.size(1) * x.size(2);
+  return common_multiple(cells_inside(step.window, x.size(1), x.size(2)));
+}
+
+at::Tensor exact_sum(const at::Tensor& x, const at::Tensor& kernel, const SumGrid& grid, const SumOfProducts& sum) {
+  return scaled_sum(x, kernel, grid, kernel.size(-1), sum);
 }
 
 at::Tensor exact_average(const at::Tensor& x, const Step& step, float input_step) {

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -24,7 +25,26 @@ void check_options(const FitOptions& options, const data::Dataset& dataset) {
   if (options.epochs < 1) throw InvalidArgument("[fit] epochs is {}; it must be at least 1.", options.epochs);
   if (options.batch_size < 1)
     throw InvalidArgument("[fit] batch_size is {}; it must be at least 1.", options.batch_size);
+  if (options.validation_freq < 1) {
+    throw InvalidArgument(
+        "[fit] validation_freq is {}; it must be at least 1, which validates after every epoch. For none at all set "
+        "validate to false.",
+        options.validation_freq);
+  }
   if (dataset.train.count() == 0) throw InvalidArgument("[fit] data set '{}' has no training samples.", dataset.name);
+}
+
+bool skips_validation(const FitOptions& options, int epoch) {
+  return epoch % options.validation_freq != 0 && epoch != options.epochs && !options.validation_epochs.contains(epoch);
+}
+
+bool keeps_every_epoch(const FitOptions& options) {
+  return std::ranges::any_of(options.callbacks, [](const Callback* callback) { return callback->keeps_every_epoch(); });
+}
+
+uint32_t digest(std::span<const float> values) {
+  return static_cast<uint32_t>(
+      crc32_z(0, reinterpret_cast<const Bytef*>(values.data()), values.size() * sizeof(float)));
 }
 
 // What the network sees of a data set: tells one preprocessing or selection from another.
@@ -37,6 +57,10 @@ uint32_t digest(const data::Samples& samples) {
   samples.gather(indices, values);
   const auto sum =
       crc32(0, reinterpret_cast<const Bytef*>(values.data()), static_cast<uInt>(values.size() * sizeof(float)));
+  if (samples.has_targets()) {
+    const auto targets = samples.targets().data();
+    return static_cast<uint32_t>(crc32_z(sum, reinterpret_cast<const Bytef*>(targets.data()), targets.size_bytes()));
+  }
   return static_cast<uint32_t>(crc32(sum, reinterpret_cast<const Bytef*>(samples.labels().data()),
                                      static_cast<uInt>(samples.labels().size_bytes())));
 }
@@ -54,28 +78,34 @@ bool Trainer::Impl::averages() const {
 
 // What the result of a training depends on.
 std::string Trainer::Impl::fingerprint(const data::Dataset& dataset, const FitOptions& fit) const {
-  const nlohmann::json what = {graph::to_config(network.structure()),
-                               static_cast<int>(options.optimizer),
-                               options.learning_rate,
-                               options.momentum,
-                               options.nesterov,
-                               options.beta_1,
-                               options.beta_2,
-                               options.epsilon,
-                               static_cast<int>(options.batch_norm_statistics),
-                               averages(),
-                               static_cast<int>(options.loss),
-                               static_cast<int>(options.target),
-                               options.layer_learning_rates,
-                               options.reestimation_batches,
-                               options.seed,
-                               options.fused,
-                               fit.batch_size,
-                               static_cast<int>(fit.schedule),
-                               fit.schedule == ScheduleKind::kConstant ? 0 : fit.epochs,
-                               dataset.name,
-                               dataset.train.count(),
-                               digest(dataset.train)};
+  nlohmann::json what = {graph::to_config(network.structure()),
+                         static_cast<int>(options.optimizer),
+                         options.learning_rate,
+                         options.momentum,
+                         options.nesterov,
+                         options.beta_1,
+                         options.beta_2,
+                         options.epsilon,
+                         static_cast<int>(options.batch_norm_statistics),
+                         averages(),
+                         static_cast<int>(options.loss),
+                         static_cast<int>(options.target),
+                         options.layer_learning_rates,
+                         options.reestimation_batches,
+                         options.seed,
+                         options.fused,
+                         fit.batch_size,
+                         static_cast<int>(fit.schedule),
+                         fit.schedule == ScheduleKind::kConstant ? 0 : fit.epochs,
+                         dataset.name,
+                         dataset.train.count(),
+                         digest(dataset.train)};
+  if (fit.distillation) {  // checkpoints without one stay as they were
+    what.push_back({fit.distillation->weight, fit.distillation->temperature, digest(fit.distillation->outputs.data())});
+  }
+  if (!fit.augmentation.is_none()) what.push_back({"augmentation", data::to_string(fit.augmentation)});
+  // Statistics that are re-estimated are also what frozen ones stay at.
+  if (fit.validation_freq != 1) what.push_back({"validation", fit.validation_freq, fit.validation_epochs});
   const std::string text = what.dump();
   return fmt::format("{:08x}-{}", crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size())),
                      text.size());
@@ -95,6 +125,7 @@ class Fit {
     state.fingerprint = fingerprint;
     if (options_.resume && !options_.checkpoint.empty() && std::filesystem::exists(options_.checkpoint)) {
       state = load_checkpoint(options_.checkpoint, fingerprint);
+      require_epochs(state);
       trainer_.set_weights(state.weights);
       average_.restore_trained(state.trained_weights);
       restore_callbacks(state.callbacks);
@@ -124,6 +155,16 @@ class Fit {
   }
 
  private:
+  // Less than what is done already has no weights any more: only those after the last epoch are kept.
+  void require_epochs(const Checkpoint& state) const {
+    if (state.epochs_done <= options_.epochs) return;
+    throw InvalidArgument(
+        "[fit] {} epochs in total were asked for, but {} are done already in {}, which holds the weights after the "
+        "last "
+        "of them alone. Ask for {} epochs or more, or remove the checkpoint to begin anew.",
+        options_.epochs, state.epochs_done, options_.checkpoint.string(), state.epochs_done);
+  }
+
   void restore_callbacks(const nlohmann::json& states) {
     for (Callback* callback : options_.callbacks) {
       const auto found = states.find(callback->name());
@@ -151,15 +192,15 @@ bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, 
   const int64_t total_steps = steps_per_epoch * fit.epochs;
   const int64_t first_step = steps_per_epoch * (log.epoch - 1);
   log.learning_rate = scheduled_rate(options, fit, first_step, total_steps);
-  int64_t seen = 0, correct = 0;
-  double loss_sum = 0;
+  int64_t seen = 0;
+  double loss_sum = 0, correct = 0, mse_sum = 0, mae_sum = 0;
   average.begin();
   for (int64_t s = 0; s < steps_per_epoch; ++s) {
     const int64_t first = s * fit.batch_size, size = std::min(fit.batch_size, samples.count() - first);
     const std::span<const int64_t> batch(order.data() + first, static_cast<size_t>(size));
     const double rate = scheduled_rate(options, fit, first_step + s, total_steps);
     for (Callback* callback : fit.callbacks) callback->on_batch_begin(log.epoch, s + 1, trainer);
-    const StepResult result = train_step(samples, batch, rate);
+    const StepResult result = train_step(samples, batch, rate, fit, log.epoch - 1);
     if (!std::isfinite(result.loss)) {
       throw NonFiniteLoss(fmt::format(
           "[fit] the loss became {} in epoch {}, step {}. Try a smaller learning rate (it is {}) or wider quantizers.",
@@ -170,11 +211,33 @@ bool Trainer::Impl::train_epoch(Trainer& trainer, const data::Samples& samples, 
     seen += size;
     correct += result.correct;
     log.loss = loss_sum / static_cast<double>(seen);
-    log.accuracy = static_cast<double>(correct) / static_cast<double>(seen);
-    for (Callback* callback : fit.callbacks) callback->on_batch_end(log.epoch, s + 1, log.loss, log.accuracy);
+    log.accuracy = correct / static_cast<double>(seen);
+    if (objective.is_error()) {
+      mse_sum += result.mse * static_cast<double>(size);
+      mae_sum += result.mae * static_cast<double>(size);
+      log.mse = mse_sum / static_cast<double>(seen);
+      log.mae = mae_sum / static_cast<double>(seen);
+    }
+    const auto accuracy = log.has_accuracy ? std::optional<double>(log.accuracy) : std::nullopt;
+    for (Callback* callback : fit.callbacks) callback->on_batch_end(log.epoch, s + 1, log.loss, accuracy);
     if (stops(fit)) return false;
   }
   return true;
+}
+
+void Trainer::Impl::validate(const data::Samples& samples, EpochLog& log) {
+  const Evaluation evaluation = evaluate(samples, 1024);
+  if (!std::isfinite(evaluation.loss)) {
+    throw NonFiniteLoss(
+        fmt::format("[fit] the validation loss became {} after epoch {}. Try a smaller learning "
+                    "rate (it is {}) or wider quantizers.",
+                    std::abs(evaluation.loss), log.epoch, log.learning_rate));
+  }
+  log.val_loss = evaluation.loss;
+  log.val_accuracy = evaluation.accuracy;
+  if (!objective.is_error()) return;
+  log.val_mse = evaluation.mse;
+  log.val_mae = evaluation.mae;
 }
 
 History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
@@ -183,6 +246,9 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
   impl_->check_data(dataset.train);
   const bool validates = options.validate && dataset.test.count() > 0;
   if (validates) impl_->check_data(dataset.test);
+  impl_->check_augmentation(options.augmentation, dataset.train);
+  if (options.distillation) impl_->check_distillation(*options.distillation, dataset.train);
+  impl_->set_teacher(options);
   const int64_t whole_batches = dataset.train.count() / options.batch_size;
   const bool has_remainder = dataset.train.count() % options.batch_size != 0;
   const int64_t steps_per_epoch =
@@ -196,36 +262,32 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
   }
   for (Callback* callback : options.callbacks) callback->on_train_begin(options.epochs, steps_per_epoch);
   const auto stopped = [&] { return impl_->stops(options); };
+  const auto reestimate = [&] { impl_->reestimate(dataset.train, options.batch_size); };
+  // Its batch-norm statistics are not those of its weights.
+  const auto lags = [keeps_all = keeps_every_epoch(options)](const EpochLog& log) {
+    return log.skips_validation && !keeps_all;
+  };
   while (state.epochs_done < options.epochs && !state.finished && !stopped()) {
     const auto started = std::chrono::steady_clock::now();
     EpochLog log;
     log.epoch = state.epochs_done + 1;
+    log.has_accuracy = impl_->objective.has_accuracy(dataset.train);
     // An epoch that is not whole leaves the checkpoint of the one before.
     if (!impl_->train_epoch(*this, dataset.train, options, steps_per_epoch, log)) break;
     impl_->average.show();
-    impl_->reestimate(dataset.train, options.batch_size);
-    if (validates) {
-      const Evaluation evaluation = impl_->evaluate(dataset.test, 1024);
-      if (!std::isfinite(evaluation.loss)) {
-        throw NonFiniteLoss(
-            fmt::format("[fit] the validation loss became {} after epoch {}. Try a smaller learning "
-                        "rate (it is {}) or wider quantizers.",
-                        std::abs(evaluation.loss), log.epoch, log.learning_rate));
-      }
-      log.val_loss = evaluation.loss;
-      log.val_accuracy = evaluation.accuracy;
-      if (impl_->objective.is_error()) {
-        log.val_mse = evaluation.mse;
-        log.val_mae = evaluation.mae;
-      }
-    }
+    log.skips_validation = skips_validation(options, log.epoch);
+    if (!lags(log)) reestimate();
+    if (validates && !log.skips_validation) impl_->validate(dataset.test, log);
     log.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     state.history.push_back(log);
     ++state.epochs_done;
     state.finished = fit.end_epoch(log);
+    if (state.finished && lags(log)) reestimate();
     const bool writes = impl_->options.processes == nullptr || impl_->options.processes->is_first();
     if (writes) fit.save(state, *impl_->optimizer, impl_->step);
   }
+  // It was stopped, or no more epochs are asked for than a checkpoint has; its own statistics stay in the checkpoint.
+  if (!state.finished && !state.history.empty() && lags(state.history.back())) reestimate();
   for (Callback* callback : options.callbacks) callback->on_train_end();
   return state.history;
 }

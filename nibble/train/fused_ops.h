@@ -50,6 +50,9 @@ struct Flow {
   at::Tensor value;
   at::Tensor sum, sum_of_squares;      // [C] double, differentiable; undefined if not computed
   std::shared_ptr<Junction> junction;  // set if the producer finishes the reader's prologue
+  // Where the value is whole numbers times a real step, rounded to float32 and clipped by a ReLU at most: the step, one
+  // or one a channel (exact_sums.h). Else empty.
+  std::vector<double> sum_scales = {};
 };
 
 // A prologue's parameters in a step. multiplier and offset are [C] double, differentiable.

@@ -8,11 +8,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "nibble/graph/model.h"
+#include "nibble/train/exact_sums.h"
 #include "nibble/train/layer_runtime.h"
 #include "nibble/train/network.h"
 
@@ -46,6 +48,12 @@ class LayerContext {
   // x through the layer's affine quantizer at that point (graph/layer_quantization.h), or x itself where there is none.
   // weight() and activate() of "activation" do so by themselves.
   virtual at::Tensor quantize_point(const at::Tensor& x, std::string_view point) = 0;
+
+  // Of an op whose step sums products (plan.h): how the integer program sums the codes of its input and of `kernel`;
+  // nothing where they are none, or a gradient is asked for.
+  virtual std::optional<SumGrid> sum_grid(std::string_view kernel) { return std::nullopt; }
+  // The layer's bias as it is added elsewhere: on the grid of its accumulators, where there is one.
+  virtual at::Tensor bias(std::string_view kernel) { return weight("bias"); }
 
   // x through the plain function that `attribute` of another layer names.
   virtual at::Tensor apply(const at::Tensor& x, const graph::Layer& layer, std::string_view attribute) = 0;

@@ -16,7 +16,8 @@ namespace nibble::train {
 // The random numbers of one layer in one step are told apart by role: a weight's index in the layer, or one of these.
 inline constexpr uint32_t kInverseRole = 6;  // a batch norm's inverse_quantizer
 inline constexpr uint32_t kActivationRole = 7;
-inline constexpr uint32_t kFirstDraw = 64;  // plus the draw of a layer op
+inline constexpr uint32_t kGradientRole = 32;  // plus the place of an activation's point: before, after, output
+inline constexpr uint32_t kFirstDraw = 64;     // plus the draw of a layer op
 inline constexpr uint32_t kRolesPerLayer = 4096;
 
 // As the layer computes with it; null where the class has no such quantizer, or it is None.

@@ -85,6 +85,15 @@ void require_last_axis(const Layer& layer, int rank) {
   }
 }
 
+// Of the classes that have an op: in inference their values are values of their input, as in an integer program.
+bool moves_values(const Layer& layer) {
+  static const std::set<std::string_view> kMoves = {"Permute",          "Cropping2D",      "GlobalMaxPooling2D",
+                                                    "SpatialDropout2D", "GaussianDropout", "GaussianNoise",
+                                                    "AlphaDropout"};
+  if (layer.class_name == "UpSampling2D") return layer.get_string("interpolation") == "nearest";
+  return kMoves.contains(layer.class_name);
+}
+
 class Lowering {
  public:
   explicit Lowering(const graph::Model& model) : model_(model), shapes_(graph::infer_shapes(model)) {}
@@ -159,9 +168,11 @@ class Lowering {
     push(layer, std::move(step));
   }
 
-  // A reader of the layer's output, so the output is a value of its own.
+  // A reader of the layer's output, so the output is a value of its own. A regularizer that is not known is refused
+  // when a training comes to it: inference goes without.
   void push_penalty(const Layer& layer) {
-    if (graph::regularizer_of(layer, "activity_regularizer").is_none()) return;
+    constexpr const char* kAttribute = "activity_regularizer";
+    if (graph::knows_regularizer(layer, kAttribute) && graph::regularizer_of(layer, kAttribute).is_none()) return;
     Step step = new_step(layer, StepKind::kPenalty);
     step.inputs = {last_step_.at(layer.name)};
     plan_.steps.push_back(std::move(step));
@@ -284,6 +295,13 @@ void Lowering::add_layer(const Layer& layer) {
     step.rate = x.get_float("rate");
     l.push(x, std::move(step));
   };
+  // The sums by the op; what comes after them are steps, so that a reader finds its codes.
+  const Add transposed = [](Lowering& l, const Layer& x) {
+    Step step = l.new_step(x, StepKind::kLayer);
+    step.sums_products = true;
+    l.push(x, std::move(step));
+    l.push_fused_activation(x);
+  };
   static const std::map<std::string, Add, std::less<>> kLayers = {
       {"InputLayer", plain(StepKind::kInput)},
       {"Conv2D", convolution},
@@ -292,6 +310,8 @@ void Lowering::add_layer(const Layer& layer) {
       {"QDepthwiseConv2D", depthwise},
       {"Dense", dense},
       {"QDense", dense},
+      {"Conv2DTranspose", transposed},
+      {"QConv2DTranspose", transposed},
       {"BatchNormalization", batch_norm},
       {"QBatchNormalization", batch_norm},
       {"Activation", activation},
@@ -320,7 +340,9 @@ void Lowering::add_layer(const Layer& layer) {
     return;
   }
   if (find_layer_op(layer.class_name) != nullptr) {
-    push_plain(layer, StepKind::kLayer);
+    Step step = new_step(layer, StepKind::kLayer);
+    step.moves_values = moves_values(layer);
+    push(layer, std::move(step));
     return;
   }
   std::set<std::string_view> known;

@@ -11,13 +11,10 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/layers_recurrent.h"
-#include "nibble/quant/affine/common_grid.h"
-#include "nibble/train/affine_points.h"
-#include "nibble/train/exact_sums.h"
+#include "nibble/graph/quantizer_errors.h"
 #include "nibble/train/layer_op.h"
-#include "nibble/train/layer_runtime.h"
+#include "nibble/train/network_run.h"
 #include "nibble/train/plain_ops.h"
-#include "nibble/train/process_group.h"
 #include "nibble/train/process_sums.h"
 
 namespace nibble::train {
@@ -45,7 +42,7 @@ Network::~Network() = default;
 
 void Network::adopt_plan(Plan plan) {
   plan_ = fused_ ? fuse(plan) : std::move(plan);
-  find_input_points(plan_);
+  find_input_points(plan_, model_);
   input_steps_.clear();
   for (const std::string& name : model_.inputs) {
     const int layer = model_.index_of(name);
@@ -95,88 +92,6 @@ bool Network::has_softmax() const {
   return last.kind == StepKind::kActivation && last.activation.function == "softmax";
 }
 
-// One forward pass: the values of the steps so far.
-struct Network::Run {
-  Network& network;
-  Pass pass;
-  uint32_t step_number;
-  std::vector<Flow> flows;
-
-  bool is_training() const { return pass == Pass::kTraining; }
-  const Flow& input(const Step& step, size_t i = 0) const { return flows[static_cast<size_t>(step.inputs[i])]; }
-  LayerRuntime& layer(int index) { return network.layers_[static_cast<size_t>(index)]; }
-
-  quant::QuantizeOptions quantize_options(int layer, uint32_t role) const {
-    quant::QuantizeOptions options;
-    options.phase = is_training() ? quant::Phase::kTraining : quant::Phase::kInference;
-    options.random = {network.seed_, RandomPurpose::kQuantizer, static_cast<uint32_t>(layer) * kRolesPerLayer + role,
-                      step_number};
-    return options;
-  }
-
-  // Of a random layer or activation: each process draws its own.
-  uint32_t own_step() const {
-    if (network.processes_ == nullptr) return step_number;
-    return step_number * static_cast<uint32_t>(network.processes_->size()) +
-           static_cast<uint32_t>(network.processes_->rank());
-  }
-
-  int64_t first_unit() const { return network.first_sample_ / kUnitSamples; }
-
-  // The weight as the layer uses it, or undefined if the layer has none of that name.
-  at::Tensor weight(int index, std::string_view name) {
-    LayerWeight* found = layer(index).find(name);
-    if (found == nullptr) return {};
-    at::Tensor value = found->value;
-    if (found->quantizer != nullptr) {
-      value = quantize(value, found->quantizer, quantize_options(index, found->role),
-                       network.fused_ ? found->fast.get() : nullptr);
-    }
-    if (found->mask.defined()) value = value * found->mask;
-    const at::Tensor used = quantize_point(index, name, value);
-    if (network.phase_.overwrites_weights && is_training()) {
-      const at::NoGradGuard no_gradient;
-      found->value.variable_data().copy_(used);  // the gradient's graph is not to know
-    }
-    return used;
-  }
-
-  // x through the layer's affine quantizer at that point, or x itself where there is none.
-  at::Tensor quantize_point(int index, std::string_view name, const at::Tensor& x) {
-    const graph::Layer& description = network.running(index);
-    const auto point = graph::quantized_point(description, name);
-    if (point) require_one_process(description, *point);
-    return point ? train::quantize_point(description, *point, layer(index), x, point_mode(description, *point)) : x;
-  }
-
-  PointMode point_mode(const graph::Layer& description, const graph::QuantizedPoint& point) const;
-  void require_one_process(const graph::Layer& description, const graph::QuantizedPoint& point) const;
-  // Steps between the codes of the step's input, if they are one for all; 0: its values are no codes.
-  float input_codes(const Step& step);
-  float codes_of_point(int point);
-  // An Add's sum as the integer program has it, in inference; nothing unless all its inputs are codes of one step each.
-  std::optional<at::Tensor> sum_of_codes(const Step& step, std::span<const at::Tensor> inputs);
-  // Steps between the codes of a kernel; empty: its values are no codes.
-  std::vector<float> kernel_codes(int index, std::string_view kernel);
-  // The layer's bias as it adds it: on the grid of its accumulators, where it has one.
-  at::Tensor bias(const Step& step, std::string_view kernel);
-  // In inference, where input and kernel are codes.
-  std::optional<SumGrid> sum_grid(const Step& step, std::string_view kernel);
-
-  RandomKey dropout_key(int index) const {
-    return {network.seed_, RandomPurpose::kDropout, static_cast<uint32_t>(index), step_number};
-  }
-
-  BatchStatistics batch_norm_statistics(int index, const Flow& x);
-  PrologueInputs prologue_inputs(const Prologue& prologue, const Flow& x);
-  Flow convolution(size_t index);
-  at::Tensor batch_norm(const Step& step);
-  at::Tensor dense(size_t index);
-  at::Tensor activation(const Step& step);
-  at::Tensor layer_op(const Step& step);
-  Flow compute(size_t index);
-};
-
 // What a layer op sees of a pass.
 class Network::OpContext : public LayerContext {
  public:
@@ -190,6 +105,13 @@ class Network::OpContext : public LayerContext {
   at::Tensor quantize_point(const at::Tensor& x, std::string_view point) override {
     return run_.quantize_point(step_.layer, point, x);
   }
+
+  std::optional<SumGrid> sum_grid(std::string_view kernel) override {
+    auto grid = run_.sum_grid(step_, kernel);
+    if (grid) sum_scales = grid->sum_scales();
+    return grid;
+  }
+  at::Tensor bias(std::string_view kernel) override { return run_.bias(step_, kernel); }
 
   bool statistics_move() const override { return run_.network.phase_.statistics_move; }
 
@@ -228,6 +150,8 @@ class Network::OpContext : public LayerContext {
     return {run_.network.seed_, purpose, static_cast<uint32_t>(step_.layer), run_.own_step()};
   }
 
+  std::vector<double> sum_scales;  // of what the op gives, if it asked for a grid (Flow)
+
  private:
   Run& run_;
   const Step& step_;
@@ -260,78 +184,6 @@ BatchStatistics Network::Run::batch_norm_statistics(int index, const Flow& x) {
     collected.add(batch.mean.detach(), batch.variance.detach());
   }
   return batch;
-}
-
-PointMode Network::Run::point_mode(const graph::Layer& description, const graph::QuantizedPoint& point) const {
-  const bool moves = network.phase_.ranges_move && description.trainable;
-  // Weights that stand in for the trained ones, as their mean does, have ranges of their own.
-  const bool is_measured_anew =
-      pass == Pass::kReestimation && point.is_weight && point.quantizer.kind == graph::AffineKind::kLastValue;
-  return {.observes = network.calibrates_ || (moves && (is_training() || is_measured_anew)),
-          .applies = network.phase_.applies};
-}
-
-// Weights are the same everywhere; of activations each process sees its share only.
-void Network::Run::require_one_process(const graph::Layer& description, const graph::QuantizedPoint& point) const {
-  const bool is_alone = network.processes_ == nullptr || network.processes_->size() == 1;
-  if (is_alone || point.is_weight || !point_mode(description, point).observes) return;
-  throw Unsupported(
-      "[train] layer '{}': the range of '{}' follows the batches, which several processes share. Train such a model in "
-      "one process, or freeze the ranges.",
-      description.name, point.name);
-}
-
-float Network::Run::codes_of_point(int point) {
-  if (point < 0 || !network.phase_.applies) return 0.0f;
-  const Step& source = network.plan_.steps[static_cast<size_t>(point)];
-  const auto steps =
-      point_steps(*graph::quantized_point(network.running(source.layer), source.point), layer(source.layer));
-  return steps.size() == 1 ? steps[0] : 0.0f;
-}
-
-float Network::Run::input_codes(const Step& step) { return codes_of_point(step.input_point); }
-
-std::optional<at::Tensor> Network::Run::sum_of_codes(const Step& step, std::span<const at::Tensor> inputs) {
-  if (step.input_points.empty() || pass != Pass::kInference || at::GradMode::is_enabled()) return std::nullopt;
-  std::vector<float> steps;
-  for (const int point : step.input_points) {
-    const Step& source = network.plan_.steps[static_cast<size_t>(point)];
-    const auto quantizer = graph::quantized_point(network.running(source.layer), source.point)->quantizer;
-    steps.push_back(quantizer.num_bits <= affine::kMostBitsOfAdd ? codes_of_point(point) : 0.0f);
-  }
-  const bool is_grid = std::all_of(steps.begin(), steps.end(), [](float s) { return s > 0.0f; });
-  return is_grid ? std::optional(exact_add(inputs, steps)) : std::nullopt;
-}
-
-std::vector<float> Network::Run::kernel_codes(int index, std::string_view kernel) {
-  const auto point = graph::quantized_point(network.running(index), kernel);
-  return point && network.phase_.applies ? point_steps(*point, layer(index)) : std::vector<float>{};
-}
-
-at::Tensor Network::Run::bias(const Step& step, std::string_view kernel) {
-  const at::Tensor bias = weight(step.layer, "bias");
-  const graph::Layer& description = network.running(step.layer);
-  const int bits = description.quantization ? description.quantization->bias_bits : 0;
-  if (!bias.defined() || bits == 0) return bias;
-  const float input_step = input_codes(step);
-  const std::vector<float> kernel_steps = kernel_codes(step.layer, kernel);
-  return input_step == 0.0f || kernel_steps.empty() ? bias : bias_on_grid(bias, input_step, kernel_steps, bits);
-}
-
-std::optional<SumGrid> Network::Run::sum_grid(const Step& step, std::string_view kernel) {
-  if (pass != Pass::kInference || at::GradMode::is_enabled()) return std::nullopt;
-  SumGrid grid{input_codes(step), kernel_codes(step.layer, kernel), {}, weight(step.layer, "bias")};
-  if (grid.input_step == 0.0f || grid.weight_steps.empty()) return std::nullopt;
-  const graph::Layer& description = network.running(step.layer);
-  const int bits = description.quantization->bias_bits;
-  if (grid.bias.defined() && bits != 0) {
-    BiasGrid bias = bias_codes(grid.bias, grid.input_step, grid.weight_steps, bits);
-    network.saturated_biases_.erase(description.name);
-    if (bias.saturated > 0) network.saturated_biases_[description.name] = bias.saturated;
-    if (!bias.codes.empty()) grid.bias = at::Tensor();
-    grid.bias_codes = std::move(bias.codes);
-  }
-  return grid;
 }
 
 PrologueInputs Network::Run::prologue_inputs(const Prologue& prologue, const Flow& x) {
@@ -368,7 +220,7 @@ Flow Network::Run::convolution(size_t index) {
   const Flow& x = input(step);
   if (const auto grid = sum_grid(step, depthwise ? "depthwise_kernel" : "kernel")) {
     const at::Tensor y = exact_convolution(x.value, step.geometry, kernel, *grid);
-    return {step.pools ? max_pool_2x2(y) : y, {}, {}, nullptr};
+    return {step.pools ? max_pool_2x2(y) : y, {}, {}, nullptr, grid->sum_scales()};
   }
   const at::Tensor bias = this->bias(step, depthwise ? "depthwise_kernel" : "kernel");
   if (!network.fused_) return {plain_convolution(x.value, step.geometry, kernel, bias), {}, {}, nullptr};
@@ -388,18 +240,20 @@ at::Tensor Network::Run::batch_norm(const Step& step) {
   return y.movedim(-1, step.axis).contiguous();
 }
 
-at::Tensor Network::Run::dense(size_t index) {
+Flow Network::Run::dense(size_t index) {
   const Step& step = network.plan_.steps[index];
   const at::Tensor kernel = weight(step.layer, "kernel"), &x = input(step).value;
-  if (const auto grid = sum_grid(step, "kernel")) return exact_dense(x, kernel, *grid);
+  if (const auto grid = sum_grid(step, "kernel")) {
+    return {exact_dense(x, kernel, *grid), {}, {}, nullptr, grid->sum_scales()};
+  }
   const at::Tensor bias = this->bias(step, "kernel");
   if (ConvolutionMachine* machine = network.machines_[index].get()) {
     const Flow pixels{x.reshape({x.size(0), 1, 1, x.size(1)}), {}, {}, nullptr};
     const at::Tensor y = fused_convolution(*machine, pixels, nullptr, kernel, bias, {}, network.processes_).value;
-    return y.reshape({x.size(0), y.size(-1)});
+    return {y.reshape({x.size(0), y.size(-1)}), {}, {}, nullptr};
   }
   const at::Tensor product = at::matmul(x, kernel);
-  return bias.defined() ? product + bias : product;
+  return {bias.defined() ? product + bias : product, {}, {}, nullptr};
 }
 
 at::Tensor Network::Run::activation(const Step& step) {
@@ -414,11 +268,12 @@ at::Tensor Network::Run::activation(const Step& step) {
   return plain_activation(x, activation, network.model_.layers[static_cast<size_t>(step.layer)].name);
 }
 
-at::Tensor Network::Run::layer_op(const Step& step) {
+Flow Network::Run::layer_op(const Step& step) {
   std::vector<at::Tensor> inputs;
   for (int i : step.inputs) inputs.push_back(flows[static_cast<size_t>(i)].value);
   OpContext context(*this, step);
-  return find_layer_op(context.layer().class_name)(context, inputs);
+  at::Tensor value = find_layer_op(context.layer().class_name)(context, inputs);
+  return {std::move(value), {}, {}, nullptr, std::move(context.sum_scales)};
 }
 
 Flow Network::Run::compute(size_t index) {
@@ -429,7 +284,7 @@ Flow Network::Run::compute(size_t index) {
     case StepKind::kFused:
       return {fused_prologue(input(step), prologue_inputs(*step.prologue, input(step))), {}, {}, nullptr};
     case StepKind::kDense:
-      return {dense(index), {}, {}, nullptr};
+      return dense(index);
     case StepKind::kBatchNorm:
       return {batch_norm(step), {}, {}, nullptr};
     case StepKind::kActivation:
@@ -440,23 +295,21 @@ Flow Network::Run::compute(size_t index) {
               {},
               {},
               nullptr};
-    case StepKind::kPenalty:
-      add_penalty(network.activity_penalty_,
-                  graph::regularizer_of(network.model_.layers[static_cast<size_t>(step.layer)], "activity_regularizer"),
-                  input(step).value);
+    case StepKind::kPenalty: {
+      const graph::Layer& layer = network.model_.layers[static_cast<size_t>(step.layer)];
+      if (!is_training() && !graph::knows_regularizer(layer, "activity_regularizer")) return {};
+      add_penalty(network.activity_penalty_, graph::regularizer_of(layer, "activity_regularizer"), input(step).value);
       return {};
+    }
     case StepKind::kFakeQuant:
-      return {quantize_point(step.layer, step.point, input(step).value), {}, {}, nullptr};
+      return {fake_quant(step), {}, {}, nullptr};
     case StepKind::kLayer:
-      return {layer_op(step), {}, {}, nullptr};
+      return layer_op(step);
     default: {
-      const bool is_exact = pass == Pass::kInference && !at::GradMode::is_enabled();
-      if (const float codes = is_exact ? input_codes(step) : 0.0f; codes != 0.0f) {
-        return {exact_average(input(step).value, step, codes), {}, {}, nullptr};
-      }
+      if (auto average = average_of_codes(step)) return std::move(*average);
+      if (auto sum = sum_of_codes(step)) return std::move(*sum);
       std::vector<at::Tensor> inputs;
       for (int i : step.inputs) inputs.push_back(flows[static_cast<size_t>(i)].value);
-      if (const auto sum = sum_of_codes(step, inputs)) return {*sum, {}, {}, nullptr};
       return {plain_step(step, inputs), {}, {}, nullptr};
     }
   }
@@ -506,7 +359,14 @@ std::vector<at::Tensor> Network::values(std::span<const at::Tensor> inputs, std:
                                          [](const Step& step) { return step.kind == StepKind::kPenalty; });
   const size_t last = has_penalties ? plan_.steps.size() - 1 : *std::max_element(steps.begin(), steps.end());
   for (size_t i = 0; i <= last; ++i) {
-    if (plan_.steps[i].kind != StepKind::kInput) run.flows[i] = run.compute(i);
+    const Step& current = plan_.steps[i];
+    if (current.kind != StepKind::kInput) {
+      const auto compute = [&] { return run.compute(i); };
+      const bool has_layer = current.layer >= 0;
+      run.flows[i] =
+          has_layer ? graph::naming_layer(model_.layers[static_cast<size_t>(current.layer)], "", compute) : compute();
+      if (current.keeps_sums) run.flows[i].sum_scales = run.input(current).sum_scales;
+    }
     // Values whose last reader has run are not needed any more.
     for (int input : plan_.steps[i].inputs) {
       const auto source = static_cast<size_t>(input);

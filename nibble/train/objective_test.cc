@@ -95,6 +95,39 @@ INSTANTIATE_TEST_SUITE_P(
                       Row{"OneHot", LossKind::kMeanSquaredError, Target::kLabel, 4, "softmax", 0.12, 0.6}),
     [](const auto& row) { return row.param.name; });
 
+// What a network answers whose one output is its one input.
+data::Samples answered(std::vector<float> outputs, std::vector<int32_t> labels) {
+  return data::Samples(Shape{1}, std::move(outputs), std::move(labels));
+}
+
+struct BinaryRow {
+  const char* name;
+  float output;
+  int32_t label;
+  bool is_right;
+};
+class BinaryAccuracy : public ::testing::TestWithParam<BinaryRow> {};
+TEST_P(BinaryAccuracy, IsThatOfKeras) {
+  const BinaryRow& row = GetParam();
+  const Node in = Input({.shape = {1}, .name = "input"});
+  graph::Model model = build_model({in}, {Dense({.units = 1, .name = "same"})(in)}, "same");
+  graph::initialize_weights(model, 1);
+  model.layer("same").weights[0].value[0] = 1;
+  model.layer("same").weights[1].value[0] = 0;
+  CompileOptions options;
+  options.loss = LossKind::kBinaryCrossEntropy;
+  const Evaluation told = Trainer(model, options).evaluate(answered({row.output}, {row.label}));
+  EXPECT_TRUE(told.has_accuracy);
+  EXPECT_EQ(told.accuracy, row.is_right ? 1.0 : 0.0);
+}
+INSTANTIATE_TEST_SUITE_P(
+    Rows, BinaryAccuracy,
+    ::testing::Values(BinaryRow{"LowIsZero", 0.25f, 0, true}, BinaryRow{"LowIsNotOne", 0.25f, 1, false},
+                      BinaryRow{"HighIsOne", 0.75f, 1, true}, BinaryRow{"HighIsNotZero", 0.75f, 0, false},
+                      BinaryRow{"HalfIsZero", 0.5f, 0, true}, BinaryRow{"HalfIsNotOne", 0.5f, 1, false},
+                      BinaryRow{"FarAboveIsOne", 2.0f, 1, true}, BinaryRow{"FarBelowIsZero", -2.0f, 0, true}),
+    [](const auto& row) { return std::string(row.param.name); });
+
 TEST(LayerLearningRates, ZeroLeavesALayerAsItIs) {
   CompileOptions options;
   options.learning_rate = 0.01;
@@ -149,6 +182,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadRow{"EntropyOfInputs", {.target = Target::kInput}, 8, "for an autoencoder"},
         BadRow{"OtherShape", {.loss = LossKind::kMeanSquaredError, .target = Target::kInput}, 7, "should give back"},
         BadRow{"TooFewOutputs", {.loss = LossKind::kMeanSquaredError}, 2, "has 2 outputs"},
+        BadRow{"FourClassesOfOneOutput", {.loss = LossKind::kBinaryCrossEntropy}, 1, "two classes apart"},
+        BadRow{"InputsBelowZero",
+               {.loss = LossKind::kBinaryCrossEntropy, .target = Target::kInput},
+               8,
+               "the preprocessing 'unit'"},
         BadRow{"UnknownLayer", {.layer_learning_rates = {{"hiden", 0.0}}}, 4, "'hiden'"},
         BadRow{"NegativeRate", {.layer_learning_rates = {{"hidden", -1.0}}}, 4, "multiplied by -1"}),
     [](const auto& row) { return row.param.name; });

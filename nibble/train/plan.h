@@ -88,7 +88,10 @@ struct Step {
   std::vector<int> input_points = {};  // kAdd: likewise, of each input; empty unless all have one
   Window window;                       // pools, kPad
   std::vector<int64_t> order = {};     // kPermute: the axes of the input, the batch's first
-  int axis = -1;                       // kConcatenate, kBatchNorm; counted with the batch axis, -1 is the last
+  bool moves_values = false;           // kLayer: its values are values of its input, or 0
+  bool sums_products = false;          // kLayer: its op sums codes where it may (LayerContext::sum_grid)
+  bool keeps_sums = false;  // in inference, exact sums by channel stay what they are, or are clipped by a ReLU
+  int axis = -1;            // kConcatenate, kBatchNorm; counted with the batch axis, -1 is the last
 };
 
 struct Plan {
@@ -103,8 +106,9 @@ Plan lower(const graph::Model& model);
 // Joins what belongs together. The result computes the same.
 Plan fuse(const Plan& plan);
 
-// Fills in input_point and input_points: between a point and its reader stand steps that move values only.
-void find_input_points(Plan& plan);
+// Fills in input_point and input_points: between a point and its reader stand steps that move values only; and
+// keeps_sums.
+void find_input_points(Plan& plan, const graph::Model& model);
 
 // Which steps read each step's value.
 std::vector<std::vector<int>> readers(const Plan& plan);

@@ -204,7 +204,7 @@ TEST(QNoise, ModelsShowThePresentFactorAndKeepUseSte) {
 
 class FactorsSeen : public Callback {
  public:
-  void on_batch_end(int, int64_t, double, double) override {}
+  void on_batch_end(int, int64_t, double, std::optional<double>) override {}
   bool on_epoch_end(const EpochLog&, Trainer& trainer) override {
     const auto quantizer = trainer.model().layer("relu").get_quantizer("activation");
     seen.push_back(quantizer->config().at("qnoise_factor").get<double>());

@@ -8,9 +8,9 @@ struct QuantizationPhase {
   bool applies = true;          // false: values stay float; ranges are watched all the same
   bool ranges_move = true;      // in training passes
   bool statistics_move = true;  // of batch normalizations; false: they run with the stored ones, in training too
-  // An experiment's mistake: after each use in a training pass the weights are their quantized values, so that a step
-  // smaller than half a code is lost.
-  bool overwrites_weights = false;
+  // An experiment's mistake: after each use in a training pass the kernels of convolutions are their quantized values,
+  // so that a step smaller than half a code is lost. Those of dense layers stay.
+  bool overwrites_convolutions = false;
   bool operator==(const QuantizationPhase&) const = default;
 };
 

@@ -30,11 +30,20 @@ class Schedule : public Callback {
 
   void on_train_begin(int epochs, int64_t steps_per_epoch) override {
     steps_per_epoch_ = steps_per_epoch;
-    if (schedule_.begin < epochs) return;
-    throw InvalidArgument(
-        "[quantization_schedule] quantization would begin after {} epochs, but the training has {}: the model would "
-        "never be trained quantized.",
-        schedule_.begin, epochs);
+    if (schedule_.begin >= epochs) {
+      throw InvalidArgument(
+          "[quantization_schedule] quantization would begin after {} epochs, but the training has {}: the model would "
+          "never be trained quantized.",
+          schedule_.begin, epochs);
+    }
+    for (const auto& [what, time] :
+         {std::pair("ranges", schedule_.freeze_ranges), {"statistics of batch norms", schedule_.freeze_batch_norm}}) {
+      if (!time || *time < epochs) continue;
+      throw InvalidArgument(
+          "[quantization_schedule] the {} would be frozen after {} epochs, but the training has {}: they would never "
+          "stand still. Freeze them earlier, train for more epochs, or leave them free.",
+          what, *time, epochs);
+    }
   }
 
   void on_batch_begin(int epoch, int64_t step, Trainer& trainer) override {

@@ -24,7 +24,8 @@ struct QuantizationSchedule {
 // What holds in the step that comes after `epochs` epochs.
 QuantizationPhase phase_at(const QuantizationSchedule& schedule, double epochs);
 
-// It needs no state but the step. A training that ends before quantization begins is refused.
+// It needs no state but the step. A training that ends before quantization begins, or before what is to be frozen is,
+// is refused.
 //   throws  InvalidArgument if a time is negative, or ranges are frozen before quantization begins
 std::unique_ptr<Callback> quantization_schedule(const QuantizationSchedule& schedule);
 

@@ -19,6 +19,12 @@ graph::Model with_weights(graph::Model model, uint64_t seed) {
   return model;
 }
 
+// Images of one channel are saved with and without its axis.
+Shape without_channel(const Shape& shape) {
+  if (shape.rank() < 2 || shape[-1] != 1) return shape;
+  return Shape(std::vector<int64_t>(shape.begin(), shape.end() - 1));
+}
+
 void check_averaging(const CompileOptions& options) {
   if (options.weight_averaging != WeightAveraging::kTail) return;
   if (options.batch_norm_statistics != BatchNormStatistics::kMoving) return;
@@ -85,16 +91,31 @@ Trainer::Impl::Impl(graph::Model model, const CompileOptions& compile_options)
   optimizer = std::make_unique<Optimizer>(options, sizes);
 }
 
+namespace {
+
+void check_fit(const std::string& model, const Shape& expected, const Shape& output, const Objective& objective,
+               const data::Samples& samples) {
+  const bool is_flat = samples.shape().rank() == 1 || expected.rank() == 1;
+  const bool agrees = without_channel(samples.shape()) == without_channel(expected);
+  const bool fits = agrees || (is_flat && samples.shape().elements() == expected.elements());
+  if (!fits) {
+    throw InvalidArgument("[train] model '{}' takes samples of shape {}, but the data have {}.", model, expected.str(),
+                          samples.shape().str());
+  }
+  objective.check(model, output, samples);
+}
+
+}  // namespace
+
+void check_samples(const graph::Model& model, LossKind loss, Target target, const data::Samples& samples) {
+  const std::map<std::string, Shape> shapes = graph::infer_shapes(model);
+  check_fit(model.name, shapes.at(model.inputs.at(0)), shapes.at(model.outputs.at(0)), Objective(loss, target),
+            samples);
+}
+
 void Trainer::Impl::check_data(const data::Samples& samples) const {
   network.require_single("train");
-  const Shape expected = network.input_shape();
-  const bool is_flat = samples.shape().rank() == 1 || expected.rank() == 1;
-  const bool fits = samples.shape() == expected || (is_flat && samples.shape().elements() == expected.elements());
-  if (!fits) {
-    throw InvalidArgument("[train] model '{}' takes samples of shape {}, but the data have {}.",
-                          network.structure().name, expected.str(), samples.shape().str());
-  }
-  objective.check(network.structure().name, network.output_shape(), samples);
+  check_fit(network.structure().name, network.input_shape(), network.output_shape(), objective, samples);
 }
 
 Trainer::Trainer(graph::Model model, const CompileOptions& options) {

@@ -1,8 +1,9 @@
 // nibble/train/trainer.h
 // Trains a graph::Model on a data set. Torch stays behind this header.
 //
-// The loss is categorical cross-entropy, or a mean squared or absolute error. Labels are class numbers, so Keras'
-// categorical (one-hot) and sparse forms are the same here.
+// The loss is categorical cross-entropy, or an error such as the mean squared one (loss_names.h). Labels are class
+// numbers, so Keras' categorical (one-hot) and sparse forms are the same here; samples with targets (data::Samples) are
+// compared with those: probabilities by cross-entropy, any numbers by errors.
 #pragma once
 
 #include <atomic>
@@ -12,14 +13,17 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "nibble/core/error.h"
+#include "nibble/data/augmentation.h"
 #include "nibble/data/dataset.h"
 #include "nibble/graph/model.h"
 #include "nibble/graph/qnoise.h"
+#include "nibble/train/distillation.h"
 #include "nibble/train/quantization_phase.h"
 
 namespace nibble::train {
@@ -37,9 +41,21 @@ enum class BatchNormStatistics { kReestimated, kMoving };
 // those of the last step, Keras' way.
 enum class WeightAveraging { kTail, kNone };
 
-enum class LossKind { kCrossEntropy, kMeanSquaredError, kMeanAbsoluteError };
+// By Keras' names and formulas: loss_names.h. Append only: checkpoints depend on the values.
+enum class LossKind {
+  kCrossEntropy,
+  kMeanSquaredError,
+  kMeanAbsoluteError,
+  kMeanAbsolutePercentageError,
+  kMeanSquaredLogarithmicError,
+  kHuber,
+  kLogCosh,
+  kBinaryCrossEntropy,
+  kPoisson,
+  kKlDivergence
+};
 // What errors compare the outputs with. kLabel: the label itself where the model has one output, else 1 at the label
-// and 0 elsewhere. kInput: the sample, as in an autoencoder.
+// and 0 elsewhere; targets where the samples have them. kInput: the sample, as in an autoencoder.
 enum class Target { kLabel, kInput };
 
 struct CompileOptions {
@@ -75,6 +91,11 @@ struct EpochLog {
   std::optional<double> val_loss, val_accuracy;
   double seconds = 0;
   std::optional<double> val_mse = {}, val_mae = {};  // where the loss is an error
+  bool has_accuracy = true;                          // as Evaluation::has_accuracy; else accuracies are 0
+  std::optional<double> mse = {}, mae = {};          // training, where the loss is an error
+  // FitOptions::validation_freq leaves this epoch out: there is no val_... of it, and the batch-norm statistics are
+  // moving averages still.
+  bool skips_validation = false;
 };
 using History = std::vector<EpochLog>;
 
@@ -85,10 +106,14 @@ class Callback {
   virtual void on_train_begin(int epochs, int64_t steps_per_epoch) {}
   // Epochs and their steps count from 1, as below.
   virtual void on_batch_begin(int epoch, int64_t step, class Trainer& trainer) {}
-  virtual void on_batch_end(int epoch, int64_t step, double loss, double accuracy) {}
-  // Returns true to stop after this epoch.
+  // Of the epoch so far; no accuracy where the epoch's log has none.
+  virtual void on_batch_end(int epoch, int64_t step, double loss, std::optional<double> accuracy) {}
+  // Returns true to stop after this epoch. What watches a validation value passes over epochs that skip it.
   virtual bool on_epoch_end(const EpochLog& log, class Trainer& trainer) { return false; }
   virtual void on_train_end() {}
+  // True: it saves or keeps the weights of epochs that skip the validation too. Batch-norm statistics are then
+  // re-estimated after every epoch.
+  virtual bool keeps_every_epoch() const { return false; }
   // Tells callbacks apart in a checkpoint; two of one name must not be given to one fit().
   virtual std::string name() const { return "callback"; }
   // Kept in the checkpoint and given back when the training is resumed. Default: nothing.
@@ -106,18 +131,29 @@ struct FitOptions {
   // An epoch is floor(samples / batch_size) steps, as the tutorial's 29: the last, smaller batch of each shuffle is
   // left out, since its noisier step would be the one just before the evaluation. True: it is a step, as in Keras.
   bool keep_remainder = false;
-  bool validate = true;                     // evaluate on the test split after each epoch
+  // If given, a teacher's outputs are learned besides the labels; with cross-entropy alone (distillation.h).
+  std::optional<Distillation> distillation = std::nullopt;
+  // Changes the images of the batches that are trained on, by the seed of CompileOptions. Never those of an evaluation,
+  // a prediction, a calibration or a re-estimation of batch-norm statistics: what is deployed sees images as they are.
+  data::Augmentation augmentation = {};
+  bool validate = true;  // evaluate on the test split after the epochs that the next two say
+  // Keras': after every so many epochs (2: epochs 2, 4, ...), and always after the last. The epochs between are trained
+  // alone: batch-norm statistics are not re-estimated after them either, unless a callback keeps their weights. Where
+  // one of them is the last after all, since a callback or `stop` ended the training, they are re-estimated then.
+  int validation_freq = 1;
+  std::set<int> validation_epochs = {};     // after these too, from 1
   const std::atomic<bool>* stop = nullptr;  // checked after each step; true ends the fit cleanly
   // Written after every epoch (atomically) if given; fit() goes on from it if it exists and
-  // `resume` is set, to the same bytes as an undisturbed run.
+  // `resume` is set, to the same bytes as an undisturbed run. Fewer epochs than it has done are refused.
   std::filesystem::path checkpoint = {};
   bool resume = false;
 };
 
 struct Evaluation {
   double loss = 0;
-  double accuracy = 0;      // 0 where the target is the input
-  double mse = 0, mae = 0;  // where the loss is an error
+  double accuracy = 0;       // 0 where there is none
+  double mse = 0, mae = 0;   // where the loss is an error
+  bool has_accuracy = true;  // false where an error is measured against the input or against targets
 };
 
 // The loss became NaN or infinite; the message says in which epoch and step.
@@ -125,6 +161,11 @@ class NonFiniteLoss : public Error {
  public:
   using Error::Error;
 };
+
+// What fit() and evaluate() ask of samples, without making the network.
+//   model   of one input and one output
+//   throws  InvalidArgument if data and model do not fit
+void check_samples(const graph::Model& model, LossKind loss, Target target, const data::Samples& samples);
 
 class Trainer {
  public:

@@ -30,6 +30,8 @@ struct Trainer::Impl {
   WeightAverage average;
   std::unique_ptr<Optimizer> optimizer;
   int64_t step = 0;  // optimizer steps so far
+  // Of the present fit(), where it must see batches that are augmented; else null.
+  std::unique_ptr<Network> teacher;
 
   bool averages() const;
   Share share(int64_t batch) const;
@@ -37,17 +39,34 @@ struct Trainer::Impl {
   void sum_gradients();
   void check_data(const data::Samples& samples) const;
   at::Tensor inputs(const data::Samples& samples, std::span<const int64_t> indices) const;
-  at::Tensor labels(const data::Samples& samples, std::span<const int64_t> indices) const;
   struct StepResult {
     double loss = 0;
-    int64_t correct = 0;
+    double correct = 0;
+    double mse = 0, mae = 0;  // where the loss is an error
   };
   StepResult sum_over_processes(const StepResult& own) const;
-  StepResult train_step(const data::Samples& samples, std::span<const int64_t> indices, double learning_rate);
+  void check_distillation(const Distillation& distillation, const data::Samples& samples) const;
+  // Makes `teacher` for a fit(), or takes it away.
+  void set_teacher(const FitOptions& fit);
+  // What the teacher gives for the samples at `indices`, which the student sees as x: [n, classes].
+  at::Tensor lessons(const at::Tensor& x, std::span<const int64_t> indices, const Distillation& distillation) const;
+  // The loss of labels and the one of the teacher, by their weights.
+  //   x  as lessons()
+  at::Tensor with_teacher(const at::Tensor& loss, const at::Tensor& outputs, const at::Tensor& x,
+                          std::span<const int64_t> indices, int64_t batch, const Distillation& distillation) const;
+  // Of a sample as an image: the data's shape, or the network's where the data are flat.
+  Shape image_shape(const data::Samples& samples) const;
+  void check_augmentation(const data::Augmentation& augmentation, const data::Samples& samples) const;
+  //   epoch  from 0
+  StepResult train_step(const data::Samples& samples, std::span<const int64_t> indices, double learning_rate,
+                        const FitOptions& fit, int64_t epoch);
   bool train_epoch(Trainer& trainer, const data::Samples& samples, const FitOptions& fit, int64_t steps_per_epoch,
                    EpochLog& log);
   void reestimate(const data::Samples& samples, int64_t batch_size);
   Evaluation evaluate(const data::Samples& samples, int64_t batch_size);
+  //   log     written: what the validation says of the epoch
+  //   throws  NonFiniteLoss
+  void validate(const data::Samples& samples, EpochLog& log);
   std::string fingerprint(const data::Dataset& dataset, const FitOptions& fit) const;
 };
 

@@ -118,7 +118,7 @@ TEST(Trainer, PlainPathLearnsToo) {
 class StopAt : public Callback {
  public:
   StopAt(int epoch, int64_t step, std::atomic<bool>& flag) : epoch_(epoch), step_(step), flag_(flag) {}
-  void on_batch_end(int epoch, int64_t step, double, double) override {
+  void on_batch_end(int epoch, int64_t step, double, std::optional<double>) override {
     if (epoch == epoch_ && step == step_) flag_ = true;
   }
 
@@ -158,7 +158,7 @@ TEST(Trainer, ResumesToTheBytesOfAnUndisturbedRun) {
 class StepWeights : public Callback {
  public:
   explicit StepWeights(Trainer& trainer) : trainer_(trainer) {}
-  void on_batch_end(int, int64_t, double, double) override { steps.push_back(trainer_.weights()); }
+  void on_batch_end(int, int64_t, double, std::optional<double>) override { steps.push_back(trainer_.weights()); }
   std::vector<std::vector<std::vector<float>>> steps;
 
  private:
@@ -228,6 +228,30 @@ TEST(Trainer, CheckpointOfOtherDataIsRefused) {
   fit.resume = true;
   Trainer trainer(small_network(), options());
   EXPECT_THROW(trainer.fit(other, fit), InvalidArgument);
+}
+
+TEST(Trainer, FewerEpochsThanTheCheckpointHoldsAreRefused) {
+  FitOptions fit = epochs(3);
+  fit.checkpoint = testing::scratch_dir("fewer") / "checkpoint";
+  Trainer(small_network(), options()).fit(stripes_data(), fit);
+  fit.resume = true;
+  for (const int fewer : {1, 2}) {
+    fit.epochs = fewer;
+    Trainer trainer(small_network(), options());
+    const auto before = trainer.weights();
+    try {
+      trainer.fit(stripes_data(), fit);
+      ADD_FAILURE() << fewer << " epochs";
+    } catch (const InvalidArgument& error) {
+      const std::string text = error.what();
+      const std::string asked = std::to_string(fewer) + " epochs in total were asked for, but 3 are done already in ";
+      EXPECT_NE(text.find(asked + fit.checkpoint.string()), std::string::npos) << text;
+      EXPECT_NE(text.find("Ask for 3 epochs or more"), std::string::npos) << text;
+    }
+    EXPECT_EQ(trainer.weights(), before);
+  }
+  fit.epochs = 3;
+  EXPECT_EQ(Trainer(small_network(), options()).fit(stripes_data(), fit).size(), 3u);
 }
 
 TEST(Checkpoint, DamagedFilesAreRefused) {
@@ -363,6 +387,44 @@ TEST(Trainer, RegularizersOfOutputsArePartOfTheLossAndPullOutputsIn) {
   }
 }
 
+// The quantizer alone does not know whose tensor it refuses.
+TEST(Trainer, RefusedScaleAxesNameTheLayer) {
+  const graph::Model model = small_network("quantized_bits(4,0,1,alpha='auto',scale_axis=7)");
+  const std::string name = model.layers[1].name;
+  for (const bool fused : {true, false}) {
+    CompileOptions how = options();
+    how.fused = fused;
+    try {
+      Trainer(model, how).fit(stripes_data(), epochs(1));
+      FAIL() << "was trained";
+    } catch (const InvalidArgument& error) {
+      EXPECT_NE(std::string(error.what()).find("layer '" + name + "' (QConv2D): scale_axis 7"), std::string::npos)
+          << error.what();
+    }
+  }
+}
+
+// Of a class of somebody's own: inference does not need it.
+TEST(Trainer, UnknownRegularizersOfOutputsAreRefusedInTrainingOnly) {
+  for (const size_t at : {1u, 6u}) {
+    graph::Model model = small_network();
+    Trainer plain(model, options());
+    model.layers[at].attributes["activity_regularizer"] = graph::OpaqueJson{R"({"class_name": "Own", "config": {}})"};
+    const data::Samples samples = stripes(40, 2);
+    Trainer trainer(model, options());
+    // The output is a value of its own here, which a fused step rounds otherwise.
+    EXPECT_NEAR(trainer.evaluate(samples).loss, plain.evaluate(samples).loss, 1e-5);
+    try {
+      trainer.fit(stripes_data(), epochs(1));
+      FAIL() << "was trained";
+    } catch (const Unsupported& error) {
+      const std::string message = error.what();
+      EXPECT_NE(message.find("'" + model.layers[at].name + "'"), std::string::npos) << message;
+      EXPECT_NE(message.find("activity_regularizer"), std::string::npos) << message;
+    }
+  }
+}
+
 TEST(Trainer, WrongDataAreRefused) {
   data::Dataset wrong = stripes_data();
   wrong.train = data::Samples(Shape{4, 4, 1}, std::vector<float>(16), {0});
@@ -420,6 +482,20 @@ TEST(Callbacks, ModelCheckpointKeepsTheBestEpoch) {
   EXPECT_EQ(Trainer(formats::keras::load_model(path), options()).evaluate(stripes(200, 2)).accuracy, best);
 }
 
+// As Keras' mnist.npz has them.
+TEST(Trainer, ImagesMayLackTheAxisOfTheirOneChannel) {
+  Trainer trainer(small_network(), options());
+  const auto loss = [&](const Shape& shape) {
+    std::vector<float> values;
+    for (int i = 0; i < 3 * 64; ++i) values.push_back(0.01f * static_cast<float>(i % 50));
+    return trainer.evaluate(data::Samples(shape, std::move(values), std::vector<int32_t>{0, 1, 2})).loss;
+  };
+  EXPECT_EQ(loss(Shape{8, 8}), loss(Shape{8, 8, 1}));
+  for (const Shape& shape : {Shape{8, 4, 2}, Shape{4, 16}, Shape{1, 8, 8}}) {
+    EXPECT_THROW(loss(shape), InvalidArgument) << shape.str();
+  }
+}
+
 TEST(Callbacks, CsvLoggerWritesALineAnEpoch) {
   const auto path = testing::scratch_dir("csv") / "log.csv";
   auto logger = csv_logger(path);
@@ -428,7 +504,7 @@ TEST(Callbacks, CsvLoggerWritesALineAnEpoch) {
   Trainer(small_network(), options()).fit(stripes_data(), fit);
   const std::string text = read_file(path);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4);
-  EXPECT_EQ(text.substr(0, 6), "epoch,");
+  EXPECT_EQ(text.substr(0, text.find('\n')), "epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds");
 }
 
 }  // namespace

@@ -1,9 +1,11 @@
 // What Trainer does with one batch after another: training steps, re-estimated statistics, evaluation.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
+#include "nibble/graph/channel_order.h"
 #include "nibble/train/fused_ops.h"
 #include "nibble/train/loss.h"
 #include "nibble/train/trainer_impl.h"
@@ -66,29 +68,120 @@ at::Tensor Trainer::Impl::inputs(const data::Samples& samples, std::span<const i
   return x;
 }
 
-at::Tensor Trainer::Impl::labels(const data::Samples& samples, std::span<const int64_t> indices) const {
-  at::Tensor y = at::empty({static_cast<int64_t>(indices.size())}, at::kLong);
-  auto* out = y.data_ptr<int64_t>();
-  for (const int64_t index : indices) *out++ = samples.labels()[static_cast<size_t>(index)];
-  return y;
+Trainer::Impl::StepResult Trainer::Impl::sum_over_processes(const StepResult& own) const {
+  std::array<double, 4> sums = {own.loss, own.correct, own.mse, own.mae};
+  options.processes->sum(sums);
+  return {sums[0], sums[1], sums[2], sums[3]};
 }
 
-Trainer::Impl::StepResult Trainer::Impl::sum_over_processes(const StepResult& own) const {
-  std::array<double, 2> sums = {own.loss, static_cast<double>(own.correct)};
-  options.processes->sum(sums);
-  return {sums[0], std::llround(sums[1])};
+void Trainer::Impl::check_distillation(const Distillation& distillation, const data::Samples& samples) const {
+  const auto& [outputs, weight, temperature, model] = distillation;
+  if (!(weight >= 0 && weight <= 1)) {
+    throw InvalidArgument("[distillation] the weight of the teacher is {}; give 0 (none) to 1 (no labels).", weight);
+  }
+  if (!(temperature > 0) || !std::isfinite(temperature)) {
+    throw InvalidArgument("[distillation] the temperature is {}; it must be a number above 0.", temperature);
+  }
+  if (objective.is_error()) {
+    throw InvalidArgument("[distillation] a teacher needs cross-entropy as the loss, since it teaches classes.");
+  }
+  const int64_t classes = network.output_shape().elements();
+  if (outputs.shape().rank() == 2 && outputs.shape()[1] != classes) {
+    throw InvalidArgument(
+        "[distillation] the teacher knows {} classes, but model '{}' gives {}; both must know the same.",
+        outputs.shape()[1], network.structure().name, classes);
+  }
+  if (outputs.shape() == Shape{samples.count(), classes}) return;
+  throw InvalidArgument("[distillation] the teacher's outputs have the shape {}; {} training samples need {}.",
+                        outputs.shape().str(), samples.count(), Shape{samples.count(), classes}.str());
+}
+
+void Trainer::Impl::set_teacher(const FitOptions& fit) {
+  teacher.reset();
+  if (fit.augmentation.is_none() || !fit.distillation || fit.distillation->weight == 0) return;
+  if (fit.distillation->teacher == nullptr) {
+    throw InvalidArgument(
+        "[distillation] augmentation '{}' changes the images, and the teacher must see them as the student does; give "
+        "Distillation::teacher, the model, besides its outputs.",
+        data::to_string(fit.augmentation));
+  }
+  const graph::Model& model = *fit.distillation->teacher;
+  teacher = std::make_unique<Network>(model, options.fused, options.seed);
+  teacher->require_single("distillation");
+  const Shape classes{fit.distillation->outputs.shape()[1]};
+  if (teacher->input_shape().elements() == network.input_shape().elements() && teacher->output_shape() == classes) {
+    return;
+  }
+  throw InvalidArgument(
+      "[distillation] the teacher '{}' takes samples of shape {} and gives {}; model '{}' takes {}, and the outputs "
+      "that "
+      "were computed before have {} classes.",
+      model.name, teacher->input_shape().str(), teacher->output_shape().str(), network.structure().name,
+      network.input_shape().str(), classes[0]);
+}
+
+at::Tensor Trainer::Impl::lessons(const at::Tensor& x, std::span<const int64_t> indices,
+                                  const Distillation& distillation) const {
+  if (teacher != nullptr) {
+    const at::NoGradGuard no_gradient;
+    std::vector<int64_t> extents = {x.size(0)};
+    for (const int64_t extent : teacher->input_shape()) extents.push_back(extent);
+    return teacher->forward(x.reshape(extents), Pass::kInference, 0, false);
+  }
+  const int64_t classes = distillation.outputs.shape()[1];
+  at::Tensor rows = at::empty({std::ssize(indices), classes}, at::kFloat);
+  auto* row = rows.data_ptr<float>();
+  for (const int64_t index : indices) {
+    row = std::copy_n(distillation.outputs.data().data() + index * classes, classes, row);
+  }
+  return rows;
+}
+
+at::Tensor Trainer::Impl::with_teacher(const at::Tensor& loss, const at::Tensor& outputs, const at::Tensor& x,
+                                       std::span<const int64_t> indices, int64_t batch,
+                                       const Distillation& distillation) const {
+  const double weight = distillation.weight;
+  if (weight == 0) return loss;
+  const at::Tensor taught = distillation_loss(outputs, lessons(x, indices, distillation), network.has_softmax(),
+                                              distillation.temperature, batch);
+  return weight == 1 ? taught : loss * (1 - weight) + taught * weight;
+}
+
+Shape Trainer::Impl::image_shape(const data::Samples& samples) const {
+  return samples.shape().rank() == 1 ? network.input_shape() : samples.shape();
+}
+
+void Trainer::Impl::check_augmentation(const data::Augmentation& augmentation, const data::Samples& samples) const {
+  if (augmentation.is_none()) return;
+  const graph::Model& model = network.structure();
+  const std::string& input = model.inputs[0];
+  data::check_augmentation(augmentation, image_shape(samples), input);
+  for (const graph::Layer& layer : model.layers) {
+    if (!graph::is_channels_first(layer) || std::ranges::find(layer.inputs, input) == layer.inputs.end()) continue;
+    throw Unsupported(
+        "[augmentation] layer '{}' reads input '{}', of shape {}, with its channels first; images are changed as "
+        "[height, width, channels] only. Leave {} out for this model.",
+        layer.name, input, image_shape(samples).str(), data::to_string(augmentation));
+  }
+  if (!samples.has_targets() || samples.target_shape().rank() < 2) return;
+  throw Unsupported(
+      "[augmentation] the targets have the shape {}; they would have to move with the images, which only classes and "
+      "single numbers need not. Leave {} out for these data.",
+      samples.target_shape().str(), data::to_string(augmentation));
 }
 
 Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples, std::span<const int64_t> indices,
-                                                    double learning_rate) {
+                                                    double learning_rate, const FitOptions& fit, int64_t epoch) {
   const Share mine = share(std::ssize(indices));
   const auto own = indices.subspan(static_cast<size_t>(mine.first), static_cast<size_t>(mine.count));
   const at::Tensor x = inputs(samples, own);
-  const Answers y = objective.answers(labels(samples, own), x, network.output_shape());
+  data::augment(fit.augmentation, image_shape(samples), options.seed, epoch, own, values_of(x));
+  const Answers y = objective.answers(samples, own, x, network.output_shape());
   network.set_share(options.processes.get(), mine.first);
   for (const Parameter& parameter : network.parameters()) parameter.value.mutable_grad().reset();
   const at::Tensor outputs = network.forward(x, Pass::kTraining, static_cast<uint32_t>(step), objective.takes_logits());
   at::Tensor loss = objective.loss(outputs, y, network.has_softmax(), std::ssize(indices));
+  if (fit.distillation) loss = with_teacher(loss, outputs, x, own, std::ssize(indices), *fit.distillation);
   const at::Tensor penalty = network.penalty();
   const bool is_first = options.processes == nullptr || options.processes->is_first();
   if (penalty.defined() && is_first) loss = loss + penalty;
@@ -96,6 +189,11 @@ Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples
     loss = loss + activity / static_cast<double>(std::ssize(indices));
   }
   StepResult result{loss.item<float>(), objective.count_correct(outputs, y)};
+  if (objective.is_error()) {
+    const at::Tensor told = outputs.detach();
+    result.mse = mean_squared_error(told, y.values, std::ssize(indices)).item<double>();
+    result.mae = mean_absolute_error(told, y.values, std::ssize(indices)).item<double>();
+  }
   if (options.processes != nullptr) result = sum_over_processes(result);
   if (!std::isfinite(result.loss)) return result;
   loss.backward();
@@ -141,8 +239,7 @@ Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_s
   check_batch_size(batch_size);
   check_data(samples);
   const at::NoGradGuard no_gradient;
-  double loss = 0, mse = 0, mae = 0;
-  int64_t correct = 0;
+  double loss = 0, correct = 0, mse = 0, mae = 0;
   std::vector<int64_t> indices;
   // Whole batches are dealt out to the processes in turn.
   const int64_t rank = options.processes == nullptr ? 0 : options.processes->rank();
@@ -151,7 +248,7 @@ Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_s
     indices.clear();
     for (int64_t i = begin; i < std::min(begin + batch_size, samples.count()); ++i) indices.push_back(i);
     const at::Tensor x = inputs(samples, indices);
-    const Answers y = objective.answers(labels(samples, indices), x, network.output_shape());
+    const Answers y = objective.answers(samples, indices, x, network.output_shape());
     const at::Tensor outputs = network.forward(x, Pass::kInference, 0, objective.takes_logits());
     const int64_t size = std::ssize(indices);
     const auto sum = [&](const at::Tensor& mean) { return mean.item<double>() * static_cast<double>(size); };
@@ -164,13 +261,13 @@ Evaluation Trainer::Impl::evaluate(const data::Samples& samples, int64_t batch_s
     correct += objective.count_correct(outputs, y);
   }
   if (options.processes != nullptr) {
-    std::array<double, 4> sums = {loss, static_cast<double>(correct), mse, mae};
+    std::array<double, 4> sums = {loss, correct, mse, mae};
     options.processes->sum(sums);
-    loss = sums[0], correct = std::llround(sums[1]), mse = sums[2], mae = sums[3];
+    loss = sums[0], correct = sums[1], mse = sums[2], mae = sums[3];
   }
   const auto count = static_cast<double>(std::max<int64_t>(1, samples.count()));
   if (const at::Tensor penalty = network.penalty(); penalty.defined()) loss += count * penalty.item<double>();
-  return {loss / count, static_cast<double>(correct) / count, mse / count, mae / count};
+  return {loss / count, correct / count, mse / count, mae / count, objective.has_accuracy(samples)};
 }
 
 }  // namespace nibble::train

@@ -4,6 +4,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/channel_order.h"
+#include "nibble/graph/quantizer_errors.h"
 #include "nibble/transform/batch_norm_folding.h"
 #include "nibble/transform/weight_roles.h"
 
@@ -58,7 +59,8 @@ FinalizedWeight finalize_weight(const graph::Layer& layer, const graph::Weight& 
                                    layer.class_name, weight.name));
     return result;
   }
-  quant::Quantized quantized = quantizer->quantize(weight.value);
+  quant::Quantized quantized =
+      graph::naming_layer(layer, weight.name, [&] { return quantizer->quantize(weight.value); });
   result.value = std::move(quantized.real);
   result.scale = std::move(quantized.scale);
   try {

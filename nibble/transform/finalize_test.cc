@@ -152,6 +152,51 @@ TEST(Finalize, QuantizesWeightsOfLayersInside) {
   }
 }
 
+TEST(Finalize, RefusedScaleAxesNameTheLayerAndTheWeight) {
+  const graph::Model model =
+      dense_model("quantized_bits(4,0,1,alpha='auto',scale_axis=3)", "quantized_bits(4,0,1)", kKernel);
+  const auto message_of = [](const auto& call) -> std::string {
+    try {
+      call();
+    } catch (const InvalidArgument& error) {
+      return error.what();
+    }
+    return "nothing was thrown";
+  };
+  const auto names_it = HasSubstr("layer 'dense' (QDense), kernel: scale_axis 3 is not an axis");
+  EXPECT_THAT(message_of([&] { finalize(model); }), names_it);
+  EXPECT_THAT(message_of([&] { inspect(model); }), names_it);
+}
+
+// One direction is enough for a layer to count as quantized.
+TEST(Finalize, QuantizesTheBackwardLayerOfAFloatForwardOne) {
+  graph::Layer backward = graph::make_layer("QLSTM", "backward",
+                                            {{"units", int64_t{2}},
+                                             {"go_backwards", true},
+                                             {"kernel_quantizer", std::string("quantized_bits(4,0,1,alpha=1.0)")},
+                                             {"recurrent_quantizer", std::string("quantized_bits(3,0,1,alpha=1.0)")},
+                                             {"bias_quantizer", std::string("quantized_bits(2,0,1,alpha=1.0)")}});
+  const graph::Layer forward = graph::make_layer("LSTM", "forward", {{"units", int64_t{2}}});
+  graph::Model model;
+  model.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{3, 2}}}));
+  model.layers.push_back(graph::make_layer(
+      "Bidirectional", "it",
+      {{"layer", graph::as_inner_layer(forward)}, {"backward_layer", graph::as_inner_layer(backward)}}));
+  model.layers[1].inputs = {"in"};
+  model.inputs = {"in"};
+  model.outputs = {"it"};
+  graph::initialize_weights(model, 5);
+  const Finalized result = finalize(model);
+  ASSERT_EQ(result.layers.size(), 1u) << (result.warnings.empty() ? "" : result.warnings[0]);
+  for (const FinalizedWeight& weight : result.layers[0].weights) {
+    EXPECT_EQ(weight.encoded.has_value(), weight.name.starts_with("backward")) << weight.name;
+  }
+  EXPECT_THAT(result.warnings, Contains(HasSubstr("forward_kernel has no quantizer")));
+  const std::vector<std::string> warnings = inspect(model).warnings;
+  EXPECT_THAT(warnings, Contains(HasSubstr("has no quantizer for 'forward_kernel'")));
+  EXPECT_THAT(warnings, Not(Contains(HasSubstr("weights of class"))));
+}
+
 // The reference pairs the weights of both directions with its list of eight quantizers by position.
 TEST(Finalize, PairsByPositionAsTheReferenceDoes) {
   graph::Model model;
@@ -247,6 +292,68 @@ TEST(Inspect, FloatLayersAreNamed) {
   EXPECT_THROW(inspect(model), InvalidArgument);
   graph::initialize_weights(model, 1);
   EXPECT_THAT(inspect(model).warnings, Contains(HasSubstr("class BatchNormalization are float ('bn')")));
+}
+
+// TFMOT's way: the quantizer is not one of the layer's attributes.
+TEST(Inspect, LayersWithRangesAreNotCalledFloat) {
+  graph::Model model;
+  model.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{2}}}));
+  for (const char* name : {"quantized", "float"}) {
+    model.layers.push_back(graph::make_layer("Dense", name, {{"units", int64_t{2}}}));
+    model.layers.back().inputs = {model.layers[model.layers.size() - 2].name};
+  }
+  model.inputs = {"in"};
+  model.outputs = {"float"};
+  graph::initialize_weights(model, 1);
+  const graph::LayerQuantization ranges = {
+      .weights = {{"kernel", {.kind = graph::AffineKind::kLastValue, .symmetric = true}}},
+      .output = {.kind = graph::AffineKind::kMovingAverage}};
+  graph::set_quantization(model, "in", graph::LayerQuantization{.output = {.kind = graph::AffineKind::kAllValues}});
+  graph::set_quantization(model, "quantized", ranges);
+  const Inspection result = inspect(model);
+  ASSERT_EQ(result.warnings.size(), 1u);
+  EXPECT_THAT(result.warnings[0], HasSubstr("class Dense are float ('float'): 'nibble qat --scheme FILE' quantizes"));
+  // Variables of the points are no weights.
+  std::vector<std::string> names;
+  for (const WeightInspection& weight : result.weights) names.push_back(weight.layer + " " + weight.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"quantized kernel", "quantized bias", "float kernel", "float bias"}));
+}
+
+// Advice of the way that the model was quantized: QKeras' would lead astray.
+TEST(Inspect, AffineModelsAreAdvisedOfAffineQuantizers) {
+  struct Row {
+    const char* class_name;
+    std::map<std::string, graph::Attribute> attributes;
+    const char* advice;
+  };
+  for (const Row& row : {Row{"Dense", {{"units", int64_t{2}}}, "an entry of a class or layer says how"},
+                         Row{"BatchNormalization", {}, "'nibble qat --batch-norm fold' on the float model merges"},
+                         Row{"PReLU", {}, "affine quantization leaves weights of the class as they are"}}) {
+    graph::Model model;
+    model.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{2}}}));
+    model.layers.push_back(graph::make_layer(row.class_name, "x", row.attributes));
+    model.layers[1].inputs = model.inputs = {"in"};
+    model.outputs = {"x"};
+    graph::initialize_weights(model, 1);
+    graph::set_quantization(model, "in", graph::LayerQuantization{.output = {.kind = graph::AffineKind::kAllValues}});
+    const std::vector<std::string> warnings = inspect(model).warnings;
+    ASSERT_EQ(warnings.size(), 1u) << row.class_name;
+    EXPECT_THAT(warnings[0], HasSubstr(row.advice));
+    EXPECT_THAT(warnings[0], Not(HasSubstr("nibble quantize"))) << row.class_name;
+  }
+}
+
+// A model of pools and rectifiers has no weights, but may have points.
+TEST(Inspect, PointsWithoutWeightsAreNoError) {
+  graph::Model model;
+  model.layers.push_back(graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{2}}}));
+  model.layers.push_back(graph::make_layer("ReLU", "relu", {}));
+  model.layers[1].inputs = model.inputs = {"in"};
+  model.outputs = {"relu"};
+  EXPECT_THROW(inspect(model), InvalidArgument);
+  graph::set_quantization(model, "in", graph::LayerQuantization{.output = {.kind = graph::AffineKind::kAllValues}});
+  EXPECT_TRUE(inspect(model).weights.empty());
+  EXPECT_TRUE(inspect(model).warnings.empty());
 }
 
 }  // namespace

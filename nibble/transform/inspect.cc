@@ -1,11 +1,13 @@
 #include "nibble/transform/inspect.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/quantizer_errors.h"
 #include "nibble/quant/blocks.h"
 #include "nibble/transform/batch_norm_folding.h"
 #include "nibble/transform/quantizer_config.h"
@@ -137,7 +139,8 @@ WeightInspection inspect_weight(const graph::Layer& layer, const graph::Weight& 
   result.is_folded = is_folded;
   result.quantizer = weight_quantizer(layer, weight.name);
   if (result.quantizer == nullptr) return result;
-  const quant::Quantized quantized = result.quantizer->quantize(weight.value);
+  const quant::Quantized quantized =
+      graph::naming_layer(layer, result.name, [&] { return result.quantizer->quantize(weight.value); });
   compare_with_quantized(weight.value, quantized, result);
   result.bit_width = result.quantizer->bit_width();
   result.is_signed = result.quantizer->is_signed();
@@ -202,19 +205,39 @@ void warn_about_weight(const WeightInspection& weight, std::vector<std::string>&
   }
 }
 
+// What gives weights of a class QKeras' quantizers.
+std::string_view qkeras_advice(std::string_view class_name) {
+  if (class_name == "BatchNormalization") {
+    return "model_quantize changes a batch normalization only if the configuration has an entry 'QBatchNormalization' "
+           "or its name. Quantize it, or fold it into the convolution before ('nibble quantize --enable-bn-folding')";
+  }
+  if (find_conversion(class_name) != nullptr) return "the class has no quantizers. 'nibble quantize' gives it some";
+  return "nibble has no quantized form of the class";
+}
+
+// The same of affine ones.
+std::string_view affine_advice(std::string_view class_name) {
+  constexpr std::array<std::string_view, 7> kHaveKernels = {
+      "Conv1D", "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"};
+  if (class_name == "BatchNormalization") {
+    return "'nibble qat --batch-norm fold' on the float model merges a batch normalization into the layer before, if "
+           "that layer's weights are quantized and 'layers' of the scheme file has no entry for the batch "
+           "normalization (null is one)";
+  }
+  if (std::find(kHaveKernels.begin(), kHaveKernels.end(), class_name) != kHaveKernels.end()) {
+    return "'nibble qat --scheme FILE' quantizes those that 'layers' of the file does not leave out (null, or an entry "
+           "without 'weights'); an entry of a class or layer says how";
+  }
+  return "affine quantization leaves weights of the class as they are";
+}
+
 // One sentence a class: a network has a dozen batch normalizations.
-void warn_about_float_layers(const std::map<std::string, std::vector<std::string>>& layers_by_class,
+//   is_affine  the model has affine quantizers, not QKeras'
+void warn_about_float_layers(const std::map<std::string, std::vector<std::string>>& layers_by_class, bool is_affine,
                              std::vector<std::string>& warnings) {
   for (const auto& [class_name, layers] : layers_by_class) {
-    const char* advice = "nibble has no quantized form of the class";
-    if (class_name == "BatchNormalization") {
-      advice =
-          "model_quantize changes a batch normalization only if the configuration has an entry 'QBatchNormalization' "
-          "or its name. Quantize it, or fold it into the convolution before ('nibble quantize --enable-bn-folding')";
-    } else if (find_conversion(class_name) != nullptr) {
-      advice = "the class has no quantizers. 'nibble quantize' gives it some";
-    }
-    warnings.push_back(fmt::format("weights of class {} are float ({}): {}.", class_name, joined(layers), advice));
+    warnings.push_back(fmt::format("weights of class {} are float ({}): {}.", class_name, joined(layers),
+                                   is_affine ? affine_advice(class_name) : qkeras_advice(class_name)));
   }
 }
 
@@ -242,27 +265,34 @@ Inspection inspect(const graph::Model& model) {
   Inspection result;
   std::map<std::string, std::vector<std::string>> float_layers;
   std::vector<std::string> folded_layers;
+  bool has_weights = false, is_affine = false;
   for (const graph::Layer& layer : model.layers) {
+    has_weights = has_weights || !layer.weights.empty();
+    is_affine = is_affine || !graph::quantized_points(layer).empty();
     const size_t first = result.weights.size();
     if (layer.class_name.ends_with("Batchnorm") && !layer.weights.empty()) {
       folded_layers.push_back(layer.name);
       for (WeightInspection& weight : inspect_folded(layer)) result.weights.push_back(std::move(weight));
     } else {
-      for (const graph::Weight& weight : layer.weights) result.weights.push_back(inspect_weight(layer, weight));
+      for (const graph::Weight& weight : layer.weights) {
+        if (graph::is_quantization_variable(layer, weight.name)) continue;
+        result.weights.push_back(inspect_weight(layer, weight));
+      }
     }
     const auto own = std::span(result.weights).subspan(first);
     for (const WeightInspection& weight : own) {
       if (weight.quantizer != nullptr) warn_about_weight(weight, result.warnings);
     }
+    if (!graph::quantized_points(layer).empty()) continue;  // its ranges are told elsewhere, and are no float weights
     if (!own.empty() && !has_weight_quantizers(layer)) {
       float_layers[layer.class_name].push_back(layer.name);
     } else {
       warn_about_float_weights(layer, own, result.warnings);
     }
   }
-  warn_about_float_layers(float_layers, result.warnings);
+  warn_about_float_layers(float_layers, is_affine, result.warnings);
   warn_about_folded_layers(folded_layers, result.warnings);
-  if (result.weights.empty()) {
+  if (!has_weights) {
     throw InvalidArgument("[inspect] model '{}' has no weights yet. Train it or load its weights first.", model.name);
   }
   return result;

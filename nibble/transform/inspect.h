@@ -3,7 +3,8 @@
 //
 // Only the stored numbers count: a weight is quantized when it lies on the grid of its
 // quantizer, real = scale * code, with codes that fit the bit width. A layer with folded batch normalization keeps its
-// weights float and quantizes what folding makes of them: for it the folded kernel and bias are shown.
+// weights float and quantizes what folding makes of them: for it the folded kernel and bias are shown. Variables of
+// affine points (graph/layer_quantization.h) are no weights of the network and are left out.
 #pragma once
 
 #include <map>

@@ -1,5 +1,6 @@
 #include "nibble/transform/weight_roles.h"
 
+#include <algorithm>
 #include <map>
 
 #include "nibble/graph/layers_recurrent.h"
@@ -74,7 +75,10 @@ quant::QuantizerPtr effective_quantizer(const graph::Layer& layer, const WeightR
 
 bool has_weight_quantizers(const graph::Layer& layer) {
   const auto inner = inner_attributes(layer);
-  return !weight_roles(inner.empty() ? layer.class_name : graph::inner_layer(layer, inner.front()).class_name).empty();
+  if (inner.empty()) return !weight_roles(layer.class_name).empty();
+  return std::any_of(inner.begin(), inner.end(), [&](const std::string& attribute) {
+    return has_weight_quantizers(graph::inner_layer(layer, attribute));
+  });
 }
 
 quant::QuantizerPtr weight_quantizer(const graph::Layer& layer, const std::string& weight) {

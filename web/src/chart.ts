@@ -93,6 +93,23 @@ export function axisStyle(theme: Theme) {
   };
 }
 
+/** The axes of horizontal bars of energy, one row a layer from the top down. */
+export function layerAxes({ theme, narrow }: Surface, names: readonly string[]) {
+  const style = axisStyle(theme);
+  return {
+    xAxis: { ...style, type: "value" as const, name: "Energy per inference (nJ)", nameGap: 28, splitNumber: narrow ? 3 : 5 },
+    yAxis: {
+      ...style,
+      type: "category" as const,
+      data: [...names],
+      inverse: true,
+      axisTick: { show: false },
+      splitLine: { show: false },
+      axisLabel: { ...style.axisLabel, color: theme.ink },
+    },
+  };
+}
+
 /** An axis over transformed values with its own round ticks. */
 export function scaledAxis(theme: Theme, scale: AxisScale, name: string, nameGap: number) {
   const style = axisStyle(theme);

@@ -17,6 +17,13 @@ export function fixed(value: Maybe, digits: number): string {
   return value < 0 && Number(body.replace(/,/g, "")) !== 0 ? MINUS + body : body;
 }
 
+/** A number with so many significant digits. */
+export function significant(value: Maybe, digits: number): string {
+  if (!isKnown(value)) return NONE;
+  const body = String(Number(Math.abs(value).toPrecision(digits)));
+  return value < 0 ? MINUS + body : body;
+}
+
 export const count = (value: Maybe): string => fixed(value, 0);
 
 /** Energy in nJ without the unit: about three significant digits, never an exponent. */

@@ -3,6 +3,7 @@ import { element } from "./dom";
 import { parsePayload } from "./payload";
 import type { Report } from "./payload";
 import { contents, header } from "./sections/header";
+import { energyParts } from "./sections/energy_parts";
 import { hypervolume } from "./sections/hypervolume";
 import { layerEnergy } from "./sections/layer_energy";
 import { quantizers } from "./sections/quantizers";
@@ -22,6 +23,7 @@ function compose(report: Report): Node[] {
     tradeoff(report, selection),
     hypervolume(report, selection),
     layerEnergy(report),
+    energyParts(report),
     quantizers(report),
     weightCodes(report),
     training(report, selection),

@@ -1,23 +1,26 @@
-// The trials that no other trial beats in both energy and accuracy.
+// The trials that no other trial beats in both cost and what they are judged by.
 
 export interface Measured {
-  energy: number;
-  accuracy: number;
+  cost: number; // energy, bits
+  value: number; // of the metric
 }
 
 /**
- * The front in ascending energy, so in strictly ascending accuracy: less energy is better, more accuracy is better.
- * Of equal trials the first stays.
+ * The front in ascending cost, so in strictly ascending value, or descending where less of that is better: less cost
+ * always is. Of equal trials the first stays.
  */
-export function paretoFront<T extends Measured>(trials: readonly T[]): T[] {
-  const byEnergy = trials
-    .map((trial, order) => ({ trial, order }))
-    .filter(({ trial }) => Number.isFinite(trial.energy) && Number.isFinite(trial.accuracy))
-    .sort((a, b) => a.trial.energy - b.trial.energy || b.trial.accuracy - a.trial.accuracy || a.order - b.order);
+export function paretoFront<T extends Measured>(trials: readonly T[], isMaximised = true): T[] {
+  const sign = isMaximised ? 1 : -1;
+  const byCost = trials
+    .map((trial, order) => ({ trial, order, gain: sign * trial.value }))
+    .filter(({ trial, gain }) => Number.isFinite(trial.cost) && Number.isFinite(gain))
+    .sort((a, b) => a.trial.cost - b.trial.cost || b.gain - a.gain || a.order - b.order);
   const front: T[] = [];
-  for (const { trial } of byEnergy) {
-    const last = front[front.length - 1];
-    if (last === undefined || trial.accuracy > last.accuracy) front.push(trial);
+  let best = -Infinity;
+  for (const { trial, gain } of byCost) {
+    if (gain <= best) continue;
+    best = gain;
+    front.push(trial);
   }
   return front;
 }

@@ -1,5 +1,6 @@
 // The data of a report: the other side of to_json() in nibble/report/report.cc.
 // Members that are not known are absent or null.
+import type { Metric } from "./metric";
 
 export const SCHEMA = 1;
 
@@ -21,6 +22,7 @@ export interface Outcome {
   accuracy?: Known<number>;
   loss?: Known<number>;
   energy_nj?: Known<number>;
+  bits?: Known<number>; // of weights and activations, where the search counted those
   score?: Known<number>;
 }
 
@@ -32,6 +34,7 @@ export interface Trial {
   score?: Known<number>;
   accuracy?: Known<number>;
   energy_nj?: Known<number>;
+  bits?: Known<number>; // of weights and activations, where the search counted those
   weight_bits?: Known<number>;
   reason?: string;
   choices: Pair[];
@@ -50,6 +53,14 @@ export interface HypervolumeStep {
   hypervolume: Known<number>;
 }
 
+/** Where the energy of a layer goes; the parts add up to it. */
+export interface EnergyParts {
+  operations?: Known<number>;
+  parameters?: Known<number>;
+  inputs?: Known<number>;
+  outputs?: Known<number>;
+}
+
 export interface Layer {
   name: string;
   type: string;
@@ -61,6 +72,7 @@ export interface Layer {
   parameters?: Known<number>;
   reference_energy_nj?: Known<number>;
   energy_nj?: Known<number>;
+  energy_parts_nj?: Known<EnergyParts>;
 }
 
 export interface CodeBin {
@@ -103,6 +115,8 @@ export interface Curve {
 export interface Report {
   schema: number;
   title: string;
+  /** What trials are judged by. Trials and the outcome have it under its name, epochs as `val_` and its name. */
+  metric?: Metric;
   goal?: string;
   model: { name: string; parameters?: Known<number>; weight_bits?: Known<number> };
   dataset: { name: string; train_samples?: Known<number>; test_samples?: Known<number>; note?: string };
@@ -161,6 +175,7 @@ const pair = record({ name: text, value: text });
 
 const report = record({
   title: text,
+  metric: maybe(record({ name: text, direction: oneOf("maximise", "minimise") })),
   goal: maybe(text),
   model: record({ name: text, parameters: number, weight_bits: number }),
   dataset: record({ name: text, train_samples: number, test_samples: number, note: maybe(text) }),
@@ -171,6 +186,7 @@ const report = record({
       accuracy: number,
       loss: number,
       energy_nj: number,
+      bits: number,
       score: number,
     }),
   ),
@@ -181,6 +197,7 @@ const report = record({
       score: number,
       accuracy: number,
       energy_nj: number,
+      bits: number,
       weight_bits: number,
       reason: maybe(text),
       choices: listOf(pair),
@@ -205,6 +222,7 @@ const report = record({
       parameters: number,
       reference_energy_nj: number,
       energy_nj: number,
+      energy_parts_nj: maybe(record({ operations: number, parameters: number, inputs: number, outputs: number })),
     }),
   ),
   histograms: listOf(
@@ -242,6 +260,16 @@ const report = record({
   settings: listOf(pair),
 });
 
+/** Of members that are named by the data itself. */
+function checkValues({ metric, outcome, trials, curves }: Report): void {
+  if (!metric) return;
+  const fields = record({ [metric.name]: number });
+  if (outcome) fields(outcome, "report.outcome");
+  trials.forEach((trial, index) => fields(trial, `report.trials[${index}]`));
+  const epoch = record({ [`val_${metric.name}`]: number });
+  curves.forEach((curve, index) => curve.points.forEach((point, at) => epoch(point, `report.curves[${index}].points[${at}]`)));
+}
+
 /** Reads and checks the data. Throws PayloadError. */
 export function parsePayload(json: string): Report {
   let data: unknown;
@@ -255,5 +283,6 @@ export function parsePayload(json: string): Report {
     throw new PayloadError(`The data has schema ${String(schema)}; this page reads schema ${SCHEMA}.`);
   }
   report(data, "report");
+  checkValues(data as Report);
   return data as Report;
 }

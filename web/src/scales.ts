@@ -1,4 +1,5 @@
 // Axes that are drawn linearly over a transformed value, with ticks at round values.
+import { significant } from "./format";
 
 export interface Tick {
   at: number; // position on the transformed axis
@@ -10,6 +11,7 @@ export interface AxisScale {
   max: number;
   ticks: Tick[];
   toAxis: (value: number) => number;
+  isLinear?: boolean; // not transformed, where others of its kind are logarithmic
 }
 
 // Steps within a decade, the roundest first.
@@ -64,4 +66,31 @@ export function accuracyScale(values: readonly number[], smallestError = 1e-4): 
     .map((error) => ({ at: -Math.log10(error), label: String(Number((100 - error * 100).toFixed(4))) }))
     .reverse();
   return { min: floor, max, ticks, toAxis };
+}
+
+function linearScale(values: readonly number[], wanted: number): AxisScale {
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const around = most > least ? 0 : Math.abs(most) / 2 || 0.5;
+  const [low, high] = [least - around, most + around];
+  const range = high - low;
+  const decade = 10 ** Math.floor(Math.log10(range / wanted));
+  const step = decade * ([1, 2, 5].find((part) => part * decade * wanted >= range) ?? 10);
+  const [min, max] = [low - 0.06 * range, high + 0.06 * range];
+  const ticks: Tick[] = [];
+  for (let k = Math.ceil(min / step); k * step <= max; ++k) ticks.push({ at: k * step, label: significant(k * step, 6) });
+  return { min, max, ticks, toAxis: (value) => value, isLinear: true };
+}
+
+/**
+ * Losses and errors on a logarithmic axis. One of 0 is drawn at half of the smallest that is above. Where some are below 0
+ * (a Poisson loss may be), the axis is linear.
+ */
+export function errorScale(values: readonly number[], wanted = 4): AxisScale {
+  if (values.some((value) => value < 0)) return linearScale(values, wanted);
+  const positive = values.filter((value) => value > 0);
+  const least = positive.reduce((low, value) => Math.min(low, value), Infinity);
+  const floor = Number.isFinite(least) ? least / 2 : 0.5;
+  const clamped = (value: number): number => Math.max(value, floor);
+  const scale = energyScale(values.map(clamped), wanted);
+  return { ...scale, toAxis: (value) => scale.toAxis(clamped(value)) };
 }

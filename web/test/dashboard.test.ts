@@ -1,9 +1,12 @@
 import { describe, expect, it } from "vitest";
+import { epochsOf } from "../src/dashboard/details";
 import { crossing, topTrials } from "../src/dashboard/parallel";
 import type { Message, State, WireRow } from "../src/dashboard/protocol";
 import { TrialStore, bestSoFar, quantile, shortChoice } from "../src/dashboard/store";
 import type { Row } from "../src/dashboard/store";
+import { span } from "../src/dashboard/tradeoff";
 import { ordered } from "../src/dashboard/trial_table";
+import { viewOf } from "../src/metric";
 
 const wire = (number: number, state: State, score: number | null, metrics: (number | null)[] = [], choices: number[] = []): WireRow => [
   number,
@@ -56,12 +59,60 @@ describe("TrialStore", () => {
     expect(stored(wire(0, 2, 0.5), wire(1, 2, 0.5), wire(2, 1, 0.9)).best?.number).toBe(0);
   });
 
+  it("takes the cheapest of equal scores, where costs are known", () => {
+    const store = new TrialStore();
+    store.apply(message([wire(0, 2, 0, [9]), wire(1, 2, 0, [null]), wire(2, 2, 0, [3]), wire(3, 2, 0, [3]), wire(4, 2, -1, [1])], { metrics: ["cost"] }));
+    expect(store.best?.number).toBe(2);
+  });
+
   it("has a front of completed trials with both metrics", () => {
     const store = stored(wire(0, 2, 1, [0.9, 20]), wire(1, 2, 1, [0.8, 30]), wire(2, 2, 1, [0.7, 5]), wire(3, 3, null), wire(4, 2, 1, [null, 1]), wire(5, 2, 1, [1, 0]));
     expect(store.measured("energy_nj").map((point) => point.row.number)).toEqual([0, 1, 2]);
     expect(store.front("energy_nj").map((point) => point.row.number)).toEqual([2, 0]);
     store.apply(message([wire(3, 2, 1, [0.95, 4])], { count: 6 }));
     expect(store.front("energy_nj").map((point) => point.row.number)).toEqual([3]);
+  });
+});
+
+describe("a search by an error", () => {
+  const view = viewOf({ name: "mse", direction: "minimise" });
+
+  it("has a front of low errors at low costs, and the best by score", () => {
+    const store = new TrialStore(view);
+    const metrics = ["accuracy", "energy_nj", "mse"];
+    const rows = [wire(0, 2, -0.2, [0.1, 20, 0.2]), wire(1, 2, -0.9, [0.9, 30, 0.9]), wire(2, 2, -0.4, [0.2, 5, 0.4]), wire(3, 2, -0.1, [0.5, 1, null])];
+    store.apply(message(rows, { metrics }));
+    expect(store.measured("energy_nj").map((point) => point.value)).toEqual([0.2, 0.9, 0.4]);
+    expect(store.front("energy_nj").map((point) => point.row.number)).toEqual([2, 0]);
+    expect(store.value(store.rows[0] as Row)).toBe(0.2);
+    expect(store.value(store.rows[3] as Row)).toBeUndefined();
+    expect(store.best?.number).toBe(3);
+  });
+
+  it("keeps small errors apart where one is 0", () => {
+    const store = new TrialStore(view);
+    store.apply(message([wire(0, 2, 0, [0.1, 20, 0]), wire(1, 2, -1e-6, [0.1, 20, 1e-6]), wire(2, 2, -1, [0.1, 5, 1])], { metrics: ["accuracy", "energy_nj", "mse"] }));
+    expect(span(store.measured("energy_nj"), "value", [])).toEqual([0, 1e-6, 1]);
+    const { toAxis } = view.scale(span(store.measured("energy_nj"), "value", view.range));
+    expect(toAxis(1e-6)).toBeLessThan(toAxis(1e-3));
+    expect(span([], "value", view.range)).toEqual([0.1, 1]);
+  });
+
+  it("shows its own epochs, of validation where there is one", () => {
+    const steps = [
+      { step: 1, metrics: { val_mse: 0.4, mse: 0.5, val_accuracy: 0.9, score: -0.4 } },
+      { step: 2, metrics: { mse: 0.3, score: -0.3 } },
+      { step: 3, metrics: { val_accuracy: 0.9, score: -0.2 } },
+    ];
+    expect(epochsOf(view, steps)).toEqual([
+      [1, 0.4],
+      [2, 0.3],
+    ]);
+    expect(epochsOf(viewOf(undefined), steps)).toEqual([
+      [1, 0.9],
+      [2, -0.3],
+      [3, 0.9],
+    ]);
   });
 });
 

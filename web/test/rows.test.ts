@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { inlineAssets, scriptSafe } from "../single_page";
 import { energyRows } from "../src/energy_rows";
+import { partRows } from "../src/part_rows";
 import { binLabel, histogramFacts, labelStep } from "../src/code_labels";
 import type { Layer, WeightHistogram } from "../src/payload";
 import { sorted } from "../src/sort";
@@ -25,6 +26,26 @@ describe("energyRows", () => {
   });
 
   it("leaves out layers without energy", () => expect(energyRows([{ name: "a", type: "Dense" }])).toEqual([]));
+});
+
+describe("partRows", () => {
+  const layer = (name: string, operations: number, outputs: number): Layer => ({ name, type: "", energy_parts_nj: { operations, outputs } });
+
+  it("adds up the parts of a layer; what is not known is none", () => {
+    const rows = partRows([layer("a", 3, 1)]);
+    expect(rows).toEqual([{ name: "a", parts: { operations: 3, parameters: 0, inputs: 0, outputs: 1 }, total: 4 }]);
+  });
+
+  it("adds up small layers in a last row", () => {
+    const rows = partRows([layer("a", 100, 0), layer("b", 0, 0.25), layer("c", 50, 0), layer("d", 0.125, 0)]);
+    expect(rows.map((row) => row.name)).toEqual(["a", "c", "2 small layers"]);
+    expect(rows[2]?.parts.outputs).toBeCloseTo(0.25);
+    expect(rows[2]?.total).toBeCloseTo(0.375);
+  });
+
+  it("leaves out layers without parts", () => {
+    expect(partRows([{ name: "a", type: "Dense" }, { name: "b", type: "Dense", energy_parts_nj: null }])).toEqual([]);
+  });
 });
 
 describe("sorted", () => {

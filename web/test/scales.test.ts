@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { accuracyScale, energyScale, logTicks } from "../src/scales";
+import { accuracyScale, energyScale, errorScale, logTicks } from "../src/scales";
 
 describe("logTicks", () => {
   it.each([
@@ -55,4 +55,30 @@ describe("accuracyScale", () => {
   it("starts at accuracy 0 at the lowest", () => {
     expect(accuracyScale([0, 0.9]).min).toBeGreaterThanOrEqual(-0.04);
   });
+});
+
+describe("errorScale", () => {
+  it("rises with the error, by its ratio", () => {
+    const { toAxis, min, max } = errorScale([0.001, 0.1]);
+    expect(toAxis(0.1) - toAxis(0.01)).toBeCloseTo(toAxis(0.01) - toAxis(0.001));
+    expect(min).toBeLessThan(toAxis(0.001));
+    expect(max).toBeGreaterThan(toAxis(0.1));
+  });
+
+  it("draws an error of 0 below all others", () => {
+    const { toAxis, min } = errorScale([0, 1e-9, 1]);
+    expect(toAxis(0)).toBeLessThan(toAxis(1e-9));
+    expect(min).toBeLessThan(toAxis(0));
+  });
+
+  it("is linear where some are below 0", () => {
+    const scale = errorScale([-0.3, 0.1, 0.5]);
+    expect(scale.isLinear).toBe(true);
+    expect([scale.toAxis(-0.3), scale.toAxis(0.5)]).toEqual([-0.3, 0.5]);
+    expect(scale.ticks.map((tick) => tick.label)).toEqual(["\u22120.2", "0", "0.2", "0.4"]);
+    expect(errorScale([-2]).ticks.length).toBeGreaterThan(1);
+    expect(errorScale([0.1, 0.5]).isLinear).toBeUndefined();
+  });
+
+  it("has an axis where all are 0", () => expect(Number.isFinite(errorScale([0]).min)).toBe(true));
 });

@@ -7,6 +7,8 @@
 #include "nibble/formats/keras/hdf5_file.h"
 #include "nibble/formats/keras/keras2_config.h"
 #include "nibble/formats/keras/keras_json.h"
+#include "nibble/formats/keras/tfmot_config.h"
+#include "nibble/formats/keras/tfmot_weights.h"
 #include "nibble/formats/keras/weight_layout.h"
 #include "nibble/formats/keras/zip_archive.h"
 
@@ -46,14 +48,36 @@ std::map<std::string, std::string> paths_of(const json& config, const graph::Mod
   return paths;
 }
 
+// A model without its weights, and where its file keeps them.
+struct Description {
+  graph::Model model;
+  json config;                         // as graph::from_config() read it
+  std::vector<TfmotLayer> tfmot = {};  // of a file of TFMOT's; else empty
+};
+
+Description describe(json config) {
+  std::vector<TfmotLayer> layers;
+  if (is_tfmot(config)) config = from_tfmot(config, layers);
+  return {graph::from_config(config), std::move(config), std::move(layers)};
+}
+
+void read_legacy_weights(Description& description, const Hdf5Reader& file, const std::string& root) {
+  if (description.tfmot.empty()) return read_legacy(description.model, file, root);
+  read_tfmot_legacy(description.model, description.tfmot, file, root);
+}
+
+void read_archive_weights(Description& description, const Hdf5Reader& file) {
+  if (!description.tfmot.empty()) return read_tfmot_archive(description.model, description.tfmot, file);
+  read_archive(description.model, file, paths_of(description.config, description.model));
+}
+
 graph::Model load_archive(const std::string& bytes, const std::string& name) {
   std::map<std::string, std::string> entries =
       read_zip(bytes, name, {{"config.json", kLargestConfig}, {"model.weights.h5", kLargestWeights}});
-  const json config = parse_json(entries["config.json"], name + "/config.json");
-  graph::Model model = graph::from_config(config);
+  Description description = describe(parse_json(entries["config.json"], name + "/config.json"));
   const Hdf5Reader weights(std::move(entries["model.weights.h5"]), name + "/model.weights.h5");
-  read_archive(model, weights, paths_of(config, model));
-  return model;
+  read_archive_weights(description, weights);
+  return std::move(description.model);
 }
 
 graph::Model load_hdf5(std::string bytes, const std::string& name) {
@@ -65,16 +89,42 @@ graph::Model load_hdf5(std::string bytes, const std::string& name) {
         ".keras file and give this one as weights.",
         name);
   }
-  graph::Model model = graph::from_config(parse_json(*config, name + ", model_config"));
-  read_legacy(model, file, "/model_weights");
-  return model;
+  Description description = describe(parse_json(*config, name + ", model_config"));
+  read_legacy_weights(description, file, "/model_weights");
+  return std::move(description.model);
+}
+
+// Weights of their own, in whichever layout; `description` has no config where only its model is known.
+void read_weights(Description& description, std::string bytes, const std::string& name) {
+  const Kind kind = kind_of(bytes);
+  const auto read_numbered = [&](const Hdf5Reader& file) {
+    if (!description.config.is_null()) return read_archive_weights(description, file);
+    read_archive(description.model, file, archive_paths(description.model));
+  };
+  if (kind == Kind::kArchive) {
+    std::map<std::string, std::string> entries = read_zip(bytes, name, {{"model.weights.h5", kLargestWeights}});
+    return read_numbered(Hdf5Reader(std::move(entries["model.weights.h5"]), name + "/model.weights.h5"));
+  }
+  if (kind != Kind::kHdf5) throw CorruptFile("[load_weights] {} is neither an HDF5 file nor a .keras archive.", name);
+  const Hdf5Reader file(std::move(bytes), name);
+  if (is_legacy(file, "/model_weights")) return read_legacy_weights(description, file, "/model_weights");
+  if (is_legacy(file, "/")) return read_legacy_weights(description, file, "/");
+  read_numbered(file);  // Keras 3's model.weights.h5 on its own
+}
+
+void read_weights_file(Description& description, const fs::path& path) {
+  try {
+    read_weights(description, read_file(path, kLargestWeights), path.string());
+  } catch (const InvalidArgument& error) {
+    throw InvalidArgument("[load_weights] {}: {}", path.string(), error.what());
+  }
 }
 
 graph::Model load_json(const std::string& bytes, const fs::path& path) {
-  graph::Model model = graph::from_config(parse_json(bytes, path.string()));
+  Description description = describe(parse_json(bytes, path.string()));
   const fs::path weights = weights_beside(path);
-  if (fs::exists(weights)) load_weights(model, weights);
-  return model;
+  if (fs::exists(weights)) read_weights_file(description, weights);
+  return std::move(description.model);
 }
 
 graph::Model load_any(std::string bytes, const fs::path& path) {
@@ -89,21 +139,6 @@ graph::Model load_any(std::string bytes, const fs::path& path) {
       break;
   }
   throw CorruptFile("[load_model] {} is neither a .keras archive, nor an HDF5 file, nor a JSON config.", path.string());
-}
-
-void read_weights(graph::Model& model, std::string bytes, const std::string& name) {
-  const Kind kind = kind_of(bytes);
-  if (kind == Kind::kArchive) {
-    std::map<std::string, std::string> entries = read_zip(bytes, name, {{"model.weights.h5", kLargestWeights}});
-    const Hdf5Reader file(std::move(entries["model.weights.h5"]), name + "/model.weights.h5");
-    read_archive(model, file, archive_paths(model));
-    return;
-  }
-  if (kind != Kind::kHdf5) throw CorruptFile("[load_weights] {} is neither an HDF5 file nor a .keras archive.", name);
-  const Hdf5Reader file(std::move(bytes), name);
-  if (is_legacy(file, "/model_weights")) return read_legacy(model, file, "/model_weights");
-  if (is_legacy(file, "/")) return read_legacy(model, file, "/");
-  read_archive(model, file, archive_paths(model));  // Keras 3's model.weights.h5 on its own
 }
 
 Flavour flavour_of_config(const json& document, std::string version) {
@@ -200,11 +235,14 @@ Flavour flavour_of(const fs::path& path) {
 void save_weights(const graph::Model& model, const fs::path& path) { write_file(path, write_legacy(model)); }
 
 void load_weights(graph::Model& model, const fs::path& path) {
+  Description description{.model = std::move(model), .config = nullptr};
   try {
-    read_weights(model, read_file(path, kLargestWeights), path.string());
-  } catch (const InvalidArgument& error) {
-    throw InvalidArgument("[load_weights] {}: {}", path.string(), error.what());
+    read_weights_file(description, path);
+  } catch (...) {
+    model = std::move(description.model);  // as it was
+    throw;
   }
+  model = std::move(description.model);
 }
 
 }  // namespace nibble::formats::keras

@@ -17,6 +17,7 @@
 #include "nibble/graph/layers_recurrent.h"
 #include "support/damaged_file.h"
 #include "support/golden.h"
+#include "support/tfmot_file.h"
 
 namespace nibble::formats::keras {
 namespace {
@@ -194,6 +195,11 @@ std::string damaged_json(const Model& model, RandomStream& random) {
   return random.below(3) == 0 ? damaged_bytes(config.dump(), random) : damaged_tree(config, random).dump();
 }
 
+// A model of TFMOT's, whose wrappers are undone first.
+std::string damaged_tfmot(const Model&, RandomStream& random) {
+  return damaged_tree(testing::tfmot_config(), random).dump();
+}
+
 std::string damaged_h5(const Model& model, RandomStream& random) {
   static const std::string whole = write_legacy(model, graph::to_config(model).dump());
   if (random.below(4) > 0) return damaged_bytes(whole, random);
@@ -284,8 +290,9 @@ TEST_P(Mutated, ReadOrRefusedInTime) {
   }
 }
 INSTANTIATE_TEST_SUITE_P(Kinds, Mutated,
-                         ::testing::Values(Kind{"m.json", damaged_json}, Kind{"m.h5", damaged_h5},
-                                           Kind{"w.h5", damaged_weights, true}, Kind{"m.keras", damaged_archive}),
+                         ::testing::Values(Kind{"m.json", damaged_json}, Kind{"t.json", damaged_tfmot},
+                                           Kind{"m.h5", damaged_h5}, Kind{"w.h5", damaged_weights, true},
+                                           Kind{"m.keras", damaged_archive}),
                          [](const auto& info) {
                            std::string name = info.param.name;
                            std::replace(name.begin(), name.end(), '.', '_');

@@ -13,27 +13,6 @@ namespace {
 
 using graph::Layer;
 using graph::Model;
-using Expected = std::vector<std::pair<std::string, Shape>>;  // names and shapes in Keras' order
-
-std::string child(const std::string& root, const std::string& name) {
-  return root == "/" ? "/" + name : root + "/" + name;
-}
-
-// "conv2d/kernel:0" -> "kernel"
-std::string last_part(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  return name.substr(0, name.rfind(':'));
-}
-
-std::map<std::string, Expected> expected_weights(const Model& model) {
-  const std::map<std::string, Shape> shapes = graph::infer_shapes(model);
-  std::map<std::string, Expected> expected;
-  for (const Layer& layer : model.layers) {
-    expected[layer.name] = graph::weight_shapes(layer, graph::input_shapes(layer, shapes));
-  }
-  return expected;
-}
 
 // The stored path of each expected weight: by name where the names are ours, else by position.
 std::vector<std::string> match_names(const std::vector<std::string>& stored, const Expected& expected) {
@@ -46,21 +25,6 @@ std::vector<std::string> match_names(const std::vector<std::string>& stored, con
   return matched;
 }
 
-void read_layer(Layer& layer, const Expected& expected, const Hdf5Reader& file, const std::string& group) {
-  const auto names = file.texts(group, "weight_names");
-  if (!names) throw CorruptFile("[keras] {}: the file lists no weight_names.", graph::described(layer));
-  if (names->size() != expected.size()) {
-    throw InvalidArgument("[keras] {} has {} weights, but the file holds {} for it.", graph::described(layer),
-                          expected.size(), names->size());
-  }
-  const std::vector<std::string> matched = match_names(*names, expected);
-  std::vector<graph::Weight> weights;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    weights.push_back({expected[i].first, file.tensor(child(group, matched[i]), expected[i].second)});
-  }
-  layer.weights = std::move(weights);
-}
-
 void check_layer_names(const Model& model, const std::map<std::string, Expected>& expected,
                        const std::vector<std::string>& stored, const Hdf5Reader& file, const std::string& root) {
   std::vector<std::string> known;
@@ -68,7 +32,7 @@ void check_layer_names(const Model& model, const std::map<std::string, Expected>
   const std::set<std::string> in_file(stored.begin(), stored.end());
   for (const std::string& name : stored) {
     if (model.find_layer(name)) continue;
-    const auto weights = file.texts(child(root, name), "weight_names");
+    const auto weights = file.texts(child_group(root, name), "weight_names");
     if (weights && weights->empty()) continue;
     throw InvalidArgument("[keras] the file holds weights of a layer '{}', which the model does not have. {}", name,
                           suggest(name, known));
@@ -108,15 +72,60 @@ std::vector<std::string> variable_paths(const Layer& layer, size_t count) {
   return paths;
 }
 
-// Old writers of .keras keep a list of dependencies instead of layers.
-std::string container_of(const Hdf5Reader& file) {
+}  // namespace
+
+std::string child_group(const std::string& root, const std::string& name) {
+  return root == "/" ? "/" + name : root + "/" + name;
+}
+
+std::string last_part(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+  return name.substr(0, name.rfind(':'));
+}
+
+std::map<std::string, Expected> expected_weights(const Model& model) {
+  const std::map<std::string, Shape> shapes = graph::infer_shapes(model);
+  std::map<std::string, Expected> expected;
+  for (const Layer& layer : model.layers) {
+    expected[layer.name] = graph::weight_shapes(layer, graph::input_shapes(layer, shapes));
+  }
+  return expected;
+}
+
+void read_legacy_layer(Layer& layer, const Expected& expected, const Hdf5Reader& file, const std::string& group) {
+  const auto names = file.texts(group, "weight_names");
+  if (!names) throw CorruptFile("[keras] {}: the file lists no weight_names.", graph::described(layer));
+  if (names->size() != expected.size()) {
+    throw InvalidArgument("[keras] {} has {} weights, but the file holds {} for it.", graph::described(layer),
+                          expected.size(), names->size());
+  }
+  const std::vector<std::string> matched = match_names(*names, expected);
+  std::vector<graph::Weight> weights;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    weights.push_back({expected[i].first, file.tensor(child_group(group, matched[i]), expected[i].second)});
+  }
+  layer.weights = std::move(weights);
+}
+
+void read_archive_layer(Layer& layer, const Expected& expected, const Hdf5Reader& file, const std::string& group) {
+  if (file.has_dataset(fmt::format("{}/vars/{}", group, expected.size()))) {
+    throw InvalidArgument("[keras] {} has {} weights, but the file holds more of them in '{}/vars'.",
+                          graph::described(layer), expected.size(), group);
+  }
+  layer.weights.clear();
+  const std::vector<std::string> variables = variable_paths(layer, expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    layer.weights.push_back({expected[i].first, file.tensor(group + "/" + variables[i], expected[i].second)});
+  }
+}
+
+std::string archive_container(const Hdf5Reader& file) {
   for (const char* container : {"/layers", "/_layer_checkpoint_dependencies"}) {
     if (file.has_group(container)) return container;
   }
   throw CorruptFile("[keras] the weights have no group 'layers'.");
 }
-
-}  // namespace
 
 bool is_legacy(const Hdf5Reader& file, const std::string& root) { return file.texts(root, "layer_names").has_value(); }
 
@@ -127,27 +136,18 @@ void read_legacy(Model& model, const Hdf5Reader& file, const std::string& root) 
   check_layer_names(model, expected, *stored, file, root);
   Model loaded = model;  // all or nothing
   for (Layer& layer : loaded.layers) {
-    if (!expected.at(layer.name).empty()) read_layer(layer, expected.at(layer.name), file, child(root, layer.name));
+    if (!expected.at(layer.name).empty())
+      read_legacy_layer(layer, expected.at(layer.name), file, child_group(root, layer.name));
   }
   model = std::move(loaded);
 }
 
 void read_archive(Model& model, const Hdf5Reader& file, const std::map<std::string, std::string>& paths) {
-  const std::string container = container_of(file);
+  const std::string container = archive_container(file);
   const std::map<std::string, Expected> expected = expected_weights(model);
   Model loaded = model;
   for (Layer& layer : loaded.layers) {
-    const std::string group = container + "/" + paths.at(layer.name) + "/";
-    const Expected& wanted = expected.at(layer.name);
-    if (file.has_dataset(fmt::format("{}vars/{}", group, wanted.size()))) {
-      throw InvalidArgument("[keras] {} has {} weights, but the file holds more of them in '{}vars'.",
-                            graph::described(layer), wanted.size(), group);
-    }
-    layer.weights.clear();
-    const std::vector<std::string> variables = variable_paths(layer, wanted.size());
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      layer.weights.push_back({wanted[i].first, file.tensor(group + variables[i], wanted[i].second)});
-    }
+    read_archive_layer(layer, expected.at(layer.name), file, container + "/" + paths.at(layer.name));
   }
   model = std::move(loaded);
 }
@@ -166,12 +166,13 @@ std::string write_legacy(const Model& model, const std::string& config, const st
   }
   if (!config.empty()) file.text("/", "model_config", config);
   for (const Layer& layer : model.layers) {
-    const std::string group = child(root, layer.name);
+    const std::string group = child_group(root, layer.name);
     file.group(group);
     std::vector<std::string> weight_names;
     for (const graph::Weight& weight : layer.weights) weight_names.push_back(layer.name + "/" + weight.name + ":0");
     file.texts(group, "weight_names", weight_names);
-    for (size_t i = 0; i < weight_names.size(); ++i) file.tensor(child(group, weight_names[i]), layer.weights[i].value);
+    for (size_t i = 0; i < weight_names.size(); ++i)
+      file.tensor(child_group(group, weight_names[i]), layer.weights[i].value);
   }
   return file.finish();
 }

@@ -14,6 +14,23 @@
 
 namespace nibble::formats::keras {
 
+// Names and shapes of a layer's weights in Keras' order, the variables of its quantization after its own.
+using Expected = std::vector<std::pair<std::string, Shape>>;
+std::map<std::string, Expected> expected_weights(const graph::Model& model);
+
+// Parts of the two readers, of one layer each; `group` is the layer's own.
+//   throws  CorruptFile; InvalidArgument if names or shapes do not match
+void read_legacy_layer(graph::Layer& layer, const Expected& expected, const Hdf5Reader& file, const std::string& group);
+void read_archive_layer(graph::Layer& layer, const Expected& expected, const Hdf5Reader& file,
+                        const std::string& group);
+
+// "/" and "conv2d" -> "/conv2d"
+std::string child_group(const std::string& root, const std::string& name);
+// "conv2d/kernel:0" -> "kernel"
+std::string last_part(const std::string& path);
+// "/layers", or what old writers have instead.
+std::string archive_container(const Hdf5Reader& file);
+
 // True if the file names its layers as the legacy layout does, under `root` ("/" or "/model_weights").
 bool is_legacy(const Hdf5Reader& file, const std::string& root);
 

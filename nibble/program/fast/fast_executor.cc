@@ -61,16 +61,18 @@ class FastExecutor::Plan {
       const int64_t samples = std::min(most_samples_, count - begin);
       make_room(samples);
       const auto part = x.subspan(static_cast<size_t>(begin) * in, static_cast<size_t>(samples) * in);
-      for (const StepPtr& step : steps_) step->run(part, samples);
+      count_samples_from(begin, [&] {
+        for (const StepPtr& step : steps_) step->run(part, samples);
+      });
       for (int64_t n = 0; n < samples; ++n) {
-        const std::vector<int32_t> integers = unpack(memory_[static_cast<size_t>(program_.output)], n);
+        const Integers integers = unpack(memory_[static_cast<size_t>(program_.output)], n);
         finish_output(program_, integers, outputs.subspan(static_cast<size_t>(begin + n) * out, out));
       }
       last_sample_ = samples - 1;
     }
   }
 
-  std::vector<int32_t> result(int operation) const {
+  Integers result(int operation) const {
     if (!options_.keep_results) {
       throw InvalidArgument("[run] results of operations are kept with keep_results only.");
     }
@@ -118,11 +120,26 @@ class FastExecutor::Plan {
     return static_cast<int>(readers_[i][0]);
   }
 
+  // Its integers, or what it sums on the way, fit no 32 bits: it runs as in the reference.
+  bool needs_64_bits(size_t i) const {
+    const Operation& op = operation(i);
+    const auto* sums = std::get_if<Accumulate>(&op.action);
+    return is_wide(op.result) || (sums != nullptr && sums->accumulator_bits() > kNarrowBits) ||
+           std::any_of(op.inputs.begin(), op.inputs.end(),
+                       [&](int input) { return is_wide(operation(static_cast<size_t>(input)).result); });
+  }
+
+  // A transposed convolution's: the kernels know no input with zeros in between.
+  bool is_spread(size_t i) const {
+    const auto* sums = std::get_if<Accumulate>(&operation(i).action);
+    return sums != nullptr && sums->is_spread();
+  }
+
   // A sum and the comparison after it become one step; so do an addition and the factors before it.
   void merge() {
     for (size_t i = 0; i < program_.operations.size(); ++i) {
       const int reader = only_reader(i);
-      if (reader < 0) continue;
+      if (reader < 0 || needs_64_bits(i) || is_spread(i)) continue;
       const Operation& next = operation(static_cast<size_t>(reader));
       const bool sums = is<Accumulate>(operation(i)) || is<SumPool>(operation(i)) || is<Add>(operation(i));
       if (sums && is<Compare>(next)) after_[i] = reader, is_inside_[static_cast<size_t>(reader)] = 1;
@@ -193,6 +210,7 @@ class FastExecutor::Plan {
       const bool huge = std::max({border.top, border.left, border.bottom, border.right}) > (1 << 20) ||
                         layout.sample_stride() > 4 * plain + kMostBorder;
       if (huge) layout.border = {};
+      layout.is_wide = is_wide(operation(i).result);
       layout.format = format_of(operation(i).result.hull(), type);
       memory_[i].layout = layout;
     }
@@ -205,7 +223,7 @@ class FastExecutor::Plan {
   bool is_alias(size_t i) const {
     if (!is<Reshape>(operation(i))) return false;
     const TensorLayout &in = memory_[input_of(i)].layout, &out = memory_[i].layout;
-    return in.border.is_empty() && out.border.is_empty() && in.format == out.format;
+    return in.border.is_empty() && out.border.is_empty() && in.format == out.format && in.is_wide == out.is_wide;
   }
   bool owns_memory(size_t i) const {
     const bool written = is_inside_[i] == 0 ? after_[i] < 0 : is_written_by_other(i);
@@ -261,6 +279,7 @@ class FastExecutor::Plan {
   }
 
   StepPtr fast_step(size_t i) {
+    if (needs_64_bits(i) || is_spread(i)) return nullptr;
     const Operation& op = operation(i);
     if (is<QuantizeInput>(op)) return input_step(program_, op, memory_[i]);
     if (is<Accumulate>(op)) return accumulate_step(i);
@@ -350,7 +369,7 @@ FastExecutor::~FastExecutor() = default;
 void FastExecutor::run(std::span<const float> x, int64_t count, std::span<float> outputs) {
   plan_->run(x, count, outputs);
 }
-std::vector<int32_t> FastExecutor::result(int operation) const { return plan_->result(operation); }
+Integers FastExecutor::result(int operation) const { return plan_->result(operation); }
 std::vector<std::string> FastExecutor::steps() const { return plan_->steps(); }
 int64_t FastExecutor::activation_bytes() const { return plan_->activation_bytes(); }
 int64_t FastExecutor::peak_activation_bytes() const { return plan_->peak_activation_bytes(); }

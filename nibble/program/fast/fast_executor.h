@@ -30,7 +30,7 @@ class FastExecutor final : public Runner {
   void run(std::span<const float> x, int64_t count, std::span<float> outputs) override;
 
   //   throws  InvalidArgument without keep_results
-  std::vector<int32_t> result(int operation) const override;
+  Integers result(int operation) const override;
 
   // What runs, in order: "conv2d_1: sums of bytes, linear". For people and tests.
   std::vector<std::string> steps() const;

@@ -10,6 +10,8 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_convolution.h"
+#include "nibble/graph/builder_shape.h"
 #include "nibble/program/lowering.h"
 
 namespace nibble::program {
@@ -102,9 +104,7 @@ TEST_P(Networks, HaveTheReferencesOutputsWithEachRounding) {
   }
 }
 
-TEST_P(Networks, HaveTheReferencesIntegersOfEveryOperation) {
-  const Node in = Input({.shape = GetParam().shape, .name = "input"});
-  const Program program = program_of(in, GetParam().network(in));
+void expect_the_same_integers(const Program& program) {
   Executor reference(program);
   FastExecutor fast(program, {.keep_results = true});
   const std::vector<float> x = samples_of(program, 3);
@@ -114,6 +114,68 @@ TEST_P(Networks, HaveTheReferencesIntegersOfEveryOperation) {
   for (size_t i = 0; i < program.operations.size(); ++i) {
     EXPECT_EQ(fast.result(static_cast<int>(i)), reference.result(static_cast<int>(i))) << program.operations[i].layer;
   }
+}
+
+TEST_P(Networks, HaveTheReferencesIntegersOfEveryOperation) {
+  const Node in = Input({.shape = GetParam().shape, .name = "input"});
+  expect_the_same_integers(program_of(in, GetParam().network(in)));
+}
+
+// What has no kernel of its own: borders, bytes and words around it all the same.
+TEST(FastExecutor, TakesMovesAndExtremaFromTheReference) {
+  const Node in = Input({.shape = {6, 8, 3}, .name = "input"});
+  Node x = UpSampling2D({.size = {2, 1}})(conv(Cropping2D({.cropping = {1, 0, 0, 2}})(in), 20, kWeights8));
+  x = act(BatchNormalization()(x), "quantized_relu(8,2)");
+  Node y = act(conv(graph::build::Permute({.dims = {2, 1, 3}})(x), 20, kWeights4, {.padding = "same"}),
+               "quantized_relu(4,2)");
+  y = graph::build::Permute({.dims = {2, 1, 3}})(y);
+  x = graph::build::layer("Maximum", "largest")(std::vector<Node>{x, y});
+  x = graph::build::layer("Minimum", "smallest")(std::vector<Node>{x, y});
+  x = act(conv(graph::build::Permute({.dims = {3, 1, 2}})(x), 8, kWeights8, {.padding = "same"}),
+          "quantized_bits(10,2,1,alpha=1.0)");
+  const Program program = program_of(in, dense(Flatten()(UpSampling2D({})(x)), 10));
+  for (const int64_t count : {1, 3, 21}) expect_the_same(program, count);
+  expect_the_same_integers(program);
+}
+
+// Transposed convolutions before and behind kernels with borders, one that is merged with nothing and one that is none
+// of the kind: strides of 1.
+TEST(FastExecutor, TakesTransposedConvolutionsFromTheReference) {
+  const Node in = Input({.shape = {5, 6, 3}, .name = "input"});
+  const auto up = [](const Node& x, QConv2DTransposeOptions o) {
+    o.kernel_quantizer = kWeights4;
+    return QConv2DTranspose(o)(x);
+  };
+  Node x = act(conv(in, 20, kWeights4, {.padding = "same"}), "quantized_relu(4,2)");
+  x = up(x, {.filters = 18, .kernel_size = {3, 3}, .strides = {2, 2}, .padding = "same", .name = "up0"});
+  x = act(BatchNormalization()(MaxPooling2D()(x)), "quantized_relu(8,2)");
+  x = act(conv(x, 20, kWeights4, {.padding = "same"}), "quantized_relu(4,2)");
+  x = up(x, {.filters = 17, .kernel_size = {3, 2}, .name = "up1"});
+  x = act(x, "quantized_bits(6,2,1,alpha=1.0)");
+  x = act(up(x, {.filters = 4, .kernel_size = {1, 2}, .strides = {2, 3}, .name = "up2"}), "quantized_relu(4,2)");
+  const Program program = program_of(in, dense(Flatten()(x), 10));
+  for (const int64_t count : {1, 3, 21}) expect_the_same(program, count);
+  expect_the_same_integers(program);
+}
+
+// Sums that need 64 bits run as in the reference, and what reads them too; the rest stays fast.
+TEST(FastExecutor, TakesWideSumsFromTheReference) {
+  const std::string sixteen = "quantized_bits(16,0,1,alpha=1.0)";
+  const Node in = Input({.shape = {6, 6, 32}, .name = "input"});
+  Node x = conv(act(in, sixteen), 20, sixteen, {.padding = "same", .use_bias = false, .name = "wide"});
+  x = act(BatchNormalization()(MaxPooling2D({.name = "pool"})(x)), "quantized_relu(8,2)");
+  x = act(conv(x, 8, kWeights8, {.padding = "same", .name = "narrow"}), "quantized_relu(4,2)");
+  // Nothing is between the last sums and the output.
+  x = conv(act(x, sixteen), 4, "quantized_bits(28,0,1,alpha=1.0)", {.use_bias = false, .name = "last"});
+  const Program program = program_of(in, x);
+  EXPECT_TRUE(is_wide(program.operations.at(1).result));
+  EXPECT_TRUE(is_wide(program.operations.back().result));
+  for (const int64_t count : {1, 3, 21}) expect_the_same(program, count);
+  expect_the_same_integers(program);
+  const std::vector<std::string> steps = FastExecutor(program).steps();
+  EXPECT_THAT(steps, testing::Contains("wide: reference"));
+  EXPECT_THAT(steps, testing::Contains("pool: reference"));
+  EXPECT_THAT(steps, testing::Contains(testing::StartsWith("narrow: sums of bytes")));
 }
 
 // None of them has an operation that runs as in the reference.
@@ -345,16 +407,28 @@ TEST(FastExecutor, APoolBeforeTheBatchNormSeesBytes) {
   EXPECT_THAT(steps, testing::Contains(testing::HasSubstr("extrema of windows, as they are")));
 }
 
-TEST(FastExecutor, NamesTheElementThatIsNoNumber) {
+// Whichever group of samples it is in. The second program's input is quantized as in the reference.
+TEST(Executors, NameTheSampleAndTheElementThatAreNoNumber) {
   const Node in = Input({.shape = {37}, .name = "input"});
-  const Program program = program_of(in, dense(in, 3));
-  std::vector<float> x(74, 0.5f), y(6);
-  x[37 + 5] = std::numeric_limits<float>::quiet_NaN();
-  try {
-    FastExecutor(program).run(x, 2, y);
-    FAIL() << "nothing was refused";
-  } catch (const InvalidArgument& error) {
-    EXPECT_THAT(error.what(), testing::HasSubstr("element 5 of the input is NaN"));
+  const Node wide = act(in, "quantized_bits(16,0,1,alpha=1.0)");
+  for (const Program& program : {program_of(in, dense(in, 3)), program_of(in, dense(wide, 3))}) {
+    for (const int64_t sample : {0, 1, 69}) {
+      std::vector<float> x(size_t{70} * 37, 0.5f), y(size_t{70} * 3);
+      x[static_cast<size_t>(sample) * 37 + 5] = std::numeric_limits<float>::quiet_NaN();
+      FastExecutor fast(program);
+      Executor reference(program);
+      for (Runner* runner : {static_cast<Runner*>(&fast), static_cast<Runner*>(&reference)}) {
+        try {
+          runner->run(x, 70, y);
+          FAIL() << "nothing was refused";
+        } catch (const NanInput& nan) {
+          EXPECT_EQ(nan.sample(), sample);
+          EXPECT_EQ(nan.element(), 5);
+          EXPECT_THAT(nan.what(),
+                      testing::HasSubstr(fmt::format("sample {}: element 5 of the input is NaN, which", sample)));
+        }
+      }
+    }
   }
 }
 

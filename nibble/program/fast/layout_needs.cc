@@ -7,7 +7,7 @@ namespace nibble::program {
 
 Border border_for(const Action& action) {
   const auto* a = std::get_if<Accumulate>(&action);
-  if (a == nullptr) return {};
+  if (a == nullptr || a->is_spread()) return {};  // spread sums run as in the reference
   const Window& w = a->window;
   Border border{w.pad_top, w.pad_left, 0, 0};
   const int64_t last_row = (a->out_height - 1) * w.stride_height + (w.height - 1) * w.dilation_height - w.pad_top;

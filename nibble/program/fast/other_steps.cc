@@ -1,12 +1,11 @@
 // The input, pools, elementwise operations and copies.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
-#include "nibble/core/error.h"
 #include "nibble/kernels/integer/float_codes.h"
 #include "nibble/kernels/integer/pools.h"
 #include "nibble/kernels/integer/scaled_sums.h"
-#include "nibble/program/executor.h"
 #include "nibble/program/fast/input_plan.h"
 #include "nibble/program/fast/step.h"
 
@@ -30,31 +29,47 @@ std::string_view name_of(RequantizationKind kind) {
   return "bisection";
 }
 
-std::vector<int32_t> unpack(const TensorMemory& tensor, int64_t sample) {
+namespace {
+
+int64_t load(const uint8_t* data, const TensorLayout& l, int64_t place) {
+  if (!l.is_wide) return kernels::load_code(data, l.format, place);
+  int64_t integer = 0;
+  std::memcpy(&integer, data + place * static_cast<int64_t>(sizeof(integer)), sizeof(integer));
+  return integer;
+}
+
+void store(int64_t integer, uint8_t* data, const TensorLayout& l, int64_t place) {
+  if (!l.is_wide) return kernels::store_code(static_cast<int32_t>(integer), data, l.format, place);
+  std::memcpy(data + place * static_cast<int64_t>(sizeof(integer)), &integer, sizeof(integer));
+}
+
+}  // namespace
+
+Integers unpack(const TensorMemory& tensor, int64_t sample) {
   const TensorLayout& l = tensor.layout;
   const uint8_t* data = tensor.data() + sample * l.sample_bytes();
-  std::vector<int32_t> integers;
+  Integers integers;
   integers.reserve(static_cast<size_t>(l.elements()));
   for (int64_t p = 0; p < l.height * l.width; ++p) {
-    for (int64_t c = 0; c < l.channels; ++c) integers.push_back(kernels::load_code(data, l.format, l.pixel(p) + c));
+    for (int64_t c = 0; c < l.channels; ++c) integers.push_back(load(data, l, l.pixel(p) + c));
   }
   return integers;
 }
 
-void pack(std::span<const int32_t> integers, const TensorMemory& tensor, int64_t sample) {
+void pack(std::span<const int64_t> integers, const TensorMemory& tensor, int64_t sample) {
   const TensorLayout& l = tensor.layout;
   uint8_t* data = tensor.data() + sample * l.sample_bytes();
   size_t i = 0;
   for (int64_t p = 0; p < l.height * l.width; ++p) {
-    for (int64_t c = 0; c < l.channels; ++c) kernels::store_code(integers[i++], data, l.format, l.pixel(p) + c);
+    for (int64_t c = 0; c < l.channels; ++c) store(integers[i++], data, l, l.pixel(p) + c);
   }
 }
 
 namespace {
 
-[[noreturn]] void refuse_nan(std::span<const float> sample) {
+[[noreturn]] void refuse_nan(std::span<const float> sample, int64_t number) {
   const auto nan = std::find_if(sample.begin(), sample.end(), [](float v) { return std::isnan(v); });
-  throw InvalidArgument("[run] element {} of the input is NaN, which has no code.", nan - sample.begin());
+  throw NanInput(number, nan - sample.begin());
 }
 
 class Input final : public Step {
@@ -76,7 +91,7 @@ class Input final : public Step {
         const int64_t place = n * l.sample_stride() + l.first() + y * l.row_stride();
         ok = codes(sample.data() + y * row, row, place) && ok;
       }
-      if (!ok) refuse_nan(sample);
+      if (!ok) refuse_nan(sample, n);
     }
   }
   std::string describe() const override { return layer_ + ": input, " + (plan_.is_line ? "linear" : "thresholds"); }
@@ -247,13 +262,15 @@ class Reference final : public Step {
 
   void run(std::span<const float> x, int64_t samples) override {
     const auto size = static_cast<size_t>(program_.input_shape.elements());
-    std::vector<int32_t> result(static_cast<size_t>(operation_.result.shape.elements()));
+    Integers result(static_cast<size_t>(operation_.result.shape.elements()));
     for (int64_t n = 0; n < samples; ++n) {
-      std::vector<std::vector<int32_t>> integers;
+      std::vector<Integers> integers;
       for (const TensorMemory* in : ins_) integers.push_back(unpack(*in, n));
-      std::vector<const std::vector<int32_t>*> inputs;
+      std::vector<const Integers*> inputs;
       for (const auto& input : integers) inputs.push_back(&input);
-      run_operation(program_, operation_, inputs, x.subspan(static_cast<size_t>(n) * size, size), result);
+      count_samples_from(n, [&] {
+        run_operation(program_, operation_, inputs, x.subspan(static_cast<size_t>(n) * size, size), result);
+      });
       pack(result, out_, n);
     }
   }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "nibble/kernels/integer/aligned_vector.h"
+#include "nibble/program/executor.h"
 #include "nibble/program/fast/requantization_plan.h"
 #include "nibble/program/fast/tensor_layout.h"
 #include "nibble/program/program.h"
@@ -33,8 +34,8 @@ class Step {
 using StepPtr = std::unique_ptr<Step>;
 
 // Integers of one sample, row by row without the border.
-std::vector<int32_t> unpack(const TensorMemory& tensor, int64_t sample);
-void pack(std::span<const int32_t> integers, const TensorMemory& tensor, int64_t sample);
+Integers unpack(const TensorMemory& tensor, int64_t sample);
+void pack(std::span<const int64_t> integers, const TensorMemory& tensor, int64_t sample);
 
 // The steps; null where the operation does not fit the kernels. Tensors must not move after this.
 //   requantization  of the operation's integers, which are not kept otherwise

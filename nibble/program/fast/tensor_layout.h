@@ -25,6 +25,7 @@ struct TensorLayout {
   int64_t height = 1, width = 1, channels = 1;
   Border border;
   kernels::CodeFormat format;
+  bool is_wide = false;  // integers of 8 bytes, which no kernel knows: steps of the reference alone touch them
 
   TensorLayout() = default;
   // Rank 3 is [height, width, channels]; of others the last axis is channels and the rest one row.
@@ -39,7 +40,9 @@ struct TensorLayout {
   int64_t row_stride() const { return (border.left + width + border.right) * channels; }
   int64_t sample_stride() const { return (border.top + height + border.bottom) * row_stride(); }
   int64_t elements() const { return height * width * channels; }
-  int64_t sample_bytes() const { return sample_stride() * static_cast<int64_t>(kernels::size_of(format.type)); }
+  int64_t sample_bytes() const {
+    return sample_stride() * static_cast<int64_t>(is_wide ? sizeof(int64_t) : kernels::size_of(format.type));
+  }
   int64_t first() const { return border.top * row_stride() + border.left * channels; }
   // Elements from the sample's beginning to the pixel's channel 0; pixels are counted row by row.
   int64_t pixel(int64_t index) const { return first() + index / width * row_stride() + index % width * channels; }

@@ -8,6 +8,7 @@
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
 #include "nibble/core/thinning.h"
+#include "nibble/quant/affine/least_error.h"
 
 namespace nibble::affine {
 namespace {
@@ -19,16 +20,6 @@ Range with_zero(Range range) { return {std::min(range.min, 0.0f), std::max(range
 Range mirrored(Range range) {
   const float magnitude = std::max(-range.min, range.max);
   return {-magnitude, magnitude};
-}
-
-double squared_error(std::span<const float> x, Range range, int bit_width) {
-  const NudgedRange nudged = nudge(range, {bit_width, false});
-  double error = 0.0;
-  for (const float v : x) {
-    const double difference = static_cast<double>(v) - static_cast<double>(fake_quant(v, nudged, StepRule::kDivide));
-    error += difference * difference;
-  }
-  return error;
 }
 
 // The value at `share` of the sorted order, between its neighbours where it falls between them.
@@ -197,18 +188,7 @@ Range percentile_range(std::span<const float> x, double percentile) {
 }
 
 Range mse_range(std::span<const float> x, Range widest, int bit_width) {
-  Range best = widest;
-  if (widest.min == widest.max) return best;
-  double least = squared_error(x, widest, bit_width);
-  for (int percent = 99; percent >= 20; --percent) {
-    const float k = static_cast<float>(percent) / 100.0f;
-    const Range range{widest.min * k, widest.max * k};
-    const double error = squared_error(x, range, bit_width);
-    if (error >= least) continue;
-    least = error;
-    best = range;
-  }
-  return best;
+  return least_error_range(x, widest, {bit_width, false}, ErrorSearch::kEvery);
 }
 
 float entropy_threshold(std::span<const float> x, int bit_width) {

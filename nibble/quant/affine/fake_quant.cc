@@ -47,8 +47,8 @@ NudgedRange nudge(Range range, CodeFormat format) {
   check_bit_width("fake_quant", format.bit_width);
   const auto [min, max] = range;
   if (!std::isfinite(min) || !std::isfinite(max) || !std::isfinite(max - min)) {
-    throw InvalidArgument("[fake_quant] the range [{}, {}] is not finite. Is there a NaN or an infinity in the data?",
-                          min, max);
+    throw NonFiniteValue("[fake_quant] the range [{}, {}] is not finite. Is there a NaN or an infinity in the data?",
+                         min, max);
   }
   if (min > max || (min == max && min != 0.0f)) {
     throw InvalidArgument("[fake_quant] the range [{}, {}] is empty; min must be below max, or both 0.", min, max);

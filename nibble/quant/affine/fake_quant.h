@@ -17,9 +17,16 @@
 #include <string_view>
 #include <vector>
 
+#include "nibble/core/error.h"
 #include "nibble/quant/affine/channel_layout.h"
 
 namespace nibble::affine {
+
+// Data or a range holds NaN or infinity: in training, it has diverged.
+class NonFiniteValue : public InvalidArgument {
+ public:
+  using InvalidArgument::InvalidArgument;
+};
 
 // Unsigned codes of 2 .. 16 bits; narrow drops the lowest: [1, 2^b - 1].
 struct CodeFormat {

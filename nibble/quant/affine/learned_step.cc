@@ -87,6 +87,12 @@ LearnedStepGradient<Real> learned_step_gradient(std::span<const Real> x, std::sp
   return gradient;
 }
 
+int64_t gradient_elements(GradientElements counted, const ChannelLayout& layout, int64_t samples) {
+  if (samples < 1) throw InvalidArgument("[learned_step] a batch of {} samples has no elements.", samples);
+  const int64_t parts = counted == GradientElements::kTensor ? 1 : layout.channels * samples;
+  return std::max<int64_t>(1, layout.elements() / parts);
+}
+
 double learned_step_gradient_scale(int64_t elements, int32_t qp) {
   if (elements < 1 || qp < 1) {
     throw InvalidArgument("[learned_step] {} elements and a highest code of {} have no gradient scale.", elements, qp);

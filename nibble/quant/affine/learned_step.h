@@ -51,8 +51,17 @@ LearnedStepGradient<Real> learned_step_gradient(std::span<const Real> x, std::sp
                                                 const ChannelLayout& layout, const LearnedStep<Real>& learned,
                                                 std::span<Real> dx);
 
+// What the gradient scale counts as elements (spec 5.1).
+enum class GradientElements {
+  kShared,  // those that share the step: of a weight or of one of its channels; of activations, in one sample
+  kTensor,  // all of the tensor, every channel and every sample of the batch: what some public code does
+};
+//   samples  of an activation's batch; 1 for a weight
+//   returns  at least 1
+int64_t gradient_elements(GradientElements counted, const ChannelLayout& layout, int64_t samples);
+
 // 1 / sqrt(elements * qp).
-//   elements  of the tensor, of a channel, or features of one sample: the choice is the caller's (5.1)
+//   elements  gradient_elements()
 double learned_step_gradient_scale(int64_t elements, int32_t qp);
 
 // LSQ's start: 2 * mean(|x|) / sqrt(qp). At least 1e-8, so that a tensor of zeros can be trained.

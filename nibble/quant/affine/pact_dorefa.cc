@@ -117,13 +117,37 @@ void dorefa_activation_gradient(std::span<const Real> x, std::span<const Real> u
   for (size_t i = 0; i < x.size(); ++i) dx[i] = x[i] >= Real{0} && x[i] <= Real{1} ? upstream[i] : Real{0};
 }
 
+template <class Real>
+void dorefa_quantize_gradient(std::span<const Real> g, std::span<const Real> noise, int64_t samples, int bit_width,
+                              std::span<Real> q) {
+  check_lengths("dorefa", g.size(), noise.size());
+  check_lengths("dorefa", g.size(), q.size());
+  check_width("dorefa", bit_width, 1);
+  if (samples < 1 || g.size() % static_cast<size_t>(samples) != 0) {
+    throw InvalidArgument("[dorefa] {} gradients are not those of {} samples.", g.size(), samples);
+  }
+  const auto steps = steps_of<Real>(bit_width);
+  const size_t size = g.size() / static_cast<size_t>(samples);
+  for (size_t first = 0; first < g.size(); first += size) {
+    Real largest{0};
+    for (size_t i = first; i < first + size; ++i) largest = std::max(largest, std::abs(g[i]));
+    const Real reach = largest > Real{0} ? 2 * largest : Real{1};
+    for (size_t i = first; i < first + size; ++i) {
+      const Real r = std::clamp(g[i] / reach + Real{0.5} + noise[i] / steps, Real{0}, Real{1});
+      q[i] = largest > Real{0} ? reach * (nearest_level(r, steps) / steps - Real{0.5}) : g[i];
+    }
+  }
+}
+
 #define NIBBLE_PACT_DOREFA(Real)                                                                                  \
   template void pact_quantize<Real>(std::span<const Real>, Real, int, std::span<Real>);                           \
   template Real pact_gradient<Real>(std::span<const Real>, std::span<const Real>, Real, std::span<Real>);         \
   template void dorefa_quantize_weights<Real>(std::span<const Real>, int, std::span<Real>);                       \
   template void dorefa_weight_gradient<Real>(std::span<const Real>, std::span<const Real>, int, std::span<Real>); \
   template void dorefa_quantize_activations<Real>(std::span<const Real>, int, std::span<Real>);                   \
-  template void dorefa_activation_gradient<Real>(std::span<const Real>, std::span<const Real>, std::span<Real>)
+  template void dorefa_activation_gradient<Real>(std::span<const Real>, std::span<const Real>, std::span<Real>);  \
+  template void dorefa_quantize_gradient<Real>(std::span<const Real>, std::span<const Real>, int64_t, int,        \
+                                               std::span<Real>)
 NIBBLE_PACT_DOREFA(float);
 NIBBLE_PACT_DOREFA(double);
 #undef NIBBLE_PACT_DOREFA

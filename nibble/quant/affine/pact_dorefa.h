@@ -6,6 +6,7 @@
 // the level, or 2 level - (2^k - 1) of weights. So a program of the codes has the very numbers (nibble/program).
 #pragma once
 
+#include <cstdint>
 #include <span>
 
 namespace nibble::affine {
@@ -39,5 +40,15 @@ template <class Real>
 void dorefa_quantize_activations(std::span<const Real> x, int bit_width, std::span<Real> y);
 template <class Real>
 void dorefa_activation_gradient(std::span<const Real> x, std::span<const Real> upstream, std::span<Real> dx);
+
+// Gradients on their way back through activations, each sample with its own m = max|g|:
+//   r = g / (2 m) + 1/2 + u / (2^k - 1), clipped to [0, 1],  q = 2 m (round((2^k - 1) r) / (2^k - 1) - 1/2)
+// With u uniform in (-1/2, 1/2) the mean of q is g. A sample of zeros stays one, NaN stays NaN.
+//   noise      u, one per element
+//   samples    how many g holds, one behind the other; their number divides that of the elements
+//   bit_width  1 .. 16
+template <class Real>
+void dorefa_quantize_gradient(std::span<const Real> g, std::span<const Real> noise, int64_t samples, int bit_width,
+                              std::span<Real> q);
 
 }  // namespace nibble::affine

@@ -53,8 +53,8 @@ float symmetric_ratio(const TrackerConfig& config) {
   return -(codes - 2.0f) / codes;
 }
 
-// The range that a batch asks for, given its smallest and largest value.
-Range batch_range(const TrackerConfig& config, Range seen) {
+// The range that holds a whole batch, given its smallest and largest value.
+Range range_of_ends(const TrackerConfig& config, Range seen) {
   if (!config.symmetric) return {std::min(seen.min, 0.0f), std::max(seen.max, 0.0f)};
   const float ratio = symmetric_ratio(config);
   const float low = std::min(seen.min, seen.max / ratio);
@@ -67,7 +67,7 @@ std::vector<Range> extremes(std::string_view where, std::span<const float> x, co
   std::vector<Range> seen(static_cast<size_t>(layout.channels), {HUGE_VALF, -HUGE_VALF});
   for_each_element(layout, [&](size_t i, size_t c) {
     if (!std::isfinite(x[i])) {
-      throw InvalidArgument(
+      throw NonFiniteValue(
           "[{}] element {} (channel {}) of the data is {}. Ranges need finite numbers: check the data, or, in "
           "training, lower the learning rate.",
           where, i, c, x[i]);
@@ -116,8 +116,24 @@ void RangeTracker::observe(std::span<const float> x, const ChannelLayout& layout
     throw InvalidArgument("[{}] {} values in {} channels do not fit a tracker of {} channels and a layout of {}.",
                           class_name(config_.kind), x.size(), layout.channels, channels(), layout.elements());
   }
-  const std::vector<Range> seen = extremes(class_name(config_.kind), x, layout);
-  for (size_t c = 0; c < seen.size(); ++c) move_to(c, batch_range(config_, seen[c]));
+  move_by(x, layout, extremes(class_name(config_.kind), x, layout));
+}
+
+void RangeTracker::observe(std::span<const float> x, Range ends) {
+  if (config_.kind == TrackerKind::kFixed || config_.kind == TrackerKind::kNone) return;
+  if (x.empty() || channels() != 1) {
+    throw InvalidArgument("[{}] {} values between two ends do not fit a tracker of {} channels.",
+                          class_name(config_.kind), x.size(), channels());
+  }
+  move_by(x, {1, 1, static_cast<int64_t>(x.size())}, {&ends, 1});
+}
+
+void RangeTracker::move_by(std::span<const float> x, const ChannelLayout& layout, std::span<const Range> seen) {
+  std::vector<Range> batch;
+  batch.reserve(seen.size());
+  for (const Range& ends : seen) batch.push_back(range_of_ends(config_, ends));
+  if (config_.range == RangeRule::kMse) batch = least_error_ranges(x, layout, batch, config_.format());
+  for (size_t c = 0; c < batch.size(); ++c) move_to(c, batch[c]);
   is_calibrated_ = true;
 }
 

@@ -11,6 +11,8 @@
 //   r = narrow ? -1 : -(2^b - 2) / 2^b
 //   not symmetric  [min(x, 0), max(x, 0)]
 //   symmetric      [min(x_min, x_max / r), max(x_max, x_min * r)]
+// By RangeRule::kMse it is that range times the factor of least squared error (least_error.h): not TFMOT's, and what
+// helps at few bits.
 //
 // In training the range moves first and the batch is quantized with the moved range. Everywhere else nothing moves.
 // Per axis, every one of them keeps a range per channel of the last axis, whatever the rank, and per output
@@ -24,6 +26,7 @@
 
 #include "nibble/quant/affine/channel_layout.h"
 #include "nibble/quant/affine/fake_quant.h"
+#include "nibble/quant/affine/least_error.h"
 
 namespace nibble::affine {
 
@@ -34,7 +37,9 @@ enum class AverageStart { kInitialRange, kFirstBatch };
 
 enum class TrackerCompat {
   kNone,
-  kTfmot,  // AllValues ignores per_axis, Fixed ignores num_bits (always 8), depthwise kernels use the last axis
+  // AllValues ignores per_axis, Fixed ignores num_bits (always 8), depthwise kernels use the last axis. For trackers on
+  // their own: a model gets quantizers that do so by themselves (qat::as_tfmot).
+  kTfmot,
 };
 
 // A plain value; what TFMOT's constructor takes, and what its configuration holds.
@@ -47,6 +52,7 @@ struct TrackerConfig {
   Range fixed{-6.0f, 6.0f};                          // kFixed only
   double decay = 0.999;                              // kMovingAverage only, in [0, 1)
   AverageStart start = AverageStart::kInitialRange;  // kMovingAverage only
+  RangeRule range = RangeRule::kExtremes;            // of a batch; not kFixed
   TrackerCompat compat = TrackerCompat::kNone;
 
   CodeFormat format() const;
@@ -81,8 +87,13 @@ class RangeTracker {
   bool is_calibrated() const { return is_calibrated_; }
 
   // Moves the ranges by one batch.
-  //   throws  InvalidArgument if x holds NaN or infinity, is empty, or does not fit the layout
+  //   throws  NonFiniteValue if x holds NaN or infinity; InvalidArgument if it is empty or does not fit the layout
   void observe(std::span<const float> x, const ChannelLayout& layout);
+
+  // Likewise, for a tracker of one range and values whose ends are known.
+  //   ends    the smallest and the largest of x, finite
+  //   throws  InvalidArgument for several channels, or if x is empty
+  void observe(std::span<const float> x, Range ends);
 
   // Fake quantization with the ranges as they are; None copies.
   void quantize(std::span<const float> x, const ChannelLayout& layout, std::span<float> y) const;
@@ -98,6 +109,7 @@ class RangeTracker {
   bool operator==(const RangeTracker&) const = default;
 
  private:
+  void move_by(std::span<const float> x, const ChannelLayout& layout, std::span<const Range> seen);
   void move_to(size_t channel, Range batch);
 
   TrackerConfig config_;

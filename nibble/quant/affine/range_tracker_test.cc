@@ -139,17 +139,111 @@ TEST(RangeTracker, RefusesWhatIsNoRange) {
 }
 
 TEST(RangeTracker, DataWithNanNamesTheElement) {
-  RangeTracker tracker(TrackerConfig{.per_axis = true}, 2);
-  const std::vector<float> x = {1.0f, 2.0f, 3.0f, kNan};
-  try {
-    tracker.observe(x, per_axis({2, 2}));
-    FAIL() << "accepted";
-  } catch (const InvalidArgument& error) {
-    EXPECT_NE(std::string(error.what()).find("element 3 (channel 1)"), std::string::npos) << error.what();
+  for (const RangeRule rule : {RangeRule::kExtremes, RangeRule::kMse}) {
+    RangeTracker tracker(TrackerConfig{.per_axis = true, .range = rule}, 2);
+    const std::vector<float> x = {1.0f, 2.0f, 3.0f, kNan};
+    try {
+      tracker.observe(x, per_axis({2, 2}));
+      FAIL() << "accepted";
+    } catch (const InvalidArgument& error) {
+      EXPECT_NE(std::string(error.what()).find("element 3 (channel 1)"), std::string::npos) << error.what();
+    }
+    EXPECT_FALSE(tracker.is_calibrated());
+    EXPECT_THROW(tracker.observe(std::vector<float>{1.0f}, per_axis({2, 2})), InvalidArgument);
+    EXPECT_THROW(tracker.observe(std::vector<float>{}, per_axis({0, 2})), InvalidArgument);
+    EXPECT_THROW(tracker.observe(x, Range{1.0f, 3.0f}), InvalidArgument) << "two ends are of one range";
   }
-  EXPECT_FALSE(tracker.is_calibrated());
-  EXPECT_THROW(tracker.observe(std::vector<float>{1.0f}, per_axis({2, 2})), InvalidArgument);
-  EXPECT_THROW(tracker.observe(std::vector<float>{}, per_axis({0, 2})), InvalidArgument);
+}
+
+// 8000 values between 0 and 1, and one far out.
+std::vector<float> with_outlier(float outlier) {
+  std::vector<float> x;
+  for (int i = 0; i < 8000; ++i) x.push_back(static_cast<float>(i) / 8000.0f);
+  x.push_back(outlier);
+  return x;
+}
+
+double error_of(const RangeTracker& tracker, std::span<const float> x, const ChannelLayout& layout) {
+  std::vector<float> y(x.size());
+  tracker.quantize(x, layout, y);
+  double sum = 0.0;
+  for (size_t i = 0; i < x.size(); ++i) sum += std::pow(static_cast<double>(x[i]) - static_cast<double>(y[i]), 2.0);
+  return sum;
+}
+
+// At 4 bits, codes 2/3 apart leave the values two or three; cut to about a quarter, six.
+TEST(RangeTracker, LeastErrorCutsAnOutlierOff) {
+  const std::vector<float> x = with_outlier(10.0f);
+  const ChannelLayout layout = per_tensor({static_cast<int64_t>(x.size())});
+  for (const TrackerKind kind : {TrackerKind::kLastValue, TrackerKind::kMovingAverage, TrackerKind::kAllValues}) {
+    TrackerConfig config{.kind = kind, .num_bits = 4, .start = AverageStart::kFirstBatch};
+    RangeTracker extremes(config);
+    extremes.observe(x, layout);
+    EXPECT_EQ(extremes.ranges()[0], (Range{0.0f, 10.0f})) << class_name(kind);
+    config.range = RangeRule::kMse;
+    RangeTracker tracker(config);
+    tracker.observe(x, layout);
+    EXPECT_TRUE(tracker.is_calibrated());
+    EXPECT_EQ(tracker.ranges()[0].min, 0.0f);
+    EXPECT_LT(tracker.ranges()[0].max, 5.0f) << class_name(kind);
+    EXPECT_GE(tracker.ranges()[0].max, 2.0f) << class_name(kind);
+    EXPECT_LT(error_of(tracker, x, layout), 0.5 * error_of(extremes, x, layout)) << class_name(kind);
+    RangeTracker knows_ends(config);
+    knows_ends.observe(x, Range{0.0f, 10.0f});
+    EXPECT_EQ(knows_ends, tracker);
+  }
+}
+
+// The others' ranges do not know of it, and the union keeps what it had.
+TEST(RangeTracker, LeastErrorIsOfEachChannel) {
+  const std::vector<float> far = with_outlier(10.0f), near = with_outlier(1.0f);
+  std::vector<float> both;
+  for (size_t i = 0; i < far.size(); ++i) both.insert(both.end(), {far[i], near[i]});
+  const TrackerConfig config{
+      .kind = TrackerKind::kAllValues, .num_bits = 4, .per_axis = true, .range = RangeRule::kMse};
+  RangeTracker tracker(config, 2);
+  tracker.observe(both, per_axis({static_cast<int64_t>(far.size()), 2}));
+  RangeTracker alone(config);
+  alone.observe(near, per_tensor({static_cast<int64_t>(near.size())}));
+  EXPECT_EQ(tracker.ranges()[1], alone.ranges()[0]);
+  EXPECT_GT(tracker.ranges()[1].max, 0.8f);
+  const Range cut = tracker.ranges()[0];
+  EXPECT_LT(cut.max, 5.0f);
+  const std::vector<float> halves(4, 0.5f);
+  tracker.observe(halves, per_axis({2, 2}));
+  EXPECT_EQ(tracker.ranges()[0], cut);
+}
+
+TEST(RangeTracker, LeastErrorKeepsZeroTheMiddleCode) {
+  std::vector<float> x = with_outlier(-10.0f);
+  const ChannelLayout layout = per_tensor({static_cast<int64_t>(x.size())});
+  for (const bool narrow : {false, true}) {
+    RangeTracker tracker({.kind = TrackerKind::kLastValue,
+                          .num_bits = 4,
+                          .symmetric = true,
+                          .narrow_range = narrow,
+                          .range = RangeRule::kMse});
+    tracker.observe(x, layout);
+    const Range range = tracker.ranges()[0];
+    EXPECT_LT(range.max, 8.0f);
+    EXPECT_EQ(tracker.nudged()[0].zero_point, 8);
+    if (narrow) {
+      EXPECT_EQ(range.min, -range.max);
+    } else {
+      EXPECT_FLOAT_EQ(range.min, -range.max * 8.0f / 7.0f);
+    }
+  }
+}
+
+TEST(RangeTracker, LeastErrorOfConstantsAndZerosIsTheirs) {
+  RangeTracker tracker({.kind = TrackerKind::kLastValue, .num_bits = 4, .per_axis = true, .range = RangeRule::kMse}, 3);
+  const std::vector<float> x = {0.0f, 5.0f, -1e-44f, 0.0f, 5.0f, -1e-44f};
+  tracker.observe(x, per_axis({2, 3}));
+  EXPECT_EQ(tracker.ranges()[0], Range{});
+  EXPECT_EQ(tracker.ranges()[1], (Range{0.0f, 5.0f}));
+  std::vector<float> y(6);
+  tracker.quantize(x, per_axis({2, 3}), y);
+  EXPECT_EQ(y, (std::vector<float>{0.0f, 5.0f, 0.0f, 0.0f, 5.0f, 0.0f}));
 }
 
 TEST(RangeTracker, NamesReadBack) {

@@ -32,11 +32,19 @@ at::Tensor separable(LayerContext& context, std::span<const at::Tensor> inputs) 
   return context.activate(with_bias(context, y));
 }
 
+// Its activation is a step of its own (lower.cc).
 at::Tensor transposed(LayerContext& context, std::span<const at::Tensor> inputs) {
   const Shape& out = context.output_shape();
-  const at::Tensor y =
-      convolve_transposed(inputs[0], context.weight("kernel"), window_of(context.layer()), {out[0], out[1]});
-  return context.activate(with_bias(context, y));
+  const at::Tensor kernel = context.weight("kernel");  // (kh, kw, out, in)
+  const auto sum = [&](const at::Tensor& x, const at::Tensor& k) {
+    return convolve_transposed(x, k, window_of(context.layer()), {out[0], out[1]});
+  };
+  if (const auto grid = context.sum_grid("kernel")) {
+    return exact_sum(inputs[0], kernel.transpose(-1, -2).contiguous(), *grid,
+                     [&](const at::Tensor& x, const at::Tensor& k) { return sum(x, k.transpose(-1, -2)); });
+  }
+  const at::Tensor y = sum(inputs[0], kernel), bias = context.bias("kernel");
+  return bias.defined() ? y + bias : y;
 }
 
 // Groups of group_size channels, each transposed by itself. The reference makes a bias and never applies it; here it

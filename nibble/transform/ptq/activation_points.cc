@@ -45,7 +45,7 @@ bool is_quantized_behind(const graph::Model& model, const graph::Layer& layer) {
 }
 
 std::string_view point_of(const graph::Layer& layer) {
-  if (!has_plain_kernel(layer)) return graph::kOutput;
+  if (!has_kernel(layer)) return graph::kOutput;
   const std::string activation = own_activation(layer);
   if (activation == "softmax") return graph::kPreActivation;
   return activation == "linear" || activation == "relu" ? graph::kPostActivation : graph::kOutput;
@@ -58,6 +58,8 @@ bool moves_values(const graph::Layer& layer) {
       "MaxPooling1D", "MaxPooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "Flatten",       "Reshape",
       "Permute",      "Dropout",      "SpatialDropout1D",   "SpatialDropout2D",   "ZeroPadding1D", "ZeroPadding2D",
       "Cropping2D",   "UpSampling2D"};
+  // Between the pixels of its input a bilinear one has values that no code stands for.
+  if (layer.class_name == "UpSampling2D" && layer.get_string("interpolation") != "nearest") return false;
   return is_one_of(layer, kMoves);
 }
 

@@ -2,7 +2,8 @@
 // Which activations of a float network are quantized, so that a program of integers could run it.
 //
 //   the model's input, and the output of every layer, except
-//   - layers that only move values: max pooling, Flatten, Reshape, Dropout, zero padding; they keep their input's codes
+//   - layers that only move values: max pooling, Flatten, Reshape, Dropout, zero padding, cropping, upsampling to the
+//     nearest pixel; they keep their input's codes
 //   - a layer whose one reader is an activation or a batch normalization: its result is quantized behind that
 //   - softmax: what enters it is quantized, what leaves it stays float
 //

@@ -24,9 +24,8 @@ bool is_on_channels(const graph::Layer& batch_norm, const Shape& input) {
 graph::Layer* partner_of(graph::Model& model, const graph::Layer& batch_norm,
                          const std::map<std::string, Shape>& shapes) {
   graph::Layer& layer = model.layer(batch_norm.inputs.at(0));
-  const bool fits = has_plain_kernel(layer) && layer.activation_function() == "linear" &&
-                    !is_output(model, layer.name) && model.consumers(layer.name).size() == 1 &&
-                    is_on_channels(batch_norm, shapes.at(layer.name));
+  const bool fits = has_kernel(layer) && layer.activation_function() == "linear" && !is_output(model, layer.name) &&
+                    model.consumers(layer.name).size() == 1 && is_on_channels(batch_norm, shapes.at(layer.name));
   return fits ? &layer : nullptr;
 }
 
@@ -73,10 +72,10 @@ void take_in(graph::Layer& layer, const graph::Layer& batch_norm, FoldDivisor di
     const auto i = static_cast<int64_t>(c);
     bias[i] = static_cast<float>((static_cast<double>(bias[i]) - mean[c]) * factor[c] + beta[c]);
   }
-  // The output channel runs fastest in every kernel.
-  for (int64_t i = 0; i < kernel.size(); ++i) {
-    kernel[i] = static_cast<float>(static_cast<double>(kernel[i]) * factor[static_cast<size_t>(i) % channels]);
-  }
+  affine::for_each_element(scale_layout(layer, /*per_axis=*/true), [&](size_t i, size_t c) {
+    float& weight = kernel[static_cast<int64_t>(i)];
+    weight = static_cast<float>(static_cast<double>(weight) * factor[c]);
+  });
 }
 
 }  // namespace
@@ -95,14 +94,14 @@ ChannelMoments output_moments(const graph::Layer& batch_norm) {
   return moments;
 }
 
-FoldedBatchNorms fold_batch_norms(const graph::Model& model, FoldDivisor divisor) {
+FoldedBatchNorms fold_batch_norms(const graph::Model& model, FoldDivisor divisor, const MayFold& may_fold) {
   FoldedBatchNorms result{.model = model, .folded = {}, .left = {}, .moments = {}};
   const auto shapes = graph::infer_shapes(model);
   for (const graph::Layer& layer : model.layers) {
     if (layer.class_name != "BatchNormalization") continue;
     const graph::Layer batch_norm = result.model.layer(layer.name);  // its input may have changed
     graph::Layer* partner = partner_of(result.model, batch_norm, shapes);
-    if (partner == nullptr) {
+    if (partner == nullptr || (may_fold && !may_fold(*partner, batch_norm))) {
       result.left.push_back(layer.name);
       continue;
     }

@@ -7,6 +7,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_convolution.h"
 #include "nibble/transform/ptq/plain_layers.h"
 
 namespace nibble::ptq {
@@ -54,6 +55,18 @@ TEST(FoldBatchNorms, KeepsTheFunction) {
   const Tensor x = random_samples({3, 6, 6, 2}, 1);
   const Tensor a = plain_output(model, x), b = plain_output(folded.model, x);
   for (int64_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-4) << i;  // sums of 100 products near 1
+}
+
+TEST(FoldBatchNorms, ATransposedKernelIsScaledByItsOutputChannels) {
+  const Node in = Input({.shape = {4, 4, 2}, .name = "input"});
+  Node x = Conv2DTranspose({.filters = 3, .kernel_size = {3, 3}, .strides = {2, 2}, .name = "up"})(in);
+  x = Flatten({.name = "flatten"})(BatchNormalization({.name = "bn"})(x));
+  const graph::Model model = initialized(build_model({in}, {x}));
+  const FoldedBatchNorms folded = fold_batch_norms(model);
+  EXPECT_THAT(folded.folded, ElementsAre("up"));
+  const Tensor samples = random_samples({3, 4, 4, 2}, 1);
+  const Tensor a = plain_output(model, samples), b = plain_output(folded.model, samples);
+  for (int64_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-4) << i;  // sums of some products near 1
 }
 
 TEST(FoldBatchNorms, DividingByTheVarianceScalesEveryChannelByItsSigma) {

@@ -6,12 +6,15 @@
 
 #include "nibble/core/error.h"
 #include "nibble/core/philox.h"
+#include "nibble/graph/channel_order.h"
 #include "nibble/graph/padding.h"
 
 namespace nibble::ptq {
 namespace {
 
 constexpr std::array<std::string_view, 4> kClasses = {"Conv1D", "Conv2D", "DepthwiseConv2D", "Dense"};
+
+bool is_transposed(const graph::Layer& layer) { return layer.class_name == "Conv2DTranspose"; }
 
 const char* kernel_name(const graph::Layer& layer) {
   return layer.class_name == "DepthwiseConv2D" ? "depthwise_kernel" : "kernel";
@@ -81,7 +84,11 @@ void copy_patch(const Geometry& g, const KernelMatrix& m, std::span<const float>
 
 bool has_plain_kernel(const graph::Layer& layer) {
   const bool is_known = std::find(kClasses.begin(), kClasses.end(), layer.class_name) != kClasses.end();
-  return is_known && !(layer.has("data_format") && layer.get_string("data_format") == "channels_first");
+  return is_known && !graph::is_channels_first(layer);
+}
+
+bool has_kernel(const graph::Layer& layer) {
+  return has_plain_kernel(layer) || (is_transposed(layer) && !graph::is_channels_first(layer));
 }
 
 const Tensor& kernel_of(const graph::Layer& layer) {
@@ -97,13 +104,15 @@ Tensor& kernel_of(graph::Layer& layer) {
 
 int64_t output_channels(const graph::Layer& layer) {
   const Shape& shape = kernel_of(layer).shape();
-  return layer.class_name == "DepthwiseConv2D" ? shape[-2] * shape[-1] : shape[-1];
+  if (layer.class_name == "DepthwiseConv2D") return shape[-2] * shape[-1];
+  return is_transposed(layer) ? shape[-2] : shape[-1];
 }
 
 affine::ChannelLayout scale_layout(const graph::Layer& layer, bool per_axis) {
   const Shape& shape = kernel_of(layer).shape();
   if (!per_axis) return affine::per_tensor(shape);
-  return layer.class_name == "DepthwiseConv2D" ? affine::per_depthwise_channel(shape) : affine::per_axis(shape);
+  if (layer.class_name == "DepthwiseConv2D") return affine::per_depthwise_channel(shape);
+  return affine::per_axis(shape, is_transposed(layer) ? -2 : -1);
 }
 
 affine::ChannelLayout input_layout(const graph::Layer& layer, int64_t channels) {

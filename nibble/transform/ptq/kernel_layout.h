@@ -21,6 +21,9 @@ namespace nibble::ptq {
 // One of the classes above, with its channels last.
 bool has_plain_kernel(const graph::Layer& layer);
 
+// Those and Conv2DTranspose, whose kernel (h, w, out, in) is no such matrix: what asks for patches does not know it.
+bool has_kernel(const graph::Layer& layer);
+
 //   throws  InvalidArgument if the layer has no weights yet
 Tensor& kernel_of(graph::Layer& layer);
 const Tensor& kernel_of(const graph::Layer& layer);

@@ -4,6 +4,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_convolution.h"
 #include "nibble/transform/ptq/plain_layers.h"
 
 namespace nibble::ptq {
@@ -84,6 +85,20 @@ TEST(KernelLayout, DepthwiseScalesAreThoseOfOutputChannels) {
   EXPECT_EQ(scale_layout(model.layer("dw"), false).channels, 1);
   EXPECT_EQ(input_layout(model.layer("dw"), 3), (affine::ChannelLayout{4, 3, 2}));
   EXPECT_THROW(input_layout(model.layer("dw"), 6), InvalidArgument);
+}
+
+// (h, w, out, in): the channel of the output is not the last axis, and the kernel no matrix of patches.
+TEST(KernelLayout, TransposedScalesAreThoseOfOutputChannels) {
+  const Node in = Input({.shape = {4, 4, 3}, .name = "input"});
+  graph::Model model = build_model({in}, {Conv2DTranspose({.filters = 5, .kernel_size = {2, 2}, .name = "up"})(in)});
+  graph::initialize_weights(model, 0);
+  const graph::Layer& layer = model.layer("up");
+  EXPECT_TRUE(has_kernel(layer));
+  EXPECT_FALSE(has_plain_kernel(layer));
+  EXPECT_EQ(kernel_of(layer).shape(), (Shape{2, 2, 5, 3}));
+  EXPECT_EQ(output_channels(layer), 5);
+  EXPECT_EQ(scale_layout(layer, true), (affine::ChannelLayout{4, 5, 3}));
+  EXPECT_EQ(scale_layout(layer, false).channels, 1);
 }
 
 TEST(KernelLayout, SampledPositionsRepeatAndCoverAllWhereTheyFit) {

@@ -151,9 +151,11 @@ QuantizedWeights quantize_layer_weights(const LayerTask& task, const PostTrainin
   Tensor& kernel = kernel_of(result.layer);
 
   std::optional<SampledInputs> inputs;
-  const bool corrects_by_samples = o.bias_correction == BiasCorrection::kEmpirical;
-  if (o.adaptive_rounding || corrects_by_samples) inputs = sample_inputs(task, o);
-  if (o.adaptive_rounding) {
+  const bool has_patches = has_plain_kernel(task.layer);
+  const bool corrects_by_samples = has_patches && o.bias_correction == BiasCorrection::kEmpirical;
+  const bool rounds_adaptively = has_patches && o.adaptive_rounding;
+  if (rounds_adaptively || corrects_by_samples) inputs = sample_inputs(task, o);
+  if (rounds_adaptively) {
     round_kernel(task, *inputs, steps, o, kernel, row);
   } else {
     std::vector<affine::NudgedRange> nudged;
@@ -164,7 +166,10 @@ QuantizedWeights quantize_layer_weights(const LayerTask& task, const PostTrainin
     affine::fake_quant(real, layout, nudged, rule, kernel.data());
   }
   if (corrects_by_samples) correct_bias(task, *inputs, result.layer, row);
-  if (o.bias_correction == BiasCorrection::kAnalytic) correct_bias_analytically(task, result.layer, row);
+  if (has_patches && o.bias_correction == BiasCorrection::kAnalytic) correct_bias_analytically(task, result.layer, row);
+  if (!has_patches && (o.adaptive_rounding || o.bias_correction != BiasCorrection::kNone)) {
+    row.note = fmt::format("{} is rounded to nearest, its bias not corrected", task.layer.class_name);
+  }
   result.has_accumulator_bias = quantize_bias(task, steps, o, result.layer, row);
 
   row.weight_bits = o.bit_width;

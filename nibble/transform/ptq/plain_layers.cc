@@ -29,7 +29,8 @@ Tensor activated(Tensor x, const std::string& function) {
   return x;
 }
 
-Tensor weighted_sum(const graph::Layer& layer, const Tensor& x) {
+// [n, output of the layer]
+Shape output_shape(const graph::Layer& layer, const Tensor& x) {
   graph::Model model;
   const auto& extents = x.shape().extents();
   model.layers = {
@@ -39,11 +40,35 @@ Tensor weighted_sum(const graph::Layer& layer, const Tensor& x) {
   std::vector<int64_t> shape = {extents[0]};
   const Shape output = graph::infer_shapes(model).at(layer.name);
   shape.insert(shape.end(), output.begin(), output.end());
+  return Shape(shape);
+}
+
+Tensor weighted_sum(const graph::Layer& layer, const Tensor& x) {
   const int64_t count = patch_count(layer, x);
   const graph::Weight* bias = layer.find_weight("bias");
-  return Tensor(Shape(shape),
+  return Tensor(output_shape(layer, x),
                 multiply(patches_at(layer, x, sampled_positions(count, count, 0)), kernel_of(layer).data(),
                          bias == nullptr ? std::span<const float>() : std::as_const(bias->value).data()));
+}
+
+// Every pixel adds its window; the kernel is (h, w, out, in).
+Tensor transposed_sum(const graph::Layer& layer, const Tensor& x) {
+  Tensor y(output_shape(layer, x));
+  const Tensor& kernel = kernel_of(layer);
+  const Shape &in = x.shape(), &out = y.shape(), &k = kernel.shape();
+  const auto& strides = layer.get_ints("strides");
+  if (const graph::Weight* bias = layer.find_weight("bias")) {
+    for (int64_t i = 0; i < y.size(); ++i) y[i] = bias->value[i % out[3]];
+  }
+  for (int64_t pixel = 0; pixel < in[0] * in[1] * in[2]; ++pixel) {
+    const int64_t n = pixel / (in[1] * in[2]), iy = pixel / in[2] % in[1], ix = pixel % in[2];
+    for (int64_t w = 0; w < kernel.size(); ++w) {
+      const int64_t i = w % k[3], o = w / k[3] % k[2], kx = w / (k[3] * k[2]) % k[1], ky = w / (k[3] * k[2] * k[1]);
+      const int64_t place = ((n * out[1] + iy * strides[0] + ky) * out[2] + ix * strides[1] + kx) * out[3] + o;
+      y[place] += x[pixel * in[3] + i] * kernel[w];
+    }
+  }
+  return y;
 }
 
 Tensor max_pool(const Tensor& x) {
@@ -74,6 +99,9 @@ Tensor normalized(const graph::Layer& layer, Tensor x) {
 Tensor plain_layer(const graph::Layer& layer, std::span<const Tensor> inputs) {
   const Tensor& x = inputs[0];
   if (has_plain_kernel(layer)) return activated(weighted_sum(layer, x), layer.activation_function());
+  if (layer.class_name == "Conv2DTranspose") {
+    return activated(transposed_sum(layer, x), layer.activation_function());
+  }
   if (layer.class_name == "Activation") return activated(x, layer.activation_function());
   if (layer.class_name == "MaxPooling2D") return max_pool(x);
   if (layer.class_name == "Flatten") return x.reshaped(Shape{x.shape()[0], x.size() / x.shape()[0]});

@@ -8,8 +8,8 @@
 
 namespace nibble::ptq {
 
-// Conv1D, Conv2D, DepthwiseConv2D, Dense (activations linear, relu, softmax), Activation, MaxPooling2D of 2, Flatten,
-// BatchNormalization, Add.
+// Conv1D, Conv2D, DepthwiseConv2D, Conv2DTranspose with padding valid, Dense (activations linear, relu, softmax),
+// Activation, MaxPooling2D of 2, Flatten, BatchNormalization, Add.
 Tensor plain_layer(const graph::Layer& layer, std::span<const Tensor> inputs);
 
 // The whole model's output, and of every layer.

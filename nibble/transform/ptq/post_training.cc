@@ -12,6 +12,7 @@
 #include "nibble/transform/ptq/kernel_layout.h"
 #include "nibble/transform/ptq/layer_quantizer.h"
 #include "nibble/transform/ptq/layer_values.h"
+#include "nibble/transform/separable_layers.h"
 
 namespace nibble::ptq {
 namespace {
@@ -65,9 +66,10 @@ bool is_rectified(const graph::Model& model, const graph::Layer& layer) {
 
 class Run {
  public:
-  Run(const graph::Model& model, const Tensor& samples, const PostTrainingOptions& options,
+  Run(const graph::Model& given, const Tensor& samples, const PostTrainingOptions& options,
       const LayerFunction& compute)
       : samples_(samples), o_(options), compute_(compute) {
+    const graph::Model model = transform::with_separated_layers(given);
     FoldedBatchNorms folded = fold_batch_norms(model);
     result_.folded = std::move(folded.folded);
     result_.left_batch_norms = std::move(folded.left);
@@ -130,7 +132,7 @@ class Run {
     }
     const LayerValues& first = values.of(layer.inputs[0]);
     graph::Layer computed = layer;
-    if (has_plain_kernel(layer)) {
+    if (has_kernel(layer)) {
       computed = quantize_weights(layer, {&real[0], &quantized[0], first.scale}, row);
     } else if (!layer.weights.empty()) {
       row.note = fmt::format("weights of {} stay float", layer.class_name);
@@ -153,7 +155,7 @@ class Run {
 
   void watch_before_activation(const graph::Layer& layer, const std::vector<Tensor>& real) {
     if (is_activation_layer(layer)) observed_before_activation_ = real[0];
-    if (!has_plain_kernel(layer) || layer.activation_function() == "linear") return;
+    if (!has_kernel(layer) || layer.activation_function() == "linear") return;
     graph::Layer linear = layer;
     linear.attributes["activation"] = std::string("linear");
     observed_before_activation_ = compute_(linear, real);
@@ -168,12 +170,14 @@ class Run {
                          .expected_inputs = expected_ ? expected_->mean_of(layer.inputs[0]) : nullptr};
     QuantizedWeights weights = quantize_layer_weights(task, o_, row);
     const std::string kernel = layer.class_name == "DepthwiseConv2D" ? "depthwise_kernel" : "kernel";
+    const bool is_transposed = o_.per_axis && layer.class_name == "Conv2DTranspose";  // kernels are (h, w, out, in)
     quantization_.weights = {{kernel,
                               {.kind = graph::AffineKind::kLastValue,
                                .num_bits = o_.bit_width,
                                .per_axis = o_.per_axis,
                                .symmetric = true,
-                               .narrow_range = true}}};
+                               .narrow_range = true,
+                               .axis = is_transposed ? -2 : -1}}};
     ranges_.emplace_back(kernel, std::move(weights.ranges));
     if (weights.has_accumulator_bias) quantization_.bias_bits = o_.bias_bits;
     graph::Layer& stored = result_.model.layer(layer.name);

@@ -94,7 +94,7 @@ struct PostTrainingResult {
 //   model    float, with weights: plain Keras layers
 //   samples  [n, shape of the model's input], n >= 1
 //   compute  for example train::layer_function()
-//   before_layer  called with the name of each layer and its index, if given; may throw to stop
+//   before_layer  called with the name of each layer of the result and its index, if given; may throw to stop
 //   throws   InvalidArgument if the model already has quantizers, has no weights, or the samples or an activation hold
 //            NaN (naming the layer); Unsupported for more than one input
 PostTrainingResult quantize_after_training(const graph::Model& model, const Tensor& samples,

@@ -7,6 +7,8 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/builder.h"
+#include "nibble/graph/builder_convolution.h"
+#include "nibble/graph/builder_shape.h"
 #include "nibble/graph/layer_quantization.h"
 #include "nibble/transform/ptq/activation_points.h"
 #include "nibble/transform/ptq/kernel_layout.h"
@@ -86,6 +88,44 @@ TEST(ActivationPoints, OfFusedActivationsAndBranches) {
               ElementsAre(ActivationPoint{"input", "output", false}, ActivationPoint{"a", "post_activation", false},
                           ActivationPoint{"b", "post_activation", false}, ActivationPoint{"relu", "output", false},
                           ActivationPoint{"dense", "pre_activation", true}));
+}
+
+// Between pixels there are new values, unless the nearest pixel is taken.
+TEST(ActivationPoints, OfUpsampling) {
+  for (const bool is_bilinear : {false, true}) {
+    const Node in = Input({.shape = {4, 4, 2}, .name = "input"});
+    Node x = UpSampling2D({.interpolation = is_bilinear ? "bilinear" : "nearest", .name = "up"})(in);
+    x = Dense({.units = 3, .name = "dense"})(Flatten({.name = "flat"})(x));
+    const graph::Model model = build_model({in}, {x});
+    EXPECT_EQ(moves_values(model.layer("up")), !is_bilinear);
+    std::vector<ActivationPoint> expected = {{"input", "output", false}};
+    if (is_bilinear) expected.push_back({"up", "output", false});
+    expected.push_back({"dense", "post_activation", true});
+    EXPECT_EQ(activation_points(model), expected);
+  }
+}
+
+// Its range is its own: of the mean of two pixels, not of the pixels.
+TEST(PostTraining, BilinearUpsamplingHasARange) {
+  const Node in = Input({.shape = {10, 10, 2}, .name = "input"});
+  Node x = UpSampling2D({.interpolation = "bilinear", .name = "up"})(in);
+  x = Dense({.units = 3, .name = "dense"})(Flatten({.name = "flatten"})(x));
+  graph::Model model = build_model({in}, {x});
+  graph::initialize_weights(model, 2);
+  // A stand-in for interpolation: every value halved, four times over.
+  const auto compute = [](const graph::Layer& layer, std::span<const Tensor> inputs) {
+    if (layer.class_name != "UpSampling2D") return plain_layer(layer, inputs);
+    const Tensor& from = inputs[0];
+    Tensor y(Shape{from.shape()[0], 20, 20, 2});
+    for (int64_t i = 0; i < y.size(); ++i) y[i] = from[i / (20 * 20 * 2) * (10 * 10 * 2) + i % (10 * 10 * 2)] / 2;
+    return y;
+  };
+  const PostTrainingOptions options{.calibration = {.method = affine::CalibrationMethod::kMinMax}};
+  const graph::Model result = quantize_after_training(model, samples(), options, compute).model;
+  const affine::Range input = graph::stored_ranges(result.layer("input"), "output")[0],
+                      up = graph::stored_ranges(result.layer("up"), "output")[0];
+  EXPECT_FLOAT_EQ(up.max, input.max / 2);
+  EXPECT_FLOAT_EQ(up.min, input.min / 2);
 }
 
 TEST(PostTraining, GivesACalibratedModelWithRangesOfTheData) {
@@ -181,6 +221,86 @@ TEST(PostTraining, EqualizationRescuesUnevenChannels) {
   EXPECT_GT(row_of(even, "logits").output_sqnr_db, without + 6.0);
   EXPECT_EQ(even.equalized_pairs, 2);
   EXPECT_GT(even.largest_equalization, 4.0);
+}
+
+graph::Model initialized(graph::Model model) {
+  graph::initialize_weights(model, 6);
+  for (graph::Layer& layer : model.layers) {
+    if (graph::Weight* bias = layer.find_weight("bias")) bias->value = random_samples(bias->value.shape(), 7);
+  }
+  return model;
+}
+
+TEST(PostTraining, SeparableConvolutionsAreTakenApart) {
+  const Node in = Input({.shape = {10, 10, 2}, .name = "input"});
+  Node x = SeparableConv2D(
+      {.filters = 6, .kernel_size = {3, 3}, .depth_multiplier = 2, .activation = "relu", .name = "sep"})(in);
+  x = Dense({.units = 5, .name = "logits"})(Flatten({.name = "flatten"})(x));
+  const graph::Model model = initialized(build_model({in}, {x}));
+  const PostTrainingResult result = quantized({.per_axis = true}, model);
+  EXPECT_NO_THROW(graph::validate(result.model));
+  EXPECT_NO_THROW(graph::require_calibrated(result.model, "test"));
+  const graph::Layer &each = result.model.layer("sep_depthwise"), &across = result.model.layer("sep");
+  EXPECT_EQ(each.class_name, "DepthwiseConv2D");
+  EXPECT_EQ(across.class_name, "Conv2D");
+  EXPECT_EQ(graph::stored_ranges(each, "depthwise_kernel").size(), 4u);
+  EXPECT_EQ(graph::stored_ranges(across, "kernel").size(), 6u);
+  EXPECT_TRUE(graph::quantized_point(each, "post_activation").has_value()) << "its values are what the second reads";
+  EXPECT_TRUE(graph::quantized_point(across, "post_activation").has_value());
+  for (const QuantizedLayer& row : result.layers) EXPECT_EQ(row.note, "") << row.layer;
+  EXPECT_EQ(across.quantization->bias_bits, 32);
+  EXPECT_GT(row_of(result, "logits").output_sqnr_db, 25.0);
+  EXPECT_LT(row_of(result, "logits").output_sqnr_db, kLosslessDb);
+}
+
+graph::Model upsampled_by_a_kernel() {
+  const Node in = Input({.shape = {10, 10, 2}, .name = "input"});
+  Node x =
+      Conv2DTranspose({.filters = 3, .kernel_size = {3, 2}, .strides = {2, 2}, .activation = "relu", .name = "up"})(in);
+  x = Dense({.units = 5, .name = "logits"})(Flatten({.name = "flatten"})(x));
+  graph::Model model = initialized(build_model({in}, {x}));
+  // Channel 2 of the output is small: one scale for all leaves little of it.
+  Tensor& kernel = kernel_of(model.layer("up"));
+  for (int64_t i = 0; i < kernel.size(); ++i) {
+    if (i / 2 % 3 == 2) kernel[i] /= 64;
+  }
+  return model;
+}
+
+TEST(PostTraining, TransposedKernelsHaveRangesOfTheirOutputChannels) {
+  const graph::Model model = upsampled_by_a_kernel();
+  const PostTrainingResult result = quantized({.per_axis = true}, model);
+  EXPECT_NO_THROW(graph::validate(result.model));
+  EXPECT_NO_THROW(graph::require_calibrated(result.model, "test"));
+  const graph::Layer& up = result.model.layer("up");
+  EXPECT_EQ(row_of(result, "up").note, "");
+  EXPECT_EQ(up.quantization->bias_bits, 32);
+  const auto ranges = graph::stored_ranges(up, "kernel");
+  ASSERT_EQ(ranges.size(), 3u);
+  const Tensor &real = kernel_of(model.layer("up")), &coded = kernel_of(up);
+  std::vector<float> largest(3, 0.0f);
+  for (int64_t i = 0; i < real.size(); ++i) {
+    float& of_channel = largest[static_cast<size_t>(i / 2 % 3)];  // (3, 2, 3, 2)
+    of_channel = std::max(of_channel, std::abs(real[i]));
+  }
+  for (size_t c = 0; c < 3; ++c) EXPECT_EQ(ranges[c].max, largest[c]) << c;
+  for (int64_t i = 0; i < real.size(); ++i) {
+    const float step = largest[static_cast<size_t>(i / 2 % 3)] / 127;
+    EXPECT_LE(std::abs(coded[i] - real[i]), 0.501f * step) << i;
+    EXPECT_NEAR(coded[i] / step, std::round(coded[i] / step), 1e-3) << i;
+  }
+  EXPECT_GT(row_of(result, "logits").output_sqnr_db, 25.0);
+  EXPECT_GT(row_of(result, "up").weight_sqnr_db, row_of(quantized({}, model), "up").weight_sqnr_db - 1.0);
+}
+
+TEST(PostTraining, WhatIsNotKnownOfTransposedKernelsIsTold) {
+  const PostTrainingOptions options{.bit_width = 4,
+                                    .bias_correction = BiasCorrection::kEmpirical,
+                                    .adaptive_rounding = true,
+                                    .rounding = {.steps = 20, .batch_rows = 16}};
+  const PostTrainingResult result = quantized(options, upsampled_by_a_kernel());
+  EXPECT_THAT(row_of(result, "up").note, HasSubstr("rounded to nearest"));
+  EXPECT_EQ(row_of(result, "logits").note, "");
 }
 
 TEST(PostTraining, ABiasBeyond32BitsStaysFloatAndIsTold) {

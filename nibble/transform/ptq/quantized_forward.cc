@@ -4,12 +4,12 @@
 #include <cmath>
 #include <map>
 #include <optional>
-#include <set>
 
 #include "nibble/core/error.h"
 #include "nibble/graph/layer_quantization.h"
 #include "nibble/graph/layer_schema.h"
 #include "nibble/quant/affine/common_grid.h"
+#include "nibble/transform/ptq/activation_points.h"
 
 namespace nibble::ptq {
 namespace {
@@ -31,13 +31,6 @@ std::optional<float> quantize_point(const graph::Layer& layer, const graph::Quan
   const auto nudged = tracker.nudged();
   if (nudged.size() != 1 || point.quantizer.num_bits > affine::kMostBitsOfAdd) return std::nullopt;
   return nudged[0].is_zero ? 1.0f : nudged[0].scale;
-}
-
-// Its output's values are those of its input, or 0.
-bool moves_values(const graph::Layer& layer) {
-  static const std::set<std::string_view> kClasses = {"MaxPooling2D", "GlobalMaxPooling2D", "Flatten", "Reshape",
-                                                      "Permute",      "ZeroPadding2D",      "Dropout"};
-  return kClasses.contains(layer.class_name);
 }
 
 // An Add of codes, as the integer program has it.

@@ -4,11 +4,10 @@
 #include <cmath>
 
 #include "nibble/core/error.h"
+#include "nibble/quant/affine/least_error.h"
 
 namespace nibble::ptq {
 namespace {
-
-constexpr int kSearchBelow = 6;  // bits
 
 std::vector<std::vector<float>> by_channel(std::span<const float> w, const affine::ChannelLayout& layout) {
   if (static_cast<int64_t>(w.size()) != layout.elements()) {
@@ -25,25 +24,14 @@ std::vector<std::vector<float>> by_channel(std::span<const float> w, const affin
   return channels;
 }
 
-double squared_error(std::span<const float> w, float limit, float highest_code) {
-  const float scale = limit / highest_code;
-  double error = 0;
-  for (const float v : w) {
-    const float q = std::clamp(std::round(v / scale), -highest_code, highest_code) * scale;
-    error += static_cast<double>(v - q) * static_cast<double>(v - q);
-  }
-  return error;
-}
-
-float least_error_limit(std::span<const float> w, float largest, float highest_code) {
-  float best = largest;
-  double least = squared_error(w, largest, highest_code);
-  for (int percent = 99; percent >= 20; --percent) {
-    const float limit = largest * static_cast<float>(percent) / 100.0f;
-    const double error = squared_error(w, limit, highest_code);
-    if (error < least) least = error, best = limit;
-  }
-  return best;
+float least_error_limit(std::span<const float> w, float largest, int bit_width) {
+  const auto limit = [&](int percent) {
+    return percent == 100 ? largest : largest * static_cast<float>(percent) / 100.0f;
+  };
+  const auto error = [&](int percent) {
+    return affine::squared_error(w, affine::nudge({-limit(percent), limit(percent)}, {bit_width, true}));
+  };
+  return limit(affine::least_error_percent(error, affine::ErrorSearch::kEvery));
 }
 
 }  // namespace
@@ -51,14 +39,13 @@ float least_error_limit(std::span<const float> w, float largest, float highest_c
 std::vector<affine::Range> weight_ranges(std::span<const float> w, const affine::ChannelLayout& layout, int bit_width,
                                          WeightRule rule) {
   affine::check_bit_width("ptq", bit_width);
-  const float highest_code = std::ldexp(1.0f, bit_width - 1) - 1.0f;
-  const bool searches =
-      rule == WeightRule::kSquaredError || (rule == WeightRule::kAutomatic && bit_width < kSearchBelow);
+  const bool is_usual = affine::usual_range_rule(bit_width) == affine::RangeRule::kMse;
+  const bool searches = rule == WeightRule::kSquaredError || (rule == WeightRule::kAutomatic && is_usual);
   std::vector<affine::Range> ranges;
   for (const std::vector<float>& channel : by_channel(w, layout)) {
     float limit = 0.0f;
     for (const float v : channel) limit = std::max(limit, std::abs(v));
-    if (searches && limit > 0.0f) limit = least_error_limit(channel, limit, highest_code);
+    if (searches && limit > 0.0f) limit = least_error_limit(channel, limit, bit_width);
     ranges.push_back({-limit, limit});
   }
   return ranges;

@@ -15,7 +15,7 @@
 namespace nibble::ptq {
 
 enum class WeightRule {
-  kAutomatic,     // kLargest at 6 bits and more, kSquaredError below
+  kAutomatic,     // kLargest at 6 bits and more, kSquaredError below: affine::usual_range_rule()
   kLargest,       // m = max|w|
   kSquaredError,  // m = k max|w|, the k in 1.00, 0.99 .. 0.20 with the least squared error
 };

@@ -56,7 +56,7 @@ std::string result_layer(Model& model, const std::string& name) {
 
 void fix(AffineQuantizer& quantizer, const FixedRangeOptions& options, affine::Range range) {
   quantizer = {.kind = graph::AffineKind::kFixed,
-               .num_bits = options.num_bits,
+               .num_bits = options.compat == affine::TrackerCompat::kTfmot ? 8 : options.num_bits,
                .narrow_range = options.narrow_range,
                .fixed = range};
 }

@@ -42,14 +42,18 @@ bool moves_values(const Layer& layer) {
 
 class Layout {
  public:
-  Layout(const Model& model, const LayoutFacts& facts, bool tfmot) : model_(model), facts_(facts), tfmot_(tfmot) {}
+  Layout(const Model& model, const LayoutFacts& facts, LayoutRules rules)
+      : model_(model), facts_(facts), rules_(rules), tfmot_(rules != LayoutRules::kNibble) {}
 
   std::map<std::string, LayerLayout> run() {
     for (const Layer& layer : model_.layers) {
-      if (is_convolution(layer) || is_dense(layer)) match_batch_norm(layer);
+      if (is_convolution(layer) || (!tfmot_ && is_dense(layer))) match_batch_norm(layer);
     }
     for (const Layer& layer : model_.layers) {
       if (layer.class_name == "Concatenate") match_concatenate(layer);
+    }
+    for (const Layer& layer : model_.layers) {
+      if (tfmot_ && is_dense(layer)) match_batch_norm(layer);  // transforms 15 to 17, behind 10 to 14
     }
     for (const Layer& layer : model_.layers) {
       if (is_rectifier(layer)) match_rectifier(layer);
@@ -99,14 +103,22 @@ class Layout {
     }
   }
 
+  // One whose output's quantization can be left to the Concatenate.
+  bool can_pass_through(const Layer& feed) const {
+    if (is_configured(feed)) return false;
+    if (feed.class_name == "InputLayer") return rules_ != LayoutRules::kTfmotBits;
+    if (!is_annotated(feed)) return false;
+    // TFMOT's transform gives up where it does not know a class, such as a batch norm that no transform has seen yet.
+    return !tfmot_ || feed.class_name != "BatchNormalization" || layouts_.contains(feed.name);
+  }
+
   void match_concatenate(const Layer& concatenate) {
     if (!is_free(concatenate)) return;
     if (tfmot_ && concatenate.inputs.size() > 6) return;
     std::vector<const Layer*> feeds;
     for (const std::string& name : concatenate.inputs) {
       const Layer& feed = model_.layer(name);
-      const bool is_input = feed.class_name == "InputLayer";
-      if (only_reader(feed) != &concatenate || is_configured(feed) || !(is_input || is_annotated(feed))) return;
+      if (only_reader(feed) != &concatenate || !can_pass_through(feed)) return;
       feeds.push_back(&feed);
     }
     for (const Layer* feed : feeds) layouts_[feed->name].drops_output = true;
@@ -117,8 +129,10 @@ class Layout {
     const Layer& before = model_.layer(rectifier.inputs[0]);
     if (only_reader(before) != &rectifier || !is_annotated(before)) return;
     const bool computes = is_convolution(before) || is_dense(before);
-    if (tfmot_) {
-      if (computes || before.class_name == "Add") layouts_[before.name].quantizes_nothing = true;
+    if (tfmot_) {  // even one with a configuration of the user's
+      if (is_one_of(before.class_name, {"Add", "Conv2D", "DepthwiseConv2D", "Dense"})) {
+        layouts_[before.name].quantizes_nothing = true;
+      }
       return;
     }
     if (is_configured(before) || is_configured(rectifier)) return;
@@ -129,14 +143,15 @@ class Layout {
 
   const Model& model_;
   const LayoutFacts& facts_;
+  LayoutRules rules_;
   bool tfmot_;
   std::map<std::string, LayerLayout> layouts_;
 };
 
 }  // namespace
 
-std::map<std::string, LayerLayout> layout(const Model& model, const LayoutFacts& facts, bool tfmot) {
-  return Layout(model, facts, tfmot).run();
+std::map<std::string, LayerLayout> layout(const Model& model, const LayoutFacts& facts, LayoutRules rules) {
+  return Layout(model, facts, rules).run();
 }
 
 std::map<std::string, bool> rectified_outputs(const Model& model) {

@@ -10,11 +10,14 @@
 //   ... -> Concatenate                                    outputs of the feeding layers are off, inputs pass through;
 //                                                         in-layer activations stay; output
 // A rectifier is ReLU, LeakyReLU, ELU, PReLU, or an Activation of that kind. A layer that something else reads too
-// never matches, nor one with a configuration of the user's.
+// never matches, nor one with a configuration of the user's (but see below).
 //
-// TFMOT (spec/tfmot-tflite.md, A6): only ReLU layers and Activation("relu"); Dense -> BN -> ReLU is quantized behind
-// both; a convolution, Dense or Add before a rectifier loses all its quantization, its weights' too, and a user's
-// configuration with it; up to 6 inputs of a Concatenate.
+// TFMOT (spec/tfmot-tflite.md, A6), which LayoutRules::kTfmot follows: only ReLU layers and Activation("relu"); Dense
+// -> BN -> ReLU is quantized behind both; a Conv2D, DepthwiseConv2D, Dense or Add before a rectifier loses all its
+// quantization, its weights' and a user's configuration too; 2 to 6 inputs of a Concatenate, and a batch norm behind a
+// Dense among them leaves all of them quantized. kTfmotBits (A7) is the same, but one model input among the inputs of a
+// Concatenate leaves all of them quantized. (Its other order of transforms, 18 and 19 before 15 to 17, changes nothing:
+// they never match the same layers.)
 #pragma once
 
 #include <map>
@@ -25,10 +28,16 @@
 
 namespace nibble::qat {
 
+enum class LayoutRules {
+  kNibble,
+  kTfmot,      // its scheme of 8 bits
+  kTfmotBits,  // its experimental one of n bits
+};
+
 struct LayerLayout {
   bool drops_activation = false;   // no fake quantization around the layer's own activation
   bool drops_output = false;       // none of its output
-  bool quantizes_nothing = false;  // none at all
+  bool quantizes_nothing = false;  // none at all, whatever a configuration of the user's says
   bool quantizes_output = false;   // of a BN: its output
 };
 
@@ -39,7 +48,7 @@ struct LayoutFacts {
 };
 
 // Of the layers that have one.
-std::map<std::string, LayerLayout> layout(const graph::Model& model, const LayoutFacts& facts, bool tfmot);
+std::map<std::string, LayerLayout> layout(const graph::Model& model, const LayoutFacts& facts, LayoutRules rules);
 
 // True where no value of a layer's output is negative, as far as functions tell; by name.
 std::map<std::string, bool> rectified_outputs(const graph::Model& model);

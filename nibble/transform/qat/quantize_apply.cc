@@ -44,18 +44,23 @@ std::set<std::string> unmarked_producers(const AnnotatedModel& annotated) {
       graph::described(layer), fmt::join(known_classes(scheme), ", "));
 }
 
+LayoutRules layout_rules(const Scheme& scheme) {
+  if (!scheme.tfmot) return LayoutRules::kNibble;
+  return is_tfmot_of_bits(scheme) ? LayoutRules::kTfmotBits : LayoutRules::kTfmot;
+}
+
 class Application {
  public:
   Application(AnnotatedModel annotated, const Scheme& scheme) : annotated_(std::move(annotated)), scheme_(scheme) {}
 
   Model run() {
     facts_.squeezes = expand_separable(annotated_);
-    merge_batch_norms(annotated_, scheme_.batch_norm);
+    merge_batch_norms(annotated_, scheme_.batch_norm.value_or(BatchNormMode::kFloat));
     for (const auto& [name, config] : annotated_.layers) {
       facts_.annotated.insert(name);
       if (config != nullptr) facts_.configured.insert(name);
     }
-    layouts_ = layout(annotated_.model, facts_, scheme_.tfmot);
+    layouts_ = layout(annotated_.model, facts_, layout_rules(scheme_));
     rectified_ = rectified_outputs(annotated_.model);
     const std::set<std::string> producers = unmarked_producers(annotated_);
     for (const Layer& layer : annotated_.model.layers) {
@@ -63,7 +68,7 @@ class Application {
       if (layer.class_name == "InputLayer") {
         if (feeds_annotated(layer)) decide(layer, input_of(layer));
       } else if (const auto found = annotated_.layers.find(layer.name); found != annotated_.layers.end()) {
-        decide(layer, found->second != nullptr ? found->second->quantization(layer) : by_default(layer));
+        decide(layer, of_marked(layer, found->second));
       } else if (producers.contains(layer.name)) {
         decide(layer, output_of(layer));
       }
@@ -79,6 +84,7 @@ class Application {
 
  private:
   void decide(const Layer& layer, LayerQuantization quantization) {
+    if (scheme_.tfmot) quantization = as_tfmot(std::move(quantization));
     decisions_.emplace(layer.name, std::move(quantization));
   }
 
@@ -105,6 +111,11 @@ class Application {
     quantization->weights.clear();
     quantization->bias_bits = 0;
     return *quantization;
+  }
+
+  LayerQuantization of_marked(const Layer& layer, const QuantizeConfigPtr& config) const {
+    const bool is_overruled = layout_of(layer).quantizes_nothing;  // TFMOT's layers before a ReLU
+    return config == nullptr || is_overruled ? by_default(layer) : config->quantization(layer);
   }
 
   LayerQuantization by_default(const Layer& layer) const {
@@ -154,7 +165,7 @@ class Application {
     }
     if (with_weights.empty()) return;
     for (const std::string& name : {with_weights.front(), with_weights.back()}) {
-      for (auto& weight : decisions_.at(name).weights) weight.quantizer.num_bits = scheme_.edge_weight_bits;
+      for (auto& weight : decisions_.at(name).weights) set_bits(scheme_, weight.quantizer, scheme_.edge_weight_bits);
     }
   }
 
@@ -165,7 +176,7 @@ class Application {
       LayerQuantization& q = found->second;
       for (AffineQuantizer* quantizer : {&q.output, &q.post_activation, &q.pre_activation}) {
         if (quantizer->is_none()) continue;
-        quantizer->num_bits = std::max(quantizer->num_bits, scheme_.least_result_bits);
+        set_bits(scheme_, *quantizer, std::max(quantizer->num_bits, scheme_.least_result_bits));
         return;
       }
       if (!q.weights.empty()) return;

@@ -36,8 +36,10 @@ void quantize_annotate_layer(AnnotatedModel& annotated, const std::string& layer
 
 // A new model; its ranges stand at their start.
 //   1. SeparableConv1D and 2D without a configuration become DepthwiseConv2D and Conv2D
-//   2. batch normalizations are merged as the scheme says
-//   3. each marked layer gets the user's configuration, or what its neighbours say (layout.h), or the scheme's default;
+//   2. marked batch normalizations without a configuration are merged as the scheme says, into marked layers whose
+//      weights are to be quantized; others stay
+//   3. each marked layer gets the user's configuration, or what its neighbours say (layout.h; with a `tfmot` scheme a
+//      ReLU behind it comes before the user), or the scheme's default;
 //      a layer that is the only input of a marked one, and not marked, gets the default's activations and outputs
 //   4. inputs that feed a marked layer are quantized
 // A layer that is quantized already stays as it is.
@@ -68,6 +70,7 @@ struct FixedRangeOptions {
   int num_bits = 8;
   affine::Range input{0.0f, 1.0f}, output{0.0f, 1.0f};
   bool narrow_range = false;
+  affine::TrackerCompat compat = affine::TrackerCompat::kNone;  // kTfmot: 8 bits, whatever num_bits says
 };
 // Gives the model's inputs, and the points that its outputs come from, fixed ranges.
 //   throws  InvalidArgument unless inputs and outputs are quantized

@@ -83,6 +83,12 @@ Model separable_sequence() {
   const Node x = layer("SeparableConv1D", "s", {{"filters", int64_t{6}}, {"kernel_size", int64_t{3}}})(in);
   return build_model({in}, {ReLU()(BatchNormalization()(x))});
 }
+Model causal_sequence() {
+  const Node in = Input({.shape = {10, 3}, .name = "in"});
+  const Node x =
+      layer("SeparableConv1D", "s", {{"filters", int64_t{6}}, {"kernel_size", int64_t{3}}, {"padding", "causal"}})(in);
+  return build_model({in}, {ReLU()(BatchNormalization()(x))});
+}
 Model add_relu() {
   const Node a = image(), b = Input({.shape = {8, 8, 3}, .name = "in2"});
   return build_model({a, b}, {ReLU()(Add()({a, b}))});
@@ -135,6 +141,7 @@ INSTANTIATE_TEST_SUITE_P(
                     PlacesCase{"WeightsBeforeAReluStayQuantized", conv_relu_relu, "I; -; O", "I; W; O"},
                     PlacesCase{"Separable", separable, "I; W+A; W; -; O", ""},
                     PlacesCase{"SeparableSequence", separable_sequence, "I; -; W+A; W; -; -; O", ""},
+                    PlacesCase{"CausalSequence", causal_sequence, "I; -; -; W+A; W; -; -; O", ""},
                     PlacesCase{"AddRelu", add_relu, "I; I; -; O", ""},
                     PlacesCase{"ConcatenateInputs", concatenate_inputs, "-; -; O", ""},
                     PlacesCase{"ConcatenateConvolutions", concatenate_convolutions, "I; W+A; W+A; O", ""},
@@ -249,6 +256,9 @@ TEST(QuantizeApply, WidthsOfEdgesAndResults) {
   EXPECT_EQ(model.layer("in").quantization->output.num_bits, 8);
   EXPECT_EQ(model.layer("c").quantization->weights[0].quantizer.num_bits, 8);
   EXPECT_EQ(model.layer("re_lu").quantization->output.num_bits, 4);
+  EXPECT_EQ(model.layer("c").quantization->weights[0].quantizer.range, affine::RangeRule::kExtremes);
+  EXPECT_EQ(model.layer("re_lu").quantization->output.range, affine::RangeRule::kMse);
+  EXPECT_EQ(model.layer("d").quantization->post_activation.range, affine::RangeRule::kExtremes);
   EXPECT_EQ(model.layer("d").quantization->post_activation.num_bits, 8) << "logits of 4 bits would tie";
   EXPECT_EQ(model.layer("d").quantization->bias_bits, 32);
   EXPECT_EQ(model.layer("c").quantization->bias_bits, 0) << "the bias is not the folded one yet";
@@ -287,8 +297,61 @@ TEST(QuantizeApply, BatchNormsAreMergedAsAsked) {
   }
 }
 
+Model two_conv_bn_relu() {
+  const Node in = image();
+  const Node x = ReLU({.name = "ra"})(BatchNormalization({.name = "na"})(conv(in, "a")));
+  return build_model({in}, {ReLU({.name = "rb"})(BatchNormalization({.name = "nb"})(conv(x, "b")))});
+}
+
+struct MergeCase {
+  const char* name;
+  const char* layers;
+  bool stays;  // the batch norm 'nb'; 'na' is merged in every row
+};
+class Merges : public testing::TestWithParam<MergeCase> {};
+
+TEST_P(Merges, WhereTheLayerIsQuantizedAndNothingElseIsSaid) {
+  Model model = two_conv_bn_relu();
+  graph::initialize_weights(model, 1);
+  const AnnotatedModel annotated = annotate_from_json(model, json::parse(GetParam().layers));
+  for (const auto mode : {BatchNormMode::kFold, BatchNormMode::kFoldBatch, BatchNormMode::kFoldRunning}) {
+    const Model merged = quantize_apply(annotated, {.batch_norm = mode});
+    EXPECT_EQ(merged.find_layer("na"), nullptr);
+    const bool stays = merged.find_layer("nb") != nullptr;
+    EXPECT_EQ(stays, GetParam().stays);
+    if (!stays) continue;
+    EXPECT_EQ(merged.layer("b").find_weight("kernel")->value, model.layer("b").find_weight("kernel")->value);
+    if (std::string(GetParam().name) != "OfTheUsers") continue;
+    EXPECT_EQ(merged.layer("nb").quantization->output.kind, AffineKind::kLastValue);
+    EXPECT_EQ(merged.layer("nb").quantization->output.num_bits, 5);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Rows, Merges,
+    testing::Values(MergeCase{"AllMarked", "{}", false}, MergeCase{"LayerIsNotMarked", R"({"b": null})", true},
+                    MergeCase{"LayerQuantizesNothing", R"({"b": {}})", true},
+                    MergeCase{"KernelOfTheUsers",
+                              R"({"b": {"weights": [{"weight": "kernel", "quantizer":
+                                  {"class_name": "AllValuesQuantizer", "config": {"num_bits": 4}}}]}})",
+                              false},
+                    MergeCase{"BatchNormIsNotMarked", R"({"nb": null})", true},
+                    MergeCase{"OfTheUsers",
+                              R"({"nb": {"output": {"class_name": "LastValueQuantizer", "config": {"num_bits": 5}}}})",
+                              true}),
+    [](const auto& row) { return row.param.name; });
+
+TEST(QuantizeApply, NothingIsMergedIntoWhatIsQuantizedAlready) {
+  Model model = two_conv_bn_relu();
+  graph::initialize_weights(model, 1);
+  const Model once = quantize_model(model);
+  for (const auto mode : {BatchNormMode::kFold, BatchNormMode::kFoldBatch, BatchNormMode::kFoldRunning}) {
+    EXPECT_EQ(quantize_model(once, {.batch_norm = mode}), once);
+  }
+}
+
 TEST(QuantizeApply, SeparableConvolutionsKeepTheirWeights) {
-  for (const auto make : {separable, separable_sequence}) {
+  for (const auto make : {separable, separable_sequence, causal_sequence}) {
     Model model = make();
     graph::initialize_weights(model, 1);
     const Model quantized = quantize_model(model);
@@ -297,10 +360,10 @@ TEST(QuantizeApply, SeparableConvolutionsKeepTheirWeights) {
                 testing::ElementsAreArray(model.layer("s").find_weight("depthwise_kernel")->value.data()));
     EXPECT_EQ(graph::infer_shapes(quantized).at("s"), graph::infer_shapes(model).at("s"));
   }
-  const Node in = Input({.shape = {10, 3}, .name = "in"});
-  const Node x =
-      layer("SeparableConv1D", "s", {{"filters", int64_t{6}}, {"kernel_size", int64_t{3}}, {"padding", "causal"}})(in);
-  EXPECT_THAT(message<Unsupported>([&] { quantize_model(build_model({in}, {x})); }), HasSubstr("causal"));
+  const Node in = Input({.shape = {Shape::kFree, 3}, .name = "in"});
+  const Node x = layer("SeparableConv1D", "s", {{"filters", int64_t{6}}, {"kernel_size", int64_t{3}}})(in);
+  EXPECT_THAT(message<Unsupported>([&] { quantize_model(build_model({in}, {x})); }),
+              HasSubstr("fixed number of steps"));
 }
 
 TEST(QuantizeApply, AnnotationsFromAFile) {

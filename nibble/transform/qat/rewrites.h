@@ -16,7 +16,8 @@ namespace nibble::qat {
 //   throws   Unsupported for causal padding and for a free number of steps
 std::set<std::string> expand_separable(AnnotatedModel& annotated);
 
-// Batch normalizations of marked layers, as the mode says.
+// Batch normalizations behind layers whose weights are to be quantized are merged, as the mode says. One stays where
+// it is not marked, has a configuration of the user's, or it or the layer is quantized already.
 void merge_batch_norms(AnnotatedModel& annotated, BatchNormMode mode);
 
 }  // namespace nibble::qat

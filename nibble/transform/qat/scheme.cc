@@ -102,6 +102,12 @@ void quantize_activation_layer(const Layer& layer, const Scheme& scheme, bool is
   if (function.empty()) {
     throw Unsupported("[quantize] {} is a QKeras quantizer already.", graph::described(layer));
   }
+  if (function == "gelu" && is_tfmot_of_bits(scheme)) {
+    throw Unsupported(
+        "[quantize] {}: TFMOT's scheme of n bits has no Activation layer of gelu. Use tfmot8 or a scheme of nibble's "
+        "own, or give the layer a configuration.",
+        graph::described(layer));
+  }
   if (scheme.tfmot && function != "linear" && function != "relu6") places_of(layer, function, scheme);
   if (function == "linear" || function == "softmax") return;
   if (function == "sigmoid" || function == "tanh") {
@@ -110,6 +116,10 @@ void quantize_activation_layer(const Layer& layer, const Scheme& scheme, bool is
   }
   result.output = activation_quantizer(scheme, is_rectified);
 }
+
+bool is_watching(AffineKind kind) { return graph::is_tracker(kind) && kind != AffineKind::kFixed; }
+
+bool has_step(AffineKind kind) { return kind == AffineKind::kLsq || kind == AffineKind::kLsqPlus; }
 
 bool is_qkeras_quantized(const Layer& layer) {
   for (const graph::AttributeSpec& spec : graph::schema_of(layer).attributes) {
@@ -128,11 +138,11 @@ AffineQuantizer weight_quantizer(const Scheme& scheme, const Layer& layer) {
                             .narrow_range = true,
                             .ema_decay = scheme.ema_decay,
                             .average_start = scheme.average_start};
+  if (is_watching(scheme.weights)) quantizer.range = range_rule(scheme, scheme.weight_bits);
+  if (has_step(scheme.weights)) quantizer.gradient_elements = scheme.gradient_elements;
   const bool is_transposed = layer.class_name == "Conv2DTranspose";
   if (scheme.tfmot && (is_transposed || layer.class_name == "Dense")) quantizer.per_axis = false;
   if (is_transposed && quantizer.per_axis) quantizer.axis = -2;  // kernels are (h, w, out, in)
-  // TFMOT's last axis of a depthwise kernel is the multiplier: with the usual one of 1, a single range.
-  if (scheme.tfmot && layer.class_name == "DepthwiseConv2D") quantizer.axis = 3;
   return quantizer;
 }
 
@@ -140,17 +150,31 @@ AffineQuantizer activation_quantizer(const Scheme& scheme, bool is_rectified) {
   AffineKind kind = scheme.activations;
   const bool needs_rectified = kind == AffineKind::kPact || kind == AffineKind::kDorefa;
   if (needs_rectified && !is_rectified) kind = AffineKind::kMovingAverage;
-  const bool is_step = kind == AffineKind::kLsq || kind == AffineKind::kLsqPlus;
   return {.kind = kind,
           .num_bits = scheme.activation_bits,
-          .symmetric = is_step && !is_rectified,
+          .symmetric = has_step(kind) && !is_rectified,
           .ema_decay = scheme.ema_decay,
           .average_start = scheme.average_start,
-          .penalty = kind == AffineKind::kPact ? scheme.penalty : 0.0};
+          .range = is_watching(kind) ? range_rule(scheme, scheme.activation_bits) : affine::RangeRule::kExtremes,
+          .penalty = kind == AffineKind::kPact ? scheme.penalty : 0.0,
+          .gradient_bits = kind == AffineKind::kDorefa ? scheme.gradient_bits : 0,
+          .gradient_elements = has_step(kind) ? scheme.gradient_elements : affine::GradientElements::kShared};
 }
 
 AffineQuantizer input_quantizer(const Scheme& scheme) {
-  return {.kind = AffineKind::kAllValues, .num_bits = scheme.input_bits};
+  return {
+      .kind = AffineKind::kAllValues, .num_bits = scheme.input_bits, .range = range_rule(scheme, scheme.input_bits)};
+}
+
+affine::RangeRule range_rule(const Scheme& scheme, int num_bits) {
+  if (scheme.ranges) return *scheme.ranges;
+  const bool is_usual = !scheme.tfmot && is_watching(scheme.weights) && is_watching(scheme.activations);
+  return is_usual ? affine::usual_range_rule(num_bits) : affine::RangeRule::kExtremes;
+}
+
+void set_bits(const Scheme& scheme, AffineQuantizer& quantizer, int num_bits) {
+  quantizer.num_bits = num_bits;
+  if (is_watching(quantizer.kind)) quantizer.range = range_rule(scheme, num_bits);
 }
 
 std::optional<LayerQuantization> default_quantization(const Layer& layer, const Scheme& scheme, bool is_rectified) {
@@ -163,7 +187,7 @@ std::optional<LayerQuantization> default_quantization(const Layer& layer, const 
   const ClassRule& rule = found->second;
   LayerQuantization result;
   for (const char* weight : rule.weights) result.weights.push_back({weight, weight_quantizer(scheme, layer)});
-  if (!rule.weights.empty() && !scheme.tfmot) result.bias_bits = scheme.bias_bits;
+  if (!rule.weights.empty()) result.bias_bits = scheme.bias_bits;
   if (rule.around_activation) quantize_activation(layer, scheme, is_rectified, result);
   if (rule.is_activation_layer) quantize_activation_layer(layer, scheme, is_rectified, result);
   if (rule.output) {
@@ -198,6 +222,31 @@ void check(const Scheme& scheme) {
     throw InvalidArgument(
         "[quantize] a penalty is on PACT's clipping levels; this scheme has none. Set quantizer to pact.");
   }
+  if (scheme.gradient_bits < 0 || scheme.gradient_bits > 16) {
+    throw InvalidArgument("[quantize] gradient_bits is {}; it must lie between 1 and 16, or be 0 for float gradients.",
+                          scheme.gradient_bits);
+  }
+  if (scheme.gradient_bits != 0 && scheme.activations != AffineKind::kDorefa) {
+    throw InvalidArgument("[quantize] gradient_bits belongs to DoReFa's activations. Set quantizer to dorefa.");
+  }
+  const bool counts_all = scheme.gradient_elements != affine::GradientElements::kShared;
+  if (counts_all && !has_step(scheme.weights) && !has_step(scheme.activations)) {
+    throw InvalidArgument(
+        "[quantize] gradient_elements scales the gradients of learned steps; this scheme has none. "
+        "Set quantizer to lsq or lsq_plus.");
+  }
+  const bool folds_in_steps =
+      scheme.batch_norm == BatchNormMode::kFoldBatch || scheme.batch_norm == BatchNormMode::kFoldRunning;
+  if (scheme.tfmot && folds_in_steps) {
+    throw InvalidArgument(
+        "[quantize] TFMOT has no layers whose batch norms are folded in each step of the training. Set batch_norm to "
+        "float or fold, or use a scheme of nibble's own.");
+  }
+  if (scheme.tfmot && scheme.ranges == affine::RangeRule::kMse) {
+    throw InvalidArgument(
+        "[quantize] TFMOT's ranges are the extremes of a batch. Set ranges to extremes, or use a scheme of nibble's "
+        "own.");
+  }
   if (scheme.weights == AffineKind::kPact) {
     throw InvalidArgument("[quantize] PACT is for activations; weights can have LSQ, DoReFa or a range tracker.");
   }
@@ -217,7 +266,31 @@ Scheme tfmot_scheme(int weight_bits, int activation_bits) {
           .bias_bits = 0,
           .ema_decay = 0.999,
           .average_start = affine::AverageStart::kInitialRange,
+          .batch_norm = BatchNormMode::kFloat,
           .tfmot = true};
+}
+
+bool is_tfmot_of_bits(const Scheme& scheme) {
+  const bool is_of_8 = scheme.weight_bits == 8 && scheme.activation_bits == 8 && scheme.input_bits == 8;
+  return scheme.tfmot && !is_of_8;
+}
+
+LayerQuantization as_tfmot(LayerQuantization quantization) {
+  const auto change = [](AffineQuantizer& quantizer) {
+    if (quantizer.kind == AffineKind::kAllValues) quantizer.per_axis = false;
+    if (quantizer.kind == AffineKind::kFixed) quantizer.num_bits = 8;
+  };
+  for (graph::WeightQuantizer& weight : quantization.weights) {
+    change(weight.quantizer);
+    const bool is_by_channel = weight.quantizer.per_axis && weight.quantizer.axis == -1;
+    // With the usual multiplier of 1, a single range.
+    if (weight.weight == "depthwise_kernel" && is_by_channel) weight.quantizer.axis = 3;
+  }
+  for (AffineQuantizer* quantizer :
+       {&quantization.pre_activation, &quantization.post_activation, &quantization.output}) {
+    change(*quantizer);
+  }
+  return quantization;
 }
 
 Scheme scheme_named(std::string_view name) {
@@ -254,6 +327,8 @@ void set_quantizer(Scheme& scheme, std::string_view name) {
     scheme.weights = pair.weights;
     scheme.activations = pair.activations;
     if (scheme.activations != AffineKind::kPact) scheme.penalty = 0.0;
+    if (scheme.activations != AffineKind::kDorefa) scheme.gradient_bits = 0;
+    if (!has_step(scheme.weights)) scheme.gradient_elements = affine::GradientElements::kShared;
     return;
   }
   throw InvalidArgument("[quantize] '{}' is no quantizer of a scheme. {}", name, suggest(name, names));

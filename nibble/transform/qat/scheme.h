@@ -43,17 +43,32 @@ struct Scheme {
   bool per_axis = true;     // a range for each output channel of the weights; not DoReFa
   double ema_decay = 0.99;  // TFMOT's 0.999 from [-6, 6] needs thousands of steps
   affine::AverageStart average_start = affine::AverageStart::kFirstBatch;
-  double penalty = 0.0;  // PACT: of its clipping levels; the network's weight decay works
-  BatchNormMode batch_norm = BatchNormMode::kFloat;
-  // As TFMOT: its classes, its placement with its defects (layout.h), Dense and Conv2DTranspose per tensor, biases in
-  // float, results as wide as other activations.
+  // What trackers make of a batch. Nothing: range_rule() says.
+  std::optional<affine::RangeRule> ranges = {};
+  double penalty = 0.0;   // PACT: of its clipping levels; the network's weight decay works
+  int gradient_bits = 0;  // DoReFa: of the gradients behind its activations, 1 .. 16; 0: they stay float
+  affine::GradientElements gradient_elements = affine::GradientElements::kShared;  // LSQ and LSQ+
+  // Nothing: nobody said. quantize_apply() then takes kFloat, and `nibble qat` kFold where the model is trained.
+  std::optional<BatchNormMode> batch_norm = {};
+  // As TFMOT (spec/tfmot-tflite.md A4 - A7): its classes, its placement with its defects (layout.h), what its
+  // quantizers make of their arguments (as_tfmot()), Dense and Conv2DTranspose per tensor. What it fails at, but nibble
+  // can do, is done (docs/differences.md). Numbers of bits, biases and batch norms are those of the other members.
   bool tfmot = false;
 
   bool operator==(const Scheme&) const = default;
 };
 
-// TFMOT's schemes, to the letter: 8 bits, and n bits (input_bits too).
+// TFMOT's schemes: that of 8 bits, and for other widths the experimental one of n bits, inputs and results included;
+// biases and batch norms in float.
 Scheme tfmot_scheme(int weight_bits = 8, int activation_bits = 8);
+
+// Of a `tfmot` scheme, whether it is TFMOT's of n bits: one of its widths is not 8. That one differs from the other in
+// more than the bits (layout.h; no gelu layers), so TFMOT's n-bit scheme with n = 8 has no name here.
+bool is_tfmot_of_bits(const Scheme& scheme);
+
+// What TFMOT computes where it is given such quantizers: AllValues has one range whatever per_axis says, Fixed has 8
+// bits, and per_axis of a depthwise kernel is its last axis, the multiplier. Source: spec/tfmot-tflite.md, A2.1.
+graph::LayerQuantization as_tfmot(graph::LayerQuantization quantization);
 
 // "int8", "int4" (also int2 .. int16): weights and activations of so many bits; "tfmot8", "tfmot4", ...
 //   throws  InvalidArgument naming what is allowed
@@ -70,6 +85,14 @@ Scheme scheme_from_json(const nlohmann::json& json);
 
 //   throws  InvalidArgument naming the width that is not possible
 void check(const Scheme& scheme);
+
+// What a tracker of so many bits makes of a batch. Where nobody said, as post-training quantization does: the range of
+// least squared error below 6 bits, extremes from there on. Extremes too for TFMOT's schemes, and beside learned
+// quantizers.
+affine::RangeRule range_rule(const Scheme& scheme, int num_bits);
+
+// Gives a quantizer of a scheme another width, and the rule of its range that goes with it.
+void set_bits(const Scheme& scheme, graph::AffineQuantizer& quantizer, int num_bits);
 
 // The default for a layer, or nothing for a class the scheme does not know.
 //   is_rectified  what leaves the layer cannot be negative

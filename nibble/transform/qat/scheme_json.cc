@@ -48,6 +48,19 @@ double factor(const std::string& key, const json& value) {
   return value.get<double>();
 }
 
+affine::GradientElements elements(const std::string& key, const json& value) {
+  if (value == "shared") return affine::GradientElements::kShared;
+  if (value == "tensor") return affine::GradientElements::kTensor;
+  refuse(key, value, "\"shared\" or \"tensor\"");
+}
+
+std::optional<affine::RangeRule> range_rule_of(const std::string& key, const json& value) {
+  for (const auto rule : {affine::RangeRule::kExtremes, affine::RangeRule::kMse}) {
+    if (value == affine::name(rule)) return rule;
+  }
+  refuse(key, value, "\"extremes\" or \"mse\"");
+}
+
 BatchNormMode batch_norm_mode(const std::string& name) {
   const std::map<std::string, BatchNormMode> modes = {{"float", BatchNormMode::kFloat},
                                                       {"fold", BatchNormMode::kFold},
@@ -76,10 +89,14 @@ const std::map<std::string, Setter>& setters() {
       {"per_axis", [](Scheme& s, const std::string& k, const json& v) { s.per_axis = boolean(k, v); }},
       {"ema_decay", [](Scheme& s, const std::string& k, const json& v) { s.ema_decay = decay(k, v); }},
       {"penalty", [](Scheme& s, const std::string& k, const json& v) { s.penalty = factor(k, v); }},
+      {"gradient_bits", [](Scheme& s, const std::string& k, const json& v) { s.gradient_bits = width(k, v); }},
+      {"gradient_elements",
+       [](Scheme& s, const std::string& k, const json& v) { s.gradient_elements = elements(k, v); }},
       {"first_batch_initializes",
        [](Scheme& s, const std::string& k, const json& v) {
          s.average_start = boolean(k, v) ? affine::AverageStart::kFirstBatch : affine::AverageStart::kInitialRange;
        }},
+      {"ranges", [](Scheme& s, const std::string& k, const json& v) { s.ranges = range_rule_of(k, v); }},
       {"batch_norm",
        [](Scheme& s, const std::string& k, const json& v) { s.batch_norm = batch_norm_mode(text(k, v)); }}};
   return kSetters;

@@ -2,7 +2,8 @@
 import { Chart, axisStyle } from "../chart";
 import type { Option, Surface } from "../chart";
 import { disclosure, element } from "../dom";
-import { energy, fixed, isKnown, percent, reduction, reductionText, withUnit } from "../format";
+import { energy, isKnown, percent, reduction, reductionText } from "../format";
+import type { MetricView } from "../metric";
 import type { Layer } from "../payload";
 import { STATE_NAMES, ask } from "./protocol";
 import type { Details, Step, Study } from "./protocol";
@@ -42,8 +43,9 @@ export class TrialDetails {
     const list = element("dl", { class: "facts" });
     const add = (name: string, value: string): void => list.append(element("dt", {}, name), element("dd", {}, value));
     add("State", STATE_NAMES[row.state]);
-    add("Score", fixed(row.score, 5));
-    add("Accuracy", withUnit(percent(this.store.metric(row, "accuracy")), "%"));
+    const { view } = this.store;
+    add("Score", view.score(row.score, 5));
+    add(view.title, view.full(this.store.value(row)));
     const cost = this.store.metric(row, this.study.cost);
     const reference = this.study.facts.references[0];
     if (this.study.cost) add(this.study.cost_name, energy(cost));
@@ -57,7 +59,8 @@ export class TrialDetails {
 
   private body(details: Details): Node[] {
     const nodes: Node[] = [];
-    if (details.steps.length > 1) nodes.push(curve(details.steps));
+    const epochs = epochsOf(this.store.view, details.steps);
+    if (details.steps.length > 1 && epochs.length > 0) nodes.push(curve(this.store.view, epochs));
     if (details.layers.length > 0) nodes.push(layerTable(details.layers));
     if (details.layers_trouble) nodes.push(element("p", { class: "quiet" }, details.layers_trouble));
     const choices = element("dl", { class: "choices", tabindex: 0, "aria-label": `Choices of trial ${details.number}` });
@@ -69,25 +72,30 @@ export class TrialDetails {
   }
 }
 
-/** Of validation where there is one. */
-function curve(steps: readonly Step[]): HTMLElement {
-  const values = steps.map(({ step, metrics }) => [step, metrics["val_accuracy"] ?? metrics["accuracy"] ?? metrics["score"]] as const);
-  const known = values.filter((point): point is [number, number] => isKnown(point[1]));
-  const last = known[known.length - 1];
-  const chart = new Chart({
-    label: `Line chart of the accuracy of ${known.length} epochs, ${percent(last?.[1])} % after the last.`,
-    height: 150,
-    build: (surface) => curveOption(known, surface),
+/** What trials are judged by, of each epoch; of validation where there is one. */
+export function epochsOf(view: MetricView, steps: readonly Step[]): [number, number][] {
+  return steps.flatMap(({ step, metrics }): [number, number][] => {
+    const value = metrics[`val_${view.name}`] ?? metrics[view.name] ?? (view.name === "accuracy" ? metrics["score"] : undefined);
+    return isKnown(value) ? [[step, value]] : [];
   });
-  return element("div", {}, element("h4", {}, "Accuracy of each epoch (%)"), chart.node);
 }
 
-function curveOption(points: readonly [number, number][], { theme }: Surface): Option {
+function curve(view: MetricView, known: readonly [number, number][]): HTMLElement {
+  const last = known[known.length - 1];
+  const chart = new Chart({
+    label: `Line chart of the ${view.word} of ${known.length} epochs, ${[view.text(last?.[1]), view.unit].join(" ").trim()} after the last.`,
+    height: 150,
+    build: (surface) => curveOption(view, known, surface),
+  });
+  return element("div", {}, element("h4", {}, `${view.title} of each epoch${view.unit && ` (${view.unit})`}`), chart.node);
+}
+
+function curveOption(view: MetricView, points: readonly [number, number][], { theme }: Surface): Option {
   const style = axisStyle(theme);
   return {
     grid: { left: 40, right: 8, top: 10, bottom: 24 },
     xAxis: { ...style, type: "value", min: 1, max: Math.max(2, points[points.length - 1]?.[0] ?? 2), minInterval: 1, splitLine: { show: false } },
-    yAxis: { ...style, type: "value", scale: true, splitNumber: 3, axisLabel: { ...style.axisLabel, formatter: (value: number) => percent(value, 1) } },
+    yAxis: { ...style, type: "value", scale: true, splitNumber: 3, axisLabel: { ...style.axisLabel, formatter: (value: number) => (view.name === "accuracy" ? percent(value, 1) : view.text(value)) } },
     series: [{ type: "line", symbolSize: 5, silent: true, data: points.map((point) => [...point]), itemStyle: { color: theme.after }, lineStyle: { color: theme.after } }],
   };
 }

@@ -1,6 +1,6 @@
 // How far the study is, in one line and a bar, always up to date.
 import { element } from "../dom";
-import { count, energy, fixed, percent } from "../format";
+import { count, energy } from "../format";
 import type { Study } from "./protocol";
 import type { TrialStore } from "./store";
 
@@ -38,7 +38,10 @@ export class Header {
     if (store.isOver) parts.push("the search is over");
     const best = store.best;
     const cost = best && this.study.cost ? `, ${energy(store.metric(best, this.study.cost))} ${this.study.cost_name.replace(/^.*\((.*)\).*$/, "$1")}` : "";
-    const bestText = best ? ` Best: trial ${best.number}, score ${fixed(best.score, 4)}, ${percent(store.metric(best, "accuracy"))} %${cost}; ${count(front)} on the Pareto front.` : "";
+    const { view } = store;
+    const reached = best && view.text(store.value(best));
+    const value = view.name === "accuracy" ? `${reached} %` : `${view.word} ${reached}`;
+    const bestText = best ? ` Best: trial ${best.number}, score ${view.score(best.score, 4)}, ${value}${cost}; ${count(front)} on the Pareto front.` : "";
     this.line.textContent = `${parts.join(", ")}.${bestText}`;
     this.done.style.width = `${(100 * (completed + failed)) / Math.max(store.maxTrials, 1)}%`;
   }

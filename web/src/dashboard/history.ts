@@ -1,6 +1,5 @@
 // Scores in the order of the trials, and the best so far.
 import { axisStyle } from "../chart";
-import { fixed } from "../format";
 import type { Selection } from "../selection";
 import { LiveChart, cloud, livePoints } from "./live_chart";
 import type { LiveOption, LivePoints } from "./live_chart";
@@ -18,7 +17,7 @@ function floorOf(scores: readonly number[], best: number): number {
 export function history(store: TrialStore, selection: Selection, describe: (trial: number) => HTMLElement): LiveChart {
   let points: LivePoints | undefined;
   return new LiveChart({
-    label: () => `Scatter chart of the scores of ${store.rows.length} trials; the best is ${fixed(store.best?.score, 4)}.`,
+    label: () => `Scatter chart of the scores of ${store.rows.length} trials; the best is ${store.view.score(store.best?.score, 4)}.`,
     height: 340,
     points: () => points,
     describe,
@@ -47,7 +46,7 @@ function option(store: TrialStore, points: LivePoints, floor: number, theme: The
       nameGap: 46,
       min: floor,
       max: high + 0.04 * Math.max(high - floor, 1e-6),
-      axisLabel: { ...style.axisLabel, formatter: (value: number) => fixed(value, 3), showMinLabel: false, showMaxLabel: false },
+      axisLabel: { ...style.axisLabel, formatter: (value: number) => store.view.score(value, 3), showMinLabel: false, showMaxLabel: false },
     },
     series: [
       cloud(points, theme.after),

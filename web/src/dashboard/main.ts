@@ -1,7 +1,8 @@
 // Puts the page together and keeps it up to date.
 import { tooltip } from "../chart";
 import { element, section } from "../dom";
-import { energy, fixed, percent, withUnit } from "../format";
+import { energy } from "../format";
+import { viewOf } from "../metric";
 import { Selection } from "../selection";
 import "../style.css";
 import "./dashboard.css";
@@ -46,13 +47,14 @@ class Redraw {
 
 async function start(place: HTMLElement): Promise<void> {
   const [study, first] = await Promise.all([ask<Study>("api/study"), ask<Message>("api/trials")]);
-  const store = new TrialStore();
+  const store = new TrialStore(viewOf(study.facts.metric));
+  const { view } = store;
   store.apply(first);
   document.title = `${study.name} – nibble`;
   const selection = new Selection(store.best?.number);
   const describe = (number: number): HTMLElement => {
     const row = store.rows[number];
-    const facts: [string, string][] = [["Score", fixed(row?.score, 4)], ["Accuracy", row ? withUnit(percent(store.metric(row, "accuracy")), "%") : ""]];
+    const facts: [string, string][] = [["Score", view.score(row?.score, 4)], [view.title, row ? view.full(store.value(row)) : ""]];
     if (row && study.cost) facts.push([study.cost_name, energy(store.metric(row, study.cost))]);
     return tooltip(`Trial ${number}`, facts);
   };
@@ -67,7 +69,7 @@ async function start(place: HTMLElement): Promise<void> {
       "div",
       { class: "halves" },
       section("history", "Scores", "Each point is a trial; the line is the best so far.", scores.node),
-      costs && section("tradeoff", "Accuracy and cost", "Up is more accurate, left is cheaper; the line is the Pareto front.", costs.node),
+      costs && section("tradeoff", `${view.title} and cost`, `${view.up}, left is cheaper; the line is the Pareto front.`, costs.node),
     ),
     element("div", { class: "beside" }, section("trials", "Trials", "Sort by a column head; pick a trial to see all of it.", table.node), details.node),
   );

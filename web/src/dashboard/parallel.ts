@@ -2,7 +2,7 @@
 // ECharts draws the axes, which are those of the most lines that can be shown; the lines are on a sheet under them, so other
 // lines need no new axes. The best and the selected one are drawn above the others, so that a selection is shown at once.
 import { element } from "../dom";
-import { energy, fixed, isKnown, percent } from "../format";
+import { energy, isKnown, percent } from "../format";
 import type { Selection } from "../selection";
 import type { Theme } from "../theme";
 import { LiveChart } from "./live_chart";
@@ -119,10 +119,12 @@ export class Parallel {
   // What came out, each axis from the lowest to the highest value of the most lines that can be shown.
   private results(rows: readonly Row[]): Axis[] {
     const { store, study } = this;
+    const { view } = store;
+    const isAccuracy = view.name === "accuracy";
     const results = [
-      { name: "accuracy (%)", text: (value: number) => percent(value, 1), value: (row: Row) => store.metric(row, "accuracy") },
+      { name: isAccuracy ? "accuracy (%)" : view.word, text: (value: number) => (isAccuracy ? percent(value, 1) : view.text(value)), value: (row: Row) => store.value(row) },
       { name: study.cost_name || "cost", text: energy, value: (row: Row) => store.metric(row, study.cost) },
-      { name: "score", text: (value: number) => fixed(value, 3), value: (row: Row) => row.score },
+      { name: "score", text: (value: number) => view.score(value, 3), value: (row: Row) => row.score },
     ];
     return results.map((result) => {
       const values = rows.map(result.value).filter(isKnown);

@@ -10,7 +10,7 @@ export interface Study {
   name: string;
   code_version: string;
   seed: string;
-  cost: string; // the metric beside accuracy; "" for none
+  cost: string; // beside facts.metric; "" for none
   cost_name: string;
   parameters: Parameter[];
   facts: Report;

@@ -1,5 +1,7 @@
 // The trials that the page knows, and what follows from them.
 import { isKnown } from "../format";
+import { viewOf } from "../metric";
+import type { MetricView } from "../metric";
 import { paretoFront } from "../pareto";
 import { COMPLETED } from "./protocol";
 import type { Message, State } from "./protocol";
@@ -18,8 +20,8 @@ export interface Row {
 
 export interface Measured {
   row: Row;
-  energy: number; // cost
-  accuracy: number;
+  cost: number;
+  value: number; // of what trials are judged by
 }
 
 export class TrialStore {
@@ -32,6 +34,9 @@ export class TrialStore {
   // What follows from the rows, until the next message.
   private measured_ = new Map<string, Measured[]>();
   private front_ = new Map<string, Measured[]>();
+
+  /** `view`: what the trials are judged by. */
+  constructor(readonly view: MetricView = viewOf(undefined)) {}
 
   /** Takes a message over; returns the numbers of the trials that changed. */
   apply(message: Message): number[] {
@@ -47,18 +52,29 @@ export class TrialStore {
     this.front_.clear();
     this.best_ = undefined;
     for (const row of this.rows) {
-      if (row.state === COMPLETED && row.score !== undefined && row.score > (this.best_?.score ?? -Infinity)) this.best_ = row;
+      if (row.state === COMPLETED && row.score !== undefined && this.isBetter(row, this.best_)) this.best_ = row;
     }
     return message.rows.map((row) => row[0]);
   }
 
-  /** The completed trial with the highest score, the first of equal ones. */
+  // As best_trial() of nibble/search/study.h; later rows come later.
+  private isBetter(row: Row, best: Row | undefined): boolean {
+    if (best === undefined || row.score !== best.score) return (row.score ?? -Infinity) > (best?.score ?? -Infinity);
+    return (this.metric(row, "cost") ?? Infinity) < (this.metric(best, "cost") ?? -Infinity);
+  }
+
+  /** The completed trial with the highest score, of equal ones the cheapest, then the first. */
   get best(): Row | undefined {
     return this.best_;
   }
 
   metric(row: Row, name: string): number | undefined {
     return row.metrics[this.metricNames.indexOf(name)] ?? undefined;
+  }
+
+  /** What the trial is judged by. */
+  value(row: Row): number | undefined {
+    return this.metric(row, this.view.name);
   }
 
   count(state: State): number {
@@ -71,18 +87,18 @@ export class TrialStore {
   measured(cost: string): readonly Measured[] {
     const known = this.measured_.get(cost);
     if (known) return known;
-    const [energyAt, accuracyAt] = [this.metricNames.indexOf(cost), this.metricNames.indexOf("accuracy")];
+    const [costAt, valueAt] = [this.metricNames.indexOf(cost), this.metricNames.indexOf(this.view.name)];
     const list: Measured[] = [];
     for (const row of this.rows) {
-      const [energy, accuracy] = [row.metrics[energyAt], row.metrics[accuracyAt]];
-      if (row.state === COMPLETED && isKnown(energy) && energy > 0 && isKnown(accuracy)) list.push({ row, energy, accuracy });
+      const [spent, value] = [row.metrics[costAt], row.metrics[valueAt]];
+      if (row.state === COMPLETED && isKnown(spent) && spent > 0 && isKnown(value)) list.push({ row, cost: spent, value });
     }
     this.measured_.set(cost, list);
     return list;
   }
 
   front(cost: string): readonly Measured[] {
-    const known = this.front_.get(cost) ?? paretoFront(this.measured(cost));
+    const known = this.front_.get(cost) ?? paretoFront(this.measured(cost), this.view.isMaximised);
     this.front_.set(cost, known);
     return known;
   }

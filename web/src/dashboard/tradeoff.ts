@@ -1,7 +1,8 @@
-// Accuracy against cost, with the Pareto front.
+// What trials are judged by against their cost, with the Pareto front.
 import { scaledAxis } from "../chart";
-import { energy, percent } from "../format";
-import { accuracyScale, energyScale } from "../scales";
+import { energy } from "../format";
+import { energyScale } from "../scales";
+import type { AxisScale } from "../scales";
 import type { Selection } from "../selection";
 import type { Theme } from "../theme";
 import { LiveChart, cloud, livePoints } from "./live_chart";
@@ -12,29 +13,35 @@ import type { Measured, TrialStore } from "./store";
 interface Drawn {
   points: LivePoints;
   front: readonly Measured[];
-  x: ReturnType<typeof energyScale>;
-  y: ReturnType<typeof accuracyScale>;
+  x: AxisScale;
+  y: AxisScale;
 }
 
-function range(list: readonly Measured[], field: "energy" | "accuracy"): [number, number] {
-  let [low, high] = [Infinity, -Infinity];
-  for (const point of list) [low, high] = [Math.min(low, point[field]), Math.max(high, point[field])];
-  return Number.isFinite(low) ? [low, high] : field === "energy" ? [1, 10] : [0, 0.99];
+/** What a scale must know of many values: the lowest, the lowest above 0 (a logarithm has no place for 0), the highest. */
+export function span(list: readonly Measured[], field: "cost" | "value", otherwise: readonly number[]): readonly number[] {
+  let [low, least, high] = [Infinity, Infinity, -Infinity];
+  for (const point of list) {
+    const value = point[field];
+    [low, high] = [Math.min(low, value), Math.max(high, value)];
+    if (value > 0) least = Math.min(least, value);
+  }
+  return Number.isFinite(low) ? [low, Number.isFinite(least) ? least : low, high] : otherwise;
 }
 
 export function tradeoff(study: Study, store: TrialStore, selection: Selection, describe: (trial: number) => HTMLElement): LiveChart {
   let drawn: Drawn | undefined;
+  const { view } = store;
   const prepare = (): Drawn => {
     const all = store.measured(study.cost);
-    const [x, y] = [energyScale(range(all, "energy")), accuracyScale(range(all, "accuracy"))];
-    const points = livePoints(all, (p) => x.toAxis(p.energy), (p) => y.toAxis(p.accuracy), (p) => p.row.number);
+    const [x, y] = [energyScale(span(all, "cost", [1, 10])), view.scale(span(all, "value", view.range))];
+    const points = livePoints(all, (p) => x.toAxis(p.cost), (p) => y.toAxis(p.value), (p) => p.row.number);
     return { points, front: store.front(study.cost), x, y };
   };
   return new LiveChart({
     label: () => {
       const front = drawn?.front ?? [];
-      const ends = [front[0], front[front.length - 1]].map((p) => (p ? `${energy(p.energy)} at ${percent(p.accuracy)} %` : "nothing"));
-      return `Scatter chart of accuracy against ${study.cost_name}. ${front.length} trials are on the Pareto front, from ${ends[0]} to ${ends[1]}.`;
+      const ends = [front[0], front[front.length - 1]].map((p) => (p ? `${energy(p.cost)} at ${[view.text(p.value), view.unit].join(" ").trim()}` : "nothing"));
+      return `Scatter chart of ${view.word} against ${study.cost_name}. ${front.length} trials are on the Pareto front, from ${ends[0]} to ${ends[1]}.`;
     },
     height: 340,
     points: () => drawn?.points,
@@ -48,12 +55,12 @@ export function tradeoff(study: Study, store: TrialStore, selection: Selection, 
 }
 
 function option(study: Study, store: TrialStore, { points, front, x, y }: Drawn, theme: Theme): LiveOption {
-  const at = (p: Measured): [number, number] => [x.toAxis(p.energy), y.toAxis(p.accuracy)];
+  const at = (p: Measured): [number, number] => [x.toAxis(p.cost), y.toAxis(p.value)];
   const best = store.measured(study.cost).filter((p) => p.row.number === store.best?.number);
   return {
     grid: { left: 58, right: 16, top: 24, bottom: 44 },
     xAxis: scaledAxis(theme, x, `${study.cost_name}, logarithmic`, 28),
-    yAxis: scaledAxis(theme, y, "Accuracy (%)", 40),
+    yAxis: scaledAxis(theme, y, store.view.name === "accuracy" || y.isLinear ? store.view.head : store.view.axis, 40),
     series: [
       cloud(points, theme.after),
       { type: "line", step: "end", symbol: "none", silent: true, data: front.map(at), lineStyle: { color: theme.after, width: 1.5 } },

@@ -1,6 +1,6 @@
 // All trials as a table of which only the rows in view exist: ten thousand scroll like ten.
 import { element } from "../dom";
-import { energy, fixed, percent } from "../format";
+import { energy, fixed } from "../format";
 import type { Selection } from "../selection";
 import { COMPLETED, STATE_NAMES } from "./protocol";
 import type { Study } from "./protocol";
@@ -9,7 +9,7 @@ import type { Row, TrialStore } from "./store";
 const ROW_HEIGHT = 30; // as in dashboard.css
 const MARGIN = 12; // rows above and below those in view
 
-type Key = "number" | "state" | "score" | "accuracy" | "cost" | "epoch" | "seconds";
+type Key = "number" | "state" | "score" | "value" | "cost" | "epoch" | "seconds";
 
 interface Column {
   key: Key;
@@ -46,13 +46,13 @@ export class TrialTable {
     private readonly store: TrialStore,
     private readonly selection: Selection,
   ) {
-    const metric = (name: string) => (row: Row) => store.metric(row, name);
+    const { view } = store;
     this.columns = [
       { key: "number", head: "Trial", descendingFirst: true, value: (row) => row.number, text: (row) => String(row.number) },
       { key: "state", head: "State", descendingFirst: false, value: (row) => row.state, text: (row) => STATE_NAMES[row.state] },
-      { key: "score", head: "Score", descendingFirst: true, value: (row) => row.score, text: (row) => fixed(row.score, 4) },
-      { key: "accuracy", head: "Accuracy (%)", descendingFirst: true, value: metric("accuracy"), text: (row) => percent(store.metric(row, "accuracy")) },
-      { key: "cost", head: study.cost_name || "Cost", descendingFirst: false, value: metric(study.cost), text: (row) => energy(store.metric(row, study.cost)) },
+      { key: "score", head: "Score", descendingFirst: true, value: (row) => row.score, text: (row) => view.score(row.score, 4) },
+      { key: "value", head: view.head, descendingFirst: view.isMaximised, value: (row) => store.value(row), text: (row) => view.text(store.value(row)) },
+      { key: "cost", head: study.cost_name || "Cost", descendingFirst: false, value: (row) => store.metric(row, study.cost), text: (row) => energy(store.metric(row, study.cost)) },
       { key: "epoch", head: "Epochs", descendingFirst: true, value: (row) => row.epoch, text: (row) => String(row.epoch) },
       { key: "seconds", head: "Seconds", descendingFirst: true, value: (row) => row.seconds || undefined, text: (row) => fixed(row.seconds || undefined, 1) },
     ];

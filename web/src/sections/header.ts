@@ -1,7 +1,9 @@
 // Title, the result in one sentence, and the key figures.
+import { costIn, costOf } from "../cost";
 import { element } from "../dom";
 import type { Child } from "../dom";
 import { NONE, bits, count, energy, fixed, isKnown, percent, reduction, reductionText, withUnit } from "../format";
+import { valueIn, viewOf } from "../metric";
 import type { Outcome, Report } from "../payload";
 
 export function header(report: Report): HTMLElement {
@@ -40,9 +42,14 @@ function subject({ model, dataset }: Report): string {
 function headline(report: Report, outcome: Outcome): string {
   const subjectText = isKnown(outcome.trial) ? `Trial ${outcome.trial}, the best of ${report.trials.length},` : "The model";
   const parts: string[] = [];
-  if (isKnown(outcome.accuracy)) parts.push(`reaches ${withUnit(percent(outcome.accuracy), "%")} accuracy`);
-  if (isKnown(outcome.energy_nj)) {
-    parts.push(`${parts.length ? "with" : "uses"} ${withUnit(energy(outcome.energy_nj), "nJ")} per inference`);
+  const view = viewOf(report.metric);
+  const value = valueIn(view, outcome);
+  if (isKnown(value)) parts.push(view.name === "accuracy" ? `reaches ${view.full(value)} accuracy` : `reaches a validation ${view.word} of ${view.full(value)}`);
+  const cost = costOf(report);
+  const spent = costIn(cost, outcome);
+  if (isKnown(spent)) {
+    const of = cost.name === "energy_nj" ? "per inference" : "of weights and activations";
+    parts.push(`${parts.length ? "with" : "uses"} ${cost.full(spent)} ${of}`);
   }
   if (parts.length === 0) return "";
   const reference = report.references[0];
@@ -57,19 +64,25 @@ function figure(name: string, value: string, unit: string, note: Child): HTMLEle
   return element("div", { class: "figure" }, element("dt", {}, name), element("dd", {}, number, note && element("span", { class: "note" }, note)));
 }
 
+function bitsFigure(name: string, size: number | null | undefined, note: Child): HTMLElement | undefined {
+  const [value = NONE, unit = ""] = bits(size).split("\u202f");
+  return figure(name, value, unit, note);
+}
+
 function figures(report: Report, outcome: Outcome): HTMLElement {
   const list = element("dl", { class: "figures" });
   const add = (node: HTMLElement | undefined): void => {
     if (node) list.append(node);
   };
+  const view = viewOf(report.metric);
+  if (view.name !== "accuracy") add(figure(view.title, view.text(valueIn(view, outcome)), view.unit, "on the evaluation split"));
   add(figure("Accuracy", percent(outcome.accuracy), "%", accuracyNote(report, outcome)));
-  if (!isKnown(outcome.energy_nj)) add(figure("Loss", fixed(outcome.loss, 4), "", "on the evaluation split"));
-  add(figure("Energy per inference", energy(outcome.energy_nj), "nJ", isKnown(outcome.score) ? `score ${fixed(outcome.score, 4)}` : undefined));
+  if (!isKnown(outcome.energy_nj) && view.name !== "loss") add(figure("Loss", fixed(outcome.loss, 4), "", "on the evaluation split"));
+  const score = isKnown(outcome.score) ? `score ${view.score(outcome.score, 4)}` : undefined;
+  add(figure("Energy per inference", energy(outcome.energy_nj), "nJ", score));
+  if (!isKnown(outcome.energy_nj)) add(bitsFigure("Weights and activations", outcome.bits, score));
   for (const reference of report.references) add(comparison(reference.name, reference.energy_nj, outcome.energy_nj));
-  if (isKnown(report.model.weight_bits)) {
-    const [value = "", unit = ""] = bits(report.model.weight_bits).split("\u202f");
-    add(figure("Weights", value, unit, "as integer codes"));
-  }
+  add(bitsFigure("Weights", report.model.weight_bits, "as integer codes"));
   return list;
 }
 

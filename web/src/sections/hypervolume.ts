@@ -2,7 +2,7 @@
 import { Chart, axisStyle, tooltip } from "../chart";
 import type { Option, Surface } from "../chart";
 import { disclosure, element, section } from "../dom";
-import { count, fixed, isKnown, percent, withUnit } from "../format";
+import { count, fixed, isKnown, percent, significant, withUnit } from "../format";
 import type { Hypervolume, HypervolumeStep, Report } from "../payload";
 import type { Selection } from "../selection";
 import { table } from "../table";
@@ -47,7 +47,9 @@ export function hypervolume(report: Report, selection: Selection): HTMLElement |
 function named({ axes }: Hypervolume): string {
   return axes
     .map(({ metric, maximise, reference }) => {
-      const from = isKnown(reference) ? ` from ${fixed(reference, Math.abs(reference) < 100 ? 3 : 0)}` : "";
+      const isError = metric !== "accuracy" && metric !== "cost"; // may be of any size
+      const shown = isError ? significant(reference, 4) : fixed(reference, Math.abs(reference ?? 0) < 100 ? 3 : 0);
+      const from = isKnown(reference) ? ` from ${shown}` : "";
       return `${metric}${from} ${maximise ? "up" : "down"}`;
     })
     .join(" and ");

@@ -1,5 +1,5 @@
 // Energy of each layer, before and after.
-import { Chart, axisStyle, legend, tooltip } from "../chart";
+import { Chart, layerAxes, legend, tooltip } from "../chart";
 import type { Option, Surface } from "../chart";
 import { element, section } from "../dom";
 import { count, energy, isKnown, percent, reduction, reductionText, withUnit } from "../format";
@@ -35,8 +35,8 @@ export function layerEnergy(report: Report): HTMLElement | undefined {
   );
 }
 
-function option(rows: readonly EnergyRow[], reference: string, compared: boolean, { theme, narrow }: Surface): Option {
-  const style = axisStyle(theme);
+function option(rows: readonly EnergyRow[], reference: string, compared: boolean, surface: Surface): Option {
+  const { theme } = surface;
   const bars = (side: "before" | "after", colour: string, name: string) => ({
     type: "bar" as const,
     name,
@@ -58,16 +58,7 @@ function option(rows: readonly EnergyRow[], reference: string, compared: boolean
   if (rows.some((row) => row.after !== undefined)) series.push(bars("after", theme.after, "model"));
   return {
     grid: { left: 8, right: 48, top: 8, bottom: 44, containLabel: true },
-    xAxis: { ...style, type: "value", name: "Energy per inference (nJ)", nameGap: 28, splitNumber: narrow ? 3 : 5 },
-    yAxis: {
-      ...style,
-      type: "category",
-      data: rows.map((row) => row.name),
-      inverse: true,
-      axisTick: { show: false },
-      splitLine: { show: false },
-      axisLabel: { ...style.axisLabel, color: theme.ink },
-    },
+    ...layerAxes(surface, rows.map((row) => row.name)),
     tooltip: { formatter: (item) => hover(rows[(item as { dataIndex: number }).dataIndex], reference) },
     series,
   };

@@ -1,34 +1,43 @@
-// Accuracy against energy of all trials, with the Pareto front.
+// What trials are judged by against their cost, with the Pareto front.
 import type { LineSeriesOption, ScatterSeriesOption } from "echarts/charts";
 import { Chart, legend, scaledAxis, tooltip } from "../chart";
 import type { LegendEntry, Option, Surface } from "../chart";
+import { costIn, costOf } from "../cost";
 import { disclosure, element, section } from "../dom";
-import { NONE, energy, fixed, isKnown, percent, reduction, reductionText, withUnit } from "../format";
+import { NONE, isKnown, reduction, reductionText } from "../format";
+import { valueIn, viewOf } from "../metric";
 import { paretoFront } from "../pareto";
-import type { Report, Trial } from "../payload";
-import { accuracyScale, energyScale } from "../scales";
+import type { Reference, Report, Trial } from "../payload";
+import { energyScale } from "../scales";
 import type { Selection } from "../selection";
 import { table } from "../table";
 
 /** A trial that has a place in the chart. */
 export interface Point {
   trial: Trial;
-  energy: number;
-  accuracy: number;
+  cost: number;
+  value: number; // of the metric
 }
 
 export function points(report: Report): Point[] {
-  return report.trials.flatMap((trial) =>
-    isKnown(trial.energy_nj) && trial.energy_nj > 0 && isKnown(trial.accuracy)
-      ? [{ trial, energy: trial.energy_nj, accuracy: trial.accuracy }]
-      : [],
-  );
+  const view = viewOf(report.metric);
+  const cost = costOf(report);
+  return report.trials.flatMap((trial) => {
+    const [value, spent] = [valueIn(view, trial), costIn(cost, trial)];
+    return isKnown(spent) && spent > 0 && isKnown(value) ? [{ trial, cost: spent, value }] : [];
+  });
+}
+
+/** Those that no other beats. */
+export function frontOf(report: Report): Point[] {
+  return paretoFront(points(report), viewOf(report.metric).isMaximised);
 }
 
 export function tradeoff(report: Report, selection: Selection): HTMLElement | undefined {
   const all = points(report);
   if (all.length === 0) return undefined;
-  const front = paretoFront(all);
+  const front = frontOf(report);
+  const view = viewOf(report.metric);
   const chart = new Chart({
     label: summary(report, all, front),
     height: 420,
@@ -42,8 +51,8 @@ export function tradeoff(report: Report, selection: Selection): HTMLElement | un
   });
   return section(
     "tradeoff",
-    "Accuracy and energy",
-    "Each point is a trial. Up is more accurate, left is cheaper. No trial beats those on the Pareto front in both. Pick a point to see its quantizers.",
+    `${view.title} and ${costOf(report).word}`,
+    `Each point is a trial. ${view.up}, left is cheaper. No trial beats those on the Pareto front in both. Pick a point to see its quantizers.`,
     element("div", { class: "beside" }, element("div", {}, legend(entries(report)), chart.node), panel),
     disclosure(`The Pareto front as a table (${front.length} of ${all.length} trials)`, frontTable(report, front)),
   );
@@ -55,16 +64,17 @@ function entries(report: Report): LegendEntry[] {
     { mark: "dot", colour: "after", text: "on the Pareto front" },
   ];
   if (isKnown(report.outcome?.trial)) list.push({ mark: "diamond", colour: "best", text: "best score" });
-  if (report.references.length > 0) list.push({ mark: "dashes", colour: "muted", text: "reference" });
+  if (guides(report).length > 0) list.push({ mark: "dashes", colour: "muted", text: "reference" });
   return list;
 }
 
 function summary(report: Report, all: readonly Point[], front: readonly Point[]): string {
+  const [view, cost] = [viewOf(report.metric), costOf(report)];
   const best = isKnown(report.outcome?.trial) ? ` Best by score is trial ${report.outcome?.trial}.` : "";
   const listed = front
-    .map((point) => `trial ${point.trial.number}, ${energy(point.energy)} nJ, ${percent(point.accuracy)} %`)
+    .map((point) => `trial ${point.trial.number}, ${cost.full(point.cost)}, ${[view.text(point.value), view.unit].join(" ").trim()}`)
     .join("; ");
-  return `Scatter chart of accuracy against energy per inference for ${all.length} trials. Pareto front: ${listed}.${best}`;
+  return `Scatter chart of ${view.word} against ${cost.per} for ${all.length} trials. Pareto front: ${listed}.${best}`;
 }
 
 // ---- the drawing -----------------------------------------------------------
@@ -76,11 +86,13 @@ interface Datum {
 
 function option(report: Report, all: Point[], front: Point[], selected: number | undefined, surface: Surface): Option {
   const { theme, narrow } = surface;
-  const first = report.references.slice(0, 1).filter(({ energy_nj }) => isKnown(energy_nj) && energy_nj > 0);
-  const accurate = report.references.filter(({ accuracy }) => isKnown(accuracy));
-  const x = energyScale([...all.map((p) => p.energy), ...first.map((r) => r.energy_nj as number)], narrow ? 2 : 4);
-  const y = accuracyScale([...all.map((p) => p.accuracy), ...accurate.map((r) => r.accuracy as number)]);
-  const datum = (p: Point): Datum => ({ value: [x.toAxis(p.energy), y.toAxis(p.accuracy)], trial: p.trial.number });
+  const [view, cost] = [viewOf(report.metric), costOf(report)];
+  const first = guides(report);
+  // References have accuracies only.
+  const accurate = view.name === "accuracy" ? report.references.filter(({ accuracy }) => isKnown(accuracy)) : [];
+  const x = energyScale([...all.map((p) => p.cost), ...first.map((r) => r.energy_nj as number)], narrow ? 2 : 4);
+  const y = view.scale([...all.map((p) => p.value), ...accurate.map((r) => r.accuracy as number)]);
+  const datum = (p: Point): Datum => ({ value: [x.toAxis(p.cost), y.toAxis(p.value)], trial: p.trial.number });
   const best = report.outcome?.trial;
   const onFront = new Set(front.map((p) => p.trial.number));
   const ordinary = all.filter((p) => p.trial.number !== best);
@@ -91,8 +103,8 @@ function option(report: Report, all: Point[], front: Point[], selected: number |
   });
   return {
     grid: { left: 58, right: 16, top: 30, bottom: 48 },
-    xAxis: scaledAxis(theme, x, "Energy per inference (nJ, logarithmic)", 30),
-    yAxis: scaledAxis(theme, y, narrow ? "Accuracy (%)" : "Accuracy (%), spaced by the logarithm of the error", 42),
+    xAxis: scaledAxis(theme, x, cost.axis, 30),
+    yAxis: scaledAxis(theme, y, narrow || y.isLinear ? view.head : view.axis, 42),
     tooltip: { formatter: (item) => hover(report, (item as { data?: Partial<Datum> }).data?.trial) },
     series: [
       ...first.map((reference) => {
@@ -130,6 +142,12 @@ function option(report: Report, all: Point[], front: Point[], selected: number |
   };
 }
 
+/** References with a place on the axis of costs: the first, where that is energy. */
+function guides(report: Report): Reference[] {
+  if (costOf(report).name !== "energy_nj") return [];
+  return report.references.slice(0, 1).filter(({ energy_nj }) => isKnown(energy_nj) && energy_nj > 0);
+}
+
 /** A dashed guide with its name: across at the first reference's energy, or along at a known accuracy. */
 function guide(name: string, from: [number, number], to: [number, number], upright: boolean, { theme }: Surface): LineSeriesOption {
   return {
@@ -158,15 +176,16 @@ function hover(report: Report, number: number | undefined): HTMLElement | string
 // ---- words -----------------------------------------------------------------
 
 function facts(report: Report, trial: Trial): [string, string][] {
+  const [view, cost] = [viewOf(report.metric), costOf(report)];
   const reference = report.references[0];
   const rows: [string, string][] = [];
   const add = (name: string, value: string): void => {
     if (value !== NONE) rows.push([name, value]);
   };
-  add("Accuracy", withUnit(percent(trial.accuracy), "%"));
-  add("Energy", withUnit(energy(trial.energy_nj), "nJ"));
+  add(view.title, view.full(valueIn(view, trial)));
+  add(cost.title, cost.full(costIn(cost, trial)));
   if (reference) add(`Against ${reference.name}`, reductionText(reduction(reference.energy_nj, trial.energy_nj)));
-  add("Score", fixed(trial.score, 4));
+  add("Score", view.score(trial.score, 4));
   return rows;
 }
 
@@ -186,20 +205,21 @@ function details(report: Report, trial: Trial | undefined): Node[] {
 }
 
 function frontTable(report: Report, front: readonly Point[]): HTMLElement {
-  const reference = report.references[0];
+  const [view, cost] = [viewOf(report.metric), costOf(report)];
+  const reference = cost.name === "energy_nj" ? report.references[0] : undefined;
   return table<Point>({
     caption: "Trials on the Pareto front",
     rows: front,
     columns: [
       { head: "Trial", cell: (p) => String(p.trial.number), key: (p) => p.trial.number, numeric: true },
-      { head: "Energy (nJ)", cell: (p) => energy(p.energy), key: (p) => p.energy, numeric: true },
-      { head: "Accuracy (%)", cell: (p) => percent(p.accuracy), key: (p) => p.accuracy, numeric: true },
-      { head: "Score", cell: (p) => fixed(p.trial.score, 4), key: (p) => p.trial.score ?? undefined, numeric: true },
+      { head: cost.head, cell: (p) => cost.text(p.cost), key: (p) => p.cost, numeric: true },
+      { head: view.head, cell: (p) => view.text(p.value), key: (p) => p.value, numeric: true },
+      { head: "Score", cell: (p) => view.score(p.trial.score, 4), key: (p) => p.trial.score ?? undefined, numeric: true },
       ...(reference
         ? [
             {
               head: `Against ${reference.name}`,
-              cell: (p: Point) => reductionText(reduction(reference.energy_nj, p.energy)),
+              cell: (p: Point) => reductionText(reduction(reference.energy_nj, p.cost)),
               numeric: true,
             },
           ]

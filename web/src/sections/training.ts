@@ -1,17 +1,19 @@
-// Loss and accuracy of each epoch, of the best model and of one more to compare with.
+// Loss, accuracy and what else trials are judged by after each epoch, of the best model and of one more to compare with.
 import type { LineSeriesOption } from "echarts/charts";
 import { Chart, axisStyle, legend, scaledAxis, tooltip } from "../chart";
 import type { LegendEntry, Option, Surface } from "../chart";
 import { disclosure, element, section } from "../dom";
-import { fixed, isKnown, percent, withUnit } from "../format";
+import { NONE, fixed, isKnown, percent, significant, withUnit } from "../format";
+import { valueIn, viewOf } from "../metric";
+import type { MetricView } from "../metric";
 import type { Curve, CurvePoint, Report } from "../payload";
-import { accuracyScale, energyScale } from "../scales";
+import { accuracyScale, energyScale, errorScale } from "../scales";
 import type { AxisScale } from "../scales";
 import type { Selection } from "../selection";
 import { table } from "../table";
 import type { Column } from "../table";
 
-interface Metric {
+interface Measure {
   name: string;
   axis: string;
   training: (point: CurvePoint) => number | null | undefined;
@@ -22,19 +24,20 @@ interface Metric {
 
 const SMALLEST_LOSS = 1e-6; // a loss of 0 has no logarithm
 
-const LOSS: Metric = {
+const LOSS: Measure = {
   name: "Loss",
   axis: "Loss (logarithmic)",
   training: (point) => point.loss,
   evaluation: (point) => point.val_loss,
   scale: (values) => {
+    if (values.some((value) => value < 0)) return errorScale(values, 3); // which says how
     const scale = energyScale(values.map((value) => Math.max(value, SMALLEST_LOSS)), 3);
     return { ...scale, toAxis: (value) => scale.toAxis(Math.max(value, SMALLEST_LOSS)) };
   },
   show: (value) => fixed(value, 4),
 };
 
-const ACCURACY: Metric = {
+const ACCURACY: Measure = {
   name: "Accuracy",
   axis: "Accuracy (%), log of error",
   training: (point) => point.accuracy,
@@ -43,14 +46,38 @@ const ACCURACY: Metric = {
   show: (value) => withUnit(percent(value), "%"),
 };
 
+// Where trials are judged by an error, losses may be of any size.
+const lossOf = (view: MetricView): Measure =>
+  view.name === "accuracy" ? LOSS : { ...LOSS, scale: (values) => errorScale(values, 3), show: (value) => significant(value, 4) };
+
+// Of epochs, it is known for the evaluation split alone.
+function judged(view: MetricView): Measure {
+  const member = { ...view, name: `val_${view.name}` };
+  return {
+    name: view.title,
+    axis: view.axis,
+    training: () => undefined,
+    evaluation: (point) => valueIn(member, point),
+    scale: view.scale,
+    show: view.full,
+  };
+}
+
+/** Those that some epoch has. */
+function measures(report: Report, curves: readonly Curve[]): Measure[] {
+  const view = viewOf(report.metric);
+  const isOther = view.name !== "accuracy" && view.name !== "loss";
+  return [lossOf(view), ...(isOther ? [judged(view)] : []), ACCURACY].filter((measure) => known(curves, measure).length > 0);
+}
+
 export function training(report: Report, selection: Selection): HTMLElement | undefined {
   const curves = report.curves.filter((curve) => curve.points.length > 0);
   const first = curves[0];
   if (!first) return undefined;
   let other: Curve | undefined;
 
-  const metrics = [LOSS, ACCURACY].filter((metric) => known(curves, metric).length > 0);
-  const charts = metrics.map(
+  const shown = measures(report, curves);
+  const charts = shown.map(
     (metric) =>
       new Chart({
         label: `Line chart of ${metric.name.toLowerCase()} by epoch. The table below has the numbers.`,
@@ -62,7 +89,7 @@ export function training(report: Report, selection: Selection): HTMLElement | un
   const numbers = element("div");
   const refresh = (): void => {
     marks.replaceChildren(legend(entries(first, other)));
-    numbers.replaceChildren(...[first, ...(other ? [other] : [])].map(curveTable));
+    numbers.replaceChildren(...[first, ...(other ? [other] : [])].map((curve) => curveTable(curve, shown)));
     for (const chart of charts) chart.draw();
   };
   const picker = compare(curves, (curve) => {
@@ -81,11 +108,17 @@ export function training(report: Report, selection: Selection): HTMLElement | un
   return section(
     "training",
     "Training",
-    "Loss and accuracy after each epoch. Solid lines are the evaluation split, dashed lines the training data.",
+    `${listed(shown)} after each epoch. Solid lines are the evaluation split, dashed lines the training data.`,
     element("div", { class: "toolbar" }, marks, picker?.node),
     element("div", { class: "halves" }, ...charts.map((chart) => chart.node)),
     disclosure("Epochs as a table", numbers),
   );
+}
+
+/** "Loss and accuracy", "Loss and MAE" */
+function listed(shown: readonly Measure[]): string {
+  const [head = "", ...rest] = shown.map(({ name }, index) => (index > 0 && name === ACCURACY.name ? name.toLowerCase() : name));
+  return rest.reduce((text, name, index) => text + (index === rest.length - 1 ? " and " : ", ") + name, head);
 }
 
 function entries(first: Curve, other: Curve | undefined): LegendEntry[] {
@@ -109,13 +142,13 @@ function compare(curves: readonly Curve[], pick: (curve: Curve | undefined) => v
   };
 }
 
-function known(curves: readonly Curve[], metric: Metric): number[] {
+function known(curves: readonly Curve[], metric: Measure): number[] {
   return curves.flatMap((curve) =>
     curve.points.flatMap((point) => [metric.training(point), metric.evaluation(point)].filter(isKnown)),
   );
 }
 
-function option(metric: Metric, first: Curve, other: Curve | undefined, { theme, narrow }: Surface): Option {
+function option(metric: Measure, first: Curve, other: Curve | undefined, { theme, narrow }: Surface): Option {
   const shown = other ? [first, other] : [first];
   const y = metric.scale(known(shown, metric));
   const lastEpoch = Math.max(...shown.flatMap((curve) => curve.points.map((point) => point.epoch)));
@@ -138,7 +171,7 @@ function option(metric: Metric, first: Curve, other: Curve | undefined, { theme,
   return {
     grid: { left: 56, right: 16, top: 14, bottom: 44 },
     xAxis: { ...style, type: "value", name: "Epoch", nameGap: 26, min: firstEpoch, max: Math.max(lastEpoch, firstEpoch + 1), minInterval: 1, splitNumber: narrow ? 4 : 6, splitLine: { show: false }, axisLine: { ...style.axisLine, onZero: false } },
-    yAxis: scaledAxis(theme, y, metric.axis, 42),
+    yAxis: scaledAxis(theme, y, y.isLinear ? metric.name : metric.axis, 42),
     tooltip: { trigger: "axis", axisPointer: { type: "line", lineStyle: { color: theme.muted } }, formatter: (items) => hover(metric, items) },
     series: shown.flatMap((curve, index) => {
       const colour = index === 0 ? theme.best : theme.compare;
@@ -147,25 +180,32 @@ function option(metric: Metric, first: Curve, other: Curve | undefined, { theme,
   };
 }
 
-function hover(metric: Metric, items: unknown): HTMLElement | string {
+function hover(metric: Measure, items: unknown): HTMLElement | string {
   const list = items as { seriesName: string; value: [number, number, number] }[];
   const head = list[0];
   if (!head) return "";
   return tooltip(`Epoch ${head.value[0]}`, list.map((item) => [item.seriesName, metric.show(item.value[2])] as const));
 }
 
-function curveTable(curve: Curve): HTMLElement {
+function curveTable(curve: Curve, shown: readonly Measure[]): HTMLElement {
   const columns: Column<CurvePoint>[] = [{ head: "Epoch", cell: (point) => String(point.epoch), numeric: true }];
-  const add = (head: string, field: keyof CurvePoint, show: (value: number | null | undefined) => string): void => {
-    if (curve.points.some((point) => isKnown(point[field]))) {
-      columns.push({ head, cell: (point) => show(point[field]), numeric: true });
-    }
+  const addColumn = (head: string, of: Measure["training"], show: (value: number) => string): void => {
+    if (!curve.points.some((point) => isKnown(of(point)))) return;
+    const cell = (point: CurvePoint): string => {
+      const value = of(point);
+      return isKnown(value) ? show(value) : NONE;
+    };
+    columns.push({ head, cell, numeric: true });
   };
-  const loss = (value: number | null | undefined): string => fixed(value, 4);
-  add("Training loss", "loss", loss);
-  add("Evaluation loss", "val_loss", loss);
+  const add = (head: string, field: keyof CurvePoint, show: (value: number) => string): void => addColumn(head, (point) => point[field], show);
+  for (const { name, training, evaluation, show } of shown) {
+    if (name === ACCURACY.name) continue; // as columns of per cent, below
+    const head = name === LOSS.name ? "loss" : name;
+    addColumn(`Training ${head}`, training, show);
+    addColumn(`Evaluation ${head}`, evaluation, show);
+  }
   add("Training accuracy (%)", "accuracy", percent);
   add("Evaluation accuracy (%)", "val_accuracy", percent);
-  add("Learning rate", "learning_rate", (value) => (isKnown(value) ? String(Number(value.toPrecision(3))) : ""));
+  add("Learning rate", "learning_rate", (value) => String(Number(value.toPrecision(3))));
   return table<CurvePoint>({ caption: `Epochs of ${curve.name}`, rows: curve.points, columns });
 }

@@ -1,19 +1,20 @@
 // All trials, to sort and to pick from.
+import { costIn, costOf } from "../cost";
 import { element, section } from "../dom";
 import type { Child } from "../dom";
-import { bits, energy, fixed, isKnown, percent, reduction, reductionText } from "../format";
-import { paretoFront } from "../pareto";
+import { bits, isKnown, percent, reduction, reductionText } from "../format";
+import { valueIn, viewOf } from "../metric";
 import type { Report, Trial } from "../payload";
 import type { Selection } from "../selection";
 import { table } from "../table";
 import type { Column } from "../table";
-import { points } from "./tradeoff";
+import { frontOf } from "./tradeoff";
 
 const TALL = 40; // more rows than this scroll in a box of their own
 
 export function trials(report: Report, selection: Selection): HTMLElement | undefined {
   if (report.trials.length === 0) return undefined;
-  const front = new Set(paretoFront(points(report)).map((point) => point.trial.number));
+  const front = new Set(frontOf(report).map((point) => point.trial.number));
   const rows = new Map<number, HTMLTableRowElement>();
   const mark = (tr: HTMLTableRowElement, trial: number): void => {
     if (trial === selection.current) tr.setAttribute("aria-current", "true");
@@ -42,16 +43,20 @@ export function trials(report: Report, selection: Selection): HTMLElement | unde
 }
 
 function columns(report: Report, front: ReadonlySet<number>, selection: Selection): Column<Trial>[] {
-  const reference = report.references[0];
+  const [view, cost] = [viewOf(report.metric), costOf(report)];
+  const reference = cost.name === "energy_nj" ? report.references[0] : undefined;
   const known = (field: (trial: Trial) => number | null | undefined) => (trial: Trial) => field(trial) ?? undefined;
   const some = (field: (trial: Trial) => unknown): boolean => report.trials.some((trial) => isGiven(field(trial)));
   const list: Column<Trial>[] = [
     { head: "Trial", cell: (trial) => number(trial, selection), key: (trial) => trial.number, numeric: true },
     { head: "State", cell: (trial) => state(report, trial, front), key: (trial) => trial.state },
-    { head: "Score", cell: (trial) => fixed(trial.score, 4), key: known((t) => t.score), numeric: true, descendingFirst: true },
-    { head: "Accuracy (%)", cell: (trial) => percent(trial.accuracy), key: known((t) => t.accuracy), numeric: true, descendingFirst: true },
-    { head: "Energy (nJ)", cell: (trial) => energy(trial.energy_nj), key: known((t) => t.energy_nj), numeric: true },
+    { head: "Score", cell: (trial) => view.score(trial.score, 4), key: known((t) => t.score), numeric: true, descendingFirst: true },
+    { head: view.head, cell: (trial) => view.text(valueIn(view, trial)), key: known((t) => valueIn(view, t)), numeric: true, descendingFirst: view.isMaximised },
   ];
+  if (view.name !== "accuracy" && some((trial) => trial.accuracy)) {
+    list.push({ head: "Accuracy (%)", cell: (trial) => percent(trial.accuracy), key: known((t) => t.accuracy), numeric: true, descendingFirst: true });
+  }
+  list.push({ head: cost.head, cell: (trial) => cost.text(costIn(cost, trial)), key: known((t) => costIn(cost, t)), numeric: true });
   if (reference) {
     const saved = (trial: Trial): number | undefined => reduction(reference.energy_nj, trial.energy_nj);
     list.push({ head: `Against ${reference.name}`, cell: (trial) => reductionText(saved(trial)), key: saved, numeric: true, descendingFirst: true });
