@@ -8,15 +8,18 @@
 #include "nibble/cli/command.h"
 #include "nibble/cli/data_options.h"
 #include "nibble/cli/experiment_options.h"
+#include "nibble/cli/model_argument.h"
 #include "nibble/cli/progress.h"
 #include "nibble/cli/stop_signal.h"
 #include "nibble/cli/table.h"
 #include "nibble/cli/training_choices.h"
 #include "nibble/cli/worker_processes.h"
 #include "nibble/core/atomic_file.h"
+#include "nibble/data/checksum.h"
 #include "nibble/experiment/cell_queue.h"
 #include "nibble/experiment/cell_runner.h"
 #include "nibble/experiment/ptq_qat_report.h"
+#include "nibble/graph/layer_quantization.h"
 
 namespace nibble::cli {
 namespace {
@@ -203,11 +206,37 @@ int run_ptq_qat(const ExperimentOptions& o, Streams& streams) {
   return kOk;
 }
 
+// The file of a trained model that can teach.
+experiment::Teacher teacher_in(const std::string& model) {
+  const ModelArgument argument{.model = model, .weights = {}};
+  graph::require_calibrated(load_with_weights(argument), "teacher");
+  const std::optional<fs::path> file = model_file(argument);
+  return {.model = *file, .sha256 = data::sha256_of_file(*file)};
+}
+
+std::map<std::string, experiment::Teacher> chosen_teachers(const ExperimentOptions& o) {
+  std::map<std::string, experiment::Teacher> teachers;
+  for (const std::string& word : o.teachers) {
+    const size_t equals = word.find('=');
+    if (equals == word.npos) {
+      if (word != "float") {
+        throw UsageError("--teacher cannot be '{}': give float, or DATASET=FILE, such as fashion_mnist=teacher.keras.",
+                         word);
+      }
+      for (const std::string& dataset : o.plan.datasets) teachers.try_emplace(dataset);
+      continue;
+    }
+    const std::string dataset = word.substr(0, equals), model = word.substr(equals + 1);
+    teachers[dataset] = model == "float" ? experiment::Teacher{} : teacher_in(model);
+  }
+  return teachers;
+}
+
 int run(const ExperimentOptions& given, Streams& streams) {
   enum Experiment { kPtqQat };
   choose<Experiment>("EXPERIMENT", given.experiment, {{"ptq-qat", kPtqQat}});
   ExperimentOptions o = given;
-  o.plan.has_teacher = !o.teacher.empty() && choose<bool>("--teacher", o.teacher, {{"float", true}});
+  o.plan.teachers = chosen_teachers(o);
   o.plan.augmentation = chosen_augmentation(o.augment);
   if (o.qat_augment != "usual") o.plan.qat_augmentation = chosen_augmentation(o.qat_augment, "--qat-augment");
   o.plan.corrects_biases =

@@ -29,7 +29,7 @@ std::vector<Argument> arguments_of(const ExperimentOptions& o) {
           {"--qat-weight-decay", fmt::format("{}", plan.qat_weight_decay)},
           {"--augment", o.augment},
           {"--qat-augment", o.qat_augment},
-          {"--teacher", o.teacher},
+          {"--teacher", fmt::format("{}", fmt::join(o.teachers, ","))},
           {"--teacher-weight", fmt::format("{}", plan.teacher_weight)},
           {"--temperature", fmt::format("{}", plan.temperature)},
           {"--ptq-bias-correction", o.ptq_bias_correction},
@@ -42,8 +42,10 @@ std::vector<Argument> arguments_of(const ExperimentOptions& o) {
 
 void declare_teacher(CLI::App& app, ExperimentOptions& o) {
   CLI::Option* teacher =
-      app.add_option("--teacher", o.teacher,
-                     "float: QAT and fine-tuning learn from the outputs of the float network that they start from too")
+      app.add_option("--teacher", o.teachers,
+                     "QAT and fine-tuning learn from the outputs of a trained network too: float, the one that they "
+                     "start from; DATASET=FILE.keras, or a folder written by 'nibble train', for one data set")
+          ->delimiter(',')
           ->type_name("NETWORK");
   add_teaching_options(app, teacher, o.plan.teacher_weight, o.plan.temperature);
 }

@@ -19,7 +19,7 @@ struct ExperimentOptions {
   std::filesystem::path output, data_dir;
   experiment::PtqQatOptions plan;
   std::vector<std::string> methods = {"fine-tuned", "ptq", "qat", "lsq"};
-  std::string teacher;                                  // "float", or empty: none
+  std::vector<std::string> teachers;                    // "float", or of one data set "DATASET=FILE"
   std::string augment = "none", qat_augment = "usual";  // of the plan's augmentations
   std::string ptq_bias_correction = "empirical";        // or "none"
   int workers = 1;

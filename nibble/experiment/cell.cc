@@ -141,6 +141,11 @@ void require_weight_decay(double decay) {
 }
 
 void require_teacher(const PtqQatOptions& o) {
+  for (const auto& [dataset, teacher] : o.teachers) {
+    if (std::find(o.datasets.begin(), o.datasets.end(), dataset) != o.datasets.end()) continue;
+    throw InvalidArgument("[experiment] --teacher names the data set '{}'; --datasets has {}.", dataset,
+                          fmt::join(o.datasets, ", "));
+  }
   if (!(o.teacher_weight >= 0 && o.teacher_weight <= 1)) {
     throw InvalidArgument("[experiment] --teacher-weight is {}; it must lie between 0 and 1.", o.teacher_weight);
   }
@@ -303,7 +308,10 @@ nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
     if (o.qat_weight_decay != 0) settings["qat_weight_decay"] = o.qat_weight_decay;
     const data::Augmentation augmentation = qat_augmentation_of(o, cell.dataset);
     if (!augmentation.is_none()) settings["qat_augment"] = data::to_string(augmentation);
-    if (o.has_teacher) settings["teacher"] = {{"weight", o.teacher_weight}, {"temperature", o.temperature}};
+    if (const auto teacher = o.teachers.find(cell.dataset); teacher != o.teachers.end()) {
+      settings["teacher"] = {{"weight", o.teacher_weight}, {"temperature", o.temperature}};
+      if (!teacher->second.model.empty()) settings["teacher"]["sha256"] = teacher->second.sha256;
+    }
   }
   if (is_trained_on || cell.method == Method::kPtq) settings["calibration_samples"] = o.calibration_samples;
   // The table's, since it is there.

@@ -7,6 +7,8 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -70,6 +72,12 @@ struct CellResult {
 
 inline constexpr int64_t kBatchSize = 64;  // the original's
 
+// What QAT, LSQ and fine-tuning learn from besides the labels, as train::Distillation says.
+struct Teacher {
+  std::filesystem::path model = {};  // a trained one's file; empty: the float network that they start from
+  std::string sha256 = {};           // of that file
+};
+
 struct PtqQatOptions {
   std::vector<std::string> datasets = {"fashion_mnist", "cifar10"};
   std::vector<std::string> networks = {"cnn", "cnn_bn"};
@@ -80,9 +88,8 @@ struct PtqQatOptions {
   int epochs = 8, qat_epochs = 8;
   double learning_rate = 1e-3, qat_learning_rate = 0.02;  // Adam; SGD with momentum 0.9
   int64_t qat_batch_size = kBatchSize;
-  double qat_weight_decay = 0;  // times a kernel's weights is added to their gradient
-  // QAT, LSQ and fine-tuning learn from the float network that they start from too, as train::Distillation says.
-  bool has_teacher = false;
+  double qat_weight_decay = 0;                   // times a kernel's weights is added to their gradient
+  std::map<std::string, Teacher> teachers = {};  // by data set; the others have none
   double teacher_weight = 0.9, temperature = 2.0;
   // Of post-training quantization in the table; studies vary one thing from the plain method, without it.
   bool corrects_biases = true;

@@ -185,7 +185,7 @@ graph::Model CellRunner::trained(const Cell& cell, graph::Model model, const dat
   fit.stop = hooks_.stop;
   fit.checkpoint = store_.checkpoint_path(cell, options_);
   fit.resume = true;
-  if (!is_float && options_.has_teacher) fit.distillation = teacher_of(cell, dataset);
+  if (!is_float && options_.teachers.contains(cell.dataset)) fit.distillation = teacher_of(cell, dataset);
   const auto progress = hooks_.progress ? hooks_.progress(fit.batch_size) : nullptr;
   if (progress != nullptr) fit.callbacks = {progress.get()};
   const bool decays = !is_float && options_.qat_weight_decay > 0;
@@ -213,9 +213,12 @@ graph::Model CellRunner::float_model(const Cell& cell) {
 }
 
 const train::Distillation& CellRunner::teacher_of(const Cell& cell, const data::Dataset& dataset) {
-  const std::string key = float_cell(cell).key();
+  const std::filesystem::path& file = options_.teachers.at(cell.dataset).model;
+  const std::string key =
+      file.empty() ? float_cell(cell).key() : cell.dataset + (cell.variation.on_validation ? "/validation" : "");
   if (key == teacher_key_) return teacher_;
-  const auto teacher = std::make_shared<const graph::Model>(float_model(cell));
+  const auto teacher =
+      std::make_shared<const graph::Model>(file.empty() ? float_model(cell) : formats::keras::load_model(file));
   teacher_ = {.outputs = train::teacher_outputs(*teacher, dataset.train, options_.threads),
               .weight = options_.teacher_weight,
               .temperature = options_.temperature,

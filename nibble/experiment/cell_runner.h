@@ -48,7 +48,7 @@ class CellRunner {
   void measure_if_it_converges(const Cell& cell, const data::Dataset& dataset, CellResult& result);
   graph::Model float_model(const Cell& cell);
   graph::Model trained(const Cell& cell, graph::Model model, const data::Dataset& dataset);
-  // The cell's float network.
+  // The data set's teacher, for the samples that the cell trains on.
   const train::Distillation& teacher_of(const Cell& cell, const data::Dataset& dataset);
   Quantized quantized(const Cell& cell, const data::Dataset& dataset);
 
@@ -56,7 +56,7 @@ class CellRunner {
   const CellStore& store_;
   RunnerHooks hooks_;
   std::map<std::string, data::Dataset> datasets_;  // by name, and "/validation" for that split
-  std::string teacher_key_;                        // of the float cell whose outputs teacher_ has
+  std::string teacher_key_;                        // whose outputs teacher_ has, and for which samples
   train::Distillation teacher_;
 };
 

@@ -194,7 +194,7 @@ TEST_F(Runner, TheFloatNetworkTeaches) {
   const auto accuracy = [&](std::optional<double> teacher_weight) {
     PtqQatOptions options = options_;
     options.qat_epochs = 3;
-    options.has_teacher = teacher_weight.has_value();
+    if (teacher_weight) options.teachers["fashion_mnist"] = {};
     options.teacher_weight = teacher_weight.value_or(0.9);
     return CellRunner(options, store, hooks()).run(cell).accuracy;
   };
@@ -203,6 +203,19 @@ TEST_F(Runner, TheFloatNetworkTeaches) {
   EXPECT_GT(std::abs(untaught - before), 2.0);
   EXPECT_NEAR(accuracy(1.0), before, 0.5);  // one of the 200 images
   EXPECT_EQ(accuracy(0.0), untaught);
+}
+
+// The float network again, by the name of its file.
+TEST_F(Runner, AModelsFileTeaches) {
+  const CellStore store(directory_);
+  const Cell cell{.dataset = "fashion_mnist", .method = Method::kFineTuned};
+  PtqQatOptions options = options_;
+  options.teacher_weight = 1.0, options.teachers["fashion_mnist"] = {};
+  const double by_float = CellRunner(options, store, hooks()).run(cell).accuracy;
+  options.teachers["fashion_mnist"].model = store.model_path(float_cell(cell), options_);
+  EXPECT_EQ(CellRunner(options, store, hooks()).run(cell).accuracy, by_float);
+  options.teachers["fashion_mnist"].model = directory_ / "nowhere.keras";
+  EXPECT_THROW(CellRunner(options, store, hooks()).run(cell), IoError);
 }
 
 TEST_F(Runner, OnlyAStudyOfLearningRatesMayDiverge) {

@@ -95,7 +95,7 @@ TEST(Cells, SettingsNameWhatTheResultDependsOn) {
 TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
   const PtqQatOptions before;
   PtqQatOptions options;
-  options.qat_batch_size = 128, options.qat_weight_decay = 1e-4, options.has_teacher = true;
+  options.qat_batch_size = 128, options.qat_weight_decay = 1e-4, options.teachers["cifar10"] = {};
   for (const Method method : {Method::kFloat, Method::kPtq}) {
     const Cell cell{.dataset = "cifar10", .method = method, .bits = 4};
     EXPECT_EQ(settings_of(cell, options), settings_of(cell, before)) << name(method);
@@ -110,6 +110,16 @@ TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
     EXPECT_FALSE(settings_of(cell, before).contains("qat_weight_decay"));
     EXPECT_FALSE(settings_of(cell, before).contains("teacher"));
   }
+}
+
+TEST(Cells, TeachersAreKnownByTheirBytes) {
+  PtqQatOptions options;
+  options.teachers["cifar10"] = {.model = "a.keras", .sha256 = "0123"};
+  const Cell taught{.dataset = "cifar10", .method = Method::kQat, .bits = 8};
+  EXPECT_EQ(settings_of(taught, options).at("teacher"),
+            (nlohmann::json{{"weight", 0.9}, {"temperature", 2.0}, {"sha256", "0123"}}));
+  const Cell untaught{.dataset = "fashion_mnist", .method = Method::kQat, .bits = 8};
+  EXPECT_FALSE(settings_of(untaught, options).contains("teacher"));
 }
 
 // They followed the extremes at any width once: cells of then are refused where that has changed.
@@ -183,38 +193,40 @@ TEST_P(Refusals, AreSentences) {
   }
 }
 using O = PtqQatOptions;
-INSTANTIATE_TEST_SUITE_P(Rows, Refusals,
-                         ::testing::Values(Refusal{"DataSet", [](O& o) { o.datasets = {"cifar11"}; },
-                                                   "Did you mean 'cifar10'"},
-                                           Refusal{"NoDataSet", [](O& o) { o.datasets = {}; }, "no data set"},
-                                           Refusal{"Network", [](O& o) { o.networks = {"resnet"}; }, "resnet"},
-                                           Refusal{"Study", [](O& o) { o.studies = {"bias"}; }, "bias-width"},
-                                           Refusal{"Bits", [](O& o) { o.bits = {1}; }, "16"},
-                                           Refusal{"SameBits",
-                                                   [](O& o) {
-                                                     o.bits = {4, 8, 4};
-                                                   },
-                                                   "--bits has 4 twice"},
-                                           Refusal{"SameNetwork",
-                                                   [](O& o) {
-                                                     o.networks = {"cnn", "cnn"};
-                                                   },
-                                                   "--networks has cnn twice"},
-                                           Refusal{"SameMethod",
-                                                   [](O& o) {
-                                                     o.methods = {Method::kQat, Method::kQat};
-                                                   },
-                                                   "--methods has qat twice"},
-                                           Refusal{"Seeds", [](O& o) { o.seeds = 0; }, "--seeds"},
-                                           Refusal{"Epochs", [](O& o) { o.epochs = 0; }, "--epochs"},
-                                           Refusal{"Batch", [](O& o) { o.qat_batch_size = 0; }, "--qat-batch-size"},
-                                           Refusal{"Decay", [](O& o) { o.qat_weight_decay = -1e-4; }, "1e-4 and 1e-5"},
-                                           Refusal{"NoDecay", [](O& o) { o.qat_weight_decay = std::nan(""); }, "nan"},
-                                           Refusal{"Weight", [](O& o) { o.teacher_weight = 1.5; }, "--teacher-weight"},
-                                           Refusal{"Cold", [](O& o) { o.temperature = 0; }, "--temperature"},
-                                           Refusal{"Shift", [](O& o) { o.augmentation.shift = 15; }, "at most 14"},
-                                           Refusal{"Samples", [](O& o) { o.train_samples = -1; }, "--train-samples"}),
-                         [](const auto& row) { return row.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Rows, Refusals,
+    ::testing::Values(Refusal{"DataSet", [](O& o) { o.datasets = {"cifar11"}; }, "Did you mean 'cifar10'"},
+                      Refusal{"NoDataSet", [](O& o) { o.datasets = {}; }, "no data set"},
+                      Refusal{"Network", [](O& o) { o.networks = {"resnet"}; }, "resnet"},
+                      Refusal{"Study", [](O& o) { o.studies = {"bias"}; }, "bias-width"},
+                      Refusal{"Bits", [](O& o) { o.bits = {1}; }, "16"},
+                      Refusal{"SameBits",
+                              [](O& o) {
+                                o.bits = {4, 8, 4};
+                              },
+                              "--bits has 4 twice"},
+                      Refusal{"SameNetwork",
+                              [](O& o) {
+                                o.networks = {"cnn", "cnn"};
+                              },
+                              "--networks has cnn twice"},
+                      Refusal{"SameMethod",
+                              [](O& o) {
+                                o.methods = {Method::kQat, Method::kQat};
+                              },
+                              "--methods has qat twice"},
+                      Refusal{"Seeds", [](O& o) { o.seeds = 0; }, "--seeds"},
+                      Refusal{"Epochs", [](O& o) { o.epochs = 0; }, "--epochs"},
+                      Refusal{"Batch", [](O& o) { o.qat_batch_size = 0; }, "--qat-batch-size"},
+                      Refusal{"Decay", [](O& o) { o.qat_weight_decay = -1e-4; }, "1e-4 and 1e-5"},
+                      Refusal{"NoDecay", [](O& o) { o.qat_weight_decay = std::nan(""); }, "nan"},
+                      Refusal{"Weight", [](O& o) { o.teacher_weight = 1.5; }, "--teacher-weight"},
+                      Refusal{"NobodyToTeach", [](O& o) { o.teachers["mnist"] = {}; },
+                              "--teacher names the data set 'mnist'; --datasets has fashion_mnist"},
+                      Refusal{"Cold", [](O& o) { o.temperature = 0; }, "--temperature"},
+                      Refusal{"Shift", [](O& o) { o.augmentation.shift = 15; }, "at most 14"},
+                      Refusal{"Samples", [](O& o) { o.train_samples = -1; }, "--train-samples"}),
+    [](const auto& row) { return row.param.name; });
 
 TEST(Methods, HaveNames) {
   for (const Method method : {Method::kFloat, Method::kFineTuned, Method::kPtq, Method::kQat, Method::kLsq}) {

@@ -184,6 +184,17 @@ std::string explanation(const std::string& study) {
   return found == texts.end() ? "" : found->second;
 }
 
+std::string teachers(const PtqQatOptions& o) {
+  if (o.teachers.empty()) return "";
+  std::vector<std::string> taught;
+  for (const auto& [dataset, teacher] : o.teachers) {
+    const std::string who = teacher.model.empty() ? "the float network" : teacher.model.filename().string();
+    taught.push_back(fmt::format("{} for {}", who, dataset));
+  }
+  return fmt::format(", with a teacher (weight {}, temperature {}): {}", o.teacher_weight, o.temperature,
+                     fmt::join(taught, ", "));
+}
+
 // How QAT and fine-tuning go on from float training.
 std::string recipe(const PtqQatOptions& o) {
   std::string text = fmt::format(
@@ -191,10 +202,7 @@ std::string recipe(const PtqQatOptions& o) {
       "falling to 0",
       o.qat_epochs, plural(o.qat_epochs), o.qat_batch_size, o.qat_learning_rate);
   if (o.qat_weight_decay > 0) text += fmt::format(", weight decay {}", o.qat_weight_decay);
-  if (o.has_teacher) {
-    text +=
-        fmt::format(", with the float network as teacher (weight {}, temperature {})", o.teacher_weight, o.temperature);
-  }
+  text += teachers(o);
   for (const std::string& dataset : o.datasets) {
     const data::Augmentation augmentation = qat_augmentation_of(o, dataset);
     if (augmentation.is_none()) continue;

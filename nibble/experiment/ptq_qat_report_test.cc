@@ -35,14 +35,15 @@ TEST(Report, ShowsFiguresBesideThePublishedOnes) {
 TEST(Report, TellsTheRecipe) {
   PtqQatOptions options = small();
   EXPECT_THAT(to_markdown(ptq_qat_document(options, {})), HasSubstr("learning rate 0.02 falling to 0."));
-  options.qat_weight_decay = 1e-4, options.has_teacher = true, options.teacher_weight = 0.5;
+  options.qat_weight_decay = 1e-4, options.teachers["fashion_mnist"] = {}, options.teacher_weight = 0.5;
   EXPECT_THAT(to_markdown(ptq_qat_document(options, {})),
-              HasSubstr("falling to 0, weight decay 0.0001, with the float network as teacher (weight 0.5, "
-                        "temperature 2)."));
+              HasSubstr("falling to 0, weight decay 0.0001, with a teacher (weight 0.5, temperature 2): the float "
+                        "network for fashion_mnist."));
   EXPECT_THAT(to_markdown(ptq_qat_document(options, {})), ::testing::Not(HasSubstr("at random")));
   options.augmentation = {.flip = true}, options.qat_augmentation = data::Augmentation{.flip = true, .shift = 2};
   EXPECT_THAT(to_markdown(ptq_qat_document(options, {})),
-              HasSubstr("temperature 2), images of fashion_mnist changed at random (flip,shift=2). Float training "
+              HasSubstr("temperature 2): the float network for fashion_mnist, images of fashion_mnist changed at "
+                        "random (flip,shift=2). Float training "
                         "changes its images at "
                         "random too: flip."));
 }
