@@ -64,19 +64,27 @@ for budget in "${budgets[@]}"; do
     train_on "$budget" "$seed" &
   done
   wait
+  for seed in 1 2 3; do
+    [ -e "$out/$budget-seed$seed/result.json" ] || { tail -n 5 "$out/$budget-seed$seed.log" >&2; exit 1; }
+  done
 done
 
 step "What came out"
-printf '%8s  %10s  %9s  %9s  %9s  %9s  %9s\n' budget energy "searched" "seed 1" "seed 2" "seed 3" mean
+printf '%8s  %6s  %10s  %10s  %9s  %9s  %9s  %9s  %9s\n' budget trials dearest best "searched" "seed 1" "seed 2" "seed 3" mean
 for budget in "${budgets[@]}"; do
   "$nibble" energy "$out/$budget/best/model.keras" --json >"$out/energy_$budget.json"
   "$nibble" study best "$out/$budget" --json >"$out/best_$budget.json"
+  "$nibble" study trials "$out/$budget" --json >"$out/trials_$budget.json"
   accuracies=()
   for seed in 1 2 3; do accuracies+=("$(number "$out/$budget-seed$seed/result.json" val_accuracy)"); done
-  awk -v budget="$budget" -v energy="$(number "$out/energy_$budget.json" total_energy_pj)" \
+  # Picojoules of each trial that was trained.
+  costs=$(sed -n 's/^ *"cost": *\([0-9.e+]*\).*/\1/p' "$out/trials_$budget.json" | sort -g)
+  awk -v budget="$budget" -v count="$(wc -l <<<"$costs")" -v dearest="$(tail -n 1 <<<"$costs")" \
+    -v energy="$(number "$out/energy_$budget.json" total_energy_pj)" \
     -v searched="$(number "$out/best_$budget.json" accuracy)" -v values="${accuracies[*]}" 'BEGIN {
       split(values, a, " ")
-      printf "%5s nJ  %7.2f nJ  %7.2f %%  %7.2f %%  %7.2f %%  %7.2f %%  %7.2f %%\n", budget, energy / 1000,
-             100 * searched, 100 * a[1], 100 * a[2], 100 * a[3], 100 * (a[1] + a[2] + a[3]) / 3
+      printf "%5s nJ  %6d  %7.2f nJ  %7.2f nJ  %7.2f %%  %7.2f %%  %7.2f %%  %7.2f %%  %7.2f %%\n", budget, count,
+             dearest / 1000, energy / 1000, 100 * searched, 100 * a[1], 100 * a[2], 100 * a[3],
+             100 * (a[1] + a[2] + a[3]) / 3
     }'
 done
