@@ -47,6 +47,14 @@ std::string train_line(const std::string& output, const std::string& more = "") 
          output + " " + more;
 }
 
+// The payload of FOLDER/report.html.
+json reported(const std::string& folder) {
+  const std::string page = slurp(place().dir() / folder / "report.html");
+  const std::string start = R"(<script type="application/json" id="nibble-data">)";
+  const size_t begin = page.find(start) + start.size();
+  return json::parse(page.substr(begin, page.find("</script", begin) - begin));
+}
+
 TEST(RegressionFlow, TrainAndEvaluateTellErrorsByTheirNames) {
   const CliResult trained = place().run(train_line("numbers", "--json"));
   ASSERT_EQ(trained.code, 0) << trained.err;
@@ -61,6 +69,14 @@ TEST(RegressionFlow, TrainAndEvaluateTellErrorsByTheirNames) {
   EXPECT_NEAR(figures.at("mean_squared_error").get<double>(), result.at("val_loss").get<double>(), 1e-6);
   EXPECT_THAT(place().run("evaluate numbers --data synthetic_regression").out,
               AllOf(HasSubstr("mean_squared_error "), HasSubstr("on 256 samples"), Not(HasSubstr("accuracy"))));
+  ASSERT_EQ(place().run("report numbers").code, 0);
+  const json report = reported("numbers");
+  EXPECT_EQ(report.at("metric").at("name"), "mse");
+  EXPECT_EQ(report.at("outcome").at("mse"), result.at("val_mean_squared_error"));
+  const json& points = report.at("curves").at(0).at("points");
+  ASSERT_EQ(points.size(), 4u);
+  for (const char* name : {"mse", "mae", "val_mse", "val_mae"}) EXPECT_TRUE(points[0].at(name).is_number()) << name;
+  EXPECT_FALSE(points[0].contains("accuracy"));
 }
 
 TEST(RegressionFlow, WhatRegularizersAddIsPartOfTheLossAndOfNoError) {
@@ -91,6 +107,9 @@ TEST(RegressionFlow, AFolderOfArraysServesEveryCommand) {
   EXPECT_EQ(json::parse(expect_fine("data show own --json")).at("target_shape"), json::array({1}));
   expect_fine("train numbers.keras --batch-size 16 --epochs 2 --loss huber --output own_float" + data);
   EXPECT_THAT(expect_fine("evaluate own_float --json" + data), HasSubstr("\"mean_squared_error\""));
+  expect_fine("report own_float");
+  EXPECT_EQ(reported("own_float").at("metric").at("name"), "loss");  // no error's name is that of huber
+  EXPECT_TRUE(reported("own_float").at("outcome").at("loss").is_number());
   EXPECT_THAT(expect_fine("ptq own_float --bits 8 --output own_ptq.keras" + data), HasSubstr("mean_squared_error"));
   EXPECT_THAT(expect_fine("qat own_float --epochs 1 --batch-size 16 --output own_qat" + data),
               AllOf(HasSubstr("in float: test loss"), HasSubstr("quantized: test mean_squared_error")));
@@ -140,8 +159,11 @@ TEST(RegressionFlow, TheBestTrialIsTheOneOfTheLeastLoss) {
     const CliResult told = place().run("study best " + name + " --json");
     ASSERT_EQ(told.code, 0) << told.err;
     EXPECT_EQ(json::parse(told.out).at("number").get<int>(), best) << told.out;
-    // What its chart of the trade-off is drawn from.
-    EXPECT_THAT(slurp(place().dir() / name / "report.html"), HasSubstr("\"bits\":"));
+    // What its charts are drawn from: the trade-off and the curves.
+    const json report = reported(name);
+    EXPECT_TRUE(report.at("outcome").contains("bits"));
+    const json& point = report.at("curves").at(0).at("points").at(0);
+    for (const char* member : {"mse", "val_mse"}) EXPECT_TRUE(point.at(member).is_number()) << member;
   }
 }
 

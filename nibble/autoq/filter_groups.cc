@@ -25,6 +25,8 @@ bool has_own_channels(const Layer& layer) {
   return layer.has("units") || layer.has("filters") || layer.has("output_dim");
 }
 
+bool is_grouped(const Layer& layer) { return layer.has("groups") && layer.get_int("groups") > 1; }
+
 size_t channel_axis(const Layer& layer, size_t rank) {
   return rank < 2 || graph::is_channels_first(layer) ? 0 : rank - 1;
 }
@@ -112,6 +114,10 @@ class Tracer {
       if (axis != channels) axes[axis] = follow(layer, axis, input[axis]);
     }
     if (is_tuned_(layer)) axes[channels] = tuned(index, extent_of(layer.name, channels));
+    if (is_grouped(layer)) {  // multiplied by what may round, either may no longer be a multiple of the groups
+      fix(input[channels]);
+      fix(axes[channels]);
+    }
     return axes;
   }
 

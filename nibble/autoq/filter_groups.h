@@ -13,6 +13,7 @@ namespace nibble::autoq {
 // Layer -> the first layer, in the model's order, of those that are tuned with it (itself where it is alone). Absent
 // are layers whose filters cannot change:
 //   - the model's output would change with them, whose size the data decide;
+//   - they are a convolution of several groups, or what one reads: both numbers have to be multiples of the groups;
 //   - what they are joined with cannot change: an input, a layer that is not tuned;
 //   - they are joined by way of a tensor whose size is derived: of a sum, a concatenation joined with one layer; of a
 //     product, what a Flatten makes of an image; or they go through a Reshape to a size that is written down.

@@ -23,6 +23,9 @@ Node row() { return Input({.shape = {8}, .name = "in"}); }
 LayerCall conv(const std::string& name, int64_t filters) {
   return Conv2D({.filters = filters, .kernel_size = {3, 3}, .padding = "same", .name = name});
 }
+LayerCall grouped(const std::string& name, int64_t filters, int64_t groups) {
+  return Conv2D({.filters = filters, .kernel_size = {3, 3}, .padding = "same", .groups = groups, .name = name});
+}
 LayerCall first_conv(const std::string& name, int64_t filters) {
   return Conv2D({.filters = filters,
                  .kernel_size = {3, 3},
@@ -97,6 +100,20 @@ std::vector<Case> join_cases() {
        {{"stem"}}}};
 }
 
+// Convolutions of several groups, which divide both numbers of channels.
+std::vector<Case> grouped_cases() {
+  const Node in = image(), stem = conv("stem", 6)(in), a = conv("a", 4)(stem), b = conv("b", 2)(stem);
+  const Node halves = grouped("halves", 8, 2)(relu("act")(a));
+  const Node deep =
+      DepthwiseConv2D({.kernel_size = {3, 3}, .padding = "same", .depth_multiplier = 3, .name = "deep"})(b);
+  return {{"GroupsKeepTheirFiltersAndWhatTheyRead", with_head(in, conv("c", 3)(halves)), {{"stem"}, {"c"}}},
+          {"GroupsOfAConcatenation", with_head(in, grouped("g", 6, 3)(concatenate()(Nodes{a, b}))), {{"stem"}}},
+          {"GroupsOfADepthwiseConvolution", with_head(in, conv("c", 3)(grouped("g", 6, 6)(deep))), {{"stem"}, {"c"}}},
+          {"GroupsAreAdded", with_head(in, add()(Nodes{halves, conv("c", 8)(in)})), {{"stem"}}},
+          {"GroupsOfTheInput", with_head(in, conv("c", 3)(grouped("g", 6, 3)(in))), {{"c"}}},
+          {"OneGroupIsNone", with_head(in, grouped("g", 6, 1)(stem)), {{"stem"}, {"g"}}}};
+}
+
 // Numbers that move between axes.
 std::vector<Case> axis_cases() {
   const Node in = image(), a = conv("a", 6)(in);
@@ -119,7 +136,7 @@ std::vector<Case> axis_cases() {
 
 std::vector<Case> all_cases() {
   std::vector<Case> cases = output_cases();
-  for (auto more : {join_cases, axis_cases}) {
+  for (auto more : {join_cases, grouped_cases, axis_cases}) {
     for (Case& row : more()) cases.push_back(std::move(row));
   }
   return cases;

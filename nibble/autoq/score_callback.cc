@@ -53,19 +53,19 @@ search::Metrics step_metrics(const train::EpochLog& log, double score) {
   return metrics;
 }
 
-// Of all executions or of none.
-std::optional<double> mean_accuracy(std::span<const ExecutionScore> scores) {
-  double sum = 0;
-  for (const ExecutionScore& score : scores) {
-    if (!score.accuracy) return std::nullopt;
-    sum += *score.accuracy;
-  }
-  return sum / static_cast<double>(scores.size());
-}
-
 double mean_of(std::span<const ExecutionScore> scores, double ExecutionScore::*member) {
   double sum = 0;
   for (const ExecutionScore& score : scores) sum += score.*member;
+  return sum / static_cast<double>(scores.size());
+}
+
+// Of all executions or of none.
+std::optional<double> mean_of(std::span<const ExecutionScore> scores, std::optional<double> ExecutionScore::*member) {
+  double sum = 0;
+  for (const ExecutionScore& score : scores) {
+    if (!(score.*member)) return std::nullopt;
+    sum += *(score.*member);
+  }
   return sum / static_cast<double>(scores.size());
 }
 
@@ -75,6 +75,14 @@ double score_deviation(std::span<const ExecutionScore> scores) {
   double sum = 0;
   for (const ExecutionScore& score : scores) sum += (score.score - mean) * (score.score - mean);
   return std::sqrt(sum / static_cast<double>(scores.size() - 1));
+}
+
+nlohmann::json or_null(const std::optional<double>& value) { return value ? nlohmann::json(*value) : nlohmann::json(); }
+
+// A checkpoint of an earlier nibble may lack it.
+std::optional<double> number_in(const nlohmann::json& state, const char* name) {
+  const auto found = state.find(name);
+  return found == state.end() || found->is_null() ? std::nullopt : std::optional(found->get<double>());
 }
 
 }  // namespace
@@ -134,7 +142,8 @@ search::Metrics metrics_of(const RunConfig& config, std::span<const ExecutionSco
     epochs += scores[k].epochs;
   }
   search::Metrics metrics = {{"best_epoch", best_epoch}, {"epochs", epochs}};
-  if (const auto accuracy = mean_accuracy(scores)) metrics["accuracy"] = *accuracy;
+  if (const auto accuracy = mean_of(scores, &ExecutionScore::accuracy)) metrics["accuracy"] = *accuracy;
+  if (const auto loss = mean_of(scores, &ExecutionScore::loss)) metrics["loss"] = *loss;
   metrics[std::string(to_string(config.metric))] = mean_of(scores, &ExecutionScore::value);
   if (config.pruner) metrics["pruned"] = scores[0].pruned ? 1 : 0;
   if (config.executions_per_trial > 1) {
@@ -167,6 +176,7 @@ bool ScoreCallback::on_epoch_end(const train::EpochLog& log, train::Trainer& tra
     best_.score = score;
     best_.value = value;
     best_.accuracy = validated(log, Metric::kAccuracy);
+    best_.loss = validated(log, Metric::kLoss);
     // Before the checkpoint of this epoch is written: a resumed trial that knows of this best finds it.
     formats::keras::save_model(trainer.model(), context_.directory / execution_.model);
   }
@@ -180,7 +190,8 @@ nlohmann::json ScoreCallback::state() const {
   return {{"best_epoch", best_.best_epoch},
           {"best_score", best_.score},
           {"best_value", best_.value},
-          {"best_accuracy", best_.accuracy ? nlohmann::json(*best_.accuracy) : nlohmann::json()},
+          {"best_accuracy", or_null(best_.accuracy)},
+          {"best_loss", or_null(best_.loss)},
           {"epochs", best_.epochs},
           {"pruned", best_.pruned}};
 }
@@ -189,8 +200,8 @@ void ScoreCallback::restore(const nlohmann::json& state) {
   best_.best_epoch = state.at("best_epoch").get<int>();
   best_.score = state.at("best_score").get<double>();
   best_.value = state.at("best_value").get<double>();
-  const nlohmann::json& accuracy = state.at("best_accuracy");
-  best_.accuracy = accuracy.is_null() ? std::nullopt : std::optional<double>(accuracy.get<double>());
+  best_.accuracy = number_in(state, "best_accuracy");
+  best_.loss = number_in(state, "best_loss");
   best_.epochs = state.at("epochs").get<int>();
   best_.pruned = state.at("pruned").get<bool>();
 }

@@ -34,10 +34,10 @@ Execution execution_of(const RunConfig& config, int index, int epochs_before = 0
 std::set<int> epochs_looked_at(const RunConfig& config);
 
 struct ExecutionScore {
-  int best_epoch = 0, epochs = 0;  // best_epoch is among those that were validated
-  double score = 0;                // of the best epoch; so are the next two
-  double value = 0;                // of config.metric
-  std::optional<double> accuracy;  // where there is one
+  int best_epoch = 0, epochs = 0;        // best_epoch is among those that were validated
+  double score = 0;                      // of the best epoch; so are the next three
+  double value = 0;                      // of config.metric
+  std::optional<double> accuracy, loss;  // of the validation, where there is one, whatever the metric
   bool pruned = false;
 };
 

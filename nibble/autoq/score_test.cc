@@ -101,7 +101,7 @@ Judged judge(const char* json, const train::EpochLog& log) {
   return judged;
 }
 
-TEST(Score, AnAccuracyIsKeptWhereThereIsOne) {
+TEST(Score, AnAccuracyAndTheLossAreKeptWhereThereAre) {
   train::EpochLog log;
   log.epoch = 1;
   log.accuracy = 0.25;
@@ -111,6 +111,8 @@ TEST(Score, AnAccuracyIsKeptWhereThereIsOne) {
   EXPECT_EQ(classes.step.at("accuracy"), 0.25);
   EXPECT_EQ(classes.step.at("val_accuracy"), 0.5);
   EXPECT_EQ(classes.trial.at("accuracy"), 0.5);
+  EXPECT_EQ(classes.trial.at("loss"), 3);
+  EXPECT_EQ(judge(R"({"metrics": ["loss"]})", log).trial, classes.trial);
   log.has_accuracy = false;
   log.val_mse = 4;
   log.mse = 5;
@@ -120,6 +122,15 @@ TEST(Score, AnAccuracyIsKeptWhereThereIsOne) {
   EXPECT_EQ(numbers.step.at("val_mse"), 4);
   EXPECT_FALSE(numbers.trial.contains("accuracy"));
   EXPECT_EQ(numbers.trial.at("mse"), 4);
+  EXPECT_EQ(numbers.trial.at("loss"), 3);
+}
+
+TEST(Score, ALossIsTheMeanOfAllTrainingsOrNone) {
+  std::vector<ExecutionScore> executions(2);
+  executions[0].loss = 1;
+  EXPECT_FALSE(metrics_of(parse_run_config("{}"), executions).contains("loss"));
+  executions[1].loss = 4;
+  EXPECT_EQ(metrics_of(parse_run_config("{}"), executions).at("loss"), 2.5);
 }
 
 TEST(EpochsLookedAt, AreThoseThatAPrunerOrARoundNeeds) {

@@ -37,11 +37,11 @@ class TrainingRunner final : public search::TrialRunner {
   TrainingRunner(RunConfig config, graph::Model model, data::Dataset dataset);
 
   // Reported steps are the epochs that are validated, counted on from one execution to the next: score, loss, accuracy,
-  // val_loss, val_accuracy, learning_rate, seconds. Metrics of the trial: accuracy (val_accuracy of the best epoch) and
-  // what else it is judged by, best_epoch, epochs, cost, delta, total_factor, energy_nj or bits, what a budget bounds,
-  // and pruned (1: it was ended) with a pruner. Of several executions: the means of the former, best_epoch of the best
-  // one; executions, best_execution (from 1), score_deviation (of the sample). The pruner looks at the first one alone,
-  // and what it ends is not trained again.
+  // val_loss, val_accuracy, learning_rate, seconds. Metrics of the trial: accuracy and loss (val_accuracy and val_loss
+  // of the best epoch) and what else it is judged by, best_epoch, epochs, cost, delta, total_factor, energy_nj or bits,
+  // what a budget bounds, and pruned (1: it was ended) with a pruner. Of several executions: the means of the former,
+  // best_epoch of the best one; executions, best_execution (from 1), score_deviation (of the sample). The pruner looks
+  // at the first one alone, and what it ends is not trained again.
   search::TrialResult run(const search::TrialContext& context) override;
 
  private:

@@ -131,6 +131,7 @@ TEST_P(ValidatedEpochs, AloneJudgeATrial) {
   EXPECT_EQ(sparse.result.score, best);
   EXPECT_EQ(sparse.result.metrics.at("epochs"), 3);
   EXPECT_EQ(sparse.steps.at(best_epoch).at("val_accuracy"), sparse.result.metrics.at("accuracy"));
+  EXPECT_EQ(sparse.steps.at(best_epoch).at("val_loss"), sparse.result.metrics.at("loss"));
 }
 INSTANTIATE_TEST_SUITE_P(
     Keys, ValidatedEpochs,

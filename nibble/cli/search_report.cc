@@ -62,13 +62,6 @@ std::optional<double> value_in(const RunConfig& config, const search::Metrics& m
   return metric(metrics, metric_of(config).metric);
 }
 
-// The same of an epoch, where it is neither accuracy nor the loss that the network learns by.
-std::optional<double> val_value_in(const RunConfig& config, const search::Metrics& metrics) {
-  const std::string name = metric_of(config).metric;
-  if (name == "accuracy" || name == "loss" || name == config.loss) return std::nullopt;
-  return metric(metrics, "val_" + name);
-}
-
 report::TrialRow trial_row(const search::Trial& trial, const RunConfig& config, const std::vector<std::string>& order) {
   report::TrialRow row;
   row.number = trial.number;
@@ -94,7 +87,10 @@ report::Curve curve_of(const search::Storage& storage, const RunConfig& config, 
                             .val_loss = metric(step.metrics, "val_loss"),
                             .val_accuracy = accuracy_in(config, step.metrics, "val_accuracy"),
                             .learning_rate = metric(step.metrics, "learning_rate"),
-                            .val_value = val_value_in(config, step.metrics)});
+                            .mse = metric(step.metrics, "mse"),
+                            .mae = metric(step.metrics, "mae"),
+                            .val_mse = metric(step.metrics, "val_mse"),
+                            .val_mae = metric(step.metrics, "val_mae")});
   }
   return curve;
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <map>
@@ -81,9 +82,24 @@ std::vector<report::CurvePoint> read_history(const fs::path& path) {
                       .accuracy = number(row, "accuracy"),
                       .val_loss = number(row, "val_loss"),
                       .val_accuracy = number(row, "val_accuracy"),
-                      .learning_rate = number(row, "learning_rate")});
+                      .learning_rate = number(row, "learning_rate"),
+                      .mse = number(row, "mse"),
+                      .mae = number(row, "mae"),
+                      .val_mse = number(row, "val_mse"),
+                      .val_mae = number(row, "val_mae")});
   }
   return points;
+}
+
+// What the result is told by: the accuracy or, where there is none, the loss, by its name where it is one of the
+// errors. Both come out of the same sums, so they are equal to the last bit unless regularizers add to the loss.
+std::string metric_of(const std::vector<report::CurvePoint>& points) {
+  const auto all = [&](auto holds) { return std::all_of(points.begin(), points.end(), holds); };
+  if (all([](const auto& p) { return !p.mse && !p.val_mse; })) return "accuracy";
+  if (!all([](const auto& p) { return !p.accuracy && !p.val_accuracy; })) return "accuracy";
+  if (all([](const auto& p) { return !p.val_loss; })) return "loss";
+  if (all([](const auto& p) { return p.val_loss == p.val_mse; })) return "mse";
+  return all([](const auto& p) { return p.val_loss == p.val_mae; }) ? "mae" : "loss";
 }
 
 double total_nj(const cost::EnergyEstimate& estimate) { return static_cast<double>(estimate.total_pj) / kPicoPerNano; }
@@ -114,7 +130,10 @@ void write_training_report(const fs::path& directory, const fs::path& page) {
   data.model.parameters = count_parameters(model);
   data.references = {{.name = "int8", .energy_nj = total_nj(int8), .accuracy = {}}};
   if (quantized) data.references.push_back({.name = "fp32", .energy_nj = total_nj(fp32), .accuracy = {}});
+  data.metric = {.metric = metric_of(points), .maximise = false};
+  data.metric.maximise = data.metric.metric == "accuracy";
   report::Outcome outcome = read_outcome(directory / kResultFile);
+  if (!data.metric.maximise) outcome.value = outcome.loss;
   outcome.energy_nj = total_nj(own);
   data.outcome = outcome;
   data.curves = {{.name = "training", .trial = {}, .points = points}};

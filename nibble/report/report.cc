@@ -187,14 +187,17 @@ Json convert(const WeightHistogram& histogram) {
   return object;
 }
 
-Json convert(const CurvePoint& point, const search::Objective& metric) {
+Json convert(const CurvePoint& point) {
   Json object = {{"epoch", point.epoch}};
   put(object, "loss", point.loss);
   put(object, "accuracy", point.accuracy);
   put(object, "val_loss", point.val_loss);
   put(object, "val_accuracy", point.val_accuracy);
   put(object, "learning_rate", point.learning_rate);
-  if (metric.metric != kAccuracy) put(object, ("val_" + metric.metric).c_str(), point.val_value);
+  put(object, "mse", point.mse);
+  put(object, "mae", point.mae);
+  put(object, "val_mse", point.val_mse);
+  put(object, "val_mae", point.val_mae);
   return object;
 }
 
@@ -206,8 +209,8 @@ Json convert_all(const std::vector<T>& items, const Metric&... metric) {
   return list;
 }
 
-Json convert(const Curve& curve, const search::Objective& metric) {
-  Json object = {{"name", curve.name}, {"points", convert_all(curve.points, metric)}};
+Json convert(const Curve& curve) {
+  Json object = {{"name", curve.name}, {"points", convert_all(curve.points)}};
   put(object, "trial", curve.trial);
   return object;
 }
@@ -256,7 +259,7 @@ Json to_json(const ReportData& data) {
                  {"histograms", convert_all(data.histograms)},
                  {"settings", pairs(data.settings)}};
   Json curves = Json::array();
-  for (const Curve& curve : data.curves) curves.push_back(convert(curve, data.metric));
+  for (const Curve& curve : data.curves) curves.push_back(convert(curve));
   object["curves"] = std::move(curves);
   put(object, "goal", data.goal);
   if (data.outcome) object["outcome"] = convert(*data.outcome, data.metric);

@@ -103,7 +103,7 @@ struct CurvePoint {
   std::optional<double> loss{}, accuracy{};          // training
   std::optional<double> val_loss{}, val_accuracy{};  // evaluation split
   std::optional<double> learning_rate{};
-  std::optional<double> val_value{};  // of ReportData::metric, where that is neither the accuracy nor the loss
+  std::optional<double> mse{}, mae{}, val_mse{}, val_mae{};  // where the loss is an error
 };
 
 struct Curve {
@@ -129,8 +129,8 @@ struct HypervolumeGrowth {
 
 struct ReportData {
   std::string title{};  // "AutoQKeras search on mnist"
-  // What trials are judged by, beside their cost. Values of another one than "accuracy" stand in the payload under its
-  // name ("mse"), those of epochs under "val_mse".
+  // What trials are judged by, beside their cost; of a training, what it is told by. Values of another one than
+  // "accuracy" stand in the payload under its name ("mse").
   search::Objective metric{.metric = "accuracy", .maximise = true};
   ModelInfo model{};
   DatasetInfo dataset{};

@@ -237,8 +237,8 @@ ReportData sample_error_report() {
   data.outcome = Outcome{.trial = 0, .loss = 0.0009, .energy_nj = 10.0, .score = -0.015, .value = 0.02};
   data.curves = {{.name = "trial 0",
                   .trial = 0,
-                  .points = {{.epoch = 1, .loss = 0.005, .val_loss = 0.004, .val_value = 0.05},
-                             {.epoch = 2, .loss = 0.001, .val_loss = 0.0009, .val_value = 0.02}}}};
+                  .points = {{.epoch = 1, .loss = 0.005, .val_loss = 0.004, .mae = 0.06, .val_mae = 0.05},
+                             {.epoch = 2, .loss = 0.001, .val_loss = 0.0009, .mae = 0.03, .val_mae = 0.02}}}};
   return data;
 }
 

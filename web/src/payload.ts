@@ -104,6 +104,11 @@ export interface CurvePoint {
   val_loss?: Known<number>;
   val_accuracy?: Known<number>;
   learning_rate?: Known<number>;
+  /** Where the loss is an error. */
+  mse?: Known<number>;
+  mae?: Known<number>;
+  val_mse?: Known<number>;
+  val_mae?: Known<number>;
 }
 
 export interface Curve {
@@ -115,7 +120,7 @@ export interface Curve {
 export interface Report {
   schema: number;
   title: string;
-  /** What trials are judged by. Trials and the outcome have it under its name, epochs as `val_` and its name. */
+  /** What trials are judged by. Trials and the outcome have it under its name. */
   metric?: Metric;
   goal?: string;
   model: { name: string; parameters?: Known<number>; weight_bits?: Known<number> };
@@ -253,6 +258,10 @@ const report = record({
           val_loss: number,
           val_accuracy: number,
           learning_rate: number,
+          mse: number,
+          mae: number,
+          val_mse: number,
+          val_mae: number,
         }),
       ),
     }),
@@ -261,13 +270,11 @@ const report = record({
 });
 
 /** Of members that are named by the data itself. */
-function checkValues({ metric, outcome, trials, curves }: Report): void {
+function checkValues({ metric, outcome, trials }: Report): void {
   if (!metric) return;
   const fields = record({ [metric.name]: number });
   if (outcome) fields(outcome, "report.outcome");
   trials.forEach((trial, index) => fields(trial, `report.trials[${index}]`));
-  const epoch = record({ [`val_${metric.name}`]: number });
-  curves.forEach((curve, index) => curve.points.forEach((point, at) => epoch(point, `report.curves[${index}].points[${at}]`)));
 }
 
 /** Reads and checks the data. Throws PayloadError. */

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { valueIn, viewOf } from "../src/metric";
 import type { Report } from "../src/payload";
 import { frontOf, points } from "../src/sections/tradeoff";
+import { measures } from "../src/sections/training";
 
 const plain = (text: string): string => text.replace(/\u202f/g, " ");
 const mse = { name: "mse", direction: "minimise" } as const;
@@ -42,5 +43,23 @@ describe("a report by an error", () => {
   it("has its front where the error is low", () => {
     expect(frontOf(report).map((point) => point.trial.number)).toEqual([1, 0]);
     expect(frontOf({ ...report, metric: { name: "accuracy", direction: "maximise" } }).map((point) => point.trial.number)).toEqual([1]);
+  });
+});
+
+describe("the curves of a training", () => {
+  const [loss, accuracy] = [{ loss: 0.5, val_loss: 0.4 }, { accuracy: 0.8, val_accuracy: 0.75 }];
+  const [asMse, mae] = [{ mse: 0.5, val_mse: 0.4 }, { mae: 0.6, val_mae: 0.5 }];
+  it.each([
+    ["of classes", [{ ...loss, ...accuracy }], "Loss Accuracy"],
+    ["without accuracies", [loss], "Loss"],
+    ["of another error than the loss", [{ ...loss, mae: 0.6 }], "Loss MAE"],
+    ["of a loss that is an error", [{ ...loss, ...asMse, ...mae }], "MSE MAE"],
+    ["up to the rounding of sums", [{ ...loss, ...asMse, mse: 0.5000001 }], "MSE"],
+    ["that is one but for regularizers", [{ ...loss, ...asMse }, { ...loss, ...asMse, loss: 0.6 }], "Loss MSE"],
+    ["of an error and classes", [{ ...loss, ...asMse, ...accuracy }], "MSE Accuracy"],
+    ["of epochs before the training's errors were kept", [{ ...loss, val_mse: 0.4 }], "Loss MSE"],
+  ])("%s", (_, list, names) => {
+    const curves = [{ name: "run", points: list.map((point, index) => ({ epoch: index + 1, ...point })) }];
+    expect(measures({} as Report, curves).map(({ name }) => name).join(" ")).toBe(names);
   });
 });

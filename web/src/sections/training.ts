@@ -1,10 +1,11 @@
-// Loss, accuracy and what else trials are judged by after each epoch, of the best model and of one more to compare with.
+// Loss, errors and accuracy after each epoch, of the best model and of one more to compare with.
 import type { LineSeriesOption } from "echarts/charts";
 import { Chart, axisStyle, legend, scaledAxis, tooltip } from "../chart";
 import type { LegendEntry, Option, Surface } from "../chart";
 import { disclosure, element, section } from "../dom";
 import { NONE, fixed, isKnown, percent, significant, withUnit } from "../format";
-import { valueIn, viewOf } from "../metric";
+import type { Maybe } from "../format";
+import { viewOf } from "../metric";
 import type { MetricView } from "../metric";
 import type { Curve, CurvePoint, Report } from "../payload";
 import { accuracyScale, energyScale, errorScale } from "../scales";
@@ -50,24 +51,33 @@ const ACCURACY: Measure = {
 const lossOf = (view: MetricView): Measure =>
   view.name === "accuracy" ? LOSS : { ...LOSS, scale: (values) => errorScale(values, 3), show: (value) => significant(value, 4) };
 
-// Of epochs, it is known for the evaluation split alone.
-function judged(view: MetricView): Measure {
-  const member = { ...view, name: `val_${view.name}` };
+const ERRORS: readonly Measure[] = (["mse", "mae"] as const).map((name) => {
+  const view = viewOf({ name, direction: "minimise" });
   return {
     name: view.title,
     axis: view.axis,
-    training: () => undefined,
-    evaluation: (point) => valueIn(member, point),
-    scale: view.scale,
+    training: (point) => point[name],
+    evaluation: (point) => point[`val_${name}`],
+    scale: (values) => errorScale(values, 3),
     show: view.full,
   };
+});
+
+const SAME = 1e-5; // of a figure: sums in single precision differ by less
+
+/** Whether two measures are one figure at every epoch. */
+function agree(curves: readonly Curve[], a: Measure, b: Measure): boolean {
+  const same = (x: Maybe, y: Maybe): boolean => (isKnown(x) ? isKnown(y) && Math.abs(x - y) <= SAME * Math.abs(x) : !isKnown(y));
+  return curves.every(({ points }) =>
+    points.every((point) => same(a.training(point), b.training(point)) && same(a.evaluation(point), b.evaluation(point))),
+  );
 }
 
-/** Those that some epoch has. */
-function measures(report: Report, curves: readonly Curve[]): Measure[] {
-  const view = viewOf(report.metric);
-  const isOther = view.name !== "accuracy" && view.name !== "loss";
-  return [lossOf(view), ...(isOther ? [judged(view)] : []), ACCURACY].filter((measure) => known(curves, measure).length > 0);
+/** Those that some epoch has. A loss that is one of the errors is drawn once, under the error's name. */
+export function measures(report: Report, curves: readonly Curve[]): Measure[] {
+  const loss = lossOf(viewOf(report.metric));
+  const isOneOf = ERRORS.some((error) => agree(curves, loss, error));
+  return [...(isOneOf ? [] : [loss]), ...ERRORS, ACCURACY].filter((measure) => known(curves, measure).length > 0);
 }
 
 export function training(report: Report, selection: Selection): HTMLElement | undefined {
