@@ -25,6 +25,7 @@ std::vector<Argument> arguments_of(const ExperimentOptions& o) {
           {"--epochs", std::to_string(plan.epochs)},
           {"--qat-epochs", std::to_string(plan.qat_epochs)},
           {"--qat-lr", fmt::format("{}", plan.qat_learning_rate)},
+          {"--qat-lr-few-bits", fmt::format("{}", plan.few_bits_learning_rate)},
           {"--qat-batch-size", std::to_string(plan.qat_batch_size)},
           {"--qat-weight-decay", fmt::format("{}", plan.qat_weight_decay)},
           {"--augment", o.augment},
@@ -84,6 +85,9 @@ void declare_experiment_options(CLI::App& app, ExperimentOptions& o) {
       ->check(between(1, 10000))
       ->capture_default_str();
   app.add_option("--qat-lr", plan.qat_learning_rate, "Of SGD, falling to 0")->check(positive())->capture_default_str();
+  app.add_option("--qat-lr-few-bits", plan.few_bits_learning_rate, "The same of QAT with less than 6 bits")
+      ->check(positive())
+      ->capture_default_str();
   app.add_option("--qat-batch-size", plan.qat_batch_size, "Of QAT and fine-tuning; float training has 64")
       ->check(between<int64_t>(1, 65536))
       ->capture_default_str();

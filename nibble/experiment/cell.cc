@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::array<std::string_view, 5> kMethods = {"float", "fine-tuned", "ptq", "qat", "lsq"};
 
+bool is_quantized_in_training(const Cell& cell) { return cell.method == Method::kQat || cell.method == Method::kLsq; }
+
 std::vector<Variation> bias_widths() {
   std::vector<Variation> all;
   for (const bool own : {false, true}) {
@@ -289,6 +291,14 @@ std::vector<Cell> cells_of(const PtqQatOptions& o) {
   return cells;
 }
 
+double learning_rate_of(const Cell& cell, const PtqQatOptions& o) {
+  if (cell.variation.learning_rate) return *cell.variation.learning_rate;
+  if (cell.method == Method::kFloat) return o.learning_rate;
+  return is_quantized_in_training(cell) && cell.bits < 6 ? o.few_bits_learning_rate : o.qat_learning_rate;
+}
+
+bool folds_in_training(const Cell& cell) { return cell.with_batch_norm && is_quantized_in_training(cell); }
+
 bool corrects_biases(const Cell& cell, const PtqQatOptions& o) {
   if (cell.method != Method::kPtq) return false;
   return cell.variation.name.empty() ? o.corrects_biases : cell.variation.correct_bias;
@@ -299,10 +309,10 @@ nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
       {"epochs", o.epochs}, {"learning_rate", o.learning_rate}, {"train_samples", o.train_samples}};
   // Like the others of the recipe: only where it differs, for cells from before there was a choice.
   if (!o.augmentation.is_none()) settings["augment"] = data::to_string(o.augmentation);
-  const bool is_trained_on = cell.method == Method::kQat || cell.method == Method::kLsq;
+  const bool is_trained_on = is_quantized_in_training(cell);
   if (is_trained_on || cell.method == Method::kFineTuned) {
     settings["qat_epochs"] = o.qat_epochs;
-    settings["qat_learning_rate"] = cell.variation.learning_rate.value_or(o.qat_learning_rate);
+    settings["qat_learning_rate"] = learning_rate_of(cell, o);
     // Only where they differ: cells from before there was a choice stay good.
     if (o.qat_batch_size != kBatchSize) settings["qat_batch_size"] = o.qat_batch_size;
     if (o.qat_weight_decay != 0) settings["qat_weight_decay"] = o.qat_weight_decay;
@@ -313,7 +323,11 @@ nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
       if (!teacher->second.model.empty()) settings["teacher"]["sha256"] = teacher->second.sha256;
     }
   }
-  if (is_trained_on || cell.method == Method::kPtq) settings["calibration_samples"] = o.calibration_samples;
+  if ((is_trained_on && !folds_in_training(cell)) || cell.method == Method::kPtq) {
+    settings["calibration_samples"] = o.calibration_samples;
+  }
+  // They were merged before training once.
+  if (folds_in_training(cell)) settings["batch_norm"] = "fold_batch";
   // The table's, since it is there.
   if (cell.variation.name.empty() && corrects_biases(cell, o)) settings["bias_correction"] = "empirical";
   // Extremes, before there was a choice.

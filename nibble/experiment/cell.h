@@ -87,6 +87,7 @@ struct PtqQatOptions {
   int seeds = 3;  // 1 .. seeds
   int epochs = 8, qat_epochs = 8;
   double learning_rate = 1e-3, qat_learning_rate = 0.02;  // Adam; SGD with momentum 0.9
+  double few_bits_learning_rate = 0.01;                   // of QAT and LSQ with less than 6 bits
   int64_t qat_batch_size = kBatchSize;
   double qat_weight_decay = 0;                   // times a kernel's weights is added to their gradient
   std::map<std::string, Teacher> teachers = {};  // by data set; the others have none
@@ -123,6 +124,12 @@ Cell float_cell(const Cell& cell);
 
 // Every cell, in the order in which they are computed: each after the float network that it starts from.
 std::vector<Cell> cells_of(const PtqQatOptions& options);
+
+// Of the training that the cell does, if any.
+double learning_rate_of(const Cell& cell, const PtqQatOptions& options);
+
+// Whether batch norms are merged into the kernels in each step, with the batch's statistics, and not before.
+bool folds_in_training(const Cell& cell);
 
 // Whether post-training quantization moves the biases of this cell. Training moves them by itself.
 bool corrects_biases(const Cell& cell, const PtqQatOptions& options);

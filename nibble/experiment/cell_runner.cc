@@ -1,5 +1,7 @@
 #include "nibble/experiment/cell_runner.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -10,6 +12,8 @@
 #include "nibble/graph/layer_quantization.h"
 #include "nibble/models/builtin.h"
 #include "nibble/train/layer_function.h"
+#include "nibble/transform/qat/quantize_apply.h"
+#include "nibble/transform/qat/scheme.h"
 
 namespace nibble::experiment {
 namespace {
@@ -172,8 +176,7 @@ graph::Model CellRunner::trained(const Cell& cell, graph::Model model, const dat
   const bool uses_adam = is_float || cell.variation.adam;
   compile.optimizer = uses_adam ? train::OptimizerKind::kAdam : train::OptimizerKind::kSgd;
   compile.momentum = uses_adam ? 0.0 : kMomentum;
-  compile.learning_rate =
-      is_float ? options_.learning_rate : cell.variation.learning_rate.value_or(options_.qat_learning_rate);
+  compile.learning_rate = learning_rate_of(cell, options_);
   compile.seed = cell.seed;
   compile.threads = options_.threads;
   train::FitOptions fit;
@@ -264,6 +267,13 @@ CellRunner::Quantized CellRunner::quantized(const Cell& cell, const data::Datase
   return quantized;
 }
 
+graph::Model CellRunner::with_folding_layers(const Cell& cell) {
+  qat::Scheme scheme = qat::scheme_named(fmt::format("int{}", cell.bits));
+  if (cell.method == Method::kLsq) qat::set_quantizer(scheme, "lsq");
+  scheme.batch_norm = qat::BatchNormMode::kFoldBatch;
+  return qat::quantize_model(float_model(cell), scheme);
+}
+
 void CellRunner::measure(const Cell& cell, const data::Dataset& dataset, CellResult& result) {
   graph::Model model;
   switch (cell.method) {
@@ -273,7 +283,14 @@ void CellRunner::measure(const Cell& cell, const data::Dataset& dataset, CellRes
     case Method::kFineTuned:
       model = trained(cell, float_model(cell), dataset);
       break;
-    default: {
+    case Method::kQat:
+    case Method::kLsq:
+      if (folds_in_training(cell)) {
+        model = qat::unfold_batch_norms(trained(cell, with_folding_layers(cell), dataset));
+        break;
+      }
+      [[fallthrough]];
+    case Method::kPtq: {
       Quantized start = quantized(cell, dataset);
       result.saturated_biases = start.saturated_biases;
       if (cell.method == Method::kQat) use_usual_ranges(start.model);

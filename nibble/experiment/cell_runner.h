@@ -51,6 +51,8 @@ class CellRunner {
   // The data set's teacher, for the samples that the cell trains on.
   const train::Distillation& teacher_of(const Cell& cell, const data::Dataset& dataset);
   Quantized quantized(const Cell& cell, const data::Dataset& dataset);
+  // To be quantized in training, for cells of which folds_in_training() says so.
+  graph::Model with_folding_layers(const Cell& cell);
 
   const PtqQatOptions& options_;
   const CellStore& store_;

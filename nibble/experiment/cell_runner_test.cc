@@ -53,6 +53,18 @@ TEST_F(Runner, FloatAndEightBitsAreNearEachOtherAndTheFloatNetworkIsKept) {
   EXPECT_FALSE(fs::exists(store.checkpoint_path({.dataset = "fashion_mnist", .with_batch_norm = true}, options_)));
 }
 
+// Which merges its batch norms in each step.
+TEST_F(Runner, NetworksWithBatchNormsLearnWithEightBits) {
+  const CellStore store(directory_);
+  CellRunner runner(options_, store, hooks());
+  const double before = runner.run({.dataset = "fashion_mnist", .with_batch_norm = true}).accuracy;
+  options_.qat_epochs = 2;
+  for (const Method method : {Method::kQat, Method::kLsq}) {
+    const Cell cell{.dataset = "fashion_mnist", .with_batch_norm = true, .method = method, .bits = 8};
+    EXPECT_GT(runner.run(cell).accuracy, before) << name(method);
+  }
+}
+
 TEST_F(Runner, StopsBetweenStepsAndSaysSo) {
   const CellStore store(directory_);
   const std::atomic<bool> stop = true;

@@ -112,6 +112,38 @@ TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
   }
 }
 
+TEST(Cells, FewBitsHaveALearningRateOfTheirOwn) {
+  const PtqQatOptions options;
+  const auto rate = [&](Method method, int bits) {
+    const Cell cell{.dataset = "cifar10", .method = method, .bits = bits};
+    if (method != Method::kFloat) {
+      EXPECT_EQ(settings_of(cell, options).at("qat_learning_rate"), learning_rate_of(cell, options)) << bits;
+    }
+    return learning_rate_of(cell, options);
+  };
+  for (const Method method : {Method::kQat, Method::kLsq}) {
+    EXPECT_EQ(rate(method, 4), 0.01);
+    EXPECT_EQ(rate(method, 5), 0.01);
+    EXPECT_EQ(rate(method, 6), 0.02);
+  }
+  EXPECT_EQ(rate(Method::kFineTuned, 0), 0.02);
+  EXPECT_EQ(rate(Method::kFloat, 0), 1e-3);
+  Cell varied{.dataset = "cifar10", .method = Method::kQat, .bits = 4};
+  varied.variation.learning_rate = 0.1;
+  EXPECT_EQ(learning_rate_of(varied, options), 0.1);
+}
+
+TEST(Cells, BatchNormsAreMergedInEachStepOfQuantizedTraining) {
+  for (const Method method : {Method::kFloat, Method::kFineTuned, Method::kPtq, Method::kQat, Method::kLsq}) {
+    for (const bool with_batch_norm : {false, true}) {
+      const Cell cell{.dataset = "cifar10", .with_batch_norm = with_batch_norm, .method = method, .bits = 4};
+      const bool folds = with_batch_norm && (method == Method::kQat || method == Method::kLsq);
+      EXPECT_EQ(folds_in_training(cell), folds) << name(method);
+      EXPECT_EQ(settings_of(cell, {}).contains("batch_norm"), folds) << name(method);
+    }
+  }
+}
+
 TEST(Cells, TeachersAreKnownByTheirBytes) {
   PtqQatOptions options;
   options.teachers["cifar10"] = {.model = "a.keras", .sha256 = "0123"};

@@ -195,12 +195,17 @@ std::string teachers(const PtqQatOptions& o) {
                      fmt::join(taught, ", "));
 }
 
+std::string of_few_bits(const PtqQatOptions& o) {
+  if (o.few_bits_learning_rate == o.qat_learning_rate) return "";
+  return fmt::format(" ({} for QAT with less than 6 bits)", o.few_bits_learning_rate);
+}
+
 // How QAT and fine-tuning go on from float training.
 std::string recipe(const PtqQatOptions& o) {
   std::string text = fmt::format(
-      "QAT and fine-tuning go on from there for {} epoch{} of SGD, momentum 0.9, batches of {}, learning rate {} "
+      "QAT and fine-tuning go on from there for {} epoch{} of SGD, momentum 0.9, batches of {}, learning rate {}{} "
       "falling to 0",
-      o.qat_epochs, plural(o.qat_epochs), o.qat_batch_size, o.qat_learning_rate);
+      o.qat_epochs, plural(o.qat_epochs), o.qat_batch_size, o.qat_learning_rate, of_few_bits(o));
   if (o.qat_weight_decay > 0) text += fmt::format(", weight decay {}", o.qat_weight_decay);
   text += teachers(o);
   for (const std::string& dataset : o.datasets) {
@@ -221,6 +226,10 @@ std::string recipe(const PtqQatOptions& o) {
       o.bits.begin(), o.bits.end(), [](int bits) { return affine::usual_range_rule(bits) == affine::RangeRule::kMse; });
   if (has(o, Method::kQat) && has_few_bits) {
     text += " QAT's ranges follow the batches: below 6 bits those of least squared error, else the extremes.";
+  }
+  const bool has_batch_norms = std::find(o.networks.begin(), o.networks.end(), "cnn_bn") != o.networks.end();
+  if (has_batch_norms && (has(o, Method::kQat) || has(o, Method::kLsq))) {
+    text += " QAT and LSQ merge batch norms into the kernels in each step, with the batch's statistics; PTQ before.";
   }
   return text;
 }

@@ -34,7 +34,9 @@ TEST(Report, ShowsFiguresBesideThePublishedOnes) {
 
 TEST(Report, TellsTheRecipe) {
   PtqQatOptions options = small();
-  EXPECT_THAT(to_markdown(ptq_qat_document(options, {})), HasSubstr("learning rate 0.02 falling to 0."));
+  EXPECT_THAT(to_markdown(ptq_qat_document(options, {})),
+              HasSubstr("learning rate 0.02 (0.01 for QAT with less than 6 bits) falling to 0."));
+  options.few_bits_learning_rate = 0.02;
   options.qat_weight_decay = 1e-4, options.teachers["fashion_mnist"] = {}, options.teacher_weight = 0.5;
   EXPECT_THAT(to_markdown(ptq_qat_document(options, {})),
               HasSubstr("falling to 0, weight decay 0.0001, with a teacher (weight 0.5, temperature 2): the float "
