@@ -106,6 +106,25 @@ void set(AffineQuantizer& q, std::string_view where, const std::string& key, con
   }
 }
 
+// What an object says beside its two members would be lost without a word.
+//   silent  members that mean nothing here
+void check_members(const json& object, std::string_view where, const char* what, const std::vector<std::string>& known,
+                   const std::vector<std::string>& silent = {}) {
+  const auto has = [](const std::vector<std::string>& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  for (const auto& [key, value] : object.items()) {
+    if (has(known, key) || has(silent, key)) continue;
+    throw InvalidArgument("{}: {} has no '{}'. {}", where, what, key, suggest(key, known));
+  }
+}
+
+// Keras writes more than class_name and config.
+void check_quantizer_members(const json& object, std::string_view where) {
+  check_members(object, where, "an object of a quantizer", {"class_name", "config"},
+                {"module", "registered_name", "build_config", "compile_config", "shared_object_id"});
+}
+
 std::vector<WeightQuantizer> weights_from_json(const json& list, std::string_view where) {
   if (!list.is_array()) refuse(where, "weights", list, "a list");
   std::vector<WeightQuantizer> weights;
@@ -113,6 +132,7 @@ std::vector<WeightQuantizer> weights_from_json(const json& list, std::string_vie
     if (!item.is_object() || !item.contains("weight") || !item["weight"].is_string() || !item.contains("quantizer")) {
       refuse(where, "weights", item, "a list of objects with 'weight' and 'quantizer'");
     }
+    check_members(item, where, "an entry of 'weights'", {"weight", "quantizer"});
     const std::string name = item["weight"].get<std::string>();
     weights.push_back({name, affine_quantizer_from_json(item["quantizer"], fmt::format("{}, '{}'", where, name))});
   }
@@ -194,6 +214,7 @@ AffineQuantizer affine_quantizer_from_json(const json& document, std::string_vie
   } catch (const InvalidArgument& error) {
     throw InvalidArgument("{}: {}", where, error.what());
   }
+  check_quantizer_members(document, where);
   if (quantizer.is_none()) return {};
   const json config = document.value("config", json::object());
   if (!config.is_object()) refuse(where, "config", config, "an object");

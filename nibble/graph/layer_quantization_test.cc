@@ -291,6 +291,10 @@ TEST(LayerQuantization, ConfigRefuses) {
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"num_bits": 18446744073709551615}}})", "small"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"per_axes": true}}})", "Did you mean 'per_axis'?"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": []}})", "must be an object"},
+      {R"({"output": {"class_name": "LastValueQuantizer", "cfg": {"num_bits": 4}}})",
+       "has no 'cfg'. Known: class_name"},
+      {R"({"output": {"class_name": "LastValueQuantizer", "confg": {}}})", "Did you mean 'config'?"},
+      {R"({"weights": [{"weight": "kernel", "quantizer": null, "num_bits": 4}]})", "has no 'num_bits'"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"range": "min"}}})", "\"extremes\" or \"mse\""},
       {R"({"output": {"class_name": "LSQQuantizer", "config": {"gradient_elements": 3}}})", "\"shared\" or"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"num_bits": 99}}})", "num_bits is 99"}};
@@ -305,6 +309,12 @@ TEST(LayerQuantization, ConfigRefuses) {
       EXPECT_NE(std::string(error.what()).find("conv"), std::string::npos) << error.what();
     }
   }
+}
+
+TEST(LayerQuantization, WhatKerasWritesBesideIsPassedOver) {
+  const json quantizer = json::parse(R"({"module": "tfmot", "class_name": "LastValueQuantizer", "registered_name": null,
+    "build_config": {}, "shared_object_id": 3, "config": {"num_bits": 4}})");
+  EXPECT_EQ(affine_quantizer_from_json(quantizer, "here"), (AffineQuantizer{.kind = kLast, .num_bits = 4}));
 }
 
 TEST(LayerQuantization, SettingItAnewReplacesTheVariables) {
