@@ -52,7 +52,9 @@ std::map<std::string, ClassRule, std::less<>> class_rules() {
                            "GlobalMaxPooling1D", "GlobalMaxPooling2D"}) {
     rules[name] = {};
   }
-  rules["MaxPooling1D"] = {.tfmot = false};
+  for (const char* name : {"MaxPooling1D", "GaussianNoise", "GaussianDropout", "AlphaDropout"}) {
+    rules[name] = {.tfmot = false};
+  }
   return rules;
 }
 

@@ -6,7 +6,7 @@
 //                       after linear, relu, swish, ...; before softmax, sigmoid, tanh; gelu both
 //   ReLU, LeakyReLU, ELU, PReLU, Activation(relu, ...)        output
 //   merges, average pooling, UpSampling2D                     output
-//   Flatten, Reshape, Dropout, padding, max pooling, Softmax  nothing
+//   Flatten, Reshape, Dropout and noise, padding, max pooling, Softmax  nothing
 //   BatchNormalization                                        by the layers around it, layout.h
 //   InputLayer                                                output
 // TFMOT knows fewer classes: `tfmot` leaves out what it does.

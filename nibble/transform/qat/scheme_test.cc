@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/layer_schema.h"
 
 namespace nibble::qat {
 namespace {
@@ -72,6 +73,15 @@ TEST(Scheme, GradientBitsAreOfDorefasActivations) {
   EXPECT_EQ(activation_quantizer(scheme, /*is_rectified=*/true).gradient_bits, 6);
   EXPECT_EQ(activation_quantizer(scheme, /*is_rectified=*/false).gradient_bits, 0);
   EXPECT_EQ(weight_quantizer(scheme, graph::Layer{}).gradient_bits, 0);
+}
+
+TEST(Scheme, NoiseIsOfTrainingOnly) {
+  for (const auto& [name, attribute] : {std::pair("GaussianNoise", "stddev"), std::pair("GaussianDropout", "rate"),
+                                        std::pair("AlphaDropout", "rate")}) {
+    const graph::Layer layer = graph::make_layer(name, "noise", {{attribute, 0.1}});
+    EXPECT_EQ(default_quantization(layer, scheme_named("int8"), false), graph::LayerQuantization{}) << name;
+    EXPECT_FALSE(default_quantization(layer, scheme_named("tfmot8"), false).has_value()) << name;
+  }
 }
 
 struct RangesCase {
