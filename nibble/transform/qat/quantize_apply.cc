@@ -154,33 +154,37 @@ class Application {
     }
   }
 
+  // The first and the last layer of the model; where the user has said something of one, it has no other in its place.
   void widen_edges() {
     if (scheme_.edge_weight_bits == 0) return;
     std::vector<std::string> with_weights;
     for (const Layer& layer : annotated_.model.layers) {
-      const auto found = decisions_.find(layer.name);
-      if (found != decisions_.end() && !found->second.weights.empty() && !facts_.configured.contains(layer.name)) {
-        with_weights.push_back(layer.name);
-      }
+      if (computes_with_weights(layer)) with_weights.push_back(layer.name);
     }
     if (with_weights.empty()) return;
     for (const std::string& name : {with_weights.front(), with_weights.back()}) {
-      for (auto& weight : decisions_.at(name).weights) set_bits(scheme_, weight.quantizer, scheme_.edge_weight_bits);
+      const auto found = decisions_.find(name);
+      if (found == decisions_.end() || facts_.configured.contains(name)) continue;
+      for (auto& weight : found->second.weights) set_bits(scheme_, weight.quantizer, scheme_.edge_weight_bits);
     }
   }
 
-  // What a model gives comes from the last quantizer before it.
+  // What a model gives comes from the last quantizer before it, unless something is computed in between.
   void widen_result(const Layer& layer) {
     const auto found = decisions_.find(layer.name);
-    if (found != decisions_.end() && !facts_.configured.contains(layer.name)) {
+    const bool is_decided = found != decisions_.end();
+    if (is_decided && !facts_.configured.contains(layer.name)) {
       LayerQuantization& q = found->second;
       for (AffineQuantizer* quantizer : {&q.output, &q.post_activation, &q.pre_activation}) {
         if (quantizer->is_none()) continue;
         set_bits(scheme_, *quantizer, std::max(quantizer->num_bits, scheme_.least_result_bits));
         return;
       }
-      if (!q.weights.empty()) return;
     }
+    const bool is_quantized =
+        !graph::quantized_points(layer).empty() || (is_decided && !graph::quantized_points(found->second).empty());
+    const bool is_left_out = !facts_.annotated.contains(layer.name) && graph::schema_of(layer).weights != nullptr;
+    if (is_quantized || is_left_out || computes_with_weights(layer)) return;
     for (const std::string& input : layer.inputs) widen_result(annotated_.model.layer(input));
   }
 

@@ -199,6 +199,11 @@ std::optional<LayerQuantization> default_quantization(const Layer& layer, const 
   return result;
 }
 
+bool computes_with_weights(const Layer& layer) {
+  if (const auto found = rules().find(layer.class_name); found != rules().end()) return !found->second.weights.empty();
+  return graph::schema_of(layer).weights != nullptr;
+}
+
 std::vector<std::string> known_classes(const Scheme& scheme) {
   std::vector<std::string> names;
   for (const auto& [name, rule] : rules()) {

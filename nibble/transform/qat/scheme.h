@@ -34,7 +34,7 @@ struct Scheme {
   int weight_bits = 8, activation_bits = 8;  // 2 .. 16
   int input_bits = 8;                        // of the model's inputs
   int least_result_bits = 8;                 // what the model gives has max(activation_bits, this): few bits tie
-  int edge_weight_bits = 0;                  // of the first and the last layer with weights; 0: weight_bits
+  int edge_weight_bits = 0;                  // of the model's first and last layer with weights; 0: weight_bits
   int bias_bits = 32;                        // on the accumulator's grid; 0: biases stay float
   graph::AffineKind weights = graph::AffineKind::kLastValue;
   // Inputs always get AllValues. LSQ and LSQ+ take signed codes where values can be negative; PACT and DoReFa stand
@@ -104,6 +104,10 @@ std::optional<graph::LayerQuantization> default_quantization(const graph::Layer&
 graph::AffineQuantizer weight_quantizer(const Scheme& scheme, const graph::Layer& layer);
 graph::AffineQuantizer activation_quantizer(const Scheme& scheme, bool is_rectified);
 graph::AffineQuantizer input_quantizer(const Scheme& scheme);
+
+// True where a class multiplies by its weights or looks them up: convolutions, Dense, recurrent layers, Embedding; not
+// batch normalization and PReLU.
+bool computes_with_weights(const graph::Layer& layer);
 
 std::vector<std::string> known_classes(const Scheme& scheme);  // sorted
 

@@ -1,0 +1,79 @@
+// Entries of a file's `layers`, and what the scheme's widths of edges and results make of them.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "nibble/core/error.h"
+#include "nibble/graph/builder.h"
+#include "nibble/transform/qat/quantize_apply.h"
+
+namespace nibble::qat {
+namespace {
+
+using graph::AffineQuantizer;
+using graph::Layer;
+using graph::LayerQuantization;
+using graph::Model;
+using nlohmann::json;
+using namespace graph::build;
+
+// "c1 4/8; ...": bits of weights / bits of what leaves or enters the activation, of the layers that have one.
+std::string widths(const Model& model) {
+  std::vector<std::string> entries;
+  for (const Layer& layer : model.layers) {
+    const LayerQuantization q = layer.quantization.value_or(LayerQuantization{});
+    const std::string weights = q.weights.empty() ? "-" : std::to_string(q.weights[0].quantizer.num_bits);
+    std::string values = "-";
+    for (const AffineQuantizer& quantizer : {q.pre_activation, q.post_activation, q.output}) {
+      if (!quantizer.is_none()) values = std::to_string(quantizer.num_bits);
+    }
+    if (weights != "-" || values != "-") entries.push_back(layer.name + " " + weights + "/" + values);
+  }
+  return fmt::format("{}", fmt::join(entries, "; "));
+}
+
+Node conv(const Node& x, const std::string& name) {
+  return Conv2D({.filters = 4, .kernel_size = {3, 3}, .name = name})(x);
+}
+
+Model three_layers() {
+  const Node in = Input({.shape = {8, 8, 3}, .name = "in"});
+  const Node x = ReLU({.name = "r2"})(conv(ReLU({.name = "r1"})(conv(in, "c1")), "c2"));
+  return build_model({in}, {Dense({.units = 3, .name = "d"})(Flatten({.name = "f"})(x))});
+}
+
+Model quantized(const Model& model, const char* layers) {
+  Scheme scheme = scheme_named("int4");
+  scheme.edge_weight_bits = 8;
+  return quantize_apply(annotate_from_json(model, json::parse(layers)), scheme);
+}
+
+struct EntryCase {
+  const char* name;
+  const char* layers;
+  const char* widths;
+};
+class Entries : public testing::TestWithParam<EntryCase> {};
+
+TEST_P(Entries, AreKeptBesideEdgesAndResults) {
+  EXPECT_EQ(widths(quantized(three_layers(), GetParam().layers)), GetParam().widths);
+}
+
+#define NIBBLE_FIVE_BITS                                                                    \
+  R"({"weights": [{"weight": "kernel", "quantizer": {"class_name": "LastValueQuantizer", )" \
+  R"("config": {"num_bits": 5}}}]}})"
+
+INSTANTIATE_TEST_SUITE_P(
+    Rows, Entries,
+    testing::Values(
+        EntryCase{"None", "{}", "in -/8; c1 8/-; r1 -/4; c2 4/-; r2 -/4; d 8/8"},
+        // The second layer is not the first.
+        EntryCase{"FirstLayer", R"({"c1": )" NIBBLE_FIVE_BITS, "in -/8; c1 5/-; r1 -/4; c2 4/-; r2 -/4; d 8/8"},
+        EntryCase{"FirstLayerLeftOut", R"({"c1": null})", "c1 -/4; r1 -/4; c2 4/-; r2 -/4; d 8/8"},
+        // What enters the last layer is not what the model gives.
+        EntryCase{"LastLayer", R"({"d": )" NIBBLE_FIVE_BITS, "in -/8; c1 8/-; r1 -/4; c2 4/-; r2 -/4; d 5/-"},
+        EntryCase{"LastLayerLeftOut", R"({"d": null})", "in -/8; c1 8/-; r1 -/4; c2 4/-; r2 -/4"}),
+    [](const auto& row) { return row.param.name; });
+
+}  // namespace
+}  // namespace nibble::qat
