@@ -30,6 +30,21 @@ QuantizeConfigPtr config_of(const std::string& key, const json& entry, const Qua
                         name, known.empty() ? "The scope is empty." : suggest(name, known));
 }
 
+// Of an input only its values can be quantized.
+QuantizeConfigPtr input_config_of(const std::string& key, const json& entry, const QuantizeScope& scope,
+                                  const Layer& input) {
+  if (entry.is_null()) {
+    throw InvalidArgument(
+        "[annotate] entry '{}' is null, but an input is not marked: it is quantized where a layer that reads it is. "
+        "{{}} leaves it in float; {{\"output\": ...}} gives it a quantizer.",
+        key);
+  }
+  QuantizeConfigPtr config = config_of(key, entry, scope);
+  const LayerQuantization asked = config->quantization(input);
+  if (asked == LayerQuantization{.output = asked.output}) return config;
+  throw InvalidArgument("[annotate] entry '{}' quantizes more than the output of an input. Leave the rest out.", key);
+}
+
 void check_entries(const Model& model, const json& layers) {
   std::set<std::string> known;
   for (const Layer& layer : model.layers) known.insert({layer.name, layer.class_name});
@@ -68,9 +83,11 @@ AnnotatedModel annotate_from_json(const Model& model, const json& layers, const 
   check_entries(model, layers);
   AnnotatedModel annotated{.model = model};
   for (const Layer& layer : model.layers) {
-    if (layer.class_name == "InputLayer") continue;
+    const bool is_input = layer.class_name == "InputLayer";
     const std::string key = layers.contains(layer.name) ? layer.name : layer.class_name;
-    if (!layers.contains(key)) {
+    if (is_input) {  // inputs follow by themselves
+      if (layers.contains(key)) annotated.layers.emplace(layer.name, input_config_of(key, layers[key], scope, layer));
+    } else if (!layers.contains(key)) {
       annotated.layers.emplace(layer.name, nullptr);
     } else if (!layers[key].is_null()) {
       annotated.layers.emplace(layer.name, config_of(key, layers[key], scope));

@@ -1,4 +1,5 @@
 // Entries of a file's `layers`, and what the scheme's widths of edges and results make of them.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -15,6 +16,7 @@ using graph::Layer;
 using graph::LayerQuantization;
 using graph::Model;
 using nlohmann::json;
+using testing::HasSubstr;
 using namespace graph::build;
 
 // "c1 4/8; ...": bits of weights / bits of what leaves or enters the activation, of the layers that have one.
@@ -62,6 +64,7 @@ TEST_P(Entries, AreKeptBesideEdgesAndResults) {
 #define NIBBLE_FIVE_BITS                                                                    \
   R"({"weights": [{"weight": "kernel", "quantizer": {"class_name": "LastValueQuantizer", )" \
   R"("config": {"num_bits": 5}}}]}})"
+#define NIBBLE_FIVE_BIT_INPUT R"({"output": {"class_name": "AllValuesQuantizer", "config": {"num_bits": 5}}}})"
 
 INSTANTIATE_TEST_SUITE_P(
     Rows, Entries,
@@ -72,8 +75,28 @@ INSTANTIATE_TEST_SUITE_P(
         EntryCase{"FirstLayerLeftOut", R"({"c1": null})", "c1 -/4; r1 -/4; c2 4/-; r2 -/4; d 8/8"},
         // What enters the last layer is not what the model gives.
         EntryCase{"LastLayer", R"({"d": )" NIBBLE_FIVE_BITS, "in -/8; c1 8/-; r1 -/4; c2 4/-; r2 -/4; d 5/-"},
-        EntryCase{"LastLayerLeftOut", R"({"d": null})", "in -/8; c1 8/-; r1 -/4; c2 4/-; r2 -/4"}),
+        EntryCase{"LastLayerLeftOut", R"({"d": null})", "in -/8; c1 8/-; r1 -/4; c2 4/-; r2 -/4"},
+        EntryCase{"Input", R"({"in": )" NIBBLE_FIVE_BIT_INPUT, "in -/5; c1 8/-; r1 -/4; c2 4/-; r2 -/4; d 8/8"},
+        EntryCase{"Inputs", R"({"InputLayer": )" NIBBLE_FIVE_BIT_INPUT,
+                  "in -/5; c1 8/-; r1 -/4; c2 4/-; r2 -/4; d 8/8"},
+        EntryCase{"FloatInput", R"({"in": {}})", "c1 8/-; r1 -/4; c2 4/-; r2 -/4; d 8/8"}),
     [](const auto& row) { return row.param.name; });
+
+TEST(EntriesOfAFile, Refuse) {
+  const std::vector<std::pair<const char*, const char*>> rows = {
+      {R"({"in": null})", "{} leaves it in float"},
+      {R"({"InputLayer": null})", "entry 'InputLayer' is null"},
+      {R"({"in": {"bias_bits": 8}})", "more than the output"},
+      {R"({"in": {"output": {"class_name": "AllValuesQuantizer", "config": {"num_bits": 17}}}})", "num_bits is 17"}};
+  for (const auto& [layers, wanted] : rows) {
+    try {
+      quantized(three_layers(), layers);
+      FAIL() << layers;
+    } catch (const InvalidArgument& error) {
+      EXPECT_THAT(error.what(), HasSubstr(wanted)) << layers;
+    }
+  }
+}
 
 }  // namespace
 }  // namespace nibble::qat

@@ -65,10 +65,10 @@ class Application {
     const std::set<std::string> producers = unmarked_producers(annotated_);
     for (const Layer& layer : annotated_.model.layers) {
       if (layer.quantization) continue;
-      if (layer.class_name == "InputLayer") {
-        if (feeds_annotated(layer)) decide(layer, input_of(layer));
-      } else if (const auto found = annotated_.layers.find(layer.name); found != annotated_.layers.end()) {
+      if (const auto found = annotated_.layers.find(layer.name); found != annotated_.layers.end()) {
         decide(layer, of_marked(layer, found->second));
+      } else if (layer.class_name == "InputLayer") {
+        if (feeds_annotated(layer)) decide(layer, input_of(layer));
       } else if (producers.contains(layer.name)) {
         decide(layer, output_of(layer));
       }

@@ -58,9 +58,10 @@ graph::Model unfold_batch_norms(const graph::Model& model);
 //   {"conv2d": {"weights": [{"weight": "kernel", "quantizer": {"class_name": "LSQQuantizer", "config": {...}}}]},
 //    "Dense": {"config": "my_config"},      one of the scope's
 //    "ReLU": {},                            nothing of it is quantized
-//    "dense_2": null}                       is not marked
+//    "dense_2": null,                       is not marked
+//    "in": {"output": {...}}}               of an input: its quantizer; not null
 // Layers that are not mentioned are marked with the default.
-//   throws  InvalidArgument naming the entry that fits no layer
+//   throws  InvalidArgument naming the entry that fits no layer, or not the input
 AnnotatedModel annotate_from_json(const graph::Model& model, const nlohmann::json& layers,
                                   const QuantizeScope& scope = {});
 
