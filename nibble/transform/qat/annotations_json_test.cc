@@ -87,7 +87,12 @@ TEST(EntriesOfAFile, Refuse) {
       {R"({"in": null})", "{} leaves it in float"},
       {R"({"InputLayer": null})", "entry 'InputLayer' is null"},
       {R"({"in": {"bias_bits": 8}})", "more than the output"},
-      {R"({"in": {"output": {"class_name": "AllValuesQuantizer", "config": {"num_bits": 17}}}})", "num_bits is 17"}};
+      {R"({"in": {"output": {"class_name": "AllValuesQuantizer", "config": {"num_bits": 17}}}})", "num_bits is 17"},
+      {R"({"c1": {"bias_bits": 16}})", "'c1' (Conv2D): bias_bits is 16, but its configuration quantizes no weights"},
+      {R"({"c1": {"bias_bits": 33}})", "bias_bits is 33"},
+      {R"({"c1": {"bias_bits": 33, "weights": [{"weight": "kernel",
+           "quantizer": {"class_name": "LastValueQuantizer"}}]}})",
+       "between 2 and 32"}};
   for (const auto& [layers, wanted] : rows) {
     try {
       quantized(three_layers(), layers);

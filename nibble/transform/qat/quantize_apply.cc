@@ -26,6 +26,17 @@ void check_annotations(const AnnotatedModel& annotated) {
   for (const auto& [name, config] : annotated.layers) annotated.model.layer(name);
 }
 
+// A bias lies on the grid input scale * weight scale: without the second its bits mean nothing.
+void check_bias_bits(const Layer& layer, const LayerQuantization& quantization) {
+  if (quantization.bias_bits == 0) return;
+  const auto points = graph::quantized_points(quantization);
+  if (std::any_of(points.begin(), points.end(), [](const auto& point) { return point.is_weight; })) return;
+  throw InvalidArgument(
+      "[quantize_apply] {}: bias_bits is {}, but its configuration quantizes no weights, and a bias is rounded to the "
+      "grid input scale * weight scale. Say the quantizer of its weights too, or leave bias_bits out.",
+      graph::described(layer), quantization.bias_bits);
+}
+
 // Layers that are not marked but must give quantized values to a marked one that reads nothing else.
 std::set<std::string> unmarked_producers(const AnnotatedModel& annotated) {
   std::set<std::string> producers;
@@ -115,7 +126,10 @@ class Application {
 
   LayerQuantization of_marked(const Layer& layer, const QuantizeConfigPtr& config) const {
     const bool is_overruled = layout_of(layer).quantizes_nothing;  // TFMOT's layers before a ReLU
-    return config == nullptr || is_overruled ? by_default(layer) : config->quantization(layer);
+    if (config == nullptr || is_overruled) return by_default(layer);
+    LayerQuantization quantization = config->quantization(layer);
+    check_bias_bits(layer, quantization);
+    return quantization;
   }
 
   LayerQuantization by_default(const Layer& layer) const {
