@@ -63,6 +63,14 @@ bool moves_values(const graph::Layer& layer) {
   return is_one_of(layer, kMoves);
 }
 
+bool feeds_embedding(const graph::Model& model, const std::string& layer) {
+  const auto readers = model.consumers(layer);
+  return std::any_of(readers.begin(), readers.end(), [&](const std::string& name) {
+    const graph::Layer& reader = model.layer(name);
+    return reader.class_name == "Embedding" || (moves_values(reader) && feeds_embedding(model, name));
+  });
+}
+
 bool is_activation_layer(const graph::Layer& layer) {
   constexpr std::array<std::string_view, 6> kActivations = {"Activation", "ReLU",  "LeakyReLU",
                                                             "ELU",        "PReLU", "ThresholdedReLU"};
@@ -73,6 +81,7 @@ std::vector<ActivationPoint> activation_points(const graph::Model& model) {
   std::vector<ActivationPoint> points;
   for (const graph::Layer& layer : model.layers) {
     if (moves_values(layer) || is_softmax(layer) || is_quantized_behind(model, layer)) continue;
+    if (layer.inputs.empty() && feeds_embedding(model, layer.name)) continue;
     points.push_back({layer.name, std::string(point_of(layer)), !layer.inputs.empty() && is_result(model, layer)});
   }
   return points;

@@ -5,6 +5,7 @@
 //   - layers that only move values: max pooling, Flatten, Reshape, Dropout, zero padding, cropping, upsampling to the
 //     nearest pixel; they keep their input's codes
 //   - a layer whose one reader is an activation or a batch normalization: its result is quantized behind that
+//   - an input that an Embedding reads: its values are names of rows, which rounding would change for others
 //   - softmax: what enters it is quantized, what leaves it stays float
 //
 // Source: spec/ptq-qat-experiments.md, section 2 (D6, D7) and spec/tfmot-tflite.md, A3.
@@ -26,6 +27,9 @@ struct ActivationPoint {
 
 // In the model's order.
 std::vector<ActivationPoint> activation_points(const graph::Model& model);
+
+// True where an Embedding reads the layer's output, or what layers that only move values make of it.
+bool feeds_embedding(const graph::Model& model, const std::string& layer);
 
 // Max pooling and the like: the codes of the output are codes of the input.
 bool moves_values(const graph::Layer& layer);

@@ -105,6 +105,19 @@ TEST(ActivationPoints, OfUpsampling) {
   }
 }
 
+// Rounded token ids would be other tokens.
+TEST(ActivationPoints, AreNotBeforeAnEmbedding) {
+  for (const bool is_moved : {false, true}) {
+    const Node in = Input({.shape = {5}, .name = "input"});
+    const Node ids = is_moved ? Flatten({.name = "moved"})(in) : in;
+    const Node words = layer("Embedding", "words", {{"input_dim", int64_t{1000}}, {"output_dim", int64_t{3}}})(ids);
+    const graph::Model model =
+        build_model({in}, {Dense({.units = 3, .name = "dense"})(Flatten({.name = "flat"})(words))});
+    EXPECT_THAT(activation_points(model), ElementsAre(ActivationPoint{"words", "output", false},
+                                                      ActivationPoint{"dense", "post_activation", true}));
+  }
+}
+
 // Its range is its own: of the mean of two pixels, not of the pixels.
 TEST(PostTraining, BilinearUpsamplingHasARange) {
   const Node in = Input({.shape = {10, 10, 2}, .name = "input"});

@@ -103,5 +103,17 @@ TEST(EntriesOfAFile, Refuse) {
   }
 }
 
+// Rounded token ids would be other tokens.
+TEST(EntriesOfAFile, InputsOfAnEmbeddingStayAsTheyAre) {
+  for (const bool is_moved : {false, true}) {
+    const Node in = Input({.shape = {5}, .name = "in"});
+    const Node ids = is_moved ? Flatten({.name = "moved"})(in) : in;
+    const Node words = layer("Embedding", "words", {{"input_dim", int64_t{1000}}, {"output_dim", int64_t{3}}})(ids);
+    const Model model = build_model({in}, {Dense({.units = 3, .name = "d"})(Flatten({.name = "f"})(words))});
+    EXPECT_EQ(widths(quantized(model, R"({"Embedding": {}})")), "d 8/8");
+    EXPECT_EQ(widths(quantized(model, R"({"words": {}, "in": )" NIBBLE_FIVE_BIT_INPUT)), "in -/5; d 8/8");
+  }
+}
+
 }  // namespace
 }  // namespace nibble::qat

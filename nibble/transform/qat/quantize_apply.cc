@@ -7,6 +7,7 @@
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
 #include "nibble/graph/layer_schema.h"
+#include "nibble/transform/ptq/activation_points.h"
 #include "nibble/transform/qat/layout.h"
 #include "nibble/transform/qat/rewrites.h"
 
@@ -111,7 +112,7 @@ class Application {
   }
 
   LayerQuantization input_of(const Layer& layer) const {
-    if (layout_of(layer).drops_output) return {};
+    if (layout_of(layer).drops_output || ptq::feeds_embedding(annotated_.model, layer.name)) return {};
     return {.output = input_quantizer(scheme_)};
   }
 

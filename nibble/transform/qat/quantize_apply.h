@@ -41,7 +41,7 @@ void quantize_annotate_layer(AnnotatedModel& annotated, const std::string& layer
 //   3. each marked layer gets the user's configuration, or what its neighbours say (layout.h; with a `tfmot` scheme a
 //      ReLU behind it comes before the user), or the scheme's default;
 //      a layer that is the only input of a marked one, and not marked, gets the default's activations and outputs
-//   4. inputs that feed a marked layer are quantized
+//   4. inputs that feed a marked layer are quantized, but for those that an Embedding reads: the names of its rows
 // A layer that is quantized already stays as it is.
 //   throws  InvalidArgument if no layer is marked, or a configuration does not fit its layer; Unsupported naming a
 //           marked layer that has neither a configuration nor a default
