@@ -106,8 +106,9 @@ FoldedBatchNorms fold_batch_norms(const graph::Model& model, FoldDivisor divisor
       continue;
     }
     take_in(*partner, batch_norm, divisor);
-    result.folded.push_back(partner->name);
-    result.moments.emplace(partner->name, output_moments(batch_norm));
+    // Of several in a row the last tells what the layer gives.
+    const bool is_first = result.moments.insert_or_assign(partner->name, output_moments(batch_norm)).second;
+    if (is_first) result.folded.push_back(partner->name);
     transform::bypass_layer(result.model, layer.name);
   }
   return result;

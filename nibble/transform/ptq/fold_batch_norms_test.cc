@@ -69,6 +69,22 @@ TEST(FoldBatchNorms, ATransposedKernelIsScaledByItsOutputChannels) {
   for (int64_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-4) << i;  // sums of some products near 1
 }
 
+TEST(FoldBatchNorms, OfTwoInARowTheSecondTellsWhatTheLayerGives) {
+  const Node in = Input({.shape = {4, 4, 2}, .name = "input"});
+  Node x = Conv2D({.filters = 3, .kernel_size = {3, 3}, .name = "conv"})(in);
+  x = BatchNormalization({.name = "second"})(BatchNormalization({.name = "first"})(x));
+  const graph::Model model = initialized(build_model({in}, {Flatten({.name = "flatten"})(x)}));
+  const FoldedBatchNorms folded = fold_batch_norms(model);
+  EXPECT_THAT(folded.folded, ElementsAre("conv"));
+  EXPECT_TRUE(folded.left.empty());
+  const ChannelMoments last = output_moments(model.layer("second")), given = folded.moments.at("conv");
+  EXPECT_EQ(given.mean, last.mean);
+  EXPECT_EQ(given.deviation, last.deviation);
+  const Tensor samples = random_samples({3, 4, 4, 2}, 1);
+  const Tensor a = plain_output(model, samples), b = plain_output(folded.model, samples);
+  for (int64_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-4) << i;  // sums of some products near 1
+}
+
 TEST(FoldBatchNorms, DividingByTheVarianceScalesEveryChannelByItsSigma) {
   const graph::Model model = network();
   const graph::Model right = fold_batch_norms(model).model;
