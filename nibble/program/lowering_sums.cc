@@ -130,8 +130,8 @@ void Lowering::add_accumulate(const Layer& layer, bool depthwise, bool dense) {
   }
   const IntegerWeights weights = point ? integer_weights(source, *point, action.out_channels)
                                        : integer_weights(source, weight, attribute, action.out_channels);
-  if (point) action.bias = bias_codes(source, value_of(input).scale[0], weights.scale);
   const bool is_exact = point && network_sums_codes(*point, input);
+  if (is_exact) action.bias = bias_codes(source, value_of(input).scale[0], weights.scale);
   push_accumulate(layer, std::move(action), weights, bias_values(source), input, is_exact);
 }
 
@@ -183,8 +183,8 @@ void Lowering::add_transposed(const Layer& layer) {
   IntegerWeights weights =
       point ? integer_weights(layer, *point, out, in) : integer_weights(layer, "kernel", "kernel_quantizer", out, in);
   weights.values = turned(weights.values, action);
-  if (point) action.bias = bias_codes(layer, value_of(input).scale[0], weights.scale);
   const bool is_exact = point && network_sums_codes(*point, input);
+  if (is_exact) action.bias = bias_codes(layer, value_of(input).scale[0], weights.scale);
   push_accumulate(layer, std::move(action), weights, bias_values(layer), input, is_exact);
 }
 
