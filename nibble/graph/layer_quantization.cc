@@ -106,6 +106,40 @@ const WeightSpec& spec_of(const Layer& layer, const QuantizedPoint& point, std::
                         names.empty() ? "It has no weights at all." : suggest(point.name, names));
 }
 
+// Where a network quantizes what enters and leaves an activation.
+bool has_activation_points(const Layer& layer) {
+  static const std::set<std::string_view> kAreActivations = {"ReLU", "LeakyReLU", "Softmax"};
+  // Their `activation` has no effect.
+  static const std::set<std::string_view> kWithoutEffect = {"QBatchNormalization", "QDepthwiseConv2DTranspose",
+                                                            "QSeparableConv2DTranspose"};
+  if (kAreActivations.contains(layer.class_name)) return true;
+  const AttributeSpec* activation = schema_of(layer).find("activation");
+  const bool is_one = activation != nullptr && activation->kind == AttributeKind::kActivation;
+  return is_one && !kWithoutEffect.contains(layer.class_name);
+}
+
+// False for what a layer remembers of its batches, and for what becomes part of a batch norm's two numbers.
+bool is_quantizable(const Layer& layer, const WeightSpec& weight) {
+  const bool is_batch_norm = layer.class_name == "BatchNormalization" || layer.class_name == "QBatchNormalization";
+  const bool is_folded_bias = layer.class_name.ends_with("Batchnorm") && weight.name == "bias";
+  return weight.trainable && !is_batch_norm && !is_folded_bias;
+}
+
+// A point that no network computes would stay at its start for ever.
+void require_computed(const Layer& layer, const QuantizedPoint& point, std::span<const WeightSpec> own) {
+  std::vector<std::string> possible;
+  for (const WeightSpec& weight : own) {
+    if (is_quantizable(layer, weight)) possible.push_back(weight.name);
+  }
+  if (has_activation_points(layer)) {
+    for (const std::string_view name : {kPreActivation, kPostActivation}) possible.emplace_back(name);
+  }
+  possible.emplace_back(kOutput);
+  if (std::find(possible.begin(), possible.end(), point.name) != possible.end()) return;
+  throw InvalidArgument("[quantize] {}: a layer of this class cannot be quantized at '{}'. Its points are: {}.",
+                        graph::described(layer), point.name, fmt::join(possible, ", "));
+}
+
 void check_bias_bits(const Layer& layer) {
   const int bits = layer.quantization->bias_bits;
   if (bits == 0 || (bits >= 2 && bits <= 32)) return;
@@ -238,6 +272,7 @@ std::vector<WeightSpec> quantization_variables(const Layer& layer, std::span<con
     check_kind(layer, point);
     check_numbers(layer, point);
     const Shape& tensor = point.is_weight ? spec_of(layer, point, own).shape : output;
+    require_computed(layer, point, own);
     const int64_t channels = channels_of(layer, point, tensor);
     const bool is_vector = point.quantizer.per_axis && point.quantizer.kind != AffineKind::kFixed;
     add_variables(point, is_vector ? Shape{channels} : Shape{}, variables);

@@ -7,6 +7,9 @@
 //   post_activation   what leaves it                                      linear, relu, swish, gelu
 //   output            the layer's output; of an InputLayer: the input     after everything else
 //
+// Every class has `output`; those with an `activation`, ReLU, LeakyReLU and Softmax have the two around it. A batch
+// norm's weights, and what a layer remembers of its batches, are no points.
+//
 // Variables of a point are weights of the layer, after its own, in the order of the table, so that they are saved and
 // read with the model:
 //   LastValue, MovingAverage, AllValues   <point>_min, <point>_max        start at -6, 6 (AllValues: 0, 0), as TFMOT's
@@ -111,7 +114,8 @@ affine::ChannelLayout point_layout(const Layer& layer, const QuantizedPoint& poi
 // The variables that the points of a layer have.
 //   own, output  shapes of the layer's own weights and of its output
 //   throws       InvalidArgument naming layer and point: a width, axis, range or decay that is not possible, a weight
-//                that the layer does not have, a kind that does not fit the tensor
+//                that the layer does not have, a point that its class does not compute, a kind that does not fit the
+//                tensor
 std::vector<WeightSpec> quantization_variables(const Layer& layer, std::span<const WeightSpec> own,
                                                const Shape& output);
 

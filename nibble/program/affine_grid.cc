@@ -319,11 +319,27 @@ IntegerWeights integer_weights(const graph::Layer& layer, const QuantizedPoint& 
   return result;
 }
 
+Tensor through_point(const graph::Layer& layer, std::string_view weight, Tensor value) {
+  const auto point = graph::quantized_point(layer, weight);
+  if (!point) return value;
+  if (point->quantizer.kind == AffineKind::kDorefa) {
+    Tensor real(value.shape());
+    affine::dorefa_quantize_weights<float>(value.data(), point->quantizer.num_bits, real.data());
+    return real;
+  }
+  const affine::ChannelLayout layout = graph::point_layout(layer, *point, value.shape());
+  const auto grids = weight_grids(layer, *point);
+  for (int64_t i = 0; i < value.size(); ++i) {
+    value[i] = grids[static_cast<size_t>(layout.channel(i))]->quantize(Tensor::scalar(value[i])).real[0];
+  }
+  return value;
+}
+
 std::vector<int64_t> bias_codes(const graph::Layer& layer, float input_scale, const PerChannel& weight_scales) {
-  const graph::Weight* bias = layer.find_weight("bias");
   const int bits = layer.quantization ? layer.quantization->bias_bits : 0;
-  if (bias == nullptr || bits == 0) return {};
-  const affine::BiasCodes codes = affine::quantize_bias(bias->value.data(), input_scale, weight_scales, bits);
+  const std::vector<float> bias = bits == 0 ? std::vector<float>{} : bias_values(layer);
+  if (bias.empty()) return {};
+  const affine::BiasCodes codes = affine::quantize_bias(bias, input_scale, weight_scales, bits);
   if (affine::stays_float(codes, bits)) return {};
   return {codes.codes.begin(), codes.codes.end()};
 }

@@ -31,7 +31,12 @@ std::optional<affine::CodeGrid> code_grid(const quant::Quantizer& quantizer);
 IntegerWeights integer_weights(const graph::Layer& layer, const graph::QuantizedPoint& point, int64_t channels,
                                int64_t inner = 1);
 
-// The layer's bias in units of its accumulators; empty where it stays a real number.
+// `value` of that weight as its affine point leaves it, which is as the network computes with it; as it is where the
+// weight has no point.
+Tensor through_point(const graph::Layer& layer, std::string_view weight, Tensor value);
+
+// The layer's bias in units of its accumulators; empty where it stays a real number. Of a layer whose codes the network
+// sums too: elsewhere it adds the bias as a real number, whatever bias_bits says.
 std::vector<int64_t> bias_codes(const graph::Layer& layer, float input_scale, const PerChannel& weight_scales);
 
 // Makes get_quantizer() read the three texts above; program files hold them.

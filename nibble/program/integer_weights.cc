@@ -5,6 +5,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/graph/quantizer_errors.h"
+#include "nibble/program/affine_grid.h"
 #include "nibble/program/program.h"
 
 namespace nibble::program {
@@ -104,12 +105,16 @@ IntegerWeights integer_weights(const graph::Layer& layer, std::string_view weigh
   return result;
 }
 
+std::vector<float> weight_values(const graph::Layer& layer, std::string_view weight, std::string_view attribute) {
+  const Tensor& value = required(layer, weight);
+  const auto quantizer = quantizer_of(layer, attribute);
+  const Tensor real = through_point(layer, weight, quantizer == nullptr ? value : quantizer->quantize(value).real);
+  return {real.data().begin(), real.data().end()};
+}
+
 std::vector<float> bias_values(const graph::Layer& layer) {
   if (layer.attributes.contains("use_bias") && !layer.get_bool("use_bias")) return {};
-  const Tensor& bias = required(layer, "bias");
-  const auto quantizer = quantizer_of(layer, "bias_quantizer");
-  const Tensor real = quantizer == nullptr ? bias : quantizer->quantize(bias).real;
-  return {real.data().begin(), real.data().end()};
+  return weight_values(layer, "bias", "bias_quantizer");
 }
 
 Affine batch_norm(const graph::Layer& layer) {

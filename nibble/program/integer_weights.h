@@ -23,7 +23,12 @@ struct IntegerWeights {
 IntegerWeights integer_weights(const graph::Layer& layer, std::string_view weight, std::string_view attribute,
                                int64_t channels, int64_t inner = 1);
 
-// The layer's bias through its quantizer, if it has one. Empty: the layer has no bias.
+// A weight that stays real numbers, as the network computes with it: through the quantizer in `attribute`, if the layer
+// has one, and then through its affine point.
+//   throws  InvalidArgument if the layer has no such weight yet
+std::vector<float> weight_values(const graph::Layer& layer, std::string_view weight, std::string_view attribute);
+
+// The layer's bias likewise. Empty: the layer has no bias.
 std::vector<float> bias_values(const graph::Layer& layer);
 
 // A (Q)BatchNormalization with its stored statistics, as the training path applies it:

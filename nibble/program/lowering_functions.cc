@@ -170,13 +170,8 @@ void Lowering::add_elu(const Layer& layer) {
 void Lowering::add_prelu(const Layer& layer) {
   Signal signal = begin_activation(layer);
   if (signal.operation < 0) signal.operation = integers(layer, 0, false);
-  const graph::Weight* weight = layer.find_weight("alpha");
-  if (weight == nullptr) {
-    throw InvalidArgument(
-        "[compile] layer '{}' (PReLU) has no weight 'alpha' yet. Train the model or load its weights first.",
-        layer.name);
-  }
-  const Tensor& alpha = weight->value;
+  std::vector<float> slopes = weight_values(layer, "alpha", "");
+  const Tensor& alpha = layer.find_weight("alpha")->value;
   const int64_t channels = value_of(signal.operation).channels();
   const bool is_by_channel = alpha.size() == channels && alpha.shape()[-1] == channels;
   if (alpha.size() != 1 && !is_by_channel) {
@@ -185,7 +180,7 @@ void Lowering::add_prelu(const Layer& layer) {
         "thresholds by channel. Share it over height and width: shared_axes=[1, 2].",
         layer.name, alpha.shape().str());
   }
-  signal.pending.push(Slope{{alpha.data().begin(), alpha.data().end()}});
+  signal.pending.push(Slope{std::move(slopes)});
   signals_[layer.name] = std::move(signal);
   apply_point(layer, graph::kPostActivation);
 }

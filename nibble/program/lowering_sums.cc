@@ -101,6 +101,15 @@ Layer with_folded_weights(const Layer& layer) {
   return plain;
 }
 
+// The codes of a point are those of the stored weight.
+void refuse_two_quantizers(const Layer& layer, std::string_view weight, std::string_view attribute) {
+  if (!graph::quantized_point(layer, weight) || !layer.has(attribute)) return;
+  throw Unsupported(
+      "[compile] layer '{}' ({}) quantizes its {} twice, by its {} and by the affine point '{}', of which one alone "
+      "gives integers. Leave one of them out.",
+      layer.name, layer.class_name, weight, attribute, weight);
+}
+
 }  // namespace
 
 void Lowering::add_accumulate(const Layer& layer, bool depthwise, bool dense) {
@@ -120,9 +129,12 @@ void Lowering::add_accumulate(const Layer& layer, bool depthwise, bool dense) {
   }
   const std::string_view weight = depthwise ? "depthwise_kernel" : "kernel";
   const std::string_view attribute = depthwise ? "depthwise_quantizer" : "kernel_quantizer";
+  refuse_two_quantizers(layer, weight, attribute);
   const Layer source = layer.class_name.ends_with("Batchnorm") ? with_folded_weights(layer) : layer;
   const auto point = graph::quantized_point(layer, weight);
-  if (point && layer.class_name.ends_with("Batchnorm")) {
+  const auto points = graph::quantized_points(layer);
+  const bool has_weight_points = std::any_of(points.begin(), points.end(), [](const auto& p) { return p.is_weight; });
+  if (has_weight_points && layer.class_name.ends_with("Batchnorm")) {
     throw Unsupported(
         "[compile] layer '{}' ({}) trains with its batch norm merged in each step; compile the plain layer that it "
         "becomes, as 'nibble qat' saves it.",
@@ -130,8 +142,8 @@ void Lowering::add_accumulate(const Layer& layer, bool depthwise, bool dense) {
   }
   const IntegerWeights weights = point ? integer_weights(source, *point, action.out_channels)
                                        : integer_weights(source, weight, attribute, action.out_channels);
-  if (point) action.bias = bias_codes(source, value_of(input).scale[0], weights.scale);
   const bool is_exact = point && network_sums_codes(*point, input);
+  if (is_exact) action.bias = bias_codes(source, value_of(input).scale[0], weights.scale);
   push_accumulate(layer, std::move(action), weights, bias_values(source), input, is_exact);
 }
 
@@ -179,12 +191,13 @@ void Lowering::add_transposed(const Layer& layer) {
   const int input = integers(layer, 0, true);
   Accumulate action = transposed_of(layer, input_shape(layer), shapes_.at(layer.name));
   const int64_t out = action.out_channels, in = action.in_channels;
+  refuse_two_quantizers(layer, "kernel", "kernel_quantizer");
   const auto point = graph::quantized_point(layer, "kernel");
   IntegerWeights weights =
       point ? integer_weights(layer, *point, out, in) : integer_weights(layer, "kernel", "kernel_quantizer", out, in);
   weights.values = turned(weights.values, action);
-  if (point) action.bias = bias_codes(layer, value_of(input).scale[0], weights.scale);
   const bool is_exact = point && network_sums_codes(*point, input);
+  if (is_exact) action.bias = bias_codes(layer, value_of(input).scale[0], weights.scale);
   push_accumulate(layer, std::move(action), weights, bias_values(layer), input, is_exact);
 }
 
