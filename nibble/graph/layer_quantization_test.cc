@@ -25,6 +25,14 @@ Model small() {
   return build_model({in}, {x}, "small");
 }
 
+// Classes that have fewer points.
+Model pooled() {
+  using namespace build;
+  const Node in = Input({.shape = {8, 8, 3}, .name = "in"});
+  const Node x = layer("ELU", "elu")(BatchNormalization({.name = "norm"})(in));
+  return build_model({in}, {MaxPooling2D({.name = "pool"})(x)}, "pooled");
+}
+
 AffineQuantizer of(AffineKind kind, bool per_axis, int axis = -1, int num_bits = 4) {
   return {.kind = kind, .num_bits = num_bits, .per_axis = per_axis, .symmetric = true, .axis = axis};
 }
@@ -125,7 +133,7 @@ class Refusals : public testing::TestWithParam<RefusalCase> {};
 
 TEST_P(Refusals, NameLayerAndCause) {
   const RefusalCase& c = GetParam();
-  Model model = small();
+  Model model = small().find_layer(c.layer) != nullptr ? small() : pooled();
   initialize_weights(model, 1);
   const Model before = model;
   try {
@@ -167,6 +175,19 @@ INSTANTIATE_TEST_SUITE_P(
                     "conv",
                     {.output = {.kind = AffineKind::kDorefa, .gradient_bits = 17}},
                     "gradient_bits is 17"},
+        RefusalCase{"WeightOfABatchNorm", "norm", on_weight("gamma", of(kLast, false)),
+                    "cannot be quantized at 'gamma'. Its points are: output."},
+        RefusalCase{"StatisticsOfABatchNorm", "norm", on_weight("moving_mean", of(kLast, false)),
+                    "cannot be quantized at 'moving_mean'"},
+        RefusalCase{"BeforeAPool",
+                    "pool",
+                    {.pre_activation = of(kAverage, false)},
+                    "(MaxPooling2D): a layer of this class cannot be quantized at 'pre_activation'. Its points are: "
+                    "output."},
+        RefusalCase{
+            "BehindAnElu", "elu", {.post_activation = of(kAverage, false)}, "cannot be quantized at 'post_activation'"},
+        RefusalCase{
+            "BehindTheActivationOfAnInput", "in", {.post_activation = of(kAverage, false)}, "Its points are: output."},
         RefusalCase{"DecayOfOne", "conv", {.output = {.kind = kAverage, .ema_decay = 1.0}}, "decay is 1"}),
     [](const auto& row) { return row.param.name; });
 

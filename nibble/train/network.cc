@@ -130,10 +130,12 @@ class Network::OpContext : public LayerContext {
   }
 
   at::Tensor activate(const at::Tensor& x, std::string_view attribute, uint32_t draw) override {
-    if (layer().get_quantizer(attribute) != nullptr) return quantize(x, attribute, draw);
-    if (attribute != "activation") return apply(x, layer(), attribute);
-    const at::Tensor y = apply(quantize_point(x, graph::kPreActivation), layer(), attribute);
-    return quantize_point(y, graph::kPostActivation);
+    const bool is_quantizer = layer().get_quantizer(attribute) != nullptr;
+    const auto activated = [&](const at::Tensor& v) {
+      return is_quantizer ? quantize(v, attribute, draw) : apply(v, layer(), attribute);
+    };
+    if (attribute != "activation") return activated(x);
+    return quantize_point(activated(quantize_point(x, graph::kPreActivation)), graph::kPostActivation);
   }
 
   at::Tensor apply(const at::Tensor& x, const graph::Layer& layer, std::string_view attribute) override {
