@@ -108,6 +108,26 @@ TEST(PtqFlow, BiasesAreCorrectedByStatisticsToo) {
   EXPECT_EQ(correction(" --bias-correction"), correction(" --bias-correction empirical"));
 }
 
+// A note on the layer does not hide them: of the first nothing is known before it.
+TEST(PtqFlow, ClippedBiasesAreToldOfLayersWithANote) {
+  const CliResult result = Workplace::get().run("ptq " + float_run() +
+                                                " --data cifar10 --calibration-samples 40 --bias-bits 2 "
+                                                "--bias-correction analytic");
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("note: layer 'conv': "), HasSubstr("warning: layer 'conv': ")));
+}
+
+TEST(PtqFlow, TellsThatNothingHasWeights) {
+  const Workplace& place = Workplace::get();
+  using namespace graph::build;
+  const Node in = Input({.shape = {32, 32, 3}, .name = "input"});
+  const Node x = Activation({.activation = "relu", .name = "relu"})(Flatten({.name = "flatten"})(in));
+  formats::keras::save_model(build_model({in}, {x}, "bare"), place.dir() / "bare.keras");
+  const CliResult result = place.run("ptq bare.keras --data cifar10 --calibration-samples 8");
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("no layer has weights of a class that is quantized"));
+}
+
 TEST(PtqFlow, WhatWasNeverCalibratedIsRefused) {
   const Workplace& place = Workplace::get();
   graph::Model model = formats::keras::load_model(place.dir() / "tiny.keras");

@@ -165,10 +165,11 @@ int quantize_and_tell(const PtqOptions& o, Streams& streams) {
   const ptq::PostTrainingOptions options = post_training_options(o);
   const graph::Model model = load_with_weights(o.model);
   graph::require_calibrated(model, "ptq");
+  const Shape input = graph::infer_shapes(model).at(model.inputs.at(0));
+  ptq::require_fixed_input(model.inputs[0], input);
   listen_for_stop();
   const data::Dataset dataset = load(o.data, streams);
   const int64_t count = std::min(o.samples, dataset.train.count());
-  const Shape input = graph::infer_shapes(model).at(model.inputs.at(0));
   const ptq::PostTrainingResult result = quantize(model, gather(dataset.train, 0, count, input), options, streams);
   PtqAccuracy accuracies;
   if (dataset.test.count() > 0) {

@@ -56,9 +56,12 @@ void print_notes(const ptq::PostTrainingResult& result, std::ostream& out) {
     out << fmt::format("equalized {} pairs of layers; the largest factor of a channel was {:.3g}\n",
                        result.equalized_pairs, result.largest_equalization);
   }
+  if (std::none_of(result.layers.begin(), result.layers.end(), [](const auto& l) { return l.weight_bits > 0; })) {
+    out << "note: no layer has weights of a class that is quantized; only activations have codes\n";
+  }
   for (const ptq::QuantizedLayer& layer : result.layers) {
     if (!layer.note.empty()) out << fmt::format("note: layer '{}': {}\n", layer.layer, layer.note);
-    if (layer.saturated_biases > 0 && layer.note.empty()) {
+    if (layer.saturated_biases > 0) {
       out << fmt::format(
           "warning: layer '{}': {} biases do not fit their bits and are clipped; give more --bias-bits\n", layer.layer,
           layer.saturated_biases);

@@ -249,6 +249,27 @@ void snap_offsets(graph::Model& model, Streams& streams) {
       offsets.size());
 }
 
+// A step of many codes is small, and its gradient is as large as the codes: training may throw it about.
+void warn_of_wide_steps(const graph::Model& quantized, Streams& streams) {
+  constexpr int kSafeBits = 8;
+  const auto is_wide = [](const graph::QuantizedPoint& point) {
+    const bool has_step =
+        point.quantizer.kind == graph::AffineKind::kLsq || point.quantizer.kind == graph::AffineKind::kLsqPlus;
+    return has_step && point.quantizer.num_bits > kSafeBits;
+  };
+  for (const graph::Layer& layer : quantized.layers) {
+    const auto points = graph::quantized_points(layer);
+    const auto wide = std::find_if(points.begin(), points.end(), is_wide);
+    if (wide == points.end()) continue;
+    streams.err << fmt::format(
+        "note: layer '{}' learns a step of {} bits. Above {} bits learned steps can run away with sgd, to almost 0 or "
+        "to many times their size: look at them with 'nibble inspect', and give a lower --lr, or --quantizer "
+        "moving_average.\n",
+        layer.name, wide->quantizer.num_bits, kSafeBits);
+    return;
+  }
+}
+
 // The ranges of activations are measured, which several processes cannot do together.
 void refuse_processes() {
   const auto place = train::place_of_process(train::process_environment());
@@ -288,6 +309,7 @@ int run(const QatOptions& o, Streams& streams) {
   const Plan plan = plan_of(o, is_trained);
   const graph::Model quantized = qat::quantize_apply(qat::annotate_from_json(start, plan.layers), plan.scheme);
   check_what_stays(o, start, quantized, streams);
+  if (compile.optimizer == train::OptimizerKind::kSgd) warn_of_wide_steps(quantized, streams);
   make_directories(o.output);
   const data::Dataset dataset = load(o.data, streams);
   set_loss(o.loss, dataset, compile);

@@ -282,12 +282,37 @@ TEST(AffineNetwork, RangesOfLeastErrorAreThoseOfTheBatch) {
   EXPECT_TRUE(at::equal(weight(network.model(), "conv", "kernel_max"), 2 * found));
 }
 
-TEST(AffineNetwork, FrozenLayersKeepTheirRanges) {
-  Model model = everything(AffineKind::kLastValue, AffineKind::kMovingAverage);
-  model.layer("conv").trainable = false;
-  Network network(model, true, 1);
-  loss_of(network, batch(4, 1));
-  EXPECT_EQ(network.model().layer("conv"), model.layer("conv"));
+TEST(AffineNetwork, FrozenLayersFindTheirRangesOnceAndKeepThem) {
+  for (const auto& [weights, activations] : {std::pair(AffineKind::kLastValue, AffineKind::kMovingAverage),
+                                             {AffineKind::kAllValues, AffineKind::kPact},
+                                             {AffineKind::kLsq, AffineKind::kLsqPlus}}) {
+    Model model = everything(weights, activations);
+    model.layer("conv").trainable = false;
+    Network network(model, true, 1);
+    loss_of(network, batch(4, 1));
+    const Model found = network.model();
+    graph::require_calibrated(found, "test");
+    EXPECT_TRUE(at::equal(weight(found, "conv", "kernel"), weight(model, "conv", "kernel")));
+    loss_of(network, 3 * batch(4, 2));
+    EXPECT_EQ(network.model().layer("conv"), found.layer("conv"));
+  }
+}
+
+// An average that would go on from [-6, 6] never comes to where the values are.
+TEST(AffineNetwork, AFrozenAverageIsTheFirstBatchs) {
+  std::vector<float> found;
+  for (const auto start : {affine::AverageStart::kInitialRange, affine::AverageStart::kFirstBatch}) {
+    Model model = float_model();
+    graph::set_quantization(
+        model, "conv",
+        LayerQuantization{.post_activation = {.kind = AffineKind::kMovingAverage, .average_start = start}});
+    model.layer("conv").trainable = false;
+    Network network(model, true, 1);
+    loss_of(network, batch(4, 1));
+    found.push_back(weight(network.model(), "conv", "post_activation_max").item<float>());
+    EXPECT_EQ(weight(network.model(), "conv", "post_activation_min").item<float>(), 0.0f) << "behind a ReLU";
+  }
+  EXPECT_EQ(found[0], found[1]);
 }
 
 TEST(AffineNetwork, MovingAverageBeginsWithTheFirstBatch) {

@@ -11,6 +11,7 @@
 #include "nibble/core/error.h"
 #include "nibble/core/thinning.h"
 #include "nibble/graph/layer_schema.h"
+#include "nibble/graph/quantization_variables.h"
 #include "nibble/kernels/affine_quantizers.h"
 #include "nibble/quant/affine/calibration.h"
 #include "nibble/train/affine_ops.h"
@@ -68,7 +69,9 @@ void observe(affine::RangeTracker& tracker, const at::Tensor& x, const affine::C
 
 at::Tensor tracked(const QuantizedPoint& point, LayerRuntime& runtime, const at::Tensor& x,
                    const affine::ChannelLayout& layout, PointMode mode) {
-  affine::RangeTracker tracker = tracker_of(point, runtime);
+  QuantizedPoint watched = point;
+  if (mode.observes_once) watched.quantizer.average_start = affine::AverageStart::kFirstBatch;
+  affine::RangeTracker tracker = tracker_of(watched, runtime);
   if (mode.observes && point.quantizer.kind != AffineKind::kFixed) {
     observe(tracker, x.detach().contiguous(), layout);
     store(tracker.ranges(), point, runtime);
@@ -181,6 +184,18 @@ at::Tensor learned(const graph::Layer& layer, const QuantizedPoint& point, Layer
 }
 
 }  // namespace
+
+bool stands_at_start(const QuantizedPoint& point, LayerRuntime& runtime) {
+  const AffineKind kind = point.quantizer.kind;
+  if (graph::is_learned(kind)) return !is_found(variable(runtime, point, kind == AffineKind::kPact ? "alpha" : "step"));
+  if (!graph::has_minmax(kind)) return false;
+  const affine::Range start = graph::initial_range(kind);
+  const auto ranges = stored_ranges(point, runtime);
+  // -0 is the mark of graph::as_seen().
+  return std::all_of(ranges.begin(), ranges.end(), [&](affine::Range range) {
+    return range == start && std::signbit(range.min) == std::signbit(start.min);
+  });
+}
 
 at::Tensor quantize_point(const graph::Layer& layer, const QuantizedPoint& point, LayerRuntime& runtime,
                           const at::Tensor& x, PointMode mode) {

@@ -20,7 +20,12 @@ struct PointMode {
   bool observes = false;  // ranges move by x before they are used; learned parameters that were never found are
   bool applies = true;    // false: x comes back as it is
   RandomKey random = {};  // of stochastic gradients; one for each layer, point and step
+  // With `observes`: x is all that the ranges will ever see, so that an average does not go on from its start.
+  bool observes_once = false;
 };
+
+// True while nothing has moved the point's variables from where they begin.
+bool stands_at_start(const graph::QuantizedPoint& point, LayerRuntime& runtime);
 
 //   x       a weight, or an activation with the batch axis
 //   throws  affine::NonFiniteValue naming the layer if x holds NaN or infinity while it is watched; InvalidArgument if

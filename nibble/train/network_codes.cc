@@ -12,8 +12,8 @@ at::Tensor Network::Run::quantize_point(int index, std::string_view name, const 
   const graph::Layer& description = network.running(index);
   const auto point = graph::quantized_point(description, name);
   if (!point) return x;
-  require_one_process(description, *point);
-  PointMode mode = point_mode(description, *point);
+  require_one_process(index, *point);
+  PointMode mode = point_mode(index, *point);
   const uint32_t place = name == graph::kPreActivation ? 0u : name == graph::kPostActivation ? 1u : 2u;
   mode.random = quantize_options(index, kGradientRole + place).random;
   return train::quantize_point(description, *point, layer(index), x, mode);
@@ -23,7 +23,7 @@ at::Tensor Network::Run::fake_quant(const Step& step) {
   const Flow& x = input(step);
   const graph::Layer& description = network.running(step.layer);
   const auto point = graph::quantized_point(description, step.point);
-  const PointMode mode = point ? point_mode(description, *point) : PointMode{};
+  const PointMode mode = point ? point_mode(step.layer, *point) : PointMode{};
   if (x.sum_scales.empty() || !point || mode.observes || !mode.applies) {
     return quantize_point(step.layer, step.point, x.value);
   }
@@ -37,23 +37,27 @@ at::Tensor Network::Run::fake_quant(const Step& step) {
   return result;
 }
 
-PointMode Network::Run::point_mode(const graph::Layer& description, const graph::QuantizedPoint& point) const {
-  const bool moves = network.phase_.ranges_move && description.trainable;
+PointMode Network::Run::point_mode(int index, const graph::QuantizedPoint& point) {
   // Weights that stand in for the trained ones, as their mean does, have ranges of their own.
   const bool is_measured_anew =
       pass == Pass::kReestimation && point.is_weight && point.quantizer.kind == graph::AffineKind::kLastValue;
-  return {.observes = network.calibrates_ || (moves && (is_training() || is_measured_anew)),
-          .applies = network.phase_.applies};
+  const bool moves = network.phase_.ranges_move && (is_training() || is_measured_anew);
+  const bool is_trainable = network.running(index).trainable;
+  // What a frozen layer has no range for is found once, and then stays.
+  const bool finds = moves && !is_trainable && !network.calibrates_ && stands_at_start(point, layer(index));
+  return {.observes = network.calibrates_ || finds || (moves && is_trainable),
+          .applies = network.phase_.applies,
+          .observes_once = finds};
 }
 
 // Weights are the same everywhere; of activations each process sees its share only.
-void Network::Run::require_one_process(const graph::Layer& description, const graph::QuantizedPoint& point) const {
+void Network::Run::require_one_process(int index, const graph::QuantizedPoint& point) {
   const bool is_alone = network.processes_ == nullptr || network.processes_->size() == 1;
-  if (is_alone || point.is_weight || !point_mode(description, point).observes) return;
+  if (is_alone || point.is_weight || !point_mode(index, point).observes) return;
   throw Unsupported(
       "[train] layer '{}': the range of '{}' follows the batches, which several processes share. Train such a model in "
       "one process, or freeze the ranges.",
-      description.name, point.name);
+      network.running(index).name, point.name);
 }
 
 float Network::Run::codes_of_point(int point) {

@@ -67,8 +67,8 @@ struct Network::Run {
 
   // x through the layer's affine quantizer at that point, or x itself where there is none.
   at::Tensor quantize_point(int index, std::string_view name, const at::Tensor& x);
-  PointMode point_mode(const graph::Layer& description, const graph::QuantizedPoint& point) const;
-  void require_one_process(const graph::Layer& description, const graph::QuantizedPoint& point) const;
+  PointMode point_mode(int index, const graph::QuantizedPoint& point);
+  void require_one_process(int index, const graph::QuantizedPoint& point);
   // Steps between the codes of the step's input, if they are one for all; 0: its values are no codes.
   float input_codes(const Step& step);
   float codes_of_point(int point);

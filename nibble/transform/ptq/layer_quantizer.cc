@@ -114,11 +114,12 @@ bool quantize_bias(const LayerTask& task, std::span<const float> steps, const Po
   const float input_scale = has_own_scale ? 1.0f : *task.inputs.scale;
   const std::span<const float> scales = has_own_scale ? std::span<const float>(own) : steps;
   const affine::BiasCodes codes = affine::quantize_bias(bias->value.data(), input_scale, scales, o.bias_bits);
-  row.saturated_biases = codes.saturated;
   if (affine::stays_float(codes, o.bias_bits)) {
-    row.note = fmt::format("bias needs more than {} bits and stays float", kWidestBias);
+    row.note +=
+        fmt::format("{}bias needs more than {} bits and stays float", row.note.empty() ? "" : "; ", kWidestBias);
     return false;
   }
+  row.saturated_biases = codes.saturated;
   for (size_t c = 0; c < codes.codes.size(); ++c) {
     const double step = static_cast<double>(input_scale) * static_cast<double>(scales[scales.size() == 1 ? 0 : c]);
     bias->value[static_cast<int64_t>(c)] = static_cast<float>(codes.codes[c] * step);

@@ -46,6 +46,7 @@ void check(const graph::Model& model, const Tensor& samples, const PostTrainingO
                       model.name, model.inputs.size());
   }
   const Shape shape = graph::infer_shapes(model).at(model.inputs[0]);
+  require_fixed_input(model.inputs[0], shape);
   std::vector<int64_t> wanted = {samples.shape().rank() > 0 ? samples.shape()[0] : 0};
   wanted.insert(wanted.end(), shape.begin(), shape.end());
   if (samples.shape() != Shape(wanted) || wanted[0] < 1) {
@@ -63,6 +64,18 @@ bool is_rectified(const graph::Model& model, const graph::Layer& layer) {
   const auto plain = [&](const char* name) { return !reader.has(name) || reader.get_float(name) == 0.0; };
   return !reader.has("max_value") && plain("negative_slope") && plain("threshold");
 }
+
+}  // namespace
+
+void require_fixed_input(const std::string& input, const Shape& shape) {
+  if (shape.is_fixed()) return;
+  throw Unsupported(
+      "[ptq] layer '{}' takes samples of shape {}; models of a fixed shape can be quantized after training. Write the "
+      "extents into the layer's batch_input_shape, and give the trained weights with --weights.",
+      input, shape.str());
+}
+
+namespace {
 
 class Run {
  public:
@@ -177,7 +190,8 @@ class Run {
                                .per_axis = o_.per_axis,
                                .symmetric = true,
                                .narrow_range = true,
-                               .axis = is_transposed ? -2 : -1}}};
+                               .axis = is_transposed ? -2 : -1,
+                               .range = range_rule(o_.weight_rule, o_.bit_width)}}};
     ranges_.emplace_back(kernel, std::move(weights.ranges));
     if (weights.has_accumulator_bias) quantization_.bias_bits = o_.bias_bits;
     graph::Layer& stored = result_.model.layer(layer.name);
@@ -200,7 +214,8 @@ class Run {
     const graph::AffineQuantizer quantizer{.kind = graph::AffineKind::kMovingAverage,
                                            .num_bits = row.output_bits,
                                            .ema_decay = o_.calibration.decay,
-                                           .average_start = affine::AverageStart::kFirstBatch};
+                                           .average_start = affine::AverageStart::kFirstBatch,
+                                           .range = affine::usual_range_rule(row.output_bits)};  // if it trains on
     Tensor alone = value.real;
     fake_quantize(quantizer, chosen.range, alone);
     row.range_sqnr_db = sqnr_db(value.real.data(), alone.data());

@@ -73,7 +73,7 @@ struct QuantizedLayer {
   double weight_sqnr_db = 0;        // of the kernel
   double weights_clipped = 0;       // share beyond the range of their channel
   double rounded_otherwise = 0;     // share that adaptive rounding moved
-  int64_t saturated_biases = 0;     // that did not fit their bits
+  int64_t saturated_biases = 0;     // that were clipped to their bits
   double bias_correction = 0;       // largest change of a bias
   int output_bits = 0;              // 0: the output is not quantized here
   affine::Range output_range = {}, output_seen = {};
@@ -91,12 +91,15 @@ struct PostTrainingResult {
   double largest_equalization = 1.0;
 };
 
+//   throws  Unsupported naming the input whose shape has a free extent
+void require_fixed_input(const std::string& input, const Shape& shape);
+
 //   model    float, with weights: plain Keras layers
 //   samples  [n, shape of the model's input], n >= 1
 //   compute  for example train::layer_function()
 //   before_layer  called with the name of each layer of the result and its index, if given; may throw to stop
 //   throws   InvalidArgument if the model already has quantizers, has no weights, or the samples or an activation hold
-//            NaN (naming the layer); Unsupported for more than one input
+//            NaN (naming the layer); Unsupported for more than one input, and for a free number of steps
 PostTrainingResult quantize_after_training(const graph::Model& model, const Tensor& samples,
                                            const PostTrainingOptions& options, const LayerFunction& compute,
                                            const std::function<void(const std::string&, size_t)>& before_layer = {});

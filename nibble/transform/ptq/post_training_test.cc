@@ -306,6 +306,37 @@ TEST(PostTraining, TransposedKernelsHaveRangesOfTheirOutputChannels) {
   EXPECT_GT(row_of(result, "up").weight_sqnr_db, row_of(quantized({}, model), "up").weight_sqnr_db - 1.0);
 }
 
+// What is trained on finds its ranges as they are usual for its width.
+TEST(PostTraining, StoresTheRuleOfRanges) {
+  using affine::RangeRule;
+  struct RuleCase {
+    int bits;
+    WeightRule rule;
+    RangeRule weights, activations;
+  };
+  for (const RuleCase& c : {RuleCase{4, WeightRule::kAutomatic, RangeRule::kMse, RangeRule::kMse},
+                            {4, WeightRule::kLargest, RangeRule::kExtremes, RangeRule::kMse},
+                            {8, WeightRule::kAutomatic, RangeRule::kExtremes, RangeRule::kExtremes},
+                            {8, WeightRule::kSquaredError, RangeRule::kMse, RangeRule::kExtremes}}) {
+    const graph::Model model = quantized({.bit_width = c.bits, .weight_rule = c.rule}).model;
+    EXPECT_EQ(model.layer("conv_0").quantization->weights[0].quantizer.range, c.weights) << c.bits;
+    EXPECT_EQ(model.layer("relu_0").quantization->output.range, c.activations) << c.bits;
+    EXPECT_EQ(model.layer("logits").quantization->post_activation.range, RangeRule::kExtremes) << "8 bits";
+  }
+}
+
+TEST(PostTraining, RefusesAFreeNumberOfSteps) {
+  const Node in = Input({.shape = {Shape::kFree, 2}, .name = "steps"});
+  graph::Model model = build_model({in}, {Dense({.units = 3, .name = "dense"})(in)});
+  graph::initialize_weights(model, 1);
+  try {
+    quantize_after_training(model, random_samples({4, 6, 2}, 1), {}, plain_layer);
+    FAIL();
+  } catch (const Unsupported& error) {
+    EXPECT_THAT(error.what(), ::testing::AllOf(HasSubstr("'steps'"), HasSubstr("(None, 2)")));
+  }
+}
+
 TEST(PostTraining, WhatIsNotKnownOfTransposedKernelsIsTold) {
   const PostTrainingOptions options{.bit_width = 4,
                                     .bias_correction = BiasCorrection::kEmpirical,
@@ -319,6 +350,7 @@ TEST(PostTraining, WhatIsNotKnownOfTransposedKernelsIsTold) {
 TEST(PostTraining, ABiasBeyond32BitsStaysFloatAndIsTold) {
   const PostTrainingResult result = quantized({.bit_width = 16, .least_result_bits = 16});
   EXPECT_THAT(row_of(result, "conv_0").note, HasSubstr("stays float"));
+  EXPECT_EQ(row_of(result, "conv_0").saturated_biases, 0) << "nothing is clipped";
   EXPECT_EQ(result.model.layer("conv_0").quantization->bias_bits, 0);
 }
 

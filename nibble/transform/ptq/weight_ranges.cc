@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "nibble/core/error.h"
-#include "nibble/quant/affine/least_error.h"
 
 namespace nibble::ptq {
 namespace {
@@ -36,11 +35,15 @@ float least_error_limit(std::span<const float> w, float largest, int bit_width) 
 
 }  // namespace
 
+affine::RangeRule range_rule(WeightRule rule, int bit_width) {
+  if (rule == WeightRule::kAutomatic) return affine::usual_range_rule(bit_width);
+  return rule == WeightRule::kSquaredError ? affine::RangeRule::kMse : affine::RangeRule::kExtremes;
+}
+
 std::vector<affine::Range> weight_ranges(std::span<const float> w, const affine::ChannelLayout& layout, int bit_width,
                                          WeightRule rule) {
   affine::check_bit_width("ptq", bit_width);
-  const bool is_usual = affine::usual_range_rule(bit_width) == affine::RangeRule::kMse;
-  const bool searches = rule == WeightRule::kSquaredError || (rule == WeightRule::kAutomatic && is_usual);
+  const bool searches = range_rule(rule, bit_width) == affine::RangeRule::kMse;
   std::vector<affine::Range> ranges;
   for (const std::vector<float>& channel : by_channel(w, layout)) {
     float limit = 0.0f;

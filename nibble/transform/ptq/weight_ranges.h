@@ -11,6 +11,7 @@
 
 #include "nibble/quant/affine/channel_layout.h"
 #include "nibble/quant/affine/fake_quant.h"
+#include "nibble/quant/affine/least_error.h"
 
 namespace nibble::ptq {
 
@@ -19,6 +20,9 @@ enum class WeightRule {
   kLargest,       // m = max|w|
   kSquaredError,  // m = k max|w|, the k in 1.00, 0.99 .. 0.20 with the least squared error
 };
+
+// What a tracker must do to find such ranges anew.
+affine::RangeRule range_rule(WeightRule rule, int bit_width);
 
 //   throws  InvalidArgument if w does not fit the layout or holds NaN or infinity
 std::vector<affine::Range> weight_ranges(std::span<const float> w, const affine::ChannelLayout& layout, int bit_width,
