@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -159,12 +160,14 @@ class Launcher {
         pool_(options.spawn, options.directory, study_of(options)) {}
 
   SearchResult run() {
-    if (!storage_.is_over() && !stopped()) {
-      const int unfinished = static_cast<int>(std::count_if(watch_.trials().begin(), watch_.trials().end(),
-                                                            [](const search::Trial& t) { return !t.finished(); }));
-      const int open = storage_.info().max_trials - static_cast<int>(watch_.trials().size()) + unfinished;
-      pool_.start(std::min(workers_, std::max(1, open)));
-      supervise();
+    try {
+      if (!storage_.is_over() && !stopped()) {
+        pool_.start(std::min(workers_, open_trials()));
+        supervise();
+      }
+    } catch (...) {
+      put_back_soon();
+      throw;
     }
     // Stopped workers release their trials, which takes one training step.
     pool_.finish(storage_.is_over() ? kFarewellMs : 0);
@@ -175,6 +178,23 @@ class Launcher {
 
  private:
   bool stopped() const { return options_.stop != nullptr && *options_.stop; }
+
+  // At least 1: the sampler may know that nothing is left, and says so to a worker.
+  int open_trials() const {
+    const int unfinished = static_cast<int>(std::count_if(watch_.trials().begin(), watch_.trials().end(),
+                                                          [](const search::Trial& t) { return !t.finished(); }));
+    return std::max(1, storage_.info().max_trials - static_cast<int>(watch_.trials().size()) + unfinished);
+  }
+
+  // While an exception is on its way, which tells more than one of the storage would. A worker may end without a word
+  // to the study (killed, or its last write failed); nobody is to wait for the end of its lease.
+  void put_back_soon() noexcept {
+    pool_.finish_soon();
+    try {
+      storage_.release_dead(search::is_alive);
+    } catch (const std::exception&) {  // seen at the next --resume, which does the same
+    }
+  }
 
   void supervise() {
     int fruitless_deaths = 0;

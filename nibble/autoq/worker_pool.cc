@@ -39,7 +39,7 @@ WorkerPool::WorkerPool(SpawnWorker spawn, fs::path directory, std::string study)
   make_directories(directory_ / "logs");
 }
 
-WorkerPool::~WorkerPool() { finish(0, kKillSoonMs); }
+WorkerPool::~WorkerPool() { finish_soon(); }
 
 void WorkerPool::start(int count) {
   for (int k = 0; k < count; ++k) {
@@ -107,6 +107,8 @@ bool WorkerPool::reap(int patience_ms) {
 }
 
 void WorkerPool::finish(int patience_ms) { finish(patience_ms, kKillAfterMs); }
+
+void WorkerPool::finish_soon() { finish(0, kKillSoonMs); }
 
 void WorkerPool::finish(int patience_ms, int kill_after_ms) {
   if (reap(patience_ms)) return;

@@ -17,8 +17,7 @@ class WorkerPool {
   //   spawn  empty: see SearchOptions::spawn
   //   study  its URL
   WorkerPool(SpawnWorker spawn, std::filesystem::path directory, std::string study);
-  // Ends what is left, so that an exception leaves no process behind: SIGTERM, so that trials are put back, and SIGKILL
-  // soon after.
+  // finish_soon(), so that an exception leaves no process behind.
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
@@ -33,6 +32,8 @@ class WorkerPool {
   // Waits until all ended by themselves; tells them to stop (SIGTERM) after patience_ms, and kills
   // them if they do not.
   void finish(int patience_ms);
+  // SIGTERM at once, so that trials are put back, and SIGKILL soon after.
+  void finish_soon();
 
   // How the last worker that replace_ended() saw ended, with the end of its log; whole sentences.
   const std::string& last_words() const { return last_words_; }
