@@ -229,6 +229,22 @@ TEST(StudyExport, WritesEveryTrialAsCsvAndJson) {
   ASSERT_EQ(study({"export", folder.string(), "--format", "json", "--output", file.string()}).code, 0);
   EXPECT_EQ(json::parse(read_file(file)).at("trials").size(), 4u);
   EXPECT_EQ(study({"export", folder.string(), "--format", "xml"}).code, 2);
+  const Outcome itself = study({"export", folder.string(), "--output", (folder / "study.db").string()});
+  EXPECT_EQ(itself.code, 2);
+  EXPECT_NE(itself.err.find("is the study itself"), std::string::npos) << itself.err;
+  EXPECT_EQ(study({"show", folder.string()}).code, 0);
+}
+
+// A pattern that stands twice is one block.
+TEST(StudyShow, CountsTheBlocksThatWillBe) {
+  const fs::path folder = scratch_dir("study_blocks");
+  fs::create_directories(folder / "0");
+  write_file(folder / "run_config.json", R"({"blocks": ["^a$", "^b$", "^a$"]})");
+  search::Storage::create((folder / "0" / "study.db").string(),
+                          {.name = "by hand", .run_config = "{}", .seed = 1, .max_trials = 1});
+  const Outcome run = study({"show", folder.string(), "--json"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_EQ(json::parse(run.out).at("planned_blocks"), 2);
 }
 
 TEST(StudyDelete, IsRefusedWhileAWorkerElsewhereHoldsATrial) {

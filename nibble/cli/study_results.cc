@@ -230,7 +230,12 @@ int run_pareto(const ParetoOptions& o, Streams& streams) {
 int run_export(const ExportOptions& o, Streams& streams) {
   if (o.format != "csv" && o.format != "json")
     throw UsageError("--format cannot be '{}'; it is csv or json.", o.format);
-  const search::Storage storage = search::Storage::open(study_url(o.study));
+  const std::string url = study_url(o.study);
+  const search::Storage storage = search::Storage::open(url);
+  if (std::error_code ignored;
+      !search::is_server_url(url) && fs::equivalent(o.output, search::sqlite_path(url), ignored)) {
+    throw UsageError("--output '{}' is the study itself, which would be lost; name another file.", o.output);
+  }
   const auto trials = storage.trials();
   const std::string text = o.format == "csv" ? csv_of(trials) : json_of(storage.info(), trials);
   if (o.output.empty()) {
