@@ -54,13 +54,41 @@ TEST(StudyPareto, GivesTheFrontAndItsHypervolume) {
   ASSERT_EQ(result.at("front").size(), 2u);
   EXPECT_EQ(result.at("front")[0].at("number"), 0);
   EXPECT_EQ(result.at("front")[1].at("number"), 1);
-  // Against (0.7, 20): 0.2 * 10 above, and the strip of 0.1 from 5 to 10 that only the second has.
-  EXPECT_NEAR(result.at("hypervolume").get<double>(), 2.5, 1e-12);
-  EXPECT_NEAR(result.at("history").back().at("hypervolume").get<double>(), 2.5, 1e-12);
+  // The worst is (0.7, 20), a tenth of the ranges 0.02 and 1.5. Against (0.68, 21.5): 0.22 * 11.5, and the strip of
+  // 0.12 from 5 to 10 that only the second has.
+  EXPECT_NEAR(result.at("hypervolume").get<double>(), 3.13, 1e-12);
+  EXPECT_NEAR(result.at("history").back().at("hypervolume").get<double>(), 3.13, 1e-12);
+  const Outcome shown = study({"pareto", folder});
+  EXPECT_NE(shown.out.find("hypervolume 3.13 against accuracy 0.68, cost 21.5 (the worst"), std::string::npos)
+      << shown.out;
   const Outcome table =
       study({"pareto", folder, "--maximise", "accuracy", "--minimise", "cost", "--reference", "0.8", "10"});
   ASSERT_EQ(table.code, 0) << table.err;
-  EXPECT_NE(table.out.find("hypervolume 0 against"), std::string::npos) << table.out;
+  EXPECT_NE(table.out.find("hypervolume 0 against accuracy 0.8, cost 10\n"), std::string::npos) << table.out;
+}
+
+TEST(StudyPareto, RefusesWhatSpansNothing) {
+  const std::string folder = make_study("study_pareto_refused").string();
+  struct Case {
+    std::vector<std::string> words;
+    int code;
+    const char* sentence;
+  };
+  const Case cases[] = {
+      {{"--reference", "nan", "10"}, 2, "'nan' must be a number that is finite"},
+      {{"--reference", "0.5", "inf"}, 2, "'inf' must be a number that is finite"},
+      {{"--reference", "0.5"}, 2, "--reference has 1 values, but there are 2 metrics"},
+      {{"--reference", "0.5", "10", "3"}, 2, "--reference has 3 values, but there are 2 metrics"},
+      {{"--maximise", "accuracy", "--reference", "0.5", "10"}, 2, "--reference has 2 values, but there are 1 metrics"},
+      {{"--maximise", "cost", "--minimise", "cost"}, 2, "the metric 'cost' is named twice"},
+      {{"--minimise", "costs"}, 1, "has the metric 'costs'"}};
+  for (const Case& row : cases) {
+    std::vector<std::string> words = {"pareto", folder};
+    words.insert(words.end(), row.words.begin(), row.words.end());
+    const Outcome run = study(words);
+    EXPECT_EQ(run.code, row.code) << row.sentence;
+    EXPECT_NE(run.err.find(row.sentence), std::string::npos) << run.err;
+  }
 }
 
 // What another version wrote as its configuration, or nothing, is a study by accuracy.
@@ -119,9 +147,10 @@ TEST_P(StudyOfAnError, HasItsFrontWhereErrorAndCostAreLow) {
   EXPECT_EQ(result.at("front")[0].at("number"), 0);
   EXPECT_EQ(result.at("front")[0].at(metric()), 0.1);
   EXPECT_EQ(result.at("front")[1].at("number"), 1);
-  EXPECT_EQ(result.at("reference"), json::parse("[0.3, 20.0]"));
-  // Against (0.3, 20): 0.2 * 10, and the strip of 0.1 from 5 to 10 that only the second has.
-  EXPECT_NEAR(result.at("hypervolume").get<double>(), 2.5, 1e-12);
+  EXPECT_NEAR(result.at("reference")[0].get<double>(), 0.32, 1e-12);  // 0.3 and a tenth of 0.2
+  EXPECT_EQ(result.at("reference")[1], 21.5);
+  // Against these: 0.22 * 11.5, and the strip of 0.12 from 5 to 10 that only the second has.
+  EXPECT_NEAR(result.at("hypervolume").get<double>(), 3.13, 1e-12);
   const Outcome table = study({"pareto", folder_.string()});
   EXPECT_NE(table.out.find(metric()), std::string::npos) << table.out;
   EXPECT_EQ(table.out.find("accuracy"), std::string::npos) << table.out;
@@ -200,6 +229,22 @@ TEST(StudyExport, WritesEveryTrialAsCsvAndJson) {
   ASSERT_EQ(study({"export", folder.string(), "--format", "json", "--output", file.string()}).code, 0);
   EXPECT_EQ(json::parse(read_file(file)).at("trials").size(), 4u);
   EXPECT_EQ(study({"export", folder.string(), "--format", "xml"}).code, 2);
+  const Outcome itself = study({"export", folder.string(), "--output", (folder / "study.db").string()});
+  EXPECT_EQ(itself.code, 2);
+  EXPECT_NE(itself.err.find("is the study itself"), std::string::npos) << itself.err;
+  EXPECT_EQ(study({"show", folder.string()}).code, 0);
+}
+
+// A pattern that stands twice is one block.
+TEST(StudyShow, CountsTheBlocksThatWillBe) {
+  const fs::path folder = scratch_dir("study_blocks");
+  fs::create_directories(folder / "0");
+  write_file(folder / "run_config.json", R"({"blocks": ["^a$", "^b$", "^a$"]})");
+  search::Storage::create((folder / "0" / "study.db").string(),
+                          {.name = "by hand", .run_config = "{}", .seed = 1, .max_trials = 1});
+  const Outcome run = study({"show", folder.string(), "--json"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_EQ(json::parse(run.out).at("planned_blocks"), 2);
 }
 
 TEST(StudyDelete, IsRefusedWhileAWorkerElsewhereHoldsATrial) {

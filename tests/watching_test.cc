@@ -243,6 +243,12 @@ TEST(NibbleDashboard, ServesAStudyWithTheLayersOfItsTrialsUntilItIsStopped) {
   double sum_nj = 0;
   for (const json& layer : details.at("layers")) sum_nj += layer.value("energy_nj", 0.0);
   EXPECT_NEAR(sum_nj, details.at("metrics").at("energy_nj").get<double>(), 0.01);  // the sum is cut to picojoules
+  ChildProcess removal = workplace.start({"study", "delete", out, "--yes"});
+  ASSERT_EQ(removal.wait(), 0) << removal.err();
+  for (int i = 0; i < 1000 && dashboard.err().find("the study is gone: '") == std::string::npos; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_NE(dashboard.err().find("the study is gone: '"), std::string::npos) << dashboard.err();
   dashboard.signal(SIGTERM);
   EXPECT_EQ(dashboard.wait(), 0);
   EXPECT_EQ(dashboard.err().find("stopping"), std::string::npos) << "there is no step to finish: " << dashboard.err();

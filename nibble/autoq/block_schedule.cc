@@ -10,7 +10,7 @@
 namespace nibble::autoq {
 namespace {
 
-constexpr int kLeastTrials = 10, kMostTrials = 10'000'000;
+constexpr int kLeastTrials = 10, kMostTrials = 1'000'000;  // the most that max_trials may be
 
 bool begins_with_match(const std::string& name, const std::regex& pattern) {
   return std::regex_search(name, pattern, std::regex_constants::match_continuous);
@@ -24,6 +24,12 @@ std::string escaped(const std::string& name) {
     text += c;
   }
   return text;
+}
+
+int trials_of(const RunConfig& config, double cost, double reference) {
+  if (config.runs_all_rounds) return std::min(config.max_trials, kMostTrials);
+  return static_cast<int>(std::clamp(config.max_trials * cost / reference, static_cast<double>(kLeastTrials),
+                                     static_cast<double>(kMostTrials)));
 }
 
 class Planner {
@@ -67,8 +73,7 @@ class Planner {
       if (cost != costs_.end()) block.cost += cost->second;
     }
     if (members.empty()) refuse_empty(pattern);
-    block.trials = static_cast<int>(std::clamp(config_.max_trials * block.cost / reference,
-                                               static_cast<double>(kLeastTrials), static_cast<double>(kMostTrials)));
+    block.trials = trials_of(config_, block.cost, reference);
     block.limit = limit_of(members);
     if (block.limit.empty()) {
       throw InvalidArgument(

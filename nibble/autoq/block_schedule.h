@@ -3,7 +3,8 @@
 //
 //   trials = int(max(10, max_trials * block's cost / reference's cost))
 //
-// So B blocks of N choices each need about N * B trials instead of N ^ B.
+// So B blocks of N choices each need about N * B trials instead of N ^ B. Hyperband without max_trials runs all of its
+// rounds in each block.
 #pragma once
 
 #include <string>

@@ -69,6 +69,25 @@ TEST(BlockSchedule, NamesAreAnchoredAndGroupsStayTogether) {
   EXPECT_NE(describe(schedule).find("block 0 '^conv2d_[01]$': cost"), std::string::npos);
 }
 
+// A block of hyperband without max_trials runs every round, whatever its share of the cost; with it, the share counts.
+// A reference that stress makes tiny is no reason for more trials than max_trials may say.
+TEST(BlockSchedule, TrialsAreThoseThatABlockRuns) {
+  const std::pair<const char*, int> rows[] = {
+      {R"("mode": "hyperband", "max_epochs": 9)", 23},
+      {R"("mode": "hyperband", "max_epochs": 9, "hyperband_iterations": 2)", 46},
+      {R"("mode": "hyperband", "max_epochs": 9, "max_trials": 10)", 10},
+      {R"("max_trials": 10)", 10},
+      {R"("max_trials": 1000000, "goal": {"type": "bits", "params": {"stress": 1e-6}})", 1'000'000}};
+  for (const auto& [keys, trials] : rows) {
+    const RunConfig config = parse_run_config(fmt::format(R"({{"blocks": ["^conv2d_0$", "^dense$"], {},
+                                          "limit": {{"Conv2D": [4, 8, 4], "Dense": [8, 8, 4]}}}})",
+                                                          keys));
+    const BlockSchedule schedule = schedule_blocks(models::make_builtin("mnist"), config);
+    for (const Block& block : schedule.blocks) EXPECT_EQ(block.trials, trials) << keys << " " << block.pattern;
+    EXPECT_NE(describe(schedule).find(fmt::format(", {} trials\n", trials)), std::string::npos) << describe(schedule);
+  }
+}
+
 struct BadBlocks {
   const char* name;
   const char* blocks;

@@ -70,7 +70,8 @@ std::string settled_config(const std::string& given, const SearchOptions& option
   const std::string kept = read_file(file, kLargestConfig);
   if (given.empty()) return kept;
   // The trials of a block follow from max_trials, so it stays as well.
-  const bool same_trials = parse_run_config(kept).max_trials == parse_run_config(given).max_trials;
+  const RunConfig before = parse_run_config(kept), now = parse_run_config(given);
+  const bool same_trials = before.max_trials == now.max_trials && before.runs_all_rounds == now.runs_all_rounds;
   const std::string ours = with_absolute_paths(kept), theirs = with_absolute_paths(given);
   if (const std::string path = differing_path(ours, theirs); same_trials && !path.empty()) {
     throw InvalidArgument("[autoq] the search in '{}' was made with other files: {}", options.directory.string(), path);
@@ -214,8 +215,7 @@ std::string block_config(const std::string& run_config, const BlockSchedule& sch
   Json config = Json::parse(run_config, nullptr, true, /*ignore_comments=*/true);
   for (const char* key : {"blocks", "schedule_block", "output_dir", "block_learning_rates"}) config.erase(key);
   config["limit"] = block.limit;
-  // Hyperband's rounds are a number of trials themselves.
-  if (parsed.mode != Mode::kHyperband || config.contains("max_trials")) config["max_trials"] = block.trials;
+  config["max_trials"] = block.trials;
   if (parsed.budget.bounds_costs()) config["later_limit"] = later_limit(schedule, k);
   if (const Json rates = done_block_rates(parsed, schedule, k); !rates.empty()) config["layer_learning_rates"] = rates;
   if (k == 0) return config.dump(2);

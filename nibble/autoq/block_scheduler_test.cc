@@ -150,6 +150,22 @@ TEST(CheckBlocks, WithCompatALayerMayBeInTwo) {
   EXPECT_NO_THROW(check_blocks(text, model, schedule_blocks(model, config)));
 }
 
+// What --debug prints is what a block's study is made with.
+TEST(BlockConfig, HasTheTrialsOfTheSchedule) {
+  for (const char* keys : {R"("mode": "hyperband", "max_epochs": 9)",
+                           R"("mode": "hyperband", "max_epochs": 9, "max_trials": 40)", R"("max_trials": 40)"}) {
+    const std::string text = fmt::format(R"({{"model": "{}", "blocks": ["^conv$", "^dense$"], {},
+                                              "limit": {{"Dense": [8, 8, 4], "Conv2D": [4, 8, 4]}}}})",
+                                         small_model_file().string(), keys);
+    const RunConfig config = parse_run_config(text);
+    const BlockSchedule schedule = schedule_blocks(load_search_model(config), config);
+    for (int k = 0; k < 2; ++k) {
+      const RunConfig of_block = parse_run_config(block_config(text, schedule, k, "start.keras"));
+      EXPECT_EQ(of_block.max_trials, schedule.blocks[static_cast<size_t>(k)].trials) << keys;
+    }
+  }
+}
+
 TEST(BlocksOnAServer, EachIsAStudyAndADirectoryOfItsOwn) {
   const SearchOptions search = {
       .directory = "out", .study = "postgresql://ann@db.example/nets?study=mnist", .workers = 3};

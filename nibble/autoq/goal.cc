@@ -1,6 +1,7 @@
 #include "nibble/autoq/goal.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "nibble/autoq/limit.h"
 #include "nibble/core/error.h"
@@ -57,15 +58,26 @@ std::array<bool, 2> booleans(const JsonFields& fields, std::string_view key, std
   });
 }
 
+// The logarithm of a rate below 1 is negative: dearer networks would score higher.
+double rate_of(const JsonFields& fields, double fallback) {
+  const Json* value = fields.find("rate");
+  if (value == nullptr) return fallback;
+  const double rate = value->is_number() ? value->get<double>() : std::nan("");
+  if (!(rate > 1 && rate <= 1e6)) {
+    throw InvalidArgument(
+        "{} is {}; it must be a number above 1, at most 1e6: a network so many times cheaper than the reference may "
+        "lose delta_p percent of accuracy. Give e.g. 2.0.",
+        fields.path("rate"), excerpt(*value));
+  }
+  return rate;
+}
+
 cost::ForgivingFactor parse_factor(const JsonFields& fields) {
   cost::ForgivingFactor factor;
   factor.delta_p = fields.number("delta_p", factor.delta_p, 0, 1e6);
   factor.delta_n = fields.number("delta_n", factor.delta_n, 0, 1e6);
-  factor.rate = fields.number("rate", factor.rate, 1e-6, 1e6);
+  factor.rate = rate_of(fields, factor.rate);
   factor.stress = fields.number("stress", factor.stress, 1e-6, kLargest);
-  if (factor.rate == 1) {
-    throw InvalidArgument("{} is 1; a saving of 1 x is none. Give e.g. 2.0.", fields.path("rate"));
-  }
   return factor;
 }
 

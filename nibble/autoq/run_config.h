@@ -96,6 +96,7 @@ struct RunConfig {
   int executions_per_trial = 1;
   Mode mode = Mode::kRandom;
   search::HyperbandOptions hyperband;  // max_epochs is `epochs`
+  bool runs_all_rounds = false;        // mode kHyperband without max_trials: that is the number of all rounds' trials
   // Ends trials that do worse than others did.
   std::optional<search::SuccessiveHalvingOptions> pruner;
   Budget budget;

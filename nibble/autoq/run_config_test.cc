@@ -65,6 +65,14 @@ TEST(RunConfig, ExecutionsLeaveTheNumberOfTrials) {
   EXPECT_EQ(config.max_trials, 23);
 }
 
+// Those of AutoQKeras' recorded rows, and what its users write.
+TEST(RunConfig, RatesAboveOneAreTaken) {
+  for (const double rate : {1.25, 1.5, 2.0, 4.0, 10.0}) {
+    const std::string text = fmt::format(R"({{"goal": {{"type": "energy", "params": {{"rate": {}}}}}}})", rate);
+    EXPECT_EQ(parse_run_config(text).goal.factor.rate, rate);
+  }
+}
+
 TEST(RunConfig, HyperbandCountsItsTrials) {
   const RunConfig config = parse_run_config(R"({"mode": "hyperband", "epochs": 9})");
   EXPECT_EQ(config.mode, Mode::kHyperband);
@@ -191,7 +199,18 @@ const std::vector<BadCase> kBad = {
     {"UnknownKey", R"({"max_trial": 3})", {"max_trial", "max_trials"}},
     {"UnknownGoalKey", R"({"goal": {"type": "bits", "params": {"delta": 8}}})", {"goal.params.delta", "delta_p"}},
     {"UnknownGoal", R"({"goal": {"type": "latency"}})", {"goal.type is 'latency'", "energy, bits"}},
-    {"RateOfOne", R"({"goal": {"type": "bits", "params": {"rate": 1.0}}})", {"rate is 1"}},
+    {"RateOfOne", R"({"goal": {"type": "bits", "params": {"rate": 1.0}}})", {"rate is 1", "above 1", "e.g. 2.0"}},
+    {"RateBelowOne",
+     R"({"goal": {"type": "energy", "params": {"rate": 0.5}}})",
+     {"goal.params.rate is 0.5", "above 1", "times cheaper"}},
+    {"RateBelowOneWithCompat",
+     R"({"compat": "qkeras", "goal": {"type": "bits", "params": {"rate": 0.25}}})",
+     {"goal.params.rate is 0.25", "above 1"}},
+    {"NegativeRate", R"({"goal": {"type": "bits", "params": {"rate": -2}}})", {"goal.params.rate is -2", "above 1"}},
+    {"RateAsText", R"({"goal": {"type": "bits", "params": {"rate": "2"}}})", {"goal.params.rate is \"2\"", "above 1"}},
+    {"NegativeDelta",
+     R"({"goal": {"type": "bits", "params": {"delta_n": -8}}})",
+     {"goal.params.delta_n is -8", "from 0"}},
     {"MemoryOfAnotherKind",
      R"({"goal": {"type": "energy", "params": {"parameters_on_memory": ["flash", "sram"]}}})",
      {"parameters_on_memory", "flash", "dram"}},

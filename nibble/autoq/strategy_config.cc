@@ -153,7 +153,9 @@ void parse_hyperband(const JsonFields& fields, RunConfig& config) {
                           fields.path("early_stopping"), excerpt(*stopping));
   }
   config.early_stopping.reset();
-  if (fields.find("max_trials") == nullptr) config.max_trials = search::hyperband_trials(config.hyperband);
+  if (fields.find("max_trials") != nullptr) return;
+  config.runs_all_rounds = true;
+  config.max_trials = search::hyperband_trials(config.hyperband);
 }
 
 void parse_pruner(const JsonFields& fields, RunConfig& config) {

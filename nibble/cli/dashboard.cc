@@ -56,7 +56,14 @@ int run(const CommandOptions& o, Streams& streams) {
   const report::Dashboard dashboard(options_of(o, streams));
   streams.out << dashboard.url() << std::endl;
   streams.err << "open it in a browser on this machine; Ctrl-C ends it, and nothing of the search\n";
-  while (!stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  std::string said;
+  while (!stop_requested()) {
+    if (const std::string trouble = dashboard.trouble(); trouble != said) {
+      streams.err << (trouble.empty() ? "the study is there again" : trouble) << std::endl;
+      said = trouble;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
   return kOk;
 }
 

@@ -140,11 +140,11 @@ std::vector<std::pair<std::string, std::string>> settings_of(const RunConfig& co
       {"nibble", info.code_version}};
 }
 
-// Of what trials are judged by, against cost. Nothing before a trial is better than the worst in both.
+// Of what trials are judged by, against cost; nothing before a trial is completed.
 std::optional<report::HypervolumeGrowth> hypervolume_of(const RunConfig& config,
                                                         const std::vector<search::Trial>& trials) {
   const std::vector<search::Objective> objectives = {metric_of(config), {"cost", false}};
-  const search::Losses reference = search::worst_losses(trials, objectives);
+  const search::Losses reference = search::default_reference(trials, objectives);
   // In the order of their numbers: when each ended depends on the machine, and a report must not.
   std::vector<search::Trial> by_number = trials;
   for (search::Trial& trial : by_number) trial.finished_ms = trial.number;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nibble/cli/command.h"
+#include "nibble/cli/limits.h"
 #include "nibble/cli/study_argument.h"
 #include "nibble/cli/study_blocks.h"
 #include "nibble/cli/study_metric.h"
@@ -213,8 +214,11 @@ Run declare_study(CLI::App& app) {
                      "Metrics to be high; default: what the trials are judged by, if it is to be high");
   pareto->add_option("--minimise", front->minimise,
                      "Metrics to be low; default: cost, and what the trials are judged by, if it is to be low");
-  pareto->add_option("--reference", front->reference,
-                     "Where the hypervolume ends, one value a metric; default: the worst of the completed trials");
+  pareto
+      ->add_option("--reference", front->reference,
+                   "Where the hypervolume ends, one value a metric; default: the worst of the completed trials and a "
+                   "tenth of their range more")
+      ->check(number_that([](double) { return true; }, "that is finite"));
   pareto->add_flag("--json", front->json, "Print as JSON");
   save->add_option("STUDY", file->study, kStudyHelp)->required();
   save->add_option("--format", file->format, "csv or json")->capture_default_str();

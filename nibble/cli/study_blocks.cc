@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "nibble/cli/study_argument.h"
 #include "nibble/cli/study_metric.h"
@@ -41,7 +42,9 @@ std::optional<size_t> planned_blocks(const fs::path& folder) {
   if (std::error_code ignored; !fs::exists(folder / "run_config.json", ignored)) return std::nullopt;
   const ordered_json config = parsed(read_file(folder / "run_config.json", uint64_t{16} << 20));
   if (!config.contains("blocks") || !config.at("blocks").is_array()) return std::nullopt;
-  return config.at("blocks").size();
+  std::set<std::string> patterns;  // one that stands twice is one block
+  for (const auto& pattern : config.at("blocks")) patterns.insert(pattern.dump());
+  return patterns.size();
 }
 
 json best_json(const search::Trial* best) {

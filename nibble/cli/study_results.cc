@@ -22,20 +22,34 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+// What can be said without the study.
+void check_options(const ParetoOptions& o) {
+  std::vector<std::string> metrics = o.maximise;
+  metrics.insert(metrics.end(), o.minimise.begin(), o.minimise.end());
+  const size_t count = metrics.empty() ? 2 : metrics.size();  // the study's own, and cost
+  if (count > 3) throw UsageError("{} metrics are named; the front is computed for up to 3.", count);
+  if (!o.reference.empty() && o.reference.size() != count) {
+    throw UsageError("--reference has {} values, but there are {} metrics; give one a metric.", o.reference.size(),
+                     count);
+  }
+  std::sort(metrics.begin(), metrics.end());
+  const auto twice = std::adjacent_find(metrics.begin(), metrics.end());
+  if (twice != metrics.end()) throw UsageError("the metric '{}' is named twice; name it once.", *twice);
+}
+
 //   judged  what the study's trials are judged by
 std::vector<search::Objective> objectives_of(const ParetoOptions& o, const search::Objective& judged) {
   if (o.maximise.empty() && o.minimise.empty()) return {judged, {"cost", false}};
   std::vector<search::Objective> objectives;
   for (const std::string& metric : o.maximise) objectives.push_back({metric, true});
   for (const std::string& metric : o.minimise) objectives.push_back({metric, false});
-  if (objectives.size() > 3) {
-    throw UsageError("{} metrics are named; the front is computed for up to 3.", objectives.size());
-  }
   return objectives;
 }
 
-// A metric that no completed trial has is a typing error.
-void check_metrics(const std::vector<search::Trial>& trials, const std::vector<search::Objective>& objectives) {
+// A metric that no completed trial has is a typing error; metrics that none has together span nothing.
+//   points  losses of the trials that have all
+void check_metrics(const std::vector<search::Trial>& trials, const std::vector<search::Objective>& objectives,
+                   const std::vector<search::Losses>& points) {
   std::set<std::string> known = {"score"};
   for (const search::Trial& trial : trials) {
     for (const auto& [name, value] : trial.metrics) known.insert(name);
@@ -45,16 +59,17 @@ void check_metrics(const std::vector<search::Trial>& trials, const std::vector<s
     throw InvalidArgument("no completed trial has the metric '{}'. {}", objective.metric,
                           suggest(objective.metric, std::vector<std::string>(known.begin(), known.end())));
   }
+  if (!points.empty()) return;
+  std::vector<std::string> names;
+  for (const search::Objective& objective : objectives) names.push_back(objective.metric);
+  throw InvalidArgument("no completed trial has all of the metrics {}; name others by --maximise and --minimise.",
+                        fmt::join(names, ", "));
 }
 
-// Given, or the worst of each objective among the completed trials.
+// Given, or the default.
 search::Losses reference_of(const ParetoOptions& o, const std::vector<search::Objective>& objectives,
                             const std::vector<search::Trial>& trials) {
-  if (!o.reference.empty() && o.reference.size() != objectives.size()) {
-    throw UsageError("--reference has {} values, but there are {} metrics; give one a metric.", o.reference.size(),
-                     objectives.size());
-  }
-  if (o.reference.empty()) return search::worst_losses(trials, objectives);
+  if (o.reference.empty()) return search::default_reference(trials, objectives);
   search::Losses reference;
   for (size_t i = 0; i < objectives.size(); ++i) {
     reference.push_back(objectives[i].maximise ? -o.reference[i] : o.reference[i]);
@@ -64,6 +79,15 @@ search::Losses reference_of(const ParetoOptions& o, const std::vector<search::Ob
 
 double value_of(const search::Losses& losses, const std::vector<search::Objective>& objectives, size_t i) {
   return objectives[i].maximise ? -losses[i] : losses[i];
+}
+
+// "accuracy 0.68, cost 21.5"
+std::string reference_text(const search::Losses& reference, const std::vector<search::Objective>& objectives) {
+  std::string text;
+  for (size_t i = 0; i < objectives.size(); ++i) {
+    text += fmt::format("{}{} {:.6g}", i == 0 ? "" : ", ", objectives[i].metric, value_of(reference, objectives, i));
+  }
+  return text;
 }
 
 json history_json(const std::vector<search::HypervolumeStep>& history) {
@@ -155,6 +179,7 @@ std::string json_of(const search::StudyInfo& info, const std::vector<search::Tri
 }  // namespace
 
 int run_pareto(const ParetoOptions& o, Streams& streams) {
+  check_options(o);
   const search::Storage storage = search::Storage::open(study_url(o.study));
   const auto trials = storage.trials();
   const search::Objective judged = metric_of(storage.info().run_config, trials);
@@ -166,7 +191,7 @@ int run_pareto(const ParetoOptions& o, Streams& streams) {
   if (std::none_of(trials.begin(), trials.end(), [](const auto& t) { return t.score.has_value(); })) {
     throw InvalidArgument("no trial of '{}' is completed yet.", shown_study(study_url(o.study)));
   }
-  check_metrics(trials, objectives);
+  check_metrics(trials, objectives, points);
   const search::Losses reference = reference_of(o, objectives, trials);
   const double volume = search::hypervolume(points, reference);
   Table table{.headers = {"trial"}, .rows = {}};
@@ -196,14 +221,21 @@ int run_pareto(const ParetoOptions& o, Streams& streams) {
     return kOk;
   }
   print(table, streams.out);
-  streams.out << fmt::format("\nhypervolume {:.6g} against {}{}\n", volume, point.dump(), growth_of(history));
+  streams.out << fmt::format("\nhypervolume {:.6g} against {}{}{}\n", volume, reference_text(reference, objectives),
+                             o.reference.empty() ? " (the worst of the trials and a tenth of their range more)" : "",
+                             growth_of(history));
   return kOk;
 }
 
 int run_export(const ExportOptions& o, Streams& streams) {
   if (o.format != "csv" && o.format != "json")
     throw UsageError("--format cannot be '{}'; it is csv or json.", o.format);
-  const search::Storage storage = search::Storage::open(study_url(o.study));
+  const std::string url = study_url(o.study);
+  const search::Storage storage = search::Storage::open(url);
+  if (std::error_code ignored;
+      !search::is_server_url(url) && fs::equivalent(o.output, search::sqlite_path(url), ignored)) {
+    throw UsageError("--output '{}' is the study itself, which would be lost; name another file.", o.output);
+  }
   const auto trials = storage.trials();
   const std::string text = o.format == "csv" ? csv_of(trials) : json_of(storage.info(), trials);
   if (o.output.empty()) {

@@ -10,7 +10,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/report/dashboard_page.h"
-#include "nibble/report/trial_feed.h"
+#include "nibble/report/watched_study.h"
 
 namespace nibble::report {
 namespace {
@@ -62,12 +62,7 @@ json steps_json(const std::vector<search::Step>& steps) {
 }  // namespace
 
 struct Dashboard::Impl {
-  explicit Impl(DashboardOptions given)
-      : options(std::move(given)),
-        storage(search::Storage::open(options.study)),
-        info(storage.info()),
-        space(search::space_from_json(info.space)),
-        feed(storage, space) {}
+  explicit Impl(DashboardOptions given) : options(std::move(given)), study(options.study), feed(study.feed()) {}
 
   ~Impl() {
     stopping = true;
@@ -79,7 +74,6 @@ struct Dashboard::Impl {
   }
 
   void start() {
-    feed.refresh();  // the first page finds it done
     add_routes();
     port = options.port == 0 ? server.bind_to_any_port("127.0.0.1")
                              : (server.bind_to_port("127.0.0.1", options.port) ? options.port : -1);
@@ -120,7 +114,7 @@ struct Dashboard::Impl {
     server.Get("/api/study",
                [this](const httplib::Request&, httplib::Response& response) { send(response, study_json()); });
     server.Get("/api/trials", [this](const httplib::Request&, httplib::Response& response) {
-      feed.refresh();
+      study.look();
       send(response, feed.since(0));
     });
     server.Get(R"(/api/trials/(\d+))", [this](const httplib::Request& request, httplib::Response& response) {
@@ -138,9 +132,10 @@ struct Dashboard::Impl {
 
   json study_json() const {
     json parameters = json::array();
-    for (const search::Parameter& parameter : space) {
+    for (const search::Parameter& parameter : study.space()) {
       parameters.push_back({{"name", parameter.name}, {"candidates", parameter.candidates}});
     }
+    const search::StudyInfo& info = study.info();
     return {{"name", info.name},
             {"code_version", info.code_version},
             {"seed", std::to_string(info.seed)},
@@ -166,7 +161,7 @@ struct Dashboard::Impl {
             {"worker", trial.worker},
             {"artifact", trial.artifact},
             {"reason", trial.reason},
-            {"steps", steps_json(storage.steps(trial.number))},
+            {"steps", steps_json(study.steps(trial.number))},
             {"layers", layers},
             {"layers_trouble", trouble}};
   }
@@ -175,7 +170,7 @@ struct Dashboard::Impl {
   void send_events(int64_t version, httplib::Response& response) {
     const auto page = std::shared_ptr<void>(nullptr, [this](void*) { --pages; });
     ++pages;
-    feed.refresh();
+    study.look();
     response.set_header("Cache-Control", "no-store");
     response.set_chunked_content_provider(
         "text/event-stream", [this, page, seen = version](size_t offset, httplib::DataSink& sink) mutable {
@@ -189,17 +184,12 @@ struct Dashboard::Impl {
         });
   }
 
-  // Looks at the study while pages are open; rarely where a look takes long, so that the search keeps the machine.
+  // Looks at the study while pages are open or something is wrong; rarely where a look takes long, so that the search
+  // keeps the machine.
   void watch() {
     while (!stopping) {
       const auto begin = std::chrono::steady_clock::now();
-      if (pages > 0) {
-        try {
-          feed.refresh();
-        } catch (const Error&) {
-          // The study is locked or its server away: the next look may succeed.
-        }
-      }
+      if (pages > 0 || study.is_file_gone() || !feed.trouble().empty()) study.look();
       const auto taken = std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - begin);
       std::unique_lock lock(mutex);
       awake.wait_for(lock, std::max(milliseconds(options.poll_ms), 10 * taken), [this] { return stopping.load(); });
@@ -207,10 +197,8 @@ struct Dashboard::Impl {
   }
 
   DashboardOptions options;
-  search::Storage storage;
-  search::StudyInfo info;
-  search::SearchSpace space;
-  TrialFeed feed;
+  WatchedStudy study;
+  TrialFeed& feed;
   httplib::Server server;
   int port = 0;
   std::atomic<bool> stopping = false;
@@ -223,6 +211,7 @@ struct Dashboard::Impl {
 Dashboard::Dashboard(DashboardOptions options) : impl_(std::make_unique<Impl>(std::move(options))) { impl_->start(); }
 Dashboard::~Dashboard() = default;
 int Dashboard::port() const { return impl_->port; }
+std::string Dashboard::trouble() const { return impl_->feed.trouble(); }
 std::string Dashboard::url() const { return fmt::format("http://127.0.0.1:{}/", impl_->port); }
 
 }  // namespace nibble::report

@@ -5,8 +5,10 @@
 //   /api/study        what is searched: facts, parameters and their candidates
 //   /api/trials       all trials (trial_feed.h)
 //   /api/events       the same as server-sent events: first what changed since ?since= (or Last-Event-ID), then what
-//   changes /api/trials/17    one trial: values, epochs, layers
-// It reads the study and writes nothing. The study is looked at only while a page is open.
+//                     changes
+//   /api/trials/17    one trial: values, epochs, layers
+// It reads the study and writes nothing. The study is looked at only while a page is open; whether its file is there,
+// always. A study that goes away, or cannot be read, is no end: pages say so until it is there again.
 #pragma once
 
 #include <functional>
@@ -42,6 +44,8 @@ class Dashboard {
 
   int port() const;
   std::string url() const;  // "http://127.0.0.1:8420/"
+  // What is wrong with the study just now: a sentence ("the study is gone: ..."), or nothing.
+  std::string trouble() const;
 
  private:
   struct Impl;

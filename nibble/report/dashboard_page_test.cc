@@ -289,6 +289,25 @@ TEST_F(DashboardPage, ASearchByAnErrorNamesItEverywhere) {
                                          {"accuracy", false}}));
 }
 
+TEST_F(DashboardPage, AStudyThatIsGoneIsSaid) {
+  const fs::path folder = testing::scratch_dir("dashboard_page_gone");
+  DashboardOptions options = options_of(make_sample_study(folder, 3));
+  options.page = page_with(R"(
+    const until = async (condition) => { while (!condition()) await new Promise((done) => setTimeout(done, 10)); };
+    await until(() => document.documentElement.dataset.state === 'ready');
+    const trouble = document.querySelector('.trouble');
+    const was_hidden = trouble.hidden;
+    console.log('WAITING {}');
+    await until(() => !trouble.hidden);
+    const facts = { was_hidden, gone: trouble.textContent.startsWith('the study is gone') };
+    console.log('MEASURED ' + JSON.stringify(facts).replaceAll('"', "'"));)");
+  const Dashboard dashboard(options);
+  const Browser page(dashboard.url(), folder);
+  page.told("WAITING");
+  search::Storage::remove(options.study);
+  EXPECT_EQ(page.told("MEASURED"), json({{"was_hidden", true}, {"gone", true}}));
+}
+
 TEST_F(DashboardPage, AnEmptyStudyIsShownAndGoesOn) {
   const fs::path folder = testing::scratch_dir("dashboard_empty");
   const std::string url = make_sample_study(folder, 0);

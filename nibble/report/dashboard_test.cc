@@ -5,9 +5,13 @@
 #include <httplib.h>
 
 #include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/report/sample_study.h"
 #include "nibble/search/random_sampler.h"
@@ -121,6 +125,87 @@ TEST(Dashboard, SendsWhatChangesWhileTheStudyGoesOn) {
   ASSERT_EQ(message.at("rows").size(), 1u);
   EXPECT_EQ(message.at("rows")[0][0], claim->number);
   EXPECT_NE(heard.find("event: trials"), std::string::npos);
+}
+
+// Listens to events until one of them says what is waited for; its message. Null after 20 s.
+json first_message(int port, const std::function<bool(const json&)>& is_it) {
+  httplib::Client client("127.0.0.1", port);
+  client.set_read_timeout(std::chrono::seconds(30));
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  std::string text;
+  json found;
+  client.Get("/api/events", [&](const char* data, size_t size) {
+    text.append(data, size);
+    for (size_t end; (end = text.find("\n\n")) != std::string::npos; text.erase(0, end + 2)) {
+      const size_t begin = text.find("data: ");
+      if (begin >= end) continue;  // a sign of life
+      const json message = json::parse(text.substr(begin + 6, end - begin - 6));
+      if (is_it(message)) found = message;
+    }
+    return found.is_null() && std::chrono::steady_clock::now() < give_up;
+  });
+  return found;
+}
+
+bool is_gone(const json& message) {
+  return message.at("trouble").get<std::string>().starts_with("the study is gone: '");
+}
+
+// While pages are open: removed, and made again with the same configuration and other trials.
+TEST(Dashboard, SaysThatTheStudyIsGoneAndGoesOnWhenItIsBack) {
+  const std::filesystem::path folder = testing::scratch_dir("dashboard_gone");
+  const std::string url = make_sample_study(folder, 20);
+  const Dashboard dashboard(options_of(url));
+  EXPECT_EQ(dashboard.trouble(), "");
+  std::atomic<bool> is_listening = false;
+  json gone;
+  std::thread page([&] {
+    gone = first_message(dashboard.port(), [&](const json& message) {
+      is_listening = true;
+      return is_gone(message);
+    });
+  });
+  while (!is_listening) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  search::Storage::remove(url);
+  page.join();
+  ASSERT_FALSE(gone.is_null());
+  EXPECT_EQ(gone.at("count"), 20);  // what was seen last
+  EXPECT_NE(dashboard.trouble().find(url), std::string::npos) << dashboard.trouble();
+  EXPECT_EQ(ask(dashboard.port(), "/api/trials").status, 200);
+
+  make_sample_study(folder, 5);
+  const json back = first_message(
+      dashboard.port(), [](const json& message) { return message.at("count") == 5 && message.at("trouble") == ""; });
+  EXPECT_FALSE(back.is_null());
+  EXPECT_EQ(ask(dashboard.port(), "/api/trials").body.at("rows").size(), 5u);
+  EXPECT_EQ(dashboard.trouble(), "");
+}
+
+TEST(Dashboard, SaysThatAStudyIsGoneWithoutAPage) {
+  const std::string url = make_sample_study(testing::scratch_dir("dashboard_gone_unseen"), 3);
+  const Dashboard dashboard(options_of(url));
+  search::Storage::remove(url);
+  for (int i = 0; i < 1000 && dashboard.trouble().empty(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_TRUE(dashboard.trouble().starts_with("the study is gone: '" + url)) << dashboard.trouble();
+}
+
+// Files that took its place: bytes that are no database, then a study of another space.
+TEST(Dashboard, SaysWhyTheStudyCannotBeRead) {
+  const std::filesystem::path folder = testing::scratch_dir("dashboard_unreadable");
+  const std::string url = make_sample_study(folder, 3);
+  const Dashboard dashboard(options_of(url));
+  search::Storage::remove(url);
+  write_file(url, std::string(8192, 'x'));
+  const json damaged = ask(dashboard.port(), "/api/trials").body;
+  EXPECT_TRUE(damaged.at("trouble").get<std::string>().starts_with("the study cannot be read: [study] ")) << damaged;
+  EXPECT_EQ(damaged.at("rows").size(), 3u);
+  std::filesystem::remove(url);
+  search::Storage::create(url, {.name = "another", .run_config = "{}", .space = "[]", .seed = 1, .max_trials = 1});
+  const json other = ask(dashboard.port(), "/api/trials").body;
+  EXPECT_TRUE(other.at("trouble").get<std::string>().starts_with("another study took the place")) << other;
+  EXPECT_EQ(other.at("rows").size(), 3u);
 }
 
 TEST(Dashboard, EndsWhilePagesAreOpen) {

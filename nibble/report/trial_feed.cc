@@ -18,8 +18,8 @@ double seconds_of(const search::Trial& trial) {
 
 }  // namespace
 
-TrialFeed::TrialFeed(search::Storage& storage, search::SearchSpace space)
-    : storage_(storage), space_(std::move(space)) {
+TrialFeed::TrialFeed(search::Storage& storage, search::SearchSpace space, int64_t begin)
+    : storage_(storage), space_(std::move(space)), version_(begin) {
   for (const search::Parameter& parameter : space_) {
     std::map<std::string, int>& indexes = candidates_.emplace_back();
     for (const std::string& candidate : parameter.candidates) {
@@ -36,21 +36,16 @@ bool TrialFeed::refresh() {
   const int max_trials = storage_.info().max_trials;
   const bool is_over = storage_.is_over();
   // Only this function writes, one at a time, so it may read without the second lock.
-  if (trials.size() < rows_.size()) {  // another study took its place
-    const std::lock_guard guard(mutex_);
-    rows_.clear();
-    changed_.clear();
-    trials_.clear();
-  }
+  const bool is_anew = revision_ < 0 || trials.size() < rows_.size();  // another study took its place
   std::vector<std::pair<size_t, std::string>> changes;
   for (size_t i = 0; i < trials.size(); ++i) {
     // What is finished stays as it is.
-    if (i < trials_.size() && trials_[i].finished() && trials_[i].attempts == trials[i].attempts) continue;
+    if (!is_anew && i < trials_.size() && trials_[i].finished() && trials_[i].attempts == trials[i].attempts) continue;
     std::string row = row_of(trials[i]);
-    if (i >= rows_.size() || rows_[i] != row) changes.emplace_back(i, std::move(row));
+    if (is_anew || i >= rows_.size() || rows_[i] != row) changes.emplace_back(i, std::move(row));
   }
   const std::lock_guard guard(mutex_);
-  const bool is_news = !changes.empty() || is_over != is_over_ || max_trials != max_trials_ || version_ == 0;
+  const bool is_news = is_anew || !changes.empty() || is_over != is_over_ || max_trials != max_trials_;
   if (is_news) ++version_;
   rows_.resize(trials.size());
   changed_.resize(trials.size(), version_);
@@ -64,6 +59,24 @@ bool TrialFeed::refresh() {
   revision_ = revision;
   if (is_news) news_.notify_all();
   return is_news;
+}
+
+void TrialFeed::begin_anew() {
+  const std::lock_guard one_at_a_time(refreshing_);
+  revision_ = -1;
+}
+
+void TrialFeed::say(const std::string& trouble) {
+  const std::lock_guard guard(mutex_);
+  if (trouble == trouble_) return;
+  trouble_ = trouble;
+  ++version_;
+  news_.notify_all();
+}
+
+std::string TrialFeed::trouble() const {
+  const std::lock_guard guard(mutex_);
+  return trouble_;
 }
 
 size_t TrialFeed::metric_index(const std::string& name) {
@@ -109,8 +122,8 @@ std::string TrialFeed::since(int64_t version) const {
   const std::lock_guard guard(mutex_);
   std::string message = "{\"version\":" + std::to_string(version_) + ",\"count\":" + std::to_string(rows_.size()) +
                         ",\"max_trials\":" + std::to_string(max_trials_) +
-                        ",\"is_over\":" + (is_over_ ? "true" : "false") + ",\"metrics\":" + dump(metrics_) +
-                        ",\"rows\":[";
+                        ",\"is_over\":" + (is_over_ ? "true" : "false") + ",\"trouble\":" + dump(trouble_) +
+                        ",\"metrics\":" + dump(metrics_) + ",\"rows\":[";
   bool is_first = true;
   for (size_t i = 0; i < rows_.size(); ++i) {
     // A version of the future is of an earlier dashboard: that page gets everything.

@@ -81,6 +81,60 @@ TEST(TrialFeed, ARowHoldsMetricsByNameAndChoicesByIndex) {
   EXPECT_FALSE(study.feed.trial(-1).has_value());
 }
 
+TEST(TrialFeed, AStudyWithoutTrialsThatTookThePlaceOfAnotherIsNews) {
+  Study study("feed_emptied");
+  study.claim();
+  const json before = study.since(0);
+  EXPECT_EQ(before.at("count"), 1);
+  study.storage = Storage::create(testing::scratch_dir("feed_emptied_anew") / "study.db",
+                                  {.name = "anew", .space = search::to_json(kSpace), .max_trials = 3});
+  EXPECT_TRUE(study.feed.refresh());
+  const json after = study.since(before.at("version"));
+  EXPECT_EQ(after.at("count"), 0);
+  EXPECT_GT(after.at("version"), before.at("version"));
+}
+
+// The trials of the new study finished before it was looked at, in the same attempts as the old one's.
+TEST(TrialFeed, BeginsAnewWithEveryRow) {
+  Study study("feed_anew"), other("feed_anew_other");
+  for (Study* each : {&study, &other}) {
+    const double score = each == &study ? 0.25 : 0.75;
+    for (int i = 0; i < 2; ++i) each->storage.complete(each->claim(), score, {}, "");
+  }
+  const json before = study.since(0);
+  study.storage = std::move(other.storage);
+  study.feed.begin_anew();
+  const json after = study.since(before.at("version"));
+  EXPECT_EQ(numbers(after), (std::vector<int>{0, 1}));
+  EXPECT_EQ(after.at("rows")[0][2], 0.75);
+}
+
+TEST(TrialFeed, TroubleIsNewsOnceAndSoIsItsEnd) {
+  Study study("feed_trouble");
+  const json well = study.since(0);
+  EXPECT_EQ(well.at("trouble"), "");
+  study.feed.say("");
+  EXPECT_EQ(study.since(0).at("version"), well.at("version"));
+  study.feed.say("it is \"gone\"");
+  const json gone = study.since(well.at("version"));
+  EXPECT_EQ(gone.at("trouble"), "it is \"gone\"");
+  EXPECT_GT(gone.at("version"), well.at("version"));
+  study.feed.say("it is \"gone\"");
+  EXPECT_EQ(study.since(0).at("version"), gone.at("version"));
+  study.feed.say("");
+  EXPECT_EQ(study.since(gone.at("version")).at("trouble"), "");
+}
+
+// A page that lost an earlier dashboard may have the number of a version that this one had too.
+TEST(TrialFeed, VersionsBeginWhereToldAndOlderPagesGetAll) {
+  Study study("feed_begin");
+  study.claim();
+  const json earlier = study.since(0);
+  TrialFeed later(study.storage, kSpace, 1000);
+  later.refresh();
+  EXPECT_EQ(numbers(json::parse(later.since(earlier.at("version")))), std::vector<int>{0});
+}
+
 TEST(TrialFeed, WaitsForNews) {
   Study study("feed_wait");
   study.feed.refresh();

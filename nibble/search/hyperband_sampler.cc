@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "nibble/core/error.h"
@@ -84,9 +85,9 @@ std::vector<HyperbandRound> hyperband_rounds(const HyperbandOptions& options) {
 }
 
 int hyperband_trials(const HyperbandOptions& options) {
-  int count = 0;
+  int64_t count = 0;
   for (const HyperbandRound& round : hyperband_rounds(options)) count += round.trials;
-  return count;
+  return static_cast<int>(std::min<int64_t>(count, std::numeric_limits<int>::max()));
 }
 
 HyperbandSampler::HyperbandSampler(std::unique_ptr<Sampler> inner, HyperbandOptions options)

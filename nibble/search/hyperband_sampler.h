@@ -32,7 +32,7 @@ struct HyperbandRound {
 // All rounds in the order in which they are proposed.
 //   throws  InvalidArgument for options out of range
 std::vector<HyperbandRound> hyperband_rounds(const HyperbandOptions& options);
-// Of all rounds together.
+// Of all rounds together, as far as an int goes.
 int hyperband_trials(const HyperbandOptions& options);
 
 class HyperbandSampler final : public Sampler {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "nibble/core/philox.h"
@@ -58,6 +59,9 @@ TEST(Hyperband, RoundsFollowTheFormulas) {
     EXPECT_EQ(hyperband_trials(row.options), sum);
   }
   EXPECT_EQ(hyperband_trials({.max_epochs = 9, .factor = 3, .iterations = 2}), 46);
+  // 2,333,993 an iteration: the largest options of a run_config are more than an int holds.
+  EXPECT_EQ(hyperband_trials({.max_epochs = 1'000'000, .factor = 2, .iterations = 1000}),
+            std::numeric_limits<int>::max());
 }
 
 // Better with larger choices; a little luck that training longer takes away.

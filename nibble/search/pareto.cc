@@ -98,6 +98,10 @@ double hypervolume(std::span<const Losses> points, const Losses& reference) {
   if (reference.empty() || reference.size() > 3) {
     throw InvalidArgument("[hypervolume] {} objectives; it is computed for 1 to 3.", reference.size());
   }
+  for (const double value : reference) {
+    if (std::isfinite(value)) continue;
+    throw InvalidArgument("[hypervolume] a value of the reference is {}; each must be a finite number.", value);
+  }
   for (const Losses& point : points) {
     if (point.size() == reference.size()) continue;
     throw InvalidArgument("[hypervolume] a point has {} values, the reference {}; give each the same objectives.",
@@ -133,6 +137,22 @@ Losses worst_losses(std::span<const Trial> trials, std::span<const Objective> ob
     for (size_t i = 0; i < losses.size(); ++i) worst[i] = std::max(worst[i], losses[i]);
   }
   return worst;
+}
+
+Losses default_reference(std::span<const Trial> trials, std::span<const Objective> objectives) {
+  constexpr double kMargin = 0.1;
+  Losses reference = worst_losses(trials, objectives);
+  Losses best(objectives.size(), HUGE_VAL);
+  for (const Trial& trial : trials) {
+    const Losses losses = losses_of(trial, objectives);
+    for (size_t i = 0; i < losses.size(); ++i) best[i] = std::min(best[i], losses[i]);
+  }
+  for (size_t i = 0; i < reference.size(); ++i) {
+    if (!std::isfinite(reference[i])) continue;
+    const double range = reference[i] - best[i];
+    reference[i] += kMargin * (range > 0 ? range : reference[i] != 0 ? std::abs(reference[i]) : 1.0);
+  }
+  return reference;
 }
 
 std::vector<int> pareto_front(std::span<const Trial> trials, std::span<const Objective> objectives) {

@@ -30,16 +30,20 @@ std::vector<int> nondominated_ranks(std::span<const Losses> points);
 std::vector<double> crowding_distances(std::span<const Losses> points, std::span<const int> ranks);
 
 // Area or volume that the points dominate below `reference`, exactly; points outside of it count nothing.
-//   reference  1 to 3 values
-//   throws  InvalidArgument for other numbers of objectives, or points of another number
+//   reference  1 to 3 finite values
+//   throws  InvalidArgument for other numbers of objectives or values, or points of another number
 double hypervolume(std::span<const Losses> points, const Losses& reference);
 
 // A completed trial's losses; empty if one of the metrics is missing or not finite.
 Losses losses_of(const Trial& trial, std::span<const Objective> objectives);
 
-// The worst of each objective among the completed trials: where a hypervolume ends if nobody says otherwise. -infinity
-// without trials.
+// The worst of each objective among the completed trials. -infinity without trials.
 Losses worst_losses(std::span<const Trial> trials, std::span<const Objective> objectives);
+
+// Where a hypervolume ends if nobody says otherwise: the worst, and beyond it a tenth of the range among the completed
+// trials, so that the ends of a front count too. Where all are equal, a tenth of the value; of 0, a tenth. -infinity
+// without trials.
+Losses default_reference(std::span<const Trial> trials, std::span<const Objective> objectives);
 
 // Numbers of the completed trials that none dominates, in the order of the first objective, best first. Of equal trials
 // the one with the lowest number stands for all.

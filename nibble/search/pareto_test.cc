@@ -62,6 +62,9 @@ TEST(HypervolumeOracle, CountsTheCellsOfRandomPoints) {
 TEST(Hypervolume, RefusesWhatItCannotCompute) {
   EXPECT_THROW(hypervolume(std::vector<Losses>{}, Losses(4, 1.0)), InvalidArgument);
   EXPECT_THROW(hypervolume(std::vector<Losses>{{1, 2, 3}}, Losses{4, 4}), InvalidArgument);
+  for (const double value : {static_cast<double>(NAN), HUGE_VAL, -HUGE_VAL}) {
+    EXPECT_THROW(hypervolume(std::vector<Losses>{{1, 2}}, Losses{4, value}), InvalidArgument) << value;
+  }
 }
 
 TEST(NondominatedRanks, PeelsFrontAfterFront) {
@@ -98,6 +101,30 @@ Trial completed(int number, int64_t finished_ms, double accuracy, double cost) {
           .score = accuracy,
           .metrics = {{"accuracy", accuracy}, {"cost", cost}},
           .finished_ms = finished_ms};
+}
+
+// Two trials that are the ends of their front dominate something, and so does one alone.
+TEST(DefaultReference, LeavesRoomBeyondTheWorst) {
+  const std::vector<Objective> objectives = {{"accuracy", true}, {"cost", false}};
+  struct Case {
+    std::vector<Trial> trials;
+    Losses reference;
+    double volume;
+  };
+  const Case cases[] = {// Ranges of 0.5 and 8.
+                        {{completed(0, 1, 1.0, 10), completed(1, 2, 0.5, 2)}, {-0.45, 10.8}, 0.55 * 0.8 + 0.05 * 8},
+                        {{completed(0, 1, 0.5, 10)}, {-0.45, 11}, 0.05 * 1},
+                        {{completed(0, 1, 0.5, 10), completed(1, 2, 0.5, 20)}, {-0.45, 21}, 0.05 * 11},
+                        {{completed(0, 1, 0.0, 10)}, {0.1, 11}, 0.1 * 1}};
+  for (const Case& row : cases) {
+    const Losses reference = default_reference(row.trials, objectives);
+    ASSERT_EQ(reference.size(), 2u);
+    std::vector<Losses> points;
+    for (const Trial& trial : row.trials) points.push_back(losses_of(trial, objectives));
+    for (size_t i = 0; i < 2; ++i) EXPECT_NEAR(reference[i], row.reference[i], 1e-12);  // a few roundings of doubles
+    EXPECT_NEAR(hypervolume(points, reference), row.volume, 1e-12);
+  }
+  EXPECT_EQ(default_reference({}, objectives), (Losses{-HUGE_VAL, -HUGE_VAL}));
 }
 
 TEST(HypervolumeHistory, GrowsInTheOrderOfFinishing) {

@@ -25,6 +25,7 @@ const message = (rows: WireRow[], more: Partial<Message> = {}): Message => ({
   count: rows.length,
   max_trials: 10,
   is_over: false,
+  trouble: "",
   metrics: ["accuracy", "energy_nj"],
   rows,
   ...more,
@@ -53,6 +54,15 @@ describe("TrialStore", () => {
     store.apply(message([wire(0, 1, 0.1)]));
     expect(store.rows.length).toBe(1);
     expect(store.best).toBeUndefined();
+  });
+
+  it("knows what is wrong with the study, and when nothing is any more", () => {
+    const store = stored(wire(0, 2, 0.5));
+    store.apply(message([], { version: 2, count: 1, trouble: "the study is gone" }));
+    expect(store.trouble).toBe("the study is gone");
+    expect(store.rows.length).toBe(1);
+    store.apply(message([], { version: 3, count: 1 }));
+    expect(store.trouble).toBe("");
   });
 
   it("takes the first of equal scores and no trial that still runs as the best", () => {

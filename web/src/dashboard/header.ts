@@ -8,6 +8,7 @@ export class Header {
   readonly node: HTMLElement;
   private readonly line = element("p", { class: "headline" });
   private readonly done = element("div", { class: "done" });
+  private readonly trouble = element("p", { class: "notice trouble", role: "alert", hidden: true });
   private readonly connection = element("span", { class: "connection", role: "status" }, "connecting");
 
   constructor(private readonly study: Study) {
@@ -17,6 +18,7 @@ export class Header {
       {},
       element("p", { class: "eyebrow" }, `${study.name} · ${study.code_version} · seed ${study.seed} · `, this.connection),
       element("h1", {}, study.facts.title),
+      this.trouble,
       this.line,
       element("div", { class: "progress", "aria-hidden": "true" }, this.done),
       goal,
@@ -30,6 +32,8 @@ export class Header {
   }
 
   update(store: TrialStore, front: number): void {
+    if (this.trouble.textContent !== store.trouble) this.trouble.textContent = store.trouble; // said aloud once
+    this.trouble.hidden = store.trouble === "";
     const [waiting, running, completed, failed] = [store.count(0), store.count(1), store.count(2), store.count(3)];
     const parts = [`${count(completed)} of ${count(store.maxTrials)} trials completed`];
     if (running > 0) parts.push(`${count(running)} running`);

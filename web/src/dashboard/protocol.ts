@@ -28,6 +28,7 @@ export interface Message {
   count: number;
   max_trials: number;
   is_over: boolean;
+  trouble: string; // why the study cannot be looked at any more; "": it can
   metrics: string[];
   rows: WireRow[];
 }

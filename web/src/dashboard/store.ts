@@ -30,6 +30,7 @@ export class TrialStore {
   version = 0;
   maxTrials = 0;
   isOver = false;
+  trouble = ""; // see Message
   private best_: Row | undefined;
   // What follows from the rows, until the next message.
   private measured_ = new Map<string, Measured[]>();
@@ -44,6 +45,7 @@ export class TrialStore {
     this.version = message.version;
     this.maxTrials = message.max_trials;
     this.isOver = message.is_over;
+    this.trouble = message.trouble;
     this.metricNames = message.metrics;
     for (const [number, state, score, metrics, choices, epoch, attempts, seconds, reason] of message.rows) {
       this.rows[number] = { number, state, score: score ?? undefined, metrics, choices, epoch, attempts, seconds, reason };
