@@ -309,6 +309,8 @@ class Check {
 
   void check_value() const {
     const Value& v = op_.result;
+    constexpr int kMostAxes = 16;
+    if (v.shape.rank() > kMostAxes) fail("has more axes than are plausible");
     elements(v.shape);
     const auto one_or_channels = [&](size_t size) { return size == 1 || static_cast<int64_t>(size) == v.channels(); };
     require(one_or_channels(v.scale.size()) && one_or_channels(v.intervals.size()));

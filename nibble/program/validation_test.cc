@@ -161,6 +161,16 @@ TEST(Validation, WhatIsCheckedIsNoMoreThanTheFileHolds) {
   EXPECT_NE(text.find("its 2001 operations hold 2148557389824 integers"), std::string::npos) << text;
 }
 
+// A permutation's time grows with the square of their number.
+TEST(Validation, AxesAreCounted) {
+  Program program = vast_program(1, 0);
+  for (const size_t axes : {size_t{16}, size_t{17}}) {
+    program.input_shape = program.operations[0].result.shape = Shape(std::vector<int64_t>(axes, 1));
+    EXPECT_EQ(complaint(program).find("has more axes than are plausible") != std::string::npos, axes == 17)
+        << complaint(program);
+  }
+}
+
 TEST(Validation, OperationsAreCounted) {
   EXPECT_EQ(complaint(vast_program(1, 8191)), "(none)");
   const std::string text = complaint(vast_program(1, 8192));
