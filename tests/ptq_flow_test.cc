@@ -82,6 +82,30 @@ TEST(PtqFlow, CompileTellsWhyWideSumsRoundOtherwise) {
   EXPECT_EQ(place.run("compile p14.keras --output p14.nbl").err.find("2^22"), std::string::npos);
 }
 
+// The network sums DoReFa's weights of one bit as real numbers, and adds their bias as one.
+TEST(PtqFlow, CompileTellsWhereBiasBitsHaveNoEffect) {
+  const Workplace& place = Workplace::get();
+  using namespace graph::build;
+  const Node in = Input({.shape = {4}, .name = "input"});
+  const Node x = Dense({.units = 2, .name = "real"})(Dense({.units = 3, .name = "codes"})(in));
+  graph::Model model = build_model({in}, {x}, "biases");
+  graph::initialize_weights(model, 1);
+  for (const char* layer : {"codes", "real"}) model.layer(layer).find_weight("bias")->value[0] = 0.3f;
+  using Kind = graph::AffineKind;
+  const graph::AffineQuantizer values{.kind = Kind::kFixed, .num_bits = 4, .fixed = {0.0f, 3.75f}};
+  const graph::AffineQuantizer weights{.kind = Kind::kFixed, .narrow_range = true, .fixed = {-1.0f, 1.0f}};
+  const graph::AffineQuantizer signs{.kind = Kind::kDorefa, .num_bits = 1};
+  set_quantization(model, "input", graph::LayerQuantization{.output = values});
+  set_quantization(
+      model, "codes",
+      graph::LayerQuantization{.weights = {{"kernel", weights}}, .post_activation = values, .bias_bits = 32});
+  set_quantization(model, "real", graph::LayerQuantization{.weights = {{"kernel", signs}}, .bias_bits = 32});
+  formats::keras::save_model(model, place.dir() / "biases.keras");
+  const CliResult compiled = place.run("compile biases.keras --output biases.nbl");
+  ASSERT_EQ(compiled.code, 0) << compiled.err;
+  EXPECT_THAT(compiled.err, HasSubstr("note: bias_bits has no effect on 'real': "));
+}
+
 TEST(PtqFlow, EveryOptionTogether) {
   const CliResult result = Workplace::get().run(
       "ptq " + float_run() +
@@ -134,12 +158,21 @@ TEST(PtqFlow, WhatWasNeverCalibratedIsRefused) {
   graph::set_quantization(model, "act",
                           graph::LayerQuantization{.output = {.kind = graph::AffineKind::kMovingAverage}});
   formats::keras::save_model(model, place.dir() / "uncalibrated.keras");
+  EXPECT_THAT(place.run("inspect uncalibrated.keras").out, HasSubstr("not yet"));
   for (const char* line : {"ptq uncalibrated.keras --data cifar10", "evaluate uncalibrated.keras --data cifar10",
                            "predict uncalibrated.keras --input x.npy --output never.npy"}) {
     const CliResult result = place.run(line);
     EXPECT_EQ(result.code, 1) << line;
     EXPECT_THAT(result.err, AllOf(HasSubstr("'act'"), HasSubstr("Calibrate or train"))) << line;
   }
+  // Where another activation has a range of its own, [-6, 6] is one that was seen.
+  graph::set_quantization(model, "conv",
+                          graph::LayerQuantization{.output = {.kind = graph::AffineKind::kMovingAverage}});
+  graph::store_ranges(model.layer("conv"), "output", std::vector<affine::Range>{{-8.0f, 8.0f}});
+  formats::keras::save_model(model, place.dir() / "calibrated.keras");
+  const CliResult inspected = place.run("inspect calibrated.keras");
+  EXPECT_THAT(inspected.out, AllOf(HasSubstr("found"), ::testing::Not(HasSubstr("not yet"))));
+  EXPECT_EQ(place.run("evaluate calibrated.keras --data cifar10").code, 0);
 }
 
 struct Row {

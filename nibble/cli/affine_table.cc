@@ -17,6 +17,16 @@ struct PointRow {
   std::vector<int32_t> zero_points;  // empty where real 0 has no code of its own
 };
 
+// All of it, as whoever runs the model asks: a range where trackers start counts if others have moved.
+bool is_calibrated(const graph::Model& model) {
+  try {
+    graph::require_calibrated(model, "inspect");
+    return true;
+  } catch (const InvalidArgument&) {
+    return false;
+  }
+}
+
 bool is_calibrated(const graph::Layer& layer, const graph::QuantizedPoint& point) {
   graph::Layer alone = layer;
   alone.quantization = graph::LayerQuantization{};
@@ -34,11 +44,16 @@ bool is_calibrated(const graph::Layer& layer, const graph::QuantizedPoint& point
 
 std::vector<PointRow> rows_of(const graph::Model& model) {
   std::vector<PointRow> rows;
+  const bool all_calibrated = is_calibrated(model);
   for (const graph::Layer& layer : model.layers) {
     for (const graph::QuantizedPoint& point : graph::quantized_points(layer)) {
-      PointRow row{
-          layer.name, point.name, to_string(point.quantizer), point.quantizer.num_bits, is_calibrated(layer, point),
-          {},         {}};
+      PointRow row{.layer = layer.name,
+                   .point = point.name,
+                   .quantizer = to_string(point.quantizer),
+                   .bits = point.quantizer.num_bits,
+                   .is_calibrated = all_calibrated || is_calibrated(layer, point),
+                   .scales = {},
+                   .zero_points = {}};
       try {
         if (row.is_calibrated) {
           for (const affine::AffineParams& params : graph::point_params(layer, point.name)) {

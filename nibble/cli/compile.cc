@@ -187,6 +187,23 @@ void note_clipped_biases(const std::vector<Row>& rows, const graph::Model& model
   }
 }
 
+// Biases that were to have bits, but are no codes in the trained network.
+void note_float_biases(const std::vector<Row>& rows, const graph::Model& model, Streams& streams) {
+  std::string layers;
+  for (const Row& row : rows) {
+    const graph::Layer* layer = model.find_layer(row.layer);
+    const bool has_bits = layer != nullptr && layer->quantization && layer->quantization->bias_bits != 0;
+    if (row.weights == 0 || !row.bias.empty() || !has_bits || layer->find_weight("bias") == nullptr) continue;
+    layers += fmt::format("{}'{}'", layers.empty() ? "" : ", ", row.layer);
+  }
+  if (layers.empty()) return;
+  streams.err << fmt::format(
+      "note: bias_bits has no effect on {}: the trained network adds such a bias as a real number, and so does the "
+      "program. It is a code where a point quantizes what the layer reads, its weights are not DoReFa's of one bit, "
+      "and 32 bits hold it.\n",
+      layers);
+}
+
 int run(const CompileOptions& o, Streams& streams) {
   const graph::Model model = load_with_weights(o.model);
   const program::Program program = program::lower(model, lowering_options(o.program));
@@ -195,6 +212,7 @@ int run(const CompileOptions& o, Streams& streams) {
   program::save_program(program, o.output);
   count_misses(model, program, lowering_options(o.program), rows);
   note_clipped_biases(rows, model, streams);
+  note_float_biases(rows, model, streams);
   if (o.json) {
     print_json({{"operations", to_json(rows)}, {"bytes", std::filesystem::file_size(o.output)}}, streams.out);
   } else {

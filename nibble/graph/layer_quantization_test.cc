@@ -396,6 +396,61 @@ TEST(LayerQuantization, ZerosThatWereSeenAreCalibrated) {
   EXPECT_EQ(uncalibrated_point(conv), "");
 }
 
+// The points of the model below that moved from where they started, and the one that is then refused.
+struct StartCase {
+  const char* name;
+  std::vector<std::pair<const char*, const char*>> moved;
+  const char* refused;  // "": none
+  AffineKind relu = kAverage;
+};
+
+class Start : public testing::TestWithParam<StartCase> {};
+
+TEST_P(Start, IsARangeThatWasSeenWhereOthersMoved) {
+  const StartCase& c = GetParam();
+  Model model = small();
+  initialize_weights(model, 1);
+  LayerQuantization conv = on_weight("kernel", of(kLast, true));
+  conv.post_activation = of(kAverage, false);
+  set_quantization(model, "conv", conv);
+  set_quantization(model, "dense", on_weight("kernel", of(kLast, false)));
+  set_quantization(model, "relu", LayerQuantization{.output = of(c.relu, false)});
+  for (const auto& [layer, point] : c.moved) {
+    Layer& changed = model.layer(layer);
+    store_ranges(changed, point,
+                 std::vector<affine::Range>(stored_ranges(changed, point).size(), affine::Range{-1.0f, 1.0f}));
+  }
+  std::string refused;
+  try {
+    require_calibrated(model, "test");
+  } catch (const InvalidArgument& error) {
+    refused = error.what();
+  }
+  if (std::string_view(c.refused).empty()) {
+    EXPECT_EQ(refused, "");
+  } else {
+    EXPECT_NE(refused.find(c.refused), std::string::npos) << refused;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Rows, Start,
+    testing::Values(
+        StartCase{"NothingMoved", {}, "the range of 'kernel' is still"},
+        StartCase{"WeightsSayNothingOfActivations", {{"conv", "kernel"}}, "the range of 'post_activation' is still"},
+        StartCase{"ActivationsSayNothingOfWeights", {{"conv", "post_activation"}}, "the range of 'kernel' is still"},
+        // relu's output and dense's kernel stand at [-6, 6].
+        StartCase{"OneOfEachMoved", {{"conv", "kernel"}, {"conv", "post_activation"}}, ""},
+        StartCase{"AllValuesStartWhereNoRangeIs",
+                  {{"conv", "kernel"}, {"conv", "post_activation"}},
+                  "the range of 'output' is still",
+                  kAll},
+        StartCase{"NoStepIsZero",
+                  {{"conv", "kernel"}, {"conv", "post_activation"}},
+                  "the range of 'output' is still",
+                  AffineKind::kLsq}),
+    [](const auto& row) { return row.param.name; });
+
 TEST(LayerQuantization, ParamsAreThoseOfTheCodes) {
   Model model = quantized();
   set_quantization(

@@ -116,19 +116,21 @@ void Run::operator()(const Compare& action) const {
   }
 }
 
-// Calls visit(output element, channel, input element) for every cell of every window that lies inside.
+// Calls visit(output element, channel, input element) for every cell of every window that lies inside. Others are not
+// gone through: a file's windows may be much larger than its images.
 template <class Visit>
 void for_each_cell(const Window& w, const Shape& in, const Shape& out, const Visit& visit) {
   const int64_t channels = in[2];
   for (int64_t oy = 0; oy < out[0]; ++oy) {
     for (int64_t ox = 0; ox < out[1]; ++ox) {
-      for (int64_t cell = 0; cell < w.height * w.width; ++cell) {
-        const int64_t iy = oy * w.stride_height + cell / w.width - w.pad_top;
-        const int64_t ix = ox * w.stride_width + cell % w.width - w.pad_left;
-        if (iy < 0 || iy >= in[0] || ix < 0 || ix >= in[1]) continue;
-        for (int64_t c = 0; c < channels; ++c) {
-          visit(static_cast<size_t>((oy * out[1] + ox) * channels + c), static_cast<size_t>(c),
-                static_cast<size_t>((iy * in[1] + ix) * channels + c));
+      const int64_t top = oy * w.stride_height - w.pad_top, left = ox * w.stride_width - w.pad_left;
+      const int64_t bottom = std::min(top + w.height, in[0]), right = std::min(left + w.width, in[1]);
+      for (int64_t iy = std::max<int64_t>(top, 0); iy < bottom; ++iy) {
+        for (int64_t ix = std::max<int64_t>(left, 0); ix < right; ++ix) {
+          for (int64_t c = 0; c < channels; ++c) {
+            visit(static_cast<size_t>((oy * out[1] + ox) * channels + c), static_cast<size_t>(c),
+                  static_cast<size_t>((iy * in[1] + ix) * channels + c));
+          }
         }
       }
     }

@@ -120,6 +120,21 @@ TEST(ProgramFile, DeepNestingIsRefused) {
   EXPECT_THROW(load_program(path), CorruptFile);
 }
 
+// To go through a million times a million cells for each would take hours.
+TEST(ProgramFile, WindowsBeyondTheImageTakeNoTime) {
+  Program program;
+  program.input_shape = Shape{8, 8, 2};
+  const auto value = [](const Shape& shape) { return Value{shape, {0.125f}, {{-8, 7}}}; };
+  program.operations.push_back(
+      {"in", {}, QuantizeInput{quant::get_quantizer("quantized_bits(4,0,1,alpha=1)")}, value(program.input_shape)});
+  program.operations.push_back({"pool", {0}, MaxPool{Window{8, 8}, {0, 1}}, value(Shape{1, 1, 2})});
+  program.output = 1;
+  Program vast = program;
+  std::get<MaxPool>(vast.operations[1].action).window = {1 << 20, 1 << 20};
+  EXPECT_NO_THROW(validate(vast));
+  EXPECT_EQ(run(vast, samples(3)), run(program, samples(3)));
+}
+
 std::string mutant(std::string bytes, uint32_t number) {
   RandomStream random({7, RandomPurpose::kTest, number, 0});
   switch (random.below(4)) {

@@ -142,9 +142,12 @@ class Check {
   }
 
   void operator()(const Pad& pad) const {
-    const Shape& in = input().shape;
-    require(in.rank() == 3 && pad.top >= 0 && pad.bottom >= 0 && pad.left >= 0 && pad.right >= 0);
-    require(op_.result.shape == Shape({in[0] + pad.top + pad.bottom, in[1] + pad.left + pad.right, in[2]}));
+    const Shape &in = input().shape, &out = op_.result.shape;
+    require(in.rank() == 3 && out.rank() == 3);
+    // No border is wider than the result, so that the sums below cannot wrap around.
+    require(pad.top >= 0 && pad.bottom >= 0 && pad.left >= 0 && pad.right >= 0);
+    require(pad.top <= out[0] && pad.bottom <= out[0] && pad.left <= out[1] && pad.right <= out[1]);
+    require(out == Shape({in[0] + pad.top + pad.bottom, in[1] + pad.left + pad.right, in[2]}));
     for (int64_t c = 0; c < distinct_channels(input()); ++c) {
       require_result(c, at(input().intervals, c));
       require_result(c, {0, 0});
@@ -306,6 +309,8 @@ class Check {
 
   void check_value() const {
     const Value& v = op_.result;
+    constexpr int kMostAxes = 16;
+    if (v.shape.rank() > kMostAxes) fail("has more axes than are plausible");
     elements(v.shape);
     const auto one_or_channels = [&](size_t size) { return size == 1 || static_cast<int64_t>(size) == v.channels(); };
     require(one_or_channels(v.scale.size()) && one_or_channels(v.intervals.size()));
@@ -351,6 +356,9 @@ struct StageCheck {
 // 8 bytes each. The limit is some twenty times what a ResNet-50 takes at 224 x 224.
 constexpr int64_t kMostIntegers = int64_t{1} << 30;
 
+// Plans go through chains of operations by recursion, and over all of them for each. A ResNet-1001 has some 4000.
+constexpr size_t kMostOperations = 1 << 13;
+
 void require_memory(const Program& program) {
   int64_t total = 0;
   size_t largest = 0;
@@ -372,6 +380,10 @@ void require_memory(const Program& program) {
 }  // namespace
 
 void validate(const Program& program) {
+  if (program.operations.size() > kMostOperations) {
+    throw CorruptFile("[program] it has {} operations; {} are allowed. Split the network into several programs.",
+                      program.operations.size(), kMostOperations);
+  }
   for (size_t i = 0; i < program.operations.size(); ++i) Check(program, i).run();
   require_memory(program);
   if (program.output < 0 || program.output >= static_cast<int>(program.operations.size())) {

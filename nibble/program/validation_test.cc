@@ -46,6 +46,22 @@ TEST(Validation, MovesThatDoNotFitAreRefused) {
   }
 }
 
+// 8 + 2 * INT64_MAX is 6, where it wraps around.
+TEST(Validation, BordersOfZerosThatWrapAroundAreRefused) {
+  Program program;
+  program.input_shape = Shape{8, 8, 2};
+  const auto value = [](const Shape& shape) { return Value{shape, {1.0f}, {{0, 1}}}; };
+  program.operations.push_back(
+      {"in", {}, QuantizeInput{quant::get_quantizer("quantized_bits(1,1,0)")}, value(program.input_shape)});
+  program.operations.push_back({"pad", {0}, Pad{1, 1, 0, 3}, value(Shape{10, 11, 2})});
+  program.output = 1;
+  EXPECT_EQ(complaint(program), "(none)");
+  program.operations[1] = {"pad", {0}, Pad{INT64_MAX, INT64_MAX, 0, 0}, value(Shape{6, 8, 2})};
+  EXPECT_NE(complaint(program).find("(pad, layer 'pad') has sizes"), std::string::npos) << complaint(program);
+  program.operations[1] = {"pad", {0}, Pad{0, 0, INT64_MAX, INT64_MAX}, value(Shape{8, 6, 2})};
+  EXPECT_NE(complaint(program).find("(pad, layer 'pad') has sizes"), std::string::npos) << complaint(program);
+}
+
 // What is summed or multiplied fits 32 bits, and no sum is beyond 63: files cannot make either overflow.
 TEST(Validation, WideValuesStandOnlyWhereTheyMay) {
   constexpr int64_t kEnd = int64_t{1} << 62;
@@ -143,6 +159,22 @@ Program vast_program(int64_t channels, int sums) {
 TEST(Validation, WhatIsCheckedIsNoMoreThanTheFileHolds) {
   const std::string text = complaint(vast_program(int64_t{1} << 30, 2000));
   EXPECT_NE(text.find("its 2001 operations hold 2148557389824 integers"), std::string::npos) << text;
+}
+
+// A permutation's time grows with the square of their number.
+TEST(Validation, AxesAreCounted) {
+  Program program = vast_program(1, 0);
+  for (const size_t axes : {size_t{16}, size_t{17}}) {
+    program.input_shape = program.operations[0].result.shape = Shape(std::vector<int64_t>(axes, 1));
+    EXPECT_EQ(complaint(program).find("has more axes than are plausible") != std::string::npos, axes == 17)
+        << complaint(program);
+  }
+}
+
+TEST(Validation, OperationsAreCounted) {
+  EXPECT_EQ(complaint(vast_program(1, 8191)), "(none)");
+  const std::string text = complaint(vast_program(1, 8192));
+  EXPECT_NE(text.find("it has 8193 operations; 8192 are allowed"), std::string::npos) << text;
 }
 
 TEST(Validation, TheMemoryOfAllOperationsTogetherIsBounded) {

@@ -160,10 +160,12 @@ StepPtr binary_step(const Operation& operation, const TensorMemory& in, const Te
   const bool fits = l.format.type == kernels::CodeType::kUint8 && l.channels == a.in_channels &&
                     (same_rows || l.border.is_empty()) && l.elements() == a.in_height * a.in_width * a.in_channels &&
                     out.layout.elements() == a.out_height * a.out_width * a.out_channels &&
-                    out.layout.channels == a.out_channels;
+                    out.layout.channels == a.out_channels && out.layout.sample_bytes() <= kMostBytes;
   const Border border = border_for(operation.action);
-  const int64_t pixels = (a.in_height + border.top + border.bottom) * (a.in_width + border.left + border.right);
-  if (!fits || pixels > kMostBytes / (4 * kernels::sign_words(a.in_channels))) return nullptr;
+  const int64_t rows = a.in_height + border.top + border.bottom, columns = a.in_width + border.left + border.right;
+  // Their product need not fit 64 bits, whatever a file says of strides.
+  const int64_t most_pixels = kMostBytes / (4 * kernels::sign_words(a.in_channels));
+  if (!fits || rows > most_pixels || columns > most_pixels / rows) return nullptr;
   return std::make_unique<BinarySums>(operation, in, out, std::move(requantization));
 }
 

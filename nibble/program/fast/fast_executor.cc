@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kMostSamples = 16;               // that go through the network together ...
 constexpr int64_t kCacheBytes = int64_t{1} << 18;  // ... as far as their values stay near the processor
-constexpr int64_t kMostBorder = int64_t{1} << 24;  // elements that a file may ask for beyond the values
+constexpr int64_t kMostBorder = int64_t{1} << 24;  // elements that a file may ask for beyond the values, in all
 
 // Eight bits where the integers and 0 (which borders hold) are among 256 neighbours.
 kernels::CodeFormat format_of(const Interval& hull, kernels::CodeType at_least) {
@@ -196,6 +196,7 @@ class FastExecutor::Plan {
   }
 
   void lay_out() {
+    int64_t beyond = kMostBorder;
     for (size_t i = 0; i < program_.operations.size(); ++i) {
       Border border;
       auto type = kernels::CodeType::kUint8;
@@ -204,12 +205,14 @@ class FastExecutor::Plan {
         type = std::max(type, type_for(operation(reader).action));
       }
       TensorLayout layout(operation(i).result.shape);
-      const int64_t plain = layout.elements();
+      const int64_t most = 4 * layout.elements() + beyond;
       // A border that is larger than a trained network has stays away: its reader runs as in the reference.
       layout.border = border;
+      // Rows by a quotient: of many channels and such borders the product need not fit 64 bits.
       const bool huge = std::max({border.top, border.left, border.bottom, border.right}) > (1 << 20) ||
-                        layout.sample_stride() > 4 * plain + kMostBorder;
+                        border.top + layout.height + border.bottom > most / layout.row_stride();
       if (huge) layout.border = {};
+      beyond -= std::max<int64_t>(0, layout.sample_stride() - 4 * layout.elements());
       layout.is_wide = is_wide(operation(i).result);
       layout.format = format_of(operation(i).result.hull(), type);
       memory_[i].layout = layout;

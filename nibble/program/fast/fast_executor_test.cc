@@ -158,6 +158,66 @@ TEST(FastExecutor, TakesTransposedConvolutionsFromTheReference) {
   expect_the_same_integers(program);
 }
 
+// An input of bits, and sums of all its channels as a file may describe them.
+Program sums_of(const Shape& input, int count, const Accumulate& sums, const Interval& interval) {
+  Program program;
+  program.input_shape = input;
+  program.operations.push_back(
+      {"in", {}, QuantizeInput{quant::get_quantizer("quantized_bits(1,1,0)")}, Value{input, {1.0f}, {{0, 1}}}});
+  for (int i = 0; i < count; ++i) {
+    const Shape out{sums.out_height, sums.out_width, sums.out_channels};
+    program.operations.push_back({"sums", {i}, sums, Value{out, {1.0f}, {interval}}});
+  }
+  program.output = count;
+  return program;
+}
+
+// 4 million elements each, where a value is one.
+TEST(FastExecutor, BordersOfAllOperationsTogetherAreBounded) {
+  Accumulate one;
+  one.window.pad_top = one.window.pad_left = 2000;
+  one.weights = {1}, one.weight_bits = 2, one.partial_sums = {0, 1};
+  const Program program = sums_of(Shape{1, 1, 1}, 10, one, {0, 1});
+  EXPECT_NO_THROW(validate(program));
+  EXPECT_LE(FastExecutor(program).activation_bytes(), (int64_t{1} << 24) + 100);
+  expect_the_same(program, 1);
+}
+
+// 2^21 rows of 2^21 pixels of 2^22 channels are 2^64 elements, or none.
+TEST(FastExecutor, BordersThatWrapAroundAreNotTaken) {
+  constexpr int64_t kChannels = int64_t{1} << 22;
+  Accumulate all;
+  all.window.pad_top = all.window.pad_left = (1 << 20) - 1;
+  all.window.stride_height = all.window.stride_width = 299593;  // (2^21 - 1) / 7
+  all.in_channels = kChannels, all.out_height = all.out_width = 8;
+  all.weights.assign(static_cast<size_t>(kChannels), 1);
+  all.weight_bits = 2, all.partial_sums = {0, kChannels};
+  const Program program = sums_of(Shape{1, 1, kChannels}, 1, all, {0, kChannels});
+  EXPECT_NO_THROW(validate(program));
+  const FastExecutor executor(program);
+  EXPECT_GE(executor.activation_bytes(), kChannels);
+  EXPECT_THAT(executor.steps().back(), testing::HasSubstr("reference"));
+}
+
+// As above, of bits: 2^33 rows of 2^31 pixels.
+TEST(FastExecutor, BordersOfBitsThatWrapAroundAreNotTaken) {
+  Accumulate all;
+  constexpr int64_t kFar = int64_t{1} << 20;
+  all.window = {2, 2, kFar, kFar, kFar - 1, kFar - 1};
+  all.in_channels = 32, all.out_height = 1 << 13, all.out_width = 1 << 11;
+  all.weights.assign(4 * 32, 1);
+  all.weight_bits = 2, all.partial_sums = {-128, 128};
+  Program program = sums_of(Shape{1, 1, 32}, 1, all, {-128, 128});
+  Operation sums = program.operations.back();
+  program.operations.back() = {
+      "signs", {0}, Compare{{1}, {-1, 1}, {0, 1}, "signs"}, Value{program.input_shape, {1.0f}, {{-1, 1}}}};
+  sums.inputs = {1};
+  program.operations.push_back(sums);
+  program.output = 2;
+  EXPECT_NO_THROW(validate(program));
+  EXPECT_THAT(FastExecutor(program).steps().back(), testing::HasSubstr("reference"));
+}
+
 // Sums that need 64 bits run as in the reference, and what reads them too; the rest stays fast.
 TEST(FastExecutor, TakesWideSumsFromTheReference) {
   const std::string sixteen = "quantized_bits(16,0,1,alpha=1.0)";
