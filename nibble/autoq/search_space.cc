@@ -9,6 +9,7 @@
 #include "nibble/autoq/walk.h"
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
+#include "nibble/graph/layers_recurrent.h"
 #include "nibble/search/annotation.h"
 #include "nibble/transform/model_quantize.h"
 
@@ -99,6 +100,29 @@ json chosen_entries(const json& quantizers) {
   return chosen;
 }
 
+// Takes what was not chosen out of a layer again.
+//   all    its entry, with "" for that; entry   what it was quantized by
+void restore_own(graph::Layer& layer, const graph::Layer& before, const json& all, const json& entry) {
+  for (const auto& [key, value] : all.items()) {
+    if (value == "" && layer.attributes.contains(key)) layer.attributes[key] = graph::None{};
+  }
+  if (!entry.contains("activation_quantizer") && before.attributes.contains("activation")) {
+    layer.attributes["activation"] = before.attributes.at("activation");
+  }
+}
+
+// The same of a layer and of those inside it.
+void restore_unchosen(graph::Layer& layer, const graph::Layer& before, const json& all, const json& entry) {
+  restore_own(layer, before, all, entry);
+  if (layer.class_name != "QBidirectional") return;
+  for (const char* attribute : {"layer", "backward_layer"}) {
+    if (!layer.has(attribute)) continue;
+    graph::Layer inner = graph::inner_layer(layer, attribute);
+    restore_own(inner, graph::inner_layer(before, attribute), all, entry);
+    layer.attributes[attribute] = graph::as_inner_layer(inner);
+  }
+}
+
 }  // namespace
 
 search::SearchSpace build_space(const graph::Model& model, const RunConfig& config) {
@@ -150,15 +174,7 @@ std::optional<graph::Model> build_single(const graph::Model& model, const RunCon
   graph::Model single =
       transform::model_quantize(model, entries, {.activation_bits = config.activation_bits, .transfer_weights = true});
   for (const auto& [name, entry] : entries.items()) {
-    if (!entry.is_object()) continue;
-    graph::Layer& layer = single.layer(name);
-    for (const auto& [key, value] : all.at(name).items()) {
-      if (value == "" && layer.attributes.contains(key)) layer.attributes[key] = graph::None{};
-    }
-    const graph::Layer& before = model.layer(name);
-    if (!entry.contains("activation_quantizer") && before.attributes.contains("activation")) {
-      layer.attributes["activation"] = before.attributes.at("activation");
-    }
+    if (entry.is_object()) restore_unchosen(single.layer(name), model.layer(name), all.at(name), entry);
   }
   return single;
 }

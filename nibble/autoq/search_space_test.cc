@@ -5,6 +5,7 @@
 
 #include "nibble/autoq/cost_meter.h"
 #include "nibble/core/error.h"
+#include "nibble/graph/layers_recurrent.h"
 #include "nibble/models/builtin.h"
 
 namespace nibble::autoq {
@@ -95,6 +96,66 @@ TEST(SearchSpace, APatternKeepsLinearAndKernelApart) {
   const RunConfig config = config_with(R"("limit": {"^(lin|head)$": [8, 8, 8]})");
   EXPECT_EQ(names_of(build_space(small_model(), config)),
             (Names{"^(lin|head)$_kernel_quantizer", "^(lin|head)$_linear_quantizer", "^(lin|head)$_bias_quantizer"}));
+}
+
+// input of 3 steps -> the layer -> head
+graph::Model model_around(graph::Layer layer, std::vector<int64_t> input = {3, 2}) {
+  graph::Model model;
+  model.layers = {graph::make_layer("InputLayer", "in", {{"shape", std::move(input)}}), std::move(layer),
+                  graph::make_layer("Dense", "head", {{"units", int64_t{3}}})};
+  model.layers[1].inputs = {"in"};
+  model.layers[2].inputs = {model.layers[1].name};
+  model.inputs = {"in"};
+  model.outputs = {"head"};
+  return model;
+}
+
+graph::Layer both_ways() {
+  const graph::Layer inner = graph::make_layer("LSTM", "inner", {{"units", int64_t{4}}});
+  return graph::make_layer("Bidirectional", "rnn", {{"layer", graph::as_inner_layer(inner)}});
+}
+
+// The reference leaves the gates of LSTM and GRU as they are.
+TEST(SearchSpace, GatesOfRecurrentLayersAreChosen) {
+  for (const bool compat : {false, true}) {
+    for (const std::string name : {"SimpleRNN", "LSTM", "GRU", "Bidirectional"}) {
+      SCOPED_TRACE(name);
+      const RunConfig config = config_with(
+          fmt::format(R"("limit": {{"{}": [8, 8, 1, 8]}}, "compat": "{}")", name, compat ? "qkeras" : "none"));
+      const graph::Model model =
+          model_around(name == "Bidirectional" ? both_ways() : graph::make_layer(name, "rnn", {{"units", int64_t{4}}}));
+      const search::SearchSpace space = build_space(model, config);
+      Names wanted = {"rnn_kernel_quantizer", "rnn_recurrent_kernel_quantizer", "rnn_bias_quantizer",
+                      "rnn_activation_quantizer"};
+      const bool has_gates = name != "SimpleRNN" && !compat;
+      if (has_gates) wanted.emplace_back("rnn_recurrent_activation_quantizer");
+      EXPECT_EQ(names_of(space), wanted);
+      const graph::Layer layer = build_trial(model, config, last_of(space)).layer("rnn");
+      EXPECT_EQ(layer.class_name, "Q" + name);
+      const bool is_outer = name == "Bidirectional";
+      for (const char* attribute : {"layer", "backward_layer"}) {
+        const graph::Layer inner = is_outer ? graph::inner_layer(layer, attribute) : layer;
+        EXPECT_EQ(inner.get_quantizer("kernel_quantizer")->bit_width(), 4);
+        EXPECT_EQ(inner.get_quantizer("bias_quantizer")->bit_width(), 8);
+        if (!has_gates) continue;
+        EXPECT_EQ(inner.get_quantizer("recurrent_activation")->bit_width(), 3);
+      }
+    }
+  }
+}
+
+TEST(SearchSpace, OneChoiceAloneReachesInsideABidirectional) {
+  const RunConfig config = config_with(R"("limit": {"Bidirectional": [8, 8, 8, 8]})");
+  const auto single =
+      build_single(model_around(both_ways()), config, "rnn_recurrent_activation_quantizer", "quantized_relu(2)");
+  ASSERT_TRUE(single.has_value());
+  for (const char* attribute : {"layer", "backward_layer"}) {
+    const graph::Layer inner = graph::inner_layer(single->layer("rnn"), attribute);
+    EXPECT_EQ(inner.class_name, "QLSTM");
+    EXPECT_EQ(inner.get_quantizer("recurrent_activation")->bit_width(), 2);
+    EXPECT_EQ(inner.get_quantizer("kernel_quantizer"), nullptr);
+    EXPECT_EQ(inner.activation_function(), "tanh");
+  }
 }
 
 graph::Layer fed_by(graph::Layer layer, std::vector<std::string> inputs) {

@@ -5,6 +5,7 @@
 
 #include "nibble/autoq/filter_groups.h"
 #include "nibble/core/error.h"
+#include "nibble/graph/layers_recurrent.h"
 
 namespace nibble::autoq {
 namespace {
@@ -17,6 +18,14 @@ bool is_one_of(std::string_view name, std::initializer_list<std::string_view> na
 
 bool has_tunable_filters(std::string_view class_name) {
   return is_one_of(class_name, {"Dense", "Conv1D", "Conv2D", "Conv2DTranspose", "SeparableConv1D", "SeparableConv2D"});
+}
+
+bool has_gate(const graph::Layer& layer) { return layer.has("recurrent_activation"); }
+
+// Both of a Bidirectional, which share its choices; none of other layers.
+std::vector<graph::Layer> layers_inside(const graph::Layer& layer) {
+  if (layer.class_name != "Bidirectional") return {};
+  return {graph::inner_layer(layer, "layer"), graph::inner_layer(layer, "backward_layer")};
 }
 
 // The walk described in search_space.h.
@@ -111,10 +120,18 @@ class Walk {
     if (kernels.recurrent) entry["recurrent_quantizer"] = compat_ ? *last_recurrent_ : *kernels.recurrent;
     if (kernels.pointwise) entry["pointwise_quantizer"] = compat_ ? *last_pointwise_ : *kernels.pointwise;
     choose_filters(layer);
-    if (layer.get_bool("use_bias")) {
+    const std::vector<graph::Layer> inside = layers_inside(layer);
+    const graph::Layer& first = inside.empty() ? layer : inside.front();
+    if (first.get_bool("use_bias")) {
       if (const auto bias = choices_.choose(layer, Field::kBias)) entry["bias_quantizer"] = *bias;
     }
-    choose_fused_activation(layer, entry);
+    choose_function(layer, first, "activation", Field::kActivation, entry);
+    const bool has_gates =
+        std::all_of(inside.begin(), inside.end(), [](const graph::Layer& one) { return has_gate(one); });
+    // The reference asks for these under a key that its converter does not know, too.
+    if (!compat_ && has_gates && has_gate(first)) {
+      choose_function(layer, first, "recurrent_activation", Field::kRecurrentActivation, entry);
+    }
   }
 
   void choose_filters(const graph::Layer& layer) {
@@ -130,15 +147,17 @@ class Walk {
                                     : std::stod(choices_.choose_filters("network_filters_" + name));
   }
 
-  // A quantizer that already stands there stays.
-  void choose_fused_activation(const graph::Layer& layer, json& entry) {
-    if (!layer.has("activation") || layer.get_quantizer("activation")) return;
-    if (is_one_of(layer.activation_function(), {"", "linear", "softmax"})) return;
-    const auto activation = choices_.choose(layer, Field::kActivation);
-    if (!activation) return;
+  // Of a function that `holder`, which is the layer or is inside it, applies. A quantizer that already stands there
+  // stays.
+  void choose_function(const graph::Layer& layer, const graph::Layer& holder, const std::string& attribute, Field field,
+                       json& entry) {
+    if (!holder.has(attribute) || holder.get_quantizer(attribute)) return;
+    if (is_one_of(holder.activation_function(attribute), {"", "linear", "softmax"})) return;
+    const auto choice = choices_.choose(layer, field);
+    if (!choice) return;
     // The reference asks and then passes the answer under a key that its converter does not know: a
     // fused activation always gets activation_bits.
-    if (!compat_) entry["activation_quantizer"] = *activation;
+    if (!compat_) entry[attribute + "_quantizer"] = *choice;
   }
 
   void visit_activation(const graph::Layer& layer) {
