@@ -80,11 +80,14 @@ search::Assignment first_choices(const search::SearchSpace& space) {
   return values;
 }
 
-// Entries of which something was chosen. A layer is converted by the quantizer of its kernel, so where that was not
-// chosen one stands in, to be taken out again.
+// Entries of which something was chosen. A layer is converted by the quantizer of its kernel (a pool by that of its
+// average), so where that was not chosen one stands in, to be taken out again.
 json chosen_entries(const json& quantizers) {
   constexpr const char* kStandIn = "quantized_bits(16,0,1,alpha=1.0)";
   json chosen = json::object();
+  const auto is_decider = [](const std::string& key) {
+    return key == "kernel_quantizer" || key == "depthwise_quantizer" || key == "average_quantizer";
+  };
   const auto is_chosen = [](const json& value) { return value.is_string() && value != ""; };
   for (const auto& [layer, entry] : quantizers.items()) {
     if (is_chosen(entry)) chosen[layer] = entry;
@@ -92,7 +95,7 @@ json chosen_entries(const json& quantizers) {
     for (const auto& [key, value] : entry.items()) {
       if (is_chosen(value)) {
         chosen[layer][key] = value;
-      } else if (key == "kernel_quantizer" || key == "depthwise_quantizer") {
+      } else if (is_decider(key)) {
         chosen[layer][key] = kStandIn;
       }
     }

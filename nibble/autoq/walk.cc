@@ -1,11 +1,15 @@
 #include "nibble/autoq/walk.h"
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "nibble/autoq/filter_groups.h"
 #include "nibble/core/error.h"
 #include "nibble/graph/layers_recurrent.h"
+#include "nibble/quant/quantizer.h"
 
 namespace nibble::autoq {
 namespace {
@@ -18,6 +22,34 @@ bool is_one_of(std::string_view name, std::initializer_list<std::string_view> na
 
 bool has_tunable_filters(std::string_view class_name) {
   return is_one_of(class_name, {"Dense", "Conv1D", "Conv2D", "Conv2DTranspose", "SeparableConv1D", "SeparableConv2D"});
+}
+
+bool is_pool(const graph::Layer& layer) {
+  return is_one_of(layer.class_name, {"AveragePooling2D", "GlobalAveragePooling2D"});
+}
+
+bool takes_slope(const std::string& quantizer) {
+  return quant::get_quantizer(quantizer)->config().contains("negative_slope");
+}
+
+// The quantizer with the slope of a LeakyReLU, rounded to the power of two that quantizers can have; one that has a
+// slope of its own, or can have none, as it is.
+std::string with_slope(const std::string& text, double slope) {
+  if (text.empty()) return text;  // not chosen, in the network where another choice is made alone
+  const quant::QuantizerPtr quantizer = quant::get_quantizer(text);
+  json config = quantizer->config();
+  const auto own = config.find("negative_slope");
+  if (own == config.end() || *own != 0.0) return text;
+  *own = std::exp2(std::clamp(std::round(std::log2(slope)), -64.0, 0.0));
+  return quant::quantizer_from_config(quantizer->class_name(), config)->str();
+}
+
+// Whether 1 / area comes out of the quantizer to the half; a binary one would give 1, one of few bits 0.
+bool keeps_average(const std::string& quantizer, int64_t area) {
+  if (area == 0) return true;
+  const float exact = 1.0f / static_cast<float>(area);
+  const float rounded = quant::get_quantizer(quantizer)->quantize(Tensor::scalar(exact)).real[0];
+  return std::abs(rounded - exact) <= 0.5f * exact;
 }
 
 bool has_gate(const graph::Layer& layer) { return layer.has("recurrent_activation"); }
@@ -103,9 +135,22 @@ class Walk {
       visit_reshape(layer);
     } else if (layer.class_name == "Activation") {
       visit_activation(layer);
-    } else if (layer.class_name.rfind("Q", 0) != 0 && config_.limit.find(layer.name, layer.class_name)) {
-      // Marked for conversion; there is nothing to choose (BatchNormalization).
+    } else if (layer.class_name.rfind("Q", 0) != 0) {
+      if (const auto match = config_.limit.find(layer.name, layer.class_name)) visit_marked(layer, *match);
+    }
+  }
+
+  // The reference marks these for conversion and chooses nothing, whatever the list holds: only BatchNormalization
+  // changes then.
+  void visit_marked(const graph::Layer& layer, const Limit::Match& match) {
+    if (compat_) {
       plan_.quantizers[layer.name] = json::object();
+    } else if (is_one_of(layer.class_name, {"ReLU", "LeakyReLU"})) {
+      visit_rectifier(layer);
+    } else if (layer.class_name == "BatchNormalization") {
+      visit_batch_norm(layer, match);
+    } else if (is_pool(layer) && owns_list(layer, match)) {
+      visit_pool(layer, match);
     }
   }
 
@@ -168,6 +213,79 @@ class Walk {
     if (choice) plan_.quantizers[layer.name] = *choice;
   }
 
+  void visit_rectifier(const graph::Layer& layer) {
+    const double slope = layer.get_float("negative_slope");
+    const bool is_leaky = slope > 0;
+    const auto choice = is_leaky ? choices_.choose(layer, Field::kLeakyActivation, takes_slope)
+                                 : choices_.choose(layer, Field::kActivation);
+    if (choice) plan_.quantizers[layer.name] = is_leaky ? with_slope(*choice, slope) : *choice;
+  }
+
+  // A list may end before its four elements; without any, the layer is only converted.
+  void visit_batch_norm(const graph::Layer& layer, const Limit::Match& match) {
+    struct Part {
+      Field field;
+      const char *quantizer, *condition;
+    };
+    static constexpr Part kParts[] = {{Field::kGamma, "gamma_quantizer", "scale"},
+                                      {Field::kBeta, "beta_quantizer", "center"},
+                                      {Field::kMean, "mean_quantizer", nullptr},
+                                      {Field::kVariance, "variance_quantizer", nullptr}};
+    json& entry = plan_.quantizers[layer.name] = json::object();
+    if (!owns_list(layer, match)) return;
+    for (size_t i = 0; i < std::min(std::size(kParts), match.entry->elements.size()); ++i) {
+      const Part& part = kParts[i];
+      if (part.condition != nullptr && !layer.get_bool(part.condition)) continue;
+      if (const auto choice = choices_.choose(layer, part.field)) entry[part.quantizer] = *choice;
+    }
+  }
+
+  void visit_pool(const graph::Layer& layer, const Limit::Match& match) {
+    std::vector<const graph::Layer*> sharing = {&layer};
+    if (match.by_pattern) sharing = found_through(match);
+    std::erase_if(sharing, [](const graph::Layer* other) { return !is_pool(*other); });
+    const auto average = choices_.choose(layer, Field::kAverage, [&](const std::string& quantizer) {
+      return std::all_of(sharing.begin(), sharing.end(),
+                         [&](const graph::Layer* pool) { return keeps_average(quantizer, area_of(*pool)); });
+    });
+    json& entry = plan_.quantizers[layer.name] = json::object();
+    entry["average_quantizer"] = *average;
+    if (match.entry->elements.size() < 2) return;
+    if (const auto activation = choices_.choose(layer, Field::kPoolActivation)) {
+      entry["activation_quantizer"] = *activation;
+    }
+  }
+
+  // Of the values that an average is formed of; 0 where that is not known.
+  int64_t area_of(const graph::Layer& pool) {
+    if (pool.attributes.contains("pool_size")) {
+      const std::vector<int64_t>& extents = pool.get_ints("pool_size");
+      return std::accumulate(extents.begin(), extents.end(), int64_t{1}, std::multiplies<>());
+    }
+    if (shapes_.empty()) shapes_ = graph::infer_shapes(model_);
+    const Shape input = graph::input_shapes(pool, shapes_).at(0), output = shapes_.at(pool.name);
+    return input.is_fixed() && output.is_fixed() ? input.elements() / std::max<int64_t>(output.elements(), 1) : 0;
+  }
+
+  std::vector<const graph::Layer*> found_through(const Limit::Match& match) const {
+    std::vector<const graph::Layer*> layers;
+    for (const graph::Layer& layer : model_.layers) {
+      const auto found = config_.limit.find(layer.name, layer.class_name);
+      if (found && found->entry == match.entry) layers.push_back(&layer);
+    }
+    return layers;
+  }
+
+  // A list that a pattern gives to a convolution and its normalization alike is the convolution's.
+  bool owns_list(const graph::Layer& layer, const Limit::Match& match) const {
+    if (!match.by_pattern || match.entry->elements.empty()) return true;
+    const std::string_view layout = list_layout(layer.class_name);
+    const auto layers = found_through(match);
+    return std::all_of(layers.begin(), layers.end(), [&](const graph::Layer* other) {
+      return !takes_quantizers(*other) || list_layout(other->class_name) == layout;
+    });
+  }
+
   // The channels that a Reshape writes follow the filters of the network.
   void visit_reshape(const graph::Layer& layer) {
     if (config_.tune_filters == TuneFilters::kLayer) {
@@ -190,6 +308,7 @@ class Walk {
   TrialPlan plan_;
   std::map<std::string, Kernels> kernels_;
   std::map<std::string, std::string> groups_;  // filter_groups()
+  std::map<std::string, Shape> shapes_;        // of the model; empty until a global pool asks
   std::optional<std::string> last_recurrent_, last_pointwise_;
   bool some_filters_are_tuned_ = false;
   double network_filters_ = 1.0;
