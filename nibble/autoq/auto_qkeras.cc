@@ -73,13 +73,16 @@ void guide(const RunConfig& config, const graph::Model& model, const data::Datas
 Preparation prepare(const RunConfig& config, bool is_new) {
   Preparation result;
   const graph::Model model = load_search_model(config);
-  result.space = full_space(model, load_reference_model(config, model), config);
+  const graph::Model reference_model = load_reference_model(config, model);
+  result.space = full_space(model, reference_model, config);
   if (result.space.empty()) {
     throw InvalidArgument(
         "[run_config] there is nothing to search: no layer of '{}' matches a key of limit and layer_indexes. Give e.g. "
         "\"limit\": {{\"Dense\": [8, 8, 4], \"Conv2D\": [4, 8, 4], \"Activation\": [4]}}.",
         config.model);
   }
+  // Mistakes in the goal too, before data are read and files are written.
+  result.reference_cost = CostMeter(config.goal, reference_model, config.compat).reference();
   check_first_trials(config, result.space);
   check_layer_patterns(config, model);
   if (config.budget.bounds_costs()) BudgetMeter(config, model).check_reachable(result.space);
@@ -96,7 +99,6 @@ Preparation prepare(const RunConfig& config, bool is_new) {
     }
   }
   const TrainingRunner trial_run(config, model, std::move(dataset));
-  result.reference_cost = CostMeter(config.goal, load_reference_model(config, model), config.compat).reference();
   return result;
 }
 

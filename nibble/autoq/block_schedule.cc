@@ -90,7 +90,8 @@ class Planner {
     std::vector<std::pair<std::string, std::vector<std::string>>> groups;  // key of the limit -> layers
     for (const graph::Layer* layer : members) {
       const auto match = config_.limit.find(layer->name, layer->class_name);
-      if (!match) continue;
+      // A key that nothing follows from would be refused.
+      if (!match || (!compat_ && !takes_quantizers(*layer))) continue;
       const std::string& key = match->entry->key;
       if (!match->by_pattern) {
         // The bare name, a pattern too, would catch conv_10 for conv_1.

@@ -88,6 +88,16 @@ TEST(BlockSchedule, TrialsAreThoseThatABlockRuns) {
   }
 }
 
+// Or the key of the block would be refused where it is left with nothing else.
+TEST(BlockSchedule, LayersThatASearchLeavesAsTheyAreStandInNoLimit) {
+  const RunConfig config =
+      mnist_config(R"j(["^conv", "^(flatten|dense)$"])j", R"j({"^(conv|flat)": [4, 8, 4], "Dense": [8]})j");
+  const BlockSchedule schedule = schedule_blocks(models::make_builtin("mnist"), config);
+  ASSERT_EQ(schedule.blocks.size(), 2u);
+  EXPECT_EQ(schedule.blocks[1].layers, (std::vector<std::string>{"flatten", "dense"}));
+  EXPECT_EQ(schedule.blocks[1].limit, Json::parse(R"({"^dense$": [8, 8, 8]})"));
+}
+
 struct BadBlocks {
   const char* name;
   const char* blocks;

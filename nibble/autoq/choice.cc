@@ -34,6 +34,21 @@ FieldRule rule_of(Field field) {
       return {"recurrent_activation", "recurrent_activation", kLast};
     case Field::kLinear:
       return {"activation", "linear", 0};
+    // Its candidates are not those of a ReLU of the same pattern.
+    case Field::kLeakyActivation:
+      return {"activation", "leaky_activation", kLast};
+    case Field::kAverage:
+      return {"average", "average", 0};
+    case Field::kPoolActivation:
+      return {"activation", "activation", kLast};
+    case Field::kGamma:
+      return {"gamma", "gamma", 0};
+    case Field::kBeta:
+      return {"beta", "beta", 1};
+    case Field::kMean:
+      return {"mean", "mean", 2};
+    case Field::kVariance:
+      return {"variance", "variance", 3};
   }
   return {"kernel", "kernel", 0};
 }
@@ -63,12 +78,21 @@ NamedTable table_of(const QuantizationConfig& config, Field field) {
     case Field::kRecurrentActivation:
       return own_or({"recurrent_activation", config.recurrent_activation}, activation);
     case Field::kBias:
+    case Field::kBeta:
+    case Field::kMean:
       return {"bias", config.bias};
     case Field::kActivation:
+    case Field::kLeakyActivation:
       return activation;
+    // A pool applies no function: what it gives may have either sign.
     case Field::kLinear:
+    case Field::kPoolActivation:
       return {"linear", config.linear};
+    // What values are multiplied with.
     case Field::kKernel:
+    case Field::kAverage:
+    case Field::kGamma:
+    case Field::kVariance:
       break;
   }
   return kernel;
@@ -82,7 +106,14 @@ std::string_view example_of(std::string_view table) {
   return "{\"quantized_bits(4,0,1)\": 4}";
 }
 
+// What Suits looks at.
+std::string_view need_of(Field field) {
+  return field == Field::kAverage ? "it has to keep 1 / area of the pool to the half"
+                                  : "it needs a negative_slope, as quantized_relu and quantized_relu_po2 have";
+}
+
 struct Question {
+  Field field;
   const graph::Layer& layer;
   const LimitEntry& entry;
   FieldRule rule;
@@ -96,8 +127,9 @@ const LimitElement& element_of(const Question& question) {
   const auto& elements = question.entry.elements;
   const size_t index = question.rule.index == kLast ? elements.size() - 1 : static_cast<size_t>(question.rule.index);
   if (elements.empty() || index >= elements.size()) {
-    throw InvalidArgument("{}: the list has {} elements, but this needs element {}. Give [kernel, bias, activation].",
-                          question.str(), elements.size(), question.rule.index == kLast ? 0 : question.rule.index);
+    throw InvalidArgument("{}: the list has {} elements, but this needs element {}. Give {}.", question.str(),
+                          elements.size(), question.rule.index == kLast ? 0 : question.rule.index,
+                          list_layout(question.layer.class_name));
   }
   return elements[index];
 }
@@ -111,7 +143,7 @@ void check_table(const Question& question) {
       question.str(), question.table.name, question.table.name, example_of(question.table.name));
 }
 
-std::vector<std::string> candidates_of(const Question& question) {
+std::vector<std::string> candidates_of(const Question& question, const Suits& suits) {
   std::vector<std::string> table_names, candidates;
   for (const auto& [name, size] : question.table.rows) table_names.push_back(name);
   const LimitElement& element = element_of(question);
@@ -137,19 +169,26 @@ std::vector<std::string> candidates_of(const Question& question) {
         "or take the key out of limit to leave the layer as it is.",
         question.str(), largest, question.table.name, smallest_there);
   }
+  if (suits) std::erase_if(candidates, [&](const std::string& name) { return !suits(name); });
+  if (candidates.empty()) {
+    throw InvalidArgument(
+        "{}: no quantizer up to {} in the {} table of quantization_config can stand there ({}). Raise the limit, add "
+        "one to the table, name it in a list, or take the key out of limit to leave the layer as it is.",
+        question.str(), largest, question.table.name, need_of(question.field));
+  }
   return candidates;
 }
 
 }  // namespace
 
-std::optional<std::string> QuantizerChoices::choose(const graph::Layer& layer, Field field) {
+std::optional<std::string> QuantizerChoices::choose(const graph::Layer& layer, Field field, const Suits& suits) {
   const bool compat = config_.compat != Compat::kNone;
   const auto match = config_.limit.find(layer.name, layer.class_name);
   if (!match) return std::nullopt;
   const std::string head = fmt::format("{}_{}", layer.name, rule_of(field).head);
   if (compat) field = misread(head, field);
-  const Question question{layer, *match->entry, rule_of(field), table_of(config_.quantization_config, field)};
-  if (!match->by_pattern) return choose_(head + "_quantizer", candidates_of(question));
+  const Question question{field, layer, *match->entry, rule_of(field), table_of(config_.quantization_config, field)};
+  if (!match->by_pattern) return choose_(head + "_quantizer", candidates_of(question, suits));
 
   // The reference shares by element of the list, so linear and kernel of one pattern would be one choice.
   const int slot = compat ? question.rule.index : static_cast<int>(field);
@@ -157,7 +196,7 @@ std::optional<std::string> QuantizerChoices::choose(const graph::Layer& layer, F
   const auto found = shared_.find(key);
   if (found != shared_.end()) return found->second;
   const std::string name = fmt::format("{}_{}_quantizer", match->entry->key, question.rule.label);
-  return shared_[key] = choose_(name, candidates_of(question));
+  return shared_[key] = choose_(name, candidates_of(question, suits));
 }
 
 std::string QuantizerChoices::choose_filters(const std::string& name) {

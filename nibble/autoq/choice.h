@@ -15,10 +15,29 @@
 
 namespace nibble::autoq {
 
-enum class Field { kKernel, kRecurrentKernel, kPointwiseKernel, kBias, kActivation, kRecurrentActivation, kLinear };
+enum class Field {
+  kKernel,
+  kRecurrentKernel,
+  kPointwiseKernel,
+  kBias,
+  kActivation,
+  kRecurrentActivation,
+  kLinear,
+  // Not AutoQKeras':
+  kLeakyActivation,
+  kAverage,         // 1 / area of an average pool
+  kPoolActivation,  // what an average pool gives
+  kGamma,
+  kBeta,
+  kMean,
+  kVariance,
+};
 
 // Answers with one of the candidates.
 using Chooser = std::function<std::string(const std::string& name, const std::vector<std::string>& candidates)>;
+
+// Whether a quantizer can stand for this field at all; candidates of a size that cannot are not offered.
+using Suits = std::function<bool(const std::string& quantizer)>;
 
 // Makes the choices of one trial; choices of a pattern are asked for once and shared.
 class QuantizerChoices {
@@ -27,7 +46,7 @@ class QuantizerChoices {
 
   // Nothing if the limit does not cover the layer.
   //   throws  InvalidArgument where the limit leaves no candidate
-  std::optional<std::string> choose(const graph::Layer& layer, Field field);
+  std::optional<std::string> choose(const graph::Layer& layer, Field field, const Suits& suits = nullptr);
 
   std::string choose_filters(const std::string& name);
 

@@ -49,6 +49,16 @@ cost::EnergyQuery query_with(const GoalConfig& goal, Compat compat, bool for_ref
   return query;
 }
 
+// The reference is measured with other types of inputs, so it would be the trials that fail.
+void check_sources(const GoalConfig& goal, const graph::Model& model) {
+  const size_t given = goal.energy.source_quantizers.size(), inputs = model.inputs.size();
+  if (goal.kind != GoalKind::kEnergy || given <= 1 || given == inputs) return;
+  throw InvalidArgument(
+      "[run_config] goal.params.source_quantizers has {} elements, but the network has {} input{}. Give one for all "
+      "inputs, or one each.",
+      given, inputs, inputs == 1 ? "" : "s");
+}
+
 }  // namespace
 
 cost::EnergyQuery energy_query(const GoalConfig& goal, Compat compat, bool for_reference) {
@@ -57,6 +67,7 @@ cost::EnergyQuery energy_query(const GoalConfig& goal, Compat compat, bool for_r
 
 CostMeter::CostMeter(const GoalConfig& goal, const graph::Model& reference_model, Compat compat)
     : goal_(goal), compat_(compat) {
+  check_sources(goal, reference_model);
   if (goal.kind == GoalKind::kEnergy) process_ = cost::named_process_table(goal.energy.process);
   reference_ = cost_of(reference_model, true);
   if (!(reference_ > 0)) {

@@ -21,7 +21,8 @@ struct TrialCost {
 class CostMeter {
  public:
   //   reference_model  the network before quantization
-  //   throws  InvalidArgument if the reference costs nothing; what reading a process table throws
+  //   throws  InvalidArgument if the reference costs nothing, or the goal has another number of source quantizers than
+  //           it has inputs (and not one for all); what reading a process table throws
   CostMeter(const GoalConfig& goal, const graph::Model& reference_model, Compat compat);
 
   // Before stress.

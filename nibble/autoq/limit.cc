@@ -46,6 +46,36 @@ std::vector<LimitElement> parse_elements(const Json& list, const std::string& ke
   return elements;
 }
 
+size_t most_elements(const std::string& key) {
+  // Lists as those of other layers do no harm: the last element counts.
+  if (key == "Activation") return 3;
+  if (!is_layer_class(key)) return 4;
+  const std::string_view layout = list_layout(key);
+  return layout.empty() ? 4 : 1 + static_cast<size_t>(std::count(layout.begin(), layout.end(), ','));
+}
+
+[[noreturn]] void refuse_unknown(const LimitEntry& entry, const graph::Model& model) {
+  std::vector<std::string> names;
+  for (const graph::Layer& layer : model.layers) names.push_back(layer.name);
+  for (std::string& name : layer_classes()) names.push_back(std::move(name));
+  std::string bare = entry.key;
+  if (bare.starts_with("^")) bare.erase(0, 1);
+  if (bare.ends_with("$")) bare.pop_back();
+  const auto near = nearest_names(bare, names);
+  throw InvalidArgument(
+      "[run_config] limit: '{}' is no layer class, and no layer's name begins with a match of it.{} Remove it, or "
+      "correct it; 'nibble models MODEL' lists the layers.",
+      entry.key, near.empty() ? "" : fmt::format(" Near: '{}'.", fmt::join(near, "', '")));
+}
+
+std::string searched_classes() {
+  std::vector<std::string> names;
+  for (std::string& name : layer_classes()) {
+    if (!list_layout(name).empty()) names.push_back(std::move(name));
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
 Json element_to_json(const LimitElement& element) {
   if (const int* size = std::get_if<int>(&element)) return *size;
   return std::get<std::vector<std::string>>(element);
@@ -63,6 +93,20 @@ bool is_recurrent_class(std::string_view class_name) {
 
 bool is_separable_class(std::string_view class_name) {
   return class_name == "SeparableConv1D" || class_name == "SeparableConv2D";
+}
+
+std::string_view list_layout(std::string_view class_name) {
+  if (is_recurrent_class(class_name)) return "[kernel, bias, recurrent, activation]";
+  if (is_registered_class(class_name)) return "[kernel, bias, activation]";
+  if (class_name == "Activation" || class_name == "ReLU" || class_name == "LeakyReLU") return "[activation]";
+  if (class_name == "AveragePooling2D" || class_name == "GlobalAveragePooling2D") return "[average, activation]";
+  if (class_name == "BatchNormalization") return "[gamma, beta, mean, variance]";
+  return "";
+}
+
+bool takes_quantizers(const graph::Layer& layer) {
+  if (layer.class_name != "Activation") return !list_layout(layer.class_name).empty();
+  return !layer.get_quantizer("activation") && layer.activation_function() != "softmax";
 }
 
 bool is_layer_class(std::string_view name) {
@@ -147,34 +191,54 @@ const LimitEntry* Limit::entry(std::string_view key) const {
 
 void Limit::check_lengths() const {
   for (const LimitEntry& entry : entries_) {
-    if (entry.key == "default") continue;
-    const bool recurrent = is_recurrent_class(entry.key) || !is_layer_class(entry.key);
-    if (entry.elements.size() <= (recurrent ? 4u : 3u)) continue;
-    throw InvalidArgument(
-        "[run_config] limit['{}'] has {} elements; a list is [kernel, bias, activation], for recurrent layers [kernel, "
-        "bias, recurrent, activation]. Remove what is too much.",
-        entry.key, entry.elements.size());
+    if (entry.key == "default" || entry.elements.size() <= most_elements(entry.key)) continue;
+    const std::string_view layout = list_layout(entry.key);
+    throw InvalidArgument("[run_config] limit['{}'] has {} elements; a list is {}{}. Remove what is too much.",
+                          entry.key, entry.elements.size(), layout.empty() ? "[kernel, bias, activation]" : layout,
+                          layout.empty() ? ", for recurrent layers [kernel, bias, recurrent, activation]" : "");
   }
 }
 
 void Limit::check_keys(const graph::Model& model) const {
   for (const LimitEntry& entry : entries_) {
-    if (entry.key == "default" || is_layer_class(entry.key)) continue;
-    std::vector<std::string> names;
-    for (const graph::Layer& layer : model.layers) names.push_back(layer.name);
-    if (std::any_of(names.begin(), names.end(), [&](const std::string& name) { return matches(entry, name); })) {
-      continue;
-    }
-    for (std::string& name : layer_classes()) names.push_back(std::move(name));
-    std::string bare = entry.key;
-    if (bare.starts_with("^")) bare.erase(0, 1);
-    if (bare.ends_with("$")) bare.pop_back();
-    const auto near = nearest_names(bare, names);
-    throw InvalidArgument(
-        "[run_config] limit: '{}' is no layer class, and no layer's name begins with a match of it.{} Remove it, or "
-        "correct it; 'nibble models MODEL' lists the layers.",
-        entry.key, near.empty() ? "" : fmt::format(" Near: '{}'.", fmt::join(near, "', '")));
+    if (entry.key != "default") check_key(entry, model);
   }
+}
+
+void Limit::check_key(const LimitEntry& entry, const graph::Model& model) const {
+  const graph::Layer* left_alone = nullptr;   // found through the key
+  const LimitEntry* taken_earlier = nullptr;  // by which a layer is found that the key matches too
+  for (const graph::Layer& layer : model.layers) {
+    const auto found = find(layer.name, layer.class_name);
+    if (found && found->entry == &entry) {
+      // A Reshape may follow the filters.
+      if (takes_quantizers(layer) || (layer.class_name == "Reshape" && layer.name == entry.key)) return;
+      left_alone = &layer;
+    } else if (matches(entry, layer.name)) {
+      taken_earlier = found->entry;
+    }
+  }
+  if (is_layer_class(entry.key)) {
+    if (!list_layout(entry.key).empty()) return;
+    throw InvalidArgument(
+        "[run_config] limit: a search leaves layers of class '{}' as they are, so nothing follows from this key. "
+        "Remove it; keys are patterns of layers' names, or the classes {}.",
+        entry.key, searched_classes());
+  }
+  if (left_alone != nullptr) {
+    throw InvalidArgument(
+        "[run_config] limit: '{}' fits only layers that a search leaves as they are, such as '{}' ({}{}), so nothing "
+        "follows from this key. Remove it, or let it match a layer of {}.",
+        entry.key, left_alone->name, left_alone->class_name,
+        left_alone->class_name == "Activation" ? " " + left_alone->activation_function() : "", searched_classes());
+  }
+  if (taken_earlier != nullptr) {
+    throw InvalidArgument(
+        "[run_config] limit: nothing follows from '{}', for '{}', which stands before it, matches its layers too, and "
+        "the first key that matches a name wins. Put '{}' first, or remove it.",
+        entry.key, taken_earlier->key, entry.key);
+  }
+  refuse_unknown(entry, model);
 }
 
 Json Limit::to_json() const {

@@ -6,8 +6,8 @@
 // A key is a layer class or a regular expression that must match from the start of a layer's name
 // (not to its end: "conv_1" also catches "conv_10"; anchor with $). The first key that matches the name wins; class
 // names take part in that. Without one, the layer's class decides; without that, the layer is left alone.
-// A list holds [kernel, bias, activation], for recurrent layers [kernel, bias, recurrent, activation], for
-// Activation layers [activation]; an element is the largest size allowed or a list of quantizers.
+// A list holds [kernel, bias, activation], or what list_layout() says of the class; an element is the largest size
+// allowed or a list of quantizers.
 // Source: spec/autoqkeras.md section 3.
 #pragma once
 
@@ -39,10 +39,11 @@ class Limit {
   explicit Limit(const Json& limit);
 
   // AutoQKeras passes over elements and keys that nothing reads. These two refuse them instead; not for compat.
-  //   throws  InvalidArgument for more than 3 elements (4 where the class is recurrent or the key a pattern)
+  //   throws  InvalidArgument for more elements than the class has (4 for a pattern)
   void check_lengths() const;
-  //   throws  InvalidArgument, with the nearest names, for a key that is no layer class, not "default" and matches no
-  //           layer of the model
+  //   throws  InvalidArgument for a key that nothing follows from: no layer class, not "default" and matching no layer
+  //           of the model (with the nearest names); a class, or layers, that a search leaves as they are; a pattern
+  //           all of whose layers an earlier key has
   void check_keys(const graph::Model& model) const;
 
   struct Match {
@@ -60,6 +61,7 @@ class Limit {
 
  private:
   void complete();
+  void check_key(const LimitEntry& entry, const graph::Model& model) const;
   std::vector<LimitEntry> entries_;
   Json default_;  // as given; null if absent
 };
@@ -68,6 +70,11 @@ class Limit {
 bool is_registered_class(std::string_view class_name);
 bool is_recurrent_class(std::string_view class_name);
 bool is_separable_class(std::string_view class_name);
+// What the elements of a class's list are for: "[kernel, bias, activation]". Empty for a class that a search leaves as
+// it is. AutoQKeras passes over lists of ReLU, LeakyReLU, average pools and BatchNormalization.
+std::string_view list_layout(std::string_view class_name);
+// Whether something may be chosen for the layer, or its class changes: not for Activation("softmax").
+bool takes_quantizers(const graph::Layer& layer);
 // All classes that a configuration may name, with and without Q.
 bool is_layer_class(std::string_view name);
 std::vector<std::string> layer_classes();

@@ -224,6 +224,8 @@ const std::vector<BadCase> kBad = {
     {"LimitPattern", R"({"limit": {"^conv[": [4]}})", {"^conv[", "regular expression"}},
     {"ShortDefault", R"({"limit": {"Dense": [4], "default": [4, 4]}})", {"limit['default'] has 2 elements"}},
     {"LimitTooLong", R"({"limit": {"Dense": [4, 4, 4, 4]}})", {"limit['Dense'] has 4 elements", "[kernel, bias"}},
+    {"ReluTooLong", R"({"limit": {"ReLU": [4, 4]}})", {"limit['ReLU'] has 2 elements", "a list is [activation]"}},
+    {"NormTooLong", R"({"limit": {"BatchNormalization": [4, 8, 8, 4, 4]}})", {"has 5 elements", "[gamma, beta, mean"}},
     {"PatternTooLong", R"({"limit": {"^lstm": [4, 4, 4, 4, 4]}})", {"limit['^lstm'] has 5 elements"}},
     {"SourceQuantizer",
      R"({"goal": {"type": "energy", "params": {"source_quantizers": ["int9x"]}}})",

@@ -27,7 +27,7 @@ inline constexpr const char* kLearningRate = "learning_rate";
 //   network_filters (block) or network_filters_<layer> (layer); but for compat one for all layers whose channels are
 //   added to one another, named after the first of them
 //   throws  InvalidArgument naming layer, key and field where the limit leaves no candidate, or a key of the limit
-//           that fits no layer (not for compat)
+//           that nothing follows from (not for compat)
 search::SearchSpace build_space(const graph::Model& model, const RunConfig& config);
 
 // build_space(), and after it the learning rates where config.learning_rate_optimizer asks for them: 5 evenly spaced
