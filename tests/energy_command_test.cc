@@ -63,6 +63,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Row{"ProcessOfAnotherForm", "mnist --process four_bits.json", 1, "[process_table]"},
                       Row{"UnknownSource", "mnist --source-quantizers int9", 2, "'int8'"},
                       Row{"SourceCutOff", "mnist --source-quantizers 'quantized_bits(4,'", 2, "--source-quantizers"},
+                      Row{"SourceOfTooManyBits", "mnist --source-quantizers 'quantized_bits(99,0,1)'", 2, "bits is 99"},
                       Row{"SourceMissing", "mnist --source-quantizers int8,", 2, "--source-quantizers"},
                       Row{"TooManySources", "mnist --source-quantizers int8,int8", 1,
                           "2 source quantizers are given for 1 model inputs"},

@@ -241,6 +241,29 @@ TEST(Energy, BadInputIsAnswered) {
   EXPECT_THAT(message_of([&] { count_bits(model, {.ref_bits = -8}); }), HasSubstr("-8 bits"));
 }
 
+// A text is a quantizer's: what that would refuse is no type either.
+TEST(TypesFromText, MalformedQuantizersAreRefused) {
+  struct Row {
+    const char* text;
+    const char* complaint;
+  };
+  for (const Row& row : {Row{"quantized_bits(99,0,1)", "bits is 99"}, Row{"quantized_bits(-4,0,1)", "bits is -4"},
+                         Row{"quantized_bits(4,0,1,colour=3)", "colour"}, Row{"quantized_bits('four')", "four"},
+                         Row{"quantized_relu(4,negative_slope=0.3)", "negative_slope"},
+                         Row{"quantized_po2(4,-2)", "max_value is -2"}, Row{"quantized_po2(40,0)", "bits is 40"}}) {
+    for (const Compat compat : {Compat::kNone, Compat::kQkeras}) {
+      EXPECT_THAT(message_of([&] { type_from_text(row.text, compat); }), HasSubstr(row.complaint)) << row.text;
+    }
+  }
+}
+
+// QTools reads a cap of 0 as none.
+TEST(TypesFromText, AMaximumOfZeroIsNone) {
+  for (const char* text : {"quantized_po2(5,0)", "quantized_po2(5,max_value=0)", "quantized_po2(5)"}) {
+    EXPECT_EQ(type_from_text(text), po2_type(5, true)) << text;
+  }
+}
+
 TEST(Energy, KnownWeightsMustBeThere) {
   const auto model = one_layer(
       {3}, layer("QDense", "d", {{"units", int64_t{2}}, {"kernel_quantizer", std::string("quantized_po2(4)")}}));

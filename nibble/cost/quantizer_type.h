@@ -50,7 +50,8 @@ QuantizerType binary_type(bool use_01);
 QuantizerType default_type();
 
 // From "fp16", "fp32", "int8", "int16", "int32" or a quantizer's text.
-//   throws  InvalidArgument for a text that does not parse or names no known type (nearest named)
+//   throws  InvalidArgument for a text that does not parse or names no known type (nearest named), and what
+//           quant::get_quantizer() throws for the quantizer's arguments
 QuantizerType type_from_text(std::string_view text, Compat compat = Compat::kNone);
 
 // From a quantizer. Classes that the reference's cost model does not know
