@@ -125,6 +125,16 @@ TEST(EnergySettings, AProcessOfTheUsers) {
   EXPECT_EQ(json_of("mnist --reference int8 --process horowitz").at("total_energy_pj"), 574175);
 }
 
+TEST(EnergySettings, ATableOfNoEnergiesIsRefusedByName) {
+  const Workplace& place = Workplace::get();
+  std::string negative = kWords;
+  negative.replace(negative.find("\"sram\": [1]"), 11, "\"sram\": [-1]");
+  spill(place.dir() / "negative.json", negative);
+  const CliResult result = place.run("energy tiny.keras --process negative.json");
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.err, HasSubstr("'negative.json': 'sram' gives -1 pJ"));
+}
+
 TEST(EnergySettings, Sources) {
   spill(Workplace::get().dir() / "words.json", kWords);
   const auto inputs = [](const std::string& source) {

@@ -12,6 +12,7 @@
 #include "nibble/cost/map_builder.h"
 #include "nibble/cost/merge.h"
 #include "nibble/cost/multiplier.h"
+#include "nibble/cost/saturated.h"
 #include "nibble/graph/channel_order.h"
 
 namespace nibble::cost {
@@ -148,7 +149,7 @@ void MapBuilder::add_macs(const Layer& layer, LayerTypes& types) {
       mac.multiplier.output = mac.accumulator = accumulator_type();
       if (mac.fused_accumulator) mac.fused_accumulator = mac.accumulator;
     }
-    types.operation_count += mac.operation_count;
+    types.operation_count = saturated_sum(types.operation_count, mac.operation_count);
     // The transposed classes have an activation after each half.
     const char* activation = part.weight == "pointwise_kernel" ? "pointwise_activation" : "depthwise_activation";
     input = mac.accumulator;

@@ -7,10 +7,12 @@
 #include <cmath>
 
 #include "nibble/core/error.h"
+#include "nibble/cost/accumulator.h"
 #include "nibble/cost/affine_type.h"
 #include "nibble/cost/memory_footprint.h"
 #include "nibble/cost/merge.h"
 #include "nibble/cost/model_bits.h"
+#include "nibble/cost/multiplier.h"
 #include "nibble/cost/roofline.h"
 #include "nibble/graph/builder.h"
 
@@ -221,6 +223,21 @@ TEST(Energy, ReluLayerCountsAsActivation) {
   EXPECT_EQ(estimate(as_layer, query).layers[0].included_pj, estimate(as_function, query).layers[0].included_pj);
 }
 
+// Whole picojoules of 64 bits end at 9 MJ; beyond, an estimate is no number.
+TEST(Energy, BeyondWhatCanBeCountedIsRefused) {
+  const auto model = one_layer({3}, layer("QDense", "d", {{"units", int64_t{2}}}));
+  EnergyOptions options;
+  for (const double pj : {1e19, 1e300}) {
+    options.process = horowitz_45nm();
+    options.process.name = "absurd";
+    options.process.sram = Polynomial{{pj}};
+    const std::string message = message_of([&] { estimate(data_type_map(model), options); });
+    for (const char* part : {"layer 'd'", "'absurd'"}) EXPECT_THAT(message, HasSubstr(part));
+  }
+  options.process.sram = Polynomial{{1e9}};
+  EXPECT_GE(estimate(data_type_map(model), options).total_pj, 1'000'000'000);
+}
+
 TEST(Energy, BadInputIsAnswered) {
   const auto model = one_layer({3}, layer("QDense", "d", {{"units", int64_t{2}}}));
   EXPECT_THAT(message_of([&] {
@@ -275,6 +292,24 @@ TEST(Operators, ThreeInputsOfAnAdditionGrowByTwoBits) {
   EXPECT_EQ(merge("Add", inputs).output.bit_width, 10);
   EXPECT_EQ(merge("Add", inputs, Compat::kQkeras).output.bit_width, 9);
   EXPECT_EQ(merge("Subtract", {inputs.data(), 2}).output.bit_width, 9);
+}
+
+// 2^30 places to shift by: more bits than an int holds are as many as a type may have.
+TEST(Operators, WidePowersOfTwoDoNotTurnOver) {
+  for (const char* text :
+       {"quantized_po2(31)", "quantized_po2(32)", "quantized_relu_po2(31)", "quantized_relu_po2(32)"}) {
+    const QuantizerType po2 = type_from_text(text);
+    const ShiftRange range = shift_range(po2);
+    EXPECT_GE(range.right, range.left) << text;
+    EXPECT_GT(range.left, 0) << text;
+    const QuantizerType fixed = as_fixed_point(po2);
+    EXPECT_GE(fixed.bit_width, kWidestBits - 1) << text;
+    const QuantizerType product = multiply(po2, fixed).output;
+    EXPECT_EQ(product.bit_width, kWidestBits) << text;
+    EXPECT_EQ(add(accumulate(product, 1000), fixed).bit_width, kWidestBits) << text;
+    EXPECT_EQ(merge("Add", std::vector<QuantizerType>{product, fixed}).output.bit_width, kWidestBits) << text;
+    EXPECT_EQ(multiply(product, product).output.bit_width, kWidestBits) << text;
+  }
 }
 
 // A signed 4-bit fraction and an unsigned 6-bit integer: no bit of either may be lost.

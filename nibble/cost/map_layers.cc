@@ -4,6 +4,7 @@
 #include "nibble/cost/map_builder.h"
 #include "nibble/cost/merge.h"
 #include "nibble/cost/multiplier.h"
+#include "nibble/cost/saturated.h"
 #include "nibble/graph/layers_recurrent.h"
 
 namespace nibble::cost {
@@ -40,7 +41,7 @@ QuantizerType MapBuilder::add_direction(const Layer& layer, const std::string& p
     Mac mac = plain_mac(layer, part, part.weight == "kernel" ? types.inputs[0] : state);
     mac.prefix = prefix + part.prefix;
     if (!is_own(layer)) mac.multiplier.output = mac.accumulator = accumulator_type();
-    types.operation_count += mac.operation_count;
+    types.operation_count = saturated_sum(types.operation_count, mac.operation_count);
     types.macs.push_back(std::move(mac));
   }
   if (!layer.attributes.contains("recurrent_activation")) return activation;

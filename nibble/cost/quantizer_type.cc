@@ -33,6 +33,8 @@ struct Arguments {
   }
 };
 
+constexpr int kMostExponentBits = 40;  // far beyond kWidestBits, and a power that an int64_t holds
+
 QuantizerType named(QuantizerType type, std::string_view name) {
   type.name = name;
   return type;
@@ -153,12 +155,14 @@ QuantizerType type_from_format(const quant::Quantizer& quantizer) {
   return named(type, quantizer.class_name());
 }
 
+int narrowed(int64_t bits) { return static_cast<int>(std::clamp<int64_t>(bits, 1 - kWidestBits, kWidestBits)); }
+
 int ceil_log2(double x) { return static_cast<int>(std::ceil(std::log2(x))); }
 
 }  // namespace
 
-QuantizerType fixed_point_type(int bit_width, int int_bits, bool is_signed) {
-  return {.bit_width = bit_width, .int_bits = int_bits, .is_signed = is_signed};
+QuantizerType fixed_point_type(int64_t bit_width, int64_t int_bits, bool is_signed) {
+  return {.bit_width = narrowed(bit_width), .int_bits = narrowed(int_bits), .is_signed = is_signed};
 }
 QuantizerType float_type(int bit_width) {
   return {.name = "floating_point", .mode = TypeMode::kFloat, .bit_width = bit_width, .int_bits = -1};
@@ -238,16 +242,16 @@ QuantizerType forwarded(const QuantizerType& type, Compat compat) {
 
 ShiftRange shift_range(const QuantizerType& po2) {
   const int exponent_bits = po2.bit_width - (po2.is_signed ? 1 : 0);
-  const int right = static_cast<int>(std::exp2(exponent_bits - 1));
-  int left = right - 1;
-  if (po2.max_value != -1) left = po2.max_value <= 0 ? 0 : std::min(ceil_log2(po2.max_value), left);
-  return {right, std::max(left, 0)};
+  const auto right = static_cast<int64_t>(std::exp2(std::min(exponent_bits - 1, kMostExponentBits)));
+  int64_t left = right - 1;
+  if (po2.max_value != -1) left = po2.max_value <= 0 ? 0 : std::min<int64_t>(ceil_log2(po2.max_value), left);
+  return {narrowed(right), narrowed(std::max<int64_t>(left, 0))};
 }
 
 QuantizerType as_fixed_point(const QuantizerType& type) {
   if (!type.is_po2()) return type;
   const ShiftRange range = shift_range(type);
-  return fixed_point_type((type.is_signed ? 1 : 0) + range.right + range.left, range.left, type.is_signed);
+  return fixed_point_type(int64_t{type.is_signed ? 1 : 0} + range.right + range.left, range.left, type.is_signed);
 }
 
 std::string short_text(const QuantizerType& type) {
