@@ -216,11 +216,21 @@ TEST(Energy, DropoutAfterInputChangesNothingInDefaultMode) {
   EXPECT_THAT(message_of([&] { data_type_map(model, {.compat = Compat::kQkeras}); }), HasSubstr("'drop'"));
 }
 
-TEST(Energy, ReluLayerCountsAsActivation) {
-  const auto as_layer = one_layer({8}, ReLU({.max_value = {}, .negative_slope = 0, .threshold = 0, .name = "act"}));
+TEST(Energy, AClassThatIsAFunctionCountsAsActivation) {
   const auto as_function = one_layer({8}, Activation({.activation = "relu", .name = "act"}));
-  const auto query = energy_query(Reference::kInt8);
-  EXPECT_EQ(estimate(as_layer, query).layers[0].included_pj, estimate(as_function, query).layers[0].included_pj);
+  for (const char* name : {"ReLU", "LeakyReLU", "ELU", "Softmax"}) {
+    const auto as_layer = one_layer({8}, layer(name, "act"));
+    for (const Reference reference : {Reference::kNone, Reference::kInt8, Reference::kFp32}) {
+      const LayerEnergy got = estimate(as_layer, energy_query(reference)).layers[0];
+      const LayerEnergy expected = estimate(as_function, energy_query(reference)).layers[0];
+      EXPECT_GT(got.outputs_pj, 0) << name;
+      EXPECT_EQ(got.included_pj, expected.included_pj) << name;
+      EXPECT_EQ(got.outputs_pj, expected.outputs_pj) << name;
+      EXPECT_EQ(got.op_cost_pj, 0) << name;
+    }
+    EXPECT_TRUE(data_type_map(as_layer).layers[0].has_activation) << name;
+    EXPECT_EQ(layer_kind(name, Compat::kQkeras), LayerKind::kOther) << name;
+  }
 }
 
 // Whole picojoules of 64 bits end at 9 MJ; beyond, an estimate is no number.
