@@ -233,8 +233,8 @@ TEST(EnergyTables, Summary) {
 TEST(EnergyTables, Roofline) {
   const json figures = json_of("tiny.keras --roofline").at("roofline");
   EXPECT_EQ(figures.at("quantized").at("operations"), 2 * (kConvProducts + kDenseProducts));
-  EXPECT_EQ(figures.at("quantized").at("weight_bytes"), 108 + 4 + 2560 + 10);
-  EXPECT_EQ(figures.at("float32").at("weight_bytes"), 4 * (108 + 4 + 2560 + 10));
+  EXPECT_EQ(figures.at("quantized").at("weight_bytes"), 108 + 4 + 4 * 4 + 2560 + 10);
+  EXPECT_EQ(figures.at("float32").at("weight_bytes"), 4 * (108 + 4 + 4 * 4 + 2560 + 10));
   EXPECT_FALSE(figures.contains("machine"));
   const auto bound = [](const std::string& machine) {
     return json_of("tiny.keras --roofline " + machine).at("roofline").at("quantized").at("bound_by");
