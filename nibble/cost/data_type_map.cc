@@ -10,7 +10,6 @@
 #include "nibble/cost/affine_type.h"
 #include "nibble/cost/fused_norm.h"
 #include "nibble/cost/map_builder.h"
-#include "nibble/cost/merge.h"
 #include "nibble/cost/multiplier.h"
 #include "nibble/cost/saturated.h"
 #include "nibble/graph/channel_order.h"
@@ -92,9 +91,7 @@ LayerTypes MapBuilder::visit(const Layer& layer) {
       add_lookup(layer, types);
       break;
     case LayerKind::kMerge:
-      types.merge = merge(layer.class_name, types.inputs, compat_);
-      if (options_.for_reference) types.merge->output = accumulator_type();
-      types.output = set_output(layer, types.merge->output);
+      add_merge(layer, types);
       break;
     case LayerKind::kAveragePooling:
     case LayerKind::kGlobalAveragePooling:

@@ -9,6 +9,7 @@
 #include "nibble/core/error.h"
 #include "nibble/cost/accumulator.h"
 #include "nibble/cost/affine_type.h"
+#include "nibble/cost/bit_operations.h"
 #include "nibble/cost/memory_footprint.h"
 #include "nibble/cost/merge.h"
 #include "nibble/cost/model_bits.h"
@@ -214,6 +215,44 @@ TEST(Energy, DropoutAfterInputChangesNothingInDefaultMode) {
   EXPECT_TRUE(map.layers[0].reads_model_input);
   EXPECT_EQ(map.layers[0].inputs[0].bit_width, 5);
   EXPECT_THAT(message_of([&] { data_type_map(model, {.compat = Compat::kQkeras}); }), HasSubstr("'drop'"));
+}
+
+graph::Model merged(const std::string& class_name, const std::vector<Ints>& shapes,
+                    const std::map<std::string, graph::Attribute>& attributes) {
+  const Node a = Input({.shape = shapes[0], .name = "a"}), b = Input({.shape = shapes[1], .name = "b"});
+  return build_model({a, b}, {layer(class_name, "layer", attributes)(std::vector<Node>{a, b})});
+}
+
+// A product of 8 by 8 bits has 15; 3 of them have 2 more.
+TEST(Energy, DotMultipliesItsInputsAndSums) {
+  const auto vectors = merged("Dot", {{3}, {3}}, {{"axes", Ints{1}}});
+  const LayerTypes types = data_type_map(vectors).layers.at(0);
+  ASSERT_EQ(types.macs.size(), 1u);
+  EXPECT_EQ(types.operation_count, 3);
+  EXPECT_EQ(types.macs[0].multiplier.gate, Gate::kMul);
+  EXPECT_EQ(types.macs[0].accumulator, fixed_point_type(17, 2));
+  EXPECT_EQ(types.output, types.macs[0].accumulator);
+  const LayerEnergy energy = estimate(vectors, energy_query(Reference::kNone)).layers.at(0);
+  EXPECT_EQ(energy.parameters_pj, 0);
+  EXPECT_NEAR(energy.op_cost_pj, 3 * (0.002994791667 * 64 + 0.001041666667 * 8 + 0.003125 * 17), 0.005);
+  EXPECT_EQ(count_operations(data_type_map(vectors)).bit_operations, 3 * 8 * 8);
+  // (2, 3) and (4, 3) over their last axes, whichever way those are named: 2 x 4 sums of 3.
+  for (const Ints& axes : {Ints{2}, Ints{-1}, Ints{2, 2}}) {
+    EXPECT_EQ(data_type_map(merged("Dot", {{2, 3}, {4, 3}}, {{"axes", axes}})).layers[0].operation_count, 2 * 4 * 3);
+  }
+  EXPECT_EQ(data_type_map(merged("Dot", {{3, 2}, {4, 3}}, {{"axes", Ints{1, 2}}})).layers[0].operation_count,
+            2 * 4 * 3);
+}
+
+TEST(Energy, MergesWithoutARuleAreRefusedByName) {
+  const auto dot = merged("Dot", {{3}, {3}}, {{"axes", Ints{1}}});
+  const auto subtract = merged("Subtract", {{3}, {3}}, {});
+  EXPECT_THAT(message_of([&] { data_type_map(dot, {.compat = Compat::kQkeras}); }), HasSubstr("Dot layer 'layer'"));
+  EXPECT_THAT(message_of([&] { data_type_map(subtract, {.compat = Compat::kQkeras}); }),
+              HasSubstr("Subtract layer 'layer'"));
+  EXPECT_THAT(message_of([&] { data_type_map(subtract); }), HasSubstr("no error"));
+  const auto cosine = merged("Dot", {{3}, {3}}, {{"axes", Ints{1}}, {"normalize", true}});
+  EXPECT_THAT(message_of([&] { data_type_map(cosine); }), HasSubstr("layer 'layer' is a Dot with normalize"));
 }
 
 TEST(Energy, AClassThatIsAFunctionCountsAsActivation) {

@@ -138,6 +138,11 @@ int64_t pool_area(const Layer& layer, LayerKind kind, const LayerGeometry& geome
   return area;
 }
 
+int64_t contracted_extent(const Layer& layer, const Shape& input) {
+  const auto axis = static_cast<int>(layer.get_ints("axes").at(0));
+  return input[axis < 0 ? axis : axis - 1];  // axis 0 is the batch, which a shape here has not
+}
+
 int64_t elementwise_count(const Layer& layer, LayerKind kind, const LayerGeometry& geometry, Compat compat) {
   int64_t input = 0;
   for (const Shape& shape : geometry.inputs) input = std::max(input, elements_of(layer, shape));
