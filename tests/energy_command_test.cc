@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli_workplace.h"
+#include "nibble/formats/keras/keras_file.h"
+#include "nibble/graph/builder.h"
 
 namespace nibble::testing {
 namespace {
@@ -63,6 +65,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Row{"ProcessOfAnotherForm", "mnist --process four_bits.json", 1, "[process_table]"},
                       Row{"UnknownSource", "mnist --source-quantizers int9", 2, "'int8'"},
                       Row{"SourceCutOff", "mnist --source-quantizers 'quantized_bits(4,'", 2, "--source-quantizers"},
+                      Row{"SourceOfTooManyBits", "mnist --source-quantizers 'quantized_bits(99,0,1)'", 2, "bits is 99"},
                       Row{"SourceMissing", "mnist --source-quantizers int8,", 2, "--source-quantizers"},
                       Row{"TooManySources", "mnist --source-quantizers int8,int8", 1,
                           "2 source quantizers are given for 1 model inputs"},
@@ -124,6 +127,16 @@ TEST(EnergySettings, AProcessOfTheUsers) {
   EXPECT_EQ(json_of("mnist --reference int8 --process horowitz").at("total_energy_pj"), 574175);
 }
 
+TEST(EnergySettings, ATableOfNoEnergiesIsRefusedByName) {
+  const Workplace& place = Workplace::get();
+  std::string negative = kWords;
+  negative.replace(negative.find("\"sram\": [1]"), 11, "\"sram\": [-1]");
+  spill(place.dir() / "negative.json", negative);
+  const CliResult result = place.run("energy tiny.keras --process negative.json");
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.err, HasSubstr("'negative.json': 'sram' gives -1 pJ"));
+}
+
 TEST(EnergySettings, Sources) {
   spill(Workplace::get().dir() / "words.json", kWords);
   const auto inputs = [](const std::string& source) {
@@ -149,6 +162,41 @@ TEST(EnergySettings, WhatCounts) {
   EXPECT_EQ(layer_of(two, "flatten").at("total"), 0);
   EXPECT_EQ(layer_of(two, "dense").at("total"), layer_of(usual, "dense").at("op_cost"));
   EXPECT_EQ(layer_of(two, "conv"), layer_of(usual, "conv"));
+}
+
+// 15 words of weights at 0.03 pJ: what is cut to 0 pJ has digits and shares all the same.
+TEST(EnergySettings, SmallEnergiesHaveThreeDigitsAndWholeShares) {
+  std::string cheap = kWords;
+  cheap.replace(cheap.find("\"sram\": [1]"), 11, "\"sram\": [0.03]");
+  spill(Workplace::get().dir() / "cheap.json", cheap);
+  const std::string options = "tiny.keras --process cheap.json --include default:none --include Conv2D:parameters";
+  EXPECT_EQ(json_of(options).at("total_energy_pj"), 0);
+  const std::string text = text_of(options);
+  EXPECT_THAT(text, HasSubstr("total 0.450 pJ = 0.000450 nJ per inference"));
+  EXPECT_THAT(text, HasSubstr("100.0 %"));
+  EXPECT_THAT(text_of("mnist --reference int8"), HasSubstr("total 574175 pJ = 574.18 nJ per inference"));
+}
+
+// ---- what is left out -------------------------------------------------------------------
+
+TEST(EnergyNotes, NameTheLayersThatQToolsForgets) {
+  using namespace graph::build;
+  const Node in = Input({.shape = {6, 6, 2}, .name = "in"});
+  Node x = layer("Conv2DTranspose", "up", {{"filters", int64_t{2}}, {"kernel_size", std::vector<int64_t>{2, 2}}})(in);
+  x = layer("SeparableConv2D", "apart", {{"filters", int64_t{2}}, {"kernel_size", std::vector<int64_t>{2, 2}}})(x);
+  x = layer("Reshape", "steps", {{"target_shape", std::vector<int64_t>{36, 2}}})(x);
+  graph::Model model = build_model({in}, {layer("LSTM", "memory", {{"units", int64_t{2}}})(x)}, "forgotten");
+  graph::initialize_weights(model, 1);
+  formats::keras::save_model(model, Workplace::get().dir() / "forgotten.keras");
+  EXPECT_THAT(Workplace::get().run("energy forgotten.keras").err, Not(HasSubstr("not counted")));
+  const CliResult compat = Workplace::get().run("energy forgotten.keras --compat qkeras");
+  EXPECT_EQ(compat.code, 0) << compat.err;
+  for (const char* part : {"'memory' is a LSTM, whose weights and operations are not counted with --compat",
+                           "'apart' is a SeparableConv2D, whose weights and operations are not counted with --compat",
+                           "'up' is a Conv2DTranspose, whose operations are not counted with --compat"}) {
+    EXPECT_THAT(compat.err, HasSubstr(part));
+  }
+  EXPECT_THAT(compat.err, Not(HasSubstr("'steps'")));
 }
 
 // ---- what lies behind the energies ------------------------------------------------------
@@ -185,8 +233,8 @@ TEST(EnergyTables, Summary) {
 TEST(EnergyTables, Roofline) {
   const json figures = json_of("tiny.keras --roofline").at("roofline");
   EXPECT_EQ(figures.at("quantized").at("operations"), 2 * (kConvProducts + kDenseProducts));
-  EXPECT_EQ(figures.at("quantized").at("weight_bytes"), 108 + 4 + 2560 + 10);
-  EXPECT_EQ(figures.at("float32").at("weight_bytes"), 4 * (108 + 4 + 2560 + 10));
+  EXPECT_EQ(figures.at("quantized").at("weight_bytes"), 108 + 4 + 4 * 4 + 2560 + 10);
+  EXPECT_EQ(figures.at("float32").at("weight_bytes"), 4 * (108 + 4 + 4 * 4 + 2560 + 10));
   EXPECT_FALSE(figures.contains("machine"));
   const auto bound = [](const std::string& machine) {
     return json_of("tiny.keras --roofline " + machine).at("roofline").at("quantized").at("bound_by");

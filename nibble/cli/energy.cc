@@ -11,14 +11,24 @@
 namespace nibble::cli {
 namespace {
 
-// Layers with weights that the cost model does not know.
-void note_uncounted(const graph::Model& model, Streams& streams) {
+// What of a layer with weights the cost model leaves out; nothing of those that it knows. QTools forgets more than
+// nibble does.
+const char* left_out(const std::string& class_name, cost::Compat compat) {
+  const cost::LayerKind kind = cost::layer_kind(class_name, compat);
+  if (kind == cost::LayerKind::kOther) return "weights and operations";
+  if (compat == cost::Compat::kNone) return nullptr;
+  if (cost::is_folded(kind)) return "weights and operations";
+  return kind == cost::LayerKind::kTransposed ? "operations" : nullptr;
+}
+
+void note_uncounted(const graph::Model& model, cost::Compat compat, Streams& streams) {
   const auto shapes = graph::infer_shapes(model);
   for (const graph::Layer& layer : model.layers) {
-    if (cost::layer_kind(layer.class_name, cost::Compat::kNone) != cost::LayerKind::kOther) continue;
-    if (graph::weight_shapes(layer, graph::input_shapes(layer, shapes)).empty()) continue;
-    streams.err << fmt::format("note: layer '{}' is a {}, whose weights and operations are not counted.\n", layer.name,
-                               layer.class_name);
+    const char* parts = left_out(layer.class_name, compat);
+    if (parts == nullptr || graph::weight_shapes(layer, graph::input_shapes(layer, shapes)).empty()) continue;
+    const bool is_qtools = left_out(layer.class_name, cost::Compat::kNone) == nullptr;
+    streams.err << fmt::format("note: layer '{}' is a {}, whose {} are not counted{}.\n", layer.name, layer.class_name,
+                               parts, is_qtools ? " with --compat: QTools does not know them" : "");
   }
 }
 
@@ -44,13 +54,14 @@ EnergyReport report_of(const EnergyCommandOptions& o, const graph::Model& model,
 int run(const EnergyCommandOptions& o, Streams& streams) {
   cost::EnergyQuery query = query_of(o);
   const graph::Model model = o.weights_given ? load_with_weights(o.model) : load(o.model);
+  const cost::Compat compat = query.types.compat;
   const EnergyReport report = report_of(o, model, std::move(query));
   if (o.json) {
     print_json(json_of(report), streams.out);
   } else {
     print(report, streams.out);
   }
-  note_uncounted(model, streams);
+  note_uncounted(model, compat, streams);
   return kOk;
 }
 

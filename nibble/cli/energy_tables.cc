@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -13,16 +14,39 @@ namespace {
 
 using nlohmann::json;
 
+constexpr double kPjPerNj = 1000.0;
 constexpr double kBitsPerKib = 8.0 * 1024.0;
 double kib(int64_t bits) { return static_cast<double>(bits) / kBitsPerKib; }
 
 // ---- energies ------------------------------------------------------------------
 
+// The sum that is cut to estimate.total_pj.
+double exact_total_pj(const cost::EnergyEstimate& estimate) {
+  double sum = 0;
+  for (const cost::LayerEnergy& layer : estimate.layers) sum += layer.included_pj;
+  return sum;
+}
+
+// Three digits of what is below 1: 0.0123, not 0.01.
+std::string small_figure(double value) {
+  const int zeros = value > 0 && value < 1 ? static_cast<int>(-std::floor(std::log10(value))) - 1 : 0;
+  return fmt::format("{:.{}f}", value, value > 0 && value < 1 ? zeros + 3 : 2);
+}
+
+// "204399 pJ = 204.40 nJ"; a network of less than 1 nJ would be cut to nothing: "0.734 pJ = 0.000734 nJ".
+std::string total_text(const cost::EnergyEstimate& estimate) {
+  const double exact = exact_total_pj(estimate);
+  const bool is_small = exact < kPjPerNj;
+  return fmt::format("{} pJ = {} nJ", is_small ? small_figure(exact) : std::to_string(estimate.total_pj),
+                     small_figure(exact / kPjPerNj));
+}
+
 void print_energies(const cost::EnergyEstimate& estimate, std::ostream& out) {
   Table table{
       .headers = {"layer", "class", "inputs pJ", "outputs pJ", "parameters pJ", "operations pJ", "counted pJ", "share"},
       .rows = {}};
-  const double total = std::max<double>(1.0, static_cast<double>(estimate.total_pj));
+  const double exact = exact_total_pj(estimate);
+  const double total = exact > 0 ? exact : 1.0;  // shares of nothing are 0 %
   for (const cost::LayerEnergy& layer : estimate.layers) {
     table.rows.push_back({layer.name, layer.class_name, fmt::format("{:.2f}", layer.inputs_pj),
                           fmt::format("{:.2f}", layer.outputs_pj), fmt::format("{:.2f}", layer.parameters_pj),
@@ -260,8 +284,7 @@ void print(const EnergyReport& report, std::ostream& out) {
   print_energies(report.estimate, out);
   out << '\n';
   print_assumptions(report, out);
-  out << fmt::format("total {} pJ = {:.2f} nJ per inference\n", report.estimate.total_pj,
-                     static_cast<double>(report.estimate.total_pj) / 1000.0);
+  out << fmt::format("total {} per inference\n", total_text(report.estimate));
   out << fmt::format("operations: {} multiplications, {} bit operations\n", report.operations.multiplications,
                      report.operations.bit_operations);
   if (!report.memory) return;

@@ -20,7 +20,7 @@ QuantizerType accumulate(const QuantizerType& product, int64_t terms) {
   assert(terms >= 1 && "a sum has at least one term");
   if (product.is_float()) return float_type(product.bit_width);
   const QuantizerType fixed = as_fixed_point(product);
-  const int growth = ceil_log2(terms);
+  const int64_t growth = ceil_log2(terms);
   return fixed_point_type(fixed.bit_width + growth, fixed.int_bits + growth, product.is_signed);
 }
 
@@ -29,8 +29,8 @@ QuantizerType add(const QuantizerType& a, const QuantizerType& b, Compat compat)
   const bool is_forgotten = compat != Compat::kNone && a.is_po2() && b.mode == TypeMode::kBinary01;
   const QuantizerType left = is_forgotten ? a : as_fixed_point(a);
   const QuantizerType right = as_fixed_point(b);
-  const int int_bits = std::max(left.int_bits, right.int_bits) + 1;
-  const int fractional_bits = std::max(left.fractional_bits(), right.fractional_bits());
+  const int64_t int_bits = int64_t{std::max(left.int_bits, right.int_bits)} + 1;
+  const int64_t fractional_bits = std::max(left.fractional_bits(), right.fractional_bits());
   const bool is_signed = left.is_signed || right.is_signed;
   return fixed_point_type(int_bits + fractional_bits + (is_signed ? 1 : 0), int_bits, is_signed);
 }

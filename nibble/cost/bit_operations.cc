@@ -1,5 +1,7 @@
 #include "nibble/cost/bit_operations.h"
 
+#include "nibble/cost/saturated.h"
+
 namespace nibble::cost {
 
 Operations count_operations(const DataTypeMap& map) {
@@ -7,11 +9,13 @@ Operations count_operations(const DataTypeMap& map) {
   for (const LayerTypes& layer : map.layers) {
     LayerOperations own = {.name = layer.name, .class_name = layer.class_name};
     for (const Mac& mac : layer.macs) {
-      own.multiplications += mac.operation_count;
-      own.bit_operations += mac.operation_count * mac.input.bit_width * mac.weight.bit_width;
+      own.multiplications = saturated_sum(own.multiplications, mac.operation_count);
+      own.bit_operations =
+          saturated_sum(own.bit_operations,
+                        saturated_product(mac.operation_count, int64_t{mac.input.bit_width} * mac.weight.bit_width));
     }
-    result.multiplications += own.multiplications;
-    result.bit_operations += own.bit_operations;
+    result.multiplications = saturated_sum(result.multiplications, own.multiplications);
+    result.bit_operations = saturated_sum(result.bit_operations, own.bit_operations);
     result.layers.push_back(std::move(own));
   }
   return result;

@@ -10,8 +10,8 @@
 #include "nibble/cost/affine_type.h"
 #include "nibble/cost/fused_norm.h"
 #include "nibble/cost/map_builder.h"
-#include "nibble/cost/merge.h"
 #include "nibble/cost/multiplier.h"
+#include "nibble/cost/saturated.h"
 #include "nibble/graph/channel_order.h"
 
 namespace nibble::cost {
@@ -91,9 +91,7 @@ LayerTypes MapBuilder::visit(const Layer& layer) {
       add_lookup(layer, types);
       break;
     case LayerKind::kMerge:
-      types.merge = merge(layer.class_name, types.inputs, compat_);
-      if (options_.for_reference) types.merge->output = accumulator_type();
-      types.output = set_output(layer, types.merge->output);
+      add_merge(layer, types);
       break;
     case LayerKind::kAveragePooling:
     case LayerKind::kGlobalAveragePooling:
@@ -148,7 +146,7 @@ void MapBuilder::add_macs(const Layer& layer, LayerTypes& types) {
       mac.multiplier.output = mac.accumulator = accumulator_type();
       if (mac.fused_accumulator) mac.fused_accumulator = mac.accumulator;
     }
-    types.operation_count += mac.operation_count;
+    types.operation_count = saturated_sum(types.operation_count, mac.operation_count);
     // The transposed classes have an activation after each half.
     const char* activation = part.weight == "pointwise_kernel" ? "pointwise_activation" : "depthwise_activation";
     input = mac.accumulator;

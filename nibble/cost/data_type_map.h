@@ -44,20 +44,21 @@ struct DataTypeOptions {
   bool fuses_batch_norms = false;
 };
 
-// Products of a kernel and their sum.
+// Products of a kernel, or of two inputs (Dot), and their sum.
 struct Mac {
-  std::string prefix = {};  // of its keys in the report: "pointwise_", "recurrent_", "backward_", ...
-  QuantizerType weight = {};
-  QuantizerType input = {};  // what the kernel meets: the layer's input, or the states of a recurrent layer
+  std::string prefix = {};    // of its keys in the report: "pointwise_", "recurrent_", "backward_", ...
+  QuantizerType weight = {};  // of a Dot, the first input
+  QuantizerType input = {};   // what the kernel meets: the layer's input, or the states of a recurrent layer
   std::optional<QuantizerType> bias = {};
   Operator multiplier = {};
   QuantizerType accumulator = {};
   // With the scale of an auto_po2 weight inside; none for folded layers.
   std::optional<QuantizerType> fused_accumulator = {};
-  Shape kernel = {};
+  Shape kernel = {};            // (0,) where there is none to be read
   int64_t biases = 0;           // elements of the bias; 0 without
   int64_t charged_biases = 0;   // as charged and reported: QTools takes the last axis of the kernel
   int64_t operation_count = 0;  // multiplications per inference
+  bool has_kernel = true;       // false: both factors are inputs of the layer
   bool adds = true;             // false: products that nothing sums
 };
 

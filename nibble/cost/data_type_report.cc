@@ -44,8 +44,10 @@ void add_pool(const PoolTypes& pool, json& report) {
 
 // Every kernel has a group of keys of its own.
 void add_mac(const Mac& mac, const std::string& prefix, json& report) {
-  json& weight = report[prefix + "weight_quantizer"] = report_of(mac.weight);
-  weight["shape"] = mac.kernel.extents();
+  if (mac.has_kernel) {
+    json& weight = report[prefix + "weight_quantizer"] = report_of(mac.weight);
+    weight["shape"] = mac.kernel.extents();
+  }
   if (mac.bias) {
     json& bias = report[prefix + "bias_quantizer"] = report_of(*mac.bias);
     bias["shape"] = mac.charged_biases;

@@ -5,6 +5,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
+#include "nibble/cost/saturated.h"
 
 namespace nibble::cost {
 namespace {
@@ -24,7 +25,7 @@ class Estimator {
  private:
   // Reading and writing cost the same. Tensors in DRAM that cross the chip's border pass through SRAM.
   double transfer(Memory memory, int64_t elements, int bit_width) const {
-    const int64_t bits = elements * bit_width;
+    const int64_t bits = saturated_product(elements, bit_width);
     const auto& process = options_.process;
     switch (memory) {
       case Memory::kSram:
@@ -143,6 +144,15 @@ double sum_of(const EnergyParts& parts, const LayerEnergy& energy) {
   return sum;
 }
 
+// Also false for what is no number.
+void check_sum(double pj, const LayerTypes& layer, const EnergyOptions& options) {
+  if (pj <= kLargestEnergyPj) return;
+  throw InvalidArgument(
+      "[energy] with layer '{}' ({}) an inference takes {:.3g} pJ, and at most {:.0g} pJ can be counted. Check the "
+      "process table '{}' and the shapes and quantizers of the layer.",
+      layer.name, layer.class_name, pj, kLargestEnergyPj, options.process.name);
+}
+
 const std::vector<std::string>& reference_names() {
   static const std::vector<std::string> names = {"quantized", "fp32", "fp16", "int8"};
   return names;
@@ -179,6 +189,8 @@ EnergyEstimate estimate(const DataTypeMap& map, const EnergyOptions& options) {
   double sum = 0, all = 0;
   for (const LayerTypes& layer : map.layers) {
     const Parts parts = estimator.parts(layer);
+    all += parts.inputs + parts.outputs + parts.parameters + parts.op_cost;
+    check_sum(all, layer, options);
     LayerEnergy energy = {.name = layer.name,
                           .class_name = layer.class_name,
                           .inputs_pj = rounded(parts.inputs),
@@ -188,7 +200,6 @@ EnergyEstimate estimate(const DataTypeMap& map, const EnergyOptions& options) {
     energy.counted = counted_parts(layer.class_name, layer.kind, options.include);
     energy.included_pj = sum_of(energy.counted, energy);
     sum += energy.included_pj;
-    all += parts.inputs + parts.outputs + parts.parameters + parts.op_cost;
     result.layers.push_back(std::move(energy));
   }
   result.total_pj = static_cast<int64_t>(sum);

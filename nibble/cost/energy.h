@@ -31,6 +31,9 @@ Memory memory_from_string(std::string_view text);  // throws InvalidArgument
 // 128 TiB: a memory block beyond that is a slip of the pen.
 constexpr int64_t kLargestMemoryBits = int64_t{1} << 50;
 
+// Energies are handed out as whole picojoules, in 64 bits: 9 MJ for an inference.
+constexpr double kLargestEnergyPj = 9e18;
+
 struct EnergyOptions {
   Memory weights_on_memory = Memory::kSram;
   Memory activations_on_memory = Memory::kSram;
@@ -57,7 +60,7 @@ struct EnergyEstimate {
 };
 
 //   throws  Unsupported under Compat::kQkeras* for average pooling, where QTools fails; InvalidArgument
-//           if min_sram_bits is negative or above kLargestMemoryBits
+//           if min_sram_bits is negative or above kLargestMemoryBits, or the energies are above kLargestEnergyPj
 EnergyEstimate estimate(const DataTypeMap& map, const EnergyOptions& options = {});
 
 // ---- one call for users ----------------------------------------------------------

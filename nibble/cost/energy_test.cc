@@ -7,10 +7,13 @@
 #include <cmath>
 
 #include "nibble/core/error.h"
+#include "nibble/cost/accumulator.h"
 #include "nibble/cost/affine_type.h"
+#include "nibble/cost/bit_operations.h"
 #include "nibble/cost/memory_footprint.h"
 #include "nibble/cost/merge.h"
 #include "nibble/cost/model_bits.h"
+#include "nibble/cost/multiplier.h"
 #include "nibble/cost/roofline.h"
 #include "nibble/graph/builder.h"
 
@@ -214,11 +217,74 @@ TEST(Energy, DropoutAfterInputChangesNothingInDefaultMode) {
   EXPECT_THAT(message_of([&] { data_type_map(model, {.compat = Compat::kQkeras}); }), HasSubstr("'drop'"));
 }
 
-TEST(Energy, ReluLayerCountsAsActivation) {
-  const auto as_layer = one_layer({8}, ReLU({.max_value = {}, .negative_slope = 0, .threshold = 0, .name = "act"}));
+graph::Model merged(const std::string& class_name, const std::vector<Ints>& shapes,
+                    const std::map<std::string, graph::Attribute>& attributes) {
+  const Node a = Input({.shape = shapes[0], .name = "a"}), b = Input({.shape = shapes[1], .name = "b"});
+  return build_model({a, b}, {layer(class_name, "layer", attributes)(std::vector<Node>{a, b})});
+}
+
+// A product of 8 by 8 bits has 15; 3 of them have 2 more.
+TEST(Energy, DotMultipliesItsInputsAndSums) {
+  const auto vectors = merged("Dot", {{3}, {3}}, {{"axes", Ints{1}}});
+  const LayerTypes types = data_type_map(vectors).layers.at(0);
+  ASSERT_EQ(types.macs.size(), 1u);
+  EXPECT_EQ(types.operation_count, 3);
+  EXPECT_EQ(types.macs[0].multiplier.gate, Gate::kMul);
+  EXPECT_EQ(types.macs[0].accumulator, fixed_point_type(17, 2));
+  EXPECT_EQ(types.output, types.macs[0].accumulator);
+  const LayerEnergy energy = estimate(vectors, energy_query(Reference::kNone)).layers.at(0);
+  EXPECT_EQ(energy.parameters_pj, 0);
+  EXPECT_NEAR(energy.op_cost_pj, 3 * (0.002994791667 * 64 + 0.001041666667 * 8 + 0.003125 * 17), 0.005);
+  EXPECT_EQ(count_operations(data_type_map(vectors)).bit_operations, 3 * 8 * 8);
+  // (2, 3) and (4, 3) over their last axes, whichever way those are named: 2 x 4 sums of 3.
+  for (const Ints& axes : {Ints{2}, Ints{-1}, Ints{2, 2}}) {
+    EXPECT_EQ(data_type_map(merged("Dot", {{2, 3}, {4, 3}}, {{"axes", axes}})).layers[0].operation_count, 2 * 4 * 3);
+  }
+  EXPECT_EQ(data_type_map(merged("Dot", {{3, 2}, {4, 3}}, {{"axes", Ints{1, 2}}})).layers[0].operation_count,
+            2 * 4 * 3);
+}
+
+TEST(Energy, MergesWithoutARuleAreRefusedByName) {
+  const auto dot = merged("Dot", {{3}, {3}}, {{"axes", Ints{1}}});
+  const auto subtract = merged("Subtract", {{3}, {3}}, {});
+  EXPECT_THAT(message_of([&] { data_type_map(dot, {.compat = Compat::kQkeras}); }), HasSubstr("Dot layer 'layer'"));
+  EXPECT_THAT(message_of([&] { data_type_map(subtract, {.compat = Compat::kQkeras}); }),
+              HasSubstr("Subtract layer 'layer'"));
+  EXPECT_THAT(message_of([&] { data_type_map(subtract); }), HasSubstr("no error"));
+  const auto cosine = merged("Dot", {{3}, {3}}, {{"axes", Ints{1}}, {"normalize", true}});
+  EXPECT_THAT(message_of([&] { data_type_map(cosine); }), HasSubstr("layer 'layer' is a Dot with normalize"));
+}
+
+TEST(Energy, AClassThatIsAFunctionCountsAsActivation) {
   const auto as_function = one_layer({8}, Activation({.activation = "relu", .name = "act"}));
-  const auto query = energy_query(Reference::kInt8);
-  EXPECT_EQ(estimate(as_layer, query).layers[0].included_pj, estimate(as_function, query).layers[0].included_pj);
+  for (const char* name : {"ReLU", "LeakyReLU", "ELU", "Softmax"}) {
+    const auto as_layer = one_layer({8}, layer(name, "act"));
+    for (const Reference reference : {Reference::kNone, Reference::kInt8, Reference::kFp32}) {
+      const LayerEnergy got = estimate(as_layer, energy_query(reference)).layers[0];
+      const LayerEnergy expected = estimate(as_function, energy_query(reference)).layers[0];
+      EXPECT_GT(got.outputs_pj, 0) << name;
+      EXPECT_EQ(got.included_pj, expected.included_pj) << name;
+      EXPECT_EQ(got.outputs_pj, expected.outputs_pj) << name;
+      EXPECT_EQ(got.op_cost_pj, 0) << name;
+    }
+    EXPECT_TRUE(data_type_map(as_layer).layers[0].has_activation) << name;
+    EXPECT_EQ(layer_kind(name, Compat::kQkeras), LayerKind::kOther) << name;
+  }
+}
+
+// Whole picojoules of 64 bits end at 9 MJ; beyond, an estimate is no number.
+TEST(Energy, BeyondWhatCanBeCountedIsRefused) {
+  const auto model = one_layer({3}, layer("QDense", "d", {{"units", int64_t{2}}}));
+  EnergyOptions options;
+  for (const double pj : {1e19, 1e300}) {
+    options.process = horowitz_45nm();
+    options.process.name = "absurd";
+    options.process.sram = Polynomial{{pj}};
+    const std::string message = message_of([&] { estimate(data_type_map(model), options); });
+    for (const char* part : {"layer 'd'", "'absurd'"}) EXPECT_THAT(message, HasSubstr(part));
+  }
+  options.process.sram = Polynomial{{1e9}};
+  EXPECT_GE(estimate(data_type_map(model), options).total_pj, 1'000'000'000);
 }
 
 TEST(Energy, BadInputIsAnswered) {
@@ -241,6 +307,29 @@ TEST(Energy, BadInputIsAnswered) {
   EXPECT_THAT(message_of([&] { count_bits(model, {.ref_bits = -8}); }), HasSubstr("-8 bits"));
 }
 
+// A text is a quantizer's: what that would refuse is no type either.
+TEST(TypesFromText, MalformedQuantizersAreRefused) {
+  struct Row {
+    const char* text;
+    const char* complaint;
+  };
+  for (const Row& row : {Row{"quantized_bits(99,0,1)", "bits is 99"}, Row{"quantized_bits(-4,0,1)", "bits is -4"},
+                         Row{"quantized_bits(4,0,1,colour=3)", "colour"}, Row{"quantized_bits('four')", "four"},
+                         Row{"quantized_relu(4,negative_slope=0.3)", "negative_slope"},
+                         Row{"quantized_po2(4,-2)", "max_value is -2"}, Row{"quantized_po2(40,0)", "bits is 40"}}) {
+    for (const Compat compat : {Compat::kNone, Compat::kQkeras}) {
+      EXPECT_THAT(message_of([&] { type_from_text(row.text, compat); }), HasSubstr(row.complaint)) << row.text;
+    }
+  }
+}
+
+// QTools reads a cap of 0 as none.
+TEST(TypesFromText, AMaximumOfZeroIsNone) {
+  for (const char* text : {"quantized_po2(5,0)", "quantized_po2(5,max_value=0)", "quantized_po2(5)"}) {
+    EXPECT_EQ(type_from_text(text), po2_type(5, true)) << text;
+  }
+}
+
 TEST(Energy, KnownWeightsMustBeThere) {
   const auto model = one_layer(
       {3}, layer("QDense", "d", {{"units", int64_t{2}}, {"kernel_quantizer", std::string("quantized_po2(4)")}}));
@@ -252,6 +341,24 @@ TEST(Operators, ThreeInputsOfAnAdditionGrowByTwoBits) {
   EXPECT_EQ(merge("Add", inputs).output.bit_width, 10);
   EXPECT_EQ(merge("Add", inputs, Compat::kQkeras).output.bit_width, 9);
   EXPECT_EQ(merge("Subtract", {inputs.data(), 2}).output.bit_width, 9);
+}
+
+// 2^30 places to shift by: more bits than an int holds are as many as a type may have.
+TEST(Operators, WidePowersOfTwoDoNotTurnOver) {
+  for (const char* text :
+       {"quantized_po2(31)", "quantized_po2(32)", "quantized_relu_po2(31)", "quantized_relu_po2(32)"}) {
+    const QuantizerType po2 = type_from_text(text);
+    const ShiftRange range = shift_range(po2);
+    EXPECT_GE(range.right, range.left) << text;
+    EXPECT_GT(range.left, 0) << text;
+    const QuantizerType fixed = as_fixed_point(po2);
+    EXPECT_GE(fixed.bit_width, kWidestBits - 1) << text;
+    const QuantizerType product = multiply(po2, fixed).output;
+    EXPECT_EQ(product.bit_width, kWidestBits) << text;
+    EXPECT_EQ(add(accumulate(product, 1000), fixed).bit_width, kWidestBits) << text;
+    EXPECT_EQ(merge("Add", std::vector<QuantizerType>{product, fixed}).output.bit_width, kWidestBits) << text;
+    EXPECT_EQ(multiply(product, product).output.bit_width, kWidestBits) << text;
+  }
 }
 
 // A signed 4-bit fraction and an unsigned 6-bit integer: no bit of either may be lost.

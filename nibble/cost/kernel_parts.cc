@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "nibble/core/error.h"
+#include "nibble/cost/saturated.h"
 
 namespace nibble::cost {
 namespace {
@@ -51,8 +52,8 @@ int64_t operations_of(const Layer& layer, LayerKind kind, const Shape& kernel, i
   if (kind == LayerKind::kScaling) return positions;
   const bool is_depthwise = kind == LayerKind::kDepthwise || kind == LayerKind::kFoldedDepthwise;
   // The reference forgets the depth multiplier.
-  if (is_depthwise && compat != Compat::kNone) return positions * without_last(layer, kernel);
-  return positions * elements_of(layer, kernel);
+  if (is_depthwise && compat != Compat::kNone) return saturated_product(positions, without_last(layer, kernel));
+  return saturated_product(positions, elements_of(layer, kernel));
 }
 
 std::string kernel_quantizer(LayerKind kind) {
@@ -79,7 +80,7 @@ KernelPart pointwise_part(const Layer& layer, LayerKind kind, const Shape& kerne
           .quantizer = is_transposed ? "pointwise_kernel_quantizer" : "pointwise_quantizer",
           .shape = kernel,
           .terms = is_transposed ? kernel[-1] : without_last(layer, kernel),
-          .operation_count = without_last(layer, geometry.output) * elements_of(layer, kernel)};
+          .operation_count = saturated_product(without_last(layer, geometry.output), elements_of(layer, kernel))};
 }
 
 }  // namespace
@@ -125,7 +126,7 @@ std::vector<KernelPart> recurrent_parts(const Layer& layer, const Shape& input) 
                      .quantizer = is_recurrent ? "recurrent_quantizer" : "kernel_quantizer",
                      .shape = shape,
                      .terms = shape[0],
-                     .operation_count = steps * elements_of(layer, shape)});
+                     .operation_count = saturated_product(steps, elements_of(layer, shape))});
   }
   return parts;
 }
@@ -135,6 +136,11 @@ int64_t pool_area(const Layer& layer, LayerKind kind, const LayerGeometry& geome
   int64_t area = 1;
   for (const int64_t extent : layer.get_ints("pool_size")) area *= extent;
   return area;
+}
+
+int64_t contracted_extent(const Layer& layer, const Shape& input) {
+  const auto axis = static_cast<int>(layer.get_ints("axes").at(0));
+  return input[axis < 0 ? axis : axis - 1];  // axis 0 is the batch, which a shape here has not
 }
 
 int64_t elementwise_count(const Layer& layer, LayerKind kind, const LayerGeometry& geometry, Compat compat) {

@@ -44,6 +44,10 @@ int64_t elementwise_count(const graph::Layer& layer, LayerKind kind, const Layer
 // Values that one output of an average pooling sums up.
 int64_t pool_area(const graph::Layer& layer, LayerKind kind, const LayerGeometry& geometry);
 
+// Products that one output of a Dot sums up.
+//   input  the first one's shape
+int64_t contracted_extent(const graph::Layer& layer, const Shape& input);
+
 // Elements of a shape of `layer`.
 //   throws  InvalidArgument naming the layer if an extent is free
 int64_t elements_of(const graph::Layer& layer, const Shape& shape);

@@ -44,6 +44,9 @@ constexpr Row kUnknownToReference[] = {
     {"AveragePooling1D", LayerKind::kAveragePooling},
     {"GlobalAveragePooling1D", LayerKind::kGlobalAveragePooling},
     {"ReLU", LayerKind::kActivation},
+    {"LeakyReLU", LayerKind::kActivation},
+    {"ELU", LayerKind::kActivation},
+    {"Softmax", LayerKind::kActivation},
     {"SpatialDropout1D", LayerKind::kDropout},
     {"SpatialDropout2D", LayerKind::kDropout},
 };

@@ -34,6 +34,8 @@ class MapBuilder {
   QuantizerType add_direction(const graph::Layer& layer, const std::string& prefix, LayerTypes& types);
   QuantizerType value_of(const graph::Layer& layer, const char* attribute) const;
   void add_lookup(const graph::Layer& layer, LayerTypes& types);
+  void add_merge(const graph::Layer& layer, LayerTypes& types);
+  void add_dot(const graph::Layer& layer, LayerTypes& types);
   void add_pool(const graph::Layer& layer, LayerTypes& types);
   void add_norm(const graph::Layer& layer, LayerTypes& types);
   NormTypes fused_norm(const FusedBatchNormTypes& fused) const;

@@ -1,9 +1,10 @@
-// Data types of the layers that are no plain kernels: recurrent ones, tables, pooling, normalization.
+// Data types of the layers that are no plain kernels: recurrent ones, tables, merges, pooling, normalization.
 #include "nibble/core/error.h"
 #include "nibble/cost/accumulator.h"
 #include "nibble/cost/map_builder.h"
 #include "nibble/cost/merge.h"
 #include "nibble/cost/multiplier.h"
+#include "nibble/cost/saturated.h"
 #include "nibble/graph/layers_recurrent.h"
 
 namespace nibble::cost {
@@ -40,7 +41,7 @@ QuantizerType MapBuilder::add_direction(const Layer& layer, const std::string& p
     Mac mac = plain_mac(layer, part, part.weight == "kernel" ? types.inputs[0] : state);
     mac.prefix = prefix + part.prefix;
     if (!is_own(layer)) mac.multiplier.output = mac.accumulator = accumulator_type();
-    types.operation_count += mac.operation_count;
+    types.operation_count = saturated_sum(types.operation_count, mac.operation_count);
     types.macs.push_back(std::move(mac));
   }
   if (!layer.attributes.contains("recurrent_activation")) return activation;
@@ -79,6 +80,40 @@ void MapBuilder::add_lookup(const Layer& layer, LayerTypes& types) {
   const QuantizerType value = affine(layer, "embeddings").value_or(value_type());
   types.lookup = LookupTypes{value, elements_of(layer, types.output_shape)};
   types.output = set_output(layer, value);
+}
+
+// ---- merges -----------------------------------------------------------------------
+
+void MapBuilder::add_merge(const Layer& layer, LayerTypes& types) {
+  const bool is_dot = layer.class_name == "Dot";
+  if (compat_ != Compat::kNone && (is_dot || layer.class_name == "Subtract"))
+    throw Unsupported("[data_type_map] QTools fails on the {} layer '{}'. Leave compat off.", layer.class_name,
+                      layer.name);
+  if (is_dot) {
+    add_dot(layer, types);
+    return;
+  }
+  types.merge = merge(layer.class_name, types.inputs, compat_);
+  if (options_.for_reference) types.merge->output = accumulator_type();
+  types.output = set_output(layer, types.merge->output);
+}
+
+// The layer is a matrix product of its inputs; as in a Multiply, the first of them stands where a weight would.
+void MapBuilder::add_dot(const Layer& layer, LayerTypes& types) {
+  if (layer.get_bool("normalize"))
+    throw Unsupported(
+        "[data_type_map] layer '{}' is a Dot with normalize=True, and the lengths of its inputs have no cost rule. "
+        "Give it normalize=False, or leave the layer out.",
+        layer.name);
+  const int64_t terms = contracted_extent(layer, types.input_shapes[0]);
+  Mac mac = {.weight = types.inputs[0], .input = types.inputs[1], .kernel = Shape{0}, .has_kernel = false};
+  mac.operation_count = saturated_product(elements_of(layer, types.output_shape), terms);
+  mac.multiplier = multiply(mac.weight, mac.input, compat_);
+  mac.accumulator = accumulate(mac.multiplier.output, terms);
+  if (options_.for_reference) mac.multiplier.output = mac.accumulator = accumulator_type();
+  types.operation_count = mac.operation_count;
+  types.output = set_output(layer, mac.accumulator);
+  types.macs.push_back(std::move(mac));
 }
 
 // ---- pooling and normalization -----------------------------------------------------

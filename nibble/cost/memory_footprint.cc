@@ -7,6 +7,7 @@
 #include "nibble/cost/affine_type.h"
 #include "nibble/cost/assumed_types.h"
 #include "nibble/cost/model_bits.h"
+#include "nibble/cost/saturated.h"
 
 namespace nibble::cost {
 namespace {
@@ -33,7 +34,8 @@ class Liveness {
     }
     for (size_t i = 0; i < steps_.size(); ++i) {
       for (const Stored& tensor : tensors_) {
-        if (tensor.born <= i && i <= tensor.last) steps_[i].living_bits += tensor.bits;
+        if (i < tensor.born || i > tensor.last) continue;
+        steps_[i].living_bits = saturated_sum(steps_[i].living_bits, tensor.bits);
       }
     }
     return std::move(steps_);
@@ -64,7 +66,8 @@ class Liveness {
     steps_.push_back({.layer = layer.name});
     for (const size_t tensor : read) tensors_[tensor].last = step;
     const LayerTypes* types = map_.find(layer.name);
-    reads_[layer.name] = {store(types == nullptr ? 0 : types->output_shape.elements() * widths_[layer.name], step)};
+    reads_[layer.name] = {
+        store(types == nullptr ? 0 : saturated_product(types->output_shape.elements(), widths_[layer.name]), step)};
   }
 
   size_t store(int64_t bits, size_t step) {

@@ -17,21 +17,22 @@ constexpr std::array<std::string_view, 8> kMerges = {"Add",     "Subtract", "Mul
 QuantizerType union_of(std::span<const QuantizerType> inputs, int growth, Compat compat) {
   const bool any_float =
       std::any_of(inputs.begin(), inputs.end(), [](const QuantizerType& type) { return type.is_float(); });
-  int bits = 0, int_bits = -1, fractional_bits = 0;
+  int64_t bits = 0;
+  int int_bits = -1, fractional_bits = 0;
   bool is_signed = false, first = true;
   for (const QuantizerType& input : inputs) {
     if (any_float && !input.is_float()) continue;
     const QuantizerType fixed = as_fixed_point(input);
-    bits = std::max(bits, fixed.bit_width);
+    bits = std::max<int64_t>(bits, fixed.bit_width);
     int_bits = first ? fixed.int_bits : std::max(int_bits, fixed.int_bits);
     fractional_bits = first ? fixed.fractional_bits() : std::max(fractional_bits, fixed.fractional_bits());
     is_signed = is_signed || fixed.is_signed;
     first = false;
   }
-  if (any_float) return float_type(bits);
+  if (any_float) return float_type(static_cast<int>(bits));
   // The reference takes the widest bits and the widest integer part apart, which may cut fractions off.
-  if (compat == Compat::kNone) bits = int_bits + fractional_bits + (is_signed ? 1 : 0);
-  return fixed_point_type(bits + growth, int_bits + growth, is_signed);
+  if (compat == Compat::kNone) bits = int64_t{int_bits} + fractional_bits + (is_signed ? 1 : 0);
+  return fixed_point_type(bits + growth, int64_t{int_bits} + growth, is_signed);
 }
 
 bool are_alike(const QuantizerType& a, const QuantizerType& b) {

@@ -12,7 +12,8 @@ namespace nibble::cost {
 bool is_merge(std::string_view class_name);  // Add, Subtract, Multiply, Maximum, Minimum, Average, Concatenate, Dot
 
 //   inputs  at least one, in the layer's order
-//   throws  Unsupported for Dot, and for Subtract under Compat::kQkeras*; InvalidArgument for no inputs
+//   throws  Unsupported for Dot, which is not element by element (data_type_map() has its rule), and for Subtract under
+//           Compat::kQkeras*; InvalidArgument for no inputs
 Operator merge(std::string_view class_name, std::span<const QuantizerType> inputs, Compat compat = Compat::kNone);
 
 }  // namespace nibble::cost

@@ -105,7 +105,10 @@ class BitCounter {
     if (kind == LayerKind::kInput) return options_.input_bits;
     const bool is_activation = kind == LayerKind::kActivation;
     if (!is_activation && !is_counted(kind, layer)) return 0;
-    if (layer.class_name == "ReLU") return options_.ref_bits;
+    // A class that is one function: ReLU, LeakyReLU, ELU, Softmax.
+    if (is_activation && !layer.attributes.contains("activation")) {
+      return layer.class_name == "Softmax" ? options_.output_bits : options_.ref_bits;
+    }
     const std::string function = layer.activation_function();
     if (function == "linear") return 0;
     const bool is_quantized = is_quantized_class(layer.class_name);

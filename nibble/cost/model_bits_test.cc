@@ -51,5 +51,21 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"AsInTheReference", "QDense", {{"Dense", kParameters}}, Compat::kQkeras, 0}),
     [](const auto& row) { return std::string(row.param.name); });
 
+// 10 values of 6 bits, or of 5 behind a softmax, whether the function is a layer's argument or a class of its own.
+TEST(BitsOfActivations, AClassOfItsOwnCountsAsTheFunction) {
+  const auto bits = [](const LayerCall& call, Compat compat) {
+    const Node input = Input({.shape = {10}, .name = "in"});
+    const BitsOptions options = {.compat = compat, .ref_bits = 6, .output_bits = 5};
+    return count_bits(build_model({input}, {call(input)}), options).layers.at(1).activations;
+  };
+  EXPECT_EQ(bits(layer("Activation", "act", {{"activation", std::string("relu")}}), Compat::kNone), 60);
+  EXPECT_EQ(bits(layer("Activation", "act", {{"activation", std::string("softmax")}}), Compat::kNone), 50);
+  for (const char* name : {"ReLU", "LeakyReLU", "ELU"}) {
+    EXPECT_EQ(bits(layer(name, "act", {}), Compat::kNone), 60) << name;
+    EXPECT_EQ(bits(layer(name, "act", {}), Compat::kQkeras), 0) << name;
+  }
+  EXPECT_EQ(bits(layer("Softmax", "act", {}), Compat::kNone), 50);
+}
+
 }  // namespace
 }  // namespace nibble::cost

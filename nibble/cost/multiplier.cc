@@ -77,8 +77,8 @@ bool name_contains(const QuantizerType& type, std::string_view part) {
 
 Operator multiply_fixed(const QuantizerType& w, const QuantizerType& x) {
   const bool is_signed = w.is_signed || x.is_signed;
-  const int int_bits = w.int_bits + x.int_bits;
-  const int bits = int_bits + w.fractional_bits() + x.fractional_bits() + (is_signed ? 1 : 0);
+  const int64_t int_bits = int64_t{w.int_bits} + x.int_bits;
+  const int64_t bits = int_bits + w.fractional_bits() + x.fractional_bits() + (is_signed ? 1 : 0);
   return {Gate::kMul, fixed_point_type(bits, int_bits, is_signed), 1, std::sqrt(double(w.bit_width) * x.bit_width)};
 }
 
@@ -159,9 +159,9 @@ std::string_view to_string(Gate gate) {
 
 Operator shift(const QuantizerType& fixed, const QuantizerType& po2, ShiftRange range) {
   const bool needs_sign = !fixed.is_signed && po2.is_signed;
-  const int bits = fixed.bit_width + range.right + range.left + (needs_sign ? 1 : 0);
-  Operator result = {Gate::kShifter,
-                     fixed_point_type(bits, fixed.int_bits + range.left, fixed.is_signed || po2.is_signed)};
+  const int64_t bits = int64_t{fixed.bit_width} + range.right + range.left + (needs_sign ? 1 : 0);
+  const int64_t int_bits = int64_t{fixed.int_bits} + range.left;
+  Operator result = {Gate::kShifter, fixed_point_type(bits, int_bits, fixed.is_signed || po2.is_signed)};
   if (po2.value_count > 0) {  // a multiplexer over the shifts that occur
     result.gate_factor = 0.3 * po2.value_count;
     result.gate_bits = fixed.bit_width;

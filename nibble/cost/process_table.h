@@ -8,7 +8,8 @@
 //   "sram": [...]    pJ per word access, x = log2(bits of the memory)
 //   "dram": [...]    pJ per transfer, x = bits moved
 //   "word_bits": 64
-// Every value is clamped at 0 from below.
+// Coefficients are within +-1e9. Where x is what a circuit has (1 to 64 bits at a gate, memories of 2 to 2^50 bits), no
+// value is below 0; elsewhere it is clamped there.
 #pragma once
 
 #include <filesystem>
@@ -51,9 +52,10 @@ struct ProcessTable {
 // 45 nm numbers of M. Horowitz, ISSCC 2014, as QTools uses them. The default everywhere.
 const ProcessTable& horowitz_45nm();
 
-//   throws  InvalidArgument naming the key that is missing, unknown or not a list of finite numbers
+//   throws  InvalidArgument naming the key that is missing, unknown, not a list of numbers of that size, or gives an
+//           energy below 0
 ProcessTable parse_process_table(std::string_view json_text);
-//   throws  IoError if the file cannot be read, CorruptFile if it is not JSON, and as above
+//   throws  IoError if the file cannot be read, CorruptFile if it is not JSON, and as above; naming the file
 ProcessTable load_process_table(const std::filesystem::path& path);
 // "horowitz" (or "horowitz_45nm"), or the path of a file.
 //   throws  InvalidArgument for a word that is neither, and as above

@@ -105,6 +105,11 @@ TEST(ProcessTable, BadTablesAreAnswered) {
       {"fixed", 7, "'fixed' must be an object"},
       {"sramm", {1}, "Did you mean 'sram'"},
       {"colour", {1}, "sram, dram. Give"},
+      {"sram", json::array({1e12}), "'sram' has the coefficient 1"},
+      {"dram", json::array({0, -2e9}), "'dram' has the coefficient -2"},
+      {"fp16", {{"add", json::array({0.4})}, {"mul", json::array({-1.1})}}, "'fp16.mul' gives -1.1 pJ"},
+      {"sram", json::array({1, -0.1}), "'sram' gives -0.1 pJ where x, log2 of the memory's bits, is 11"},
+      {"dram", json::array({0, 1, -1}), "'dram' gives -2 pJ where x, the number of bits moved, is 2"},
   };
   for (const Row& row : rows) {
     json document = json::parse(kHorowitz45nmJson);
@@ -121,6 +126,27 @@ TEST(ProcessTable, BadTablesAreAnswered) {
   EXPECT_THAT(message_of([] { parse_process_table(R"({"name": "a", "name": "b"})"); }),
               HasSubstr("'name' stands twice"));
   EXPECT_THAT(message_of([] { load_process_table("/no/such/table.json"); }), HasSubstr("/no/such/table.json"));
+}
+
+TEST(ProcessTable, RefusalsNameTheFile) {
+  const auto path = nibble::testing::scratch_dir("process_table_refusals") / "mine.json";
+  json without_sram = json::parse(kHorowitz45nmJson), negative = without_sram;
+  without_sram.erase("sram");
+  negative["fixed"]["mul"] = json::array({-3});
+  std::string infinite = negative.dump();
+  infinite.replace(infinite.find("-3"), 2, "1e999");
+  struct Row {
+    std::string text;
+    const char* complaint;
+  };
+  for (const Row& row : {Row{without_sram.dump(), "'sram' is missing"}, Row{negative.dump(), "'fixed.mul' gives -3 pJ"},
+                         Row{infinite, "too large to be read"}, Row{"{", "not JSON"},
+                         Row{R"({"name": "a", "name": "b"})", "'name' stands twice"}}) {
+    std::ofstream(path) << row.text;
+    const std::string message = message_of([&] { load_process_table(path); });
+    EXPECT_THAT(message, HasSubstr(row.complaint));
+    EXPECT_THAT(message, HasSubstr("'" + path.string() + "'"));
+  }
 }
 
 // Cut off or flipped at any byte, a table is read or refused, never a crash.

@@ -33,6 +33,8 @@ struct Arguments {
   }
 };
 
+constexpr int kMostExponentBits = 40;  // far beyond kWidestBits, and a power that an int64_t holds
+
 QuantizerType named(QuantizerType type, std::string_view name) {
   type.name = name;
   return type;
@@ -63,29 +65,25 @@ QuantizerType make_relu_po2(const Arguments& a) {
 
 struct KnownClass {
   std::string_view name;
-  std::vector<std::string_view> positional;  // leading parameters, in the constructor's order
   QuantizerType (*make)(const Arguments&);
 };
 
-const std::vector<KnownClass>& known_classes() {
-  static const std::vector<KnownClass> classes = {
-      {"quantized_bits", {"bits", "integer", "symmetric", "keep_negative"}, make_bits},
-      {"quantized_relu", {"bits", "integer", "use_sigmoid", "negative_slope"}, make_relu},
-      {"quantized_tanh", {"bits"}, make_tanh},
-      {"quantized_ulaw", {"bits", "integer"}, make_ulaw},
-      {"binary", {"use_01"}, make_binary},
-      {"stochastic_binary", {}, make_stochastic_binary},
-      {"bernoulli", {}, make_bernoulli},
-      {"ternary", {}, make_ternary},
-      {"stochastic_ternary", {}, make_stochastic_ternary},
-      {"quantized_po2", {"bits", "max_value"}, make_po2},
-      {"quantized_relu_po2", {"bits", "max_value"}, make_relu_po2},
-  };
-  return classes;
-}
+constexpr KnownClass kKnownClasses[] = {
+    {"quantized_bits", make_bits},
+    {"quantized_relu", make_relu},
+    {"quantized_tanh", make_tanh},
+    {"quantized_ulaw", make_ulaw},
+    {"binary", make_binary},
+    {"stochastic_binary", make_stochastic_binary},
+    {"bernoulli", make_bernoulli},
+    {"ternary", make_ternary},
+    {"stochastic_ternary", make_stochastic_ternary},
+    {"quantized_po2", make_po2},
+    {"quantized_relu_po2", make_relu_po2},
+};
 
 const KnownClass* find_class(std::string_view name) {
-  for (const KnownClass& known : known_classes())
+  for (const KnownClass& known : kKnownClasses)
     if (known.name == name) return &known;
   return nullptr;
 }
@@ -103,11 +101,25 @@ const std::vector<NamedType>& named_types() {
   return types;
 }
 
-std::optional<double> number_in(const CallValue& value) {
-  if (const auto* flag = std::get_if<bool>(&value)) return *flag ? 1.0 : 0.0;
-  if (const auto* integer = std::get_if<int64_t>(&value)) return double(*integer);
-  if (const auto* real = std::get_if<double>(&value)) return *real;
-  return std::nullopt;
+bool is_zero(const CallValue& value) { return value == CallValue(int64_t{0}) || value == CallValue(0.0); }
+
+// QTools reads a max_value of 0 as none, which the quantizer itself refuses.
+std::string without_zero_cap(std::string_view text, CallExpression call) {
+  if (call.name != "quantized_po2" && call.name != "quantized_relu_po2") return std::string(text);
+  bool had_zero = false;
+  const auto drop_zero = [&](CallValue& value) {
+    if (!is_zero(value)) return;
+    value = NoneValue{};
+    had_zero = true;
+  };
+  if (call.positional.size() > 1) drop_zero(call.positional[1]);
+  for (auto& [name, value] : call.keyword)
+    if (name == "max_value") drop_zero(value);
+  if (!had_zero) return std::string(text);
+  std::vector<std::string> arguments;
+  for (const CallValue& value : call.positional) arguments.push_back(format_value(value));
+  for (const auto& [name, value] : call.keyword) arguments.push_back(name + "=" + format_value(value));
+  return fmt::format("{}({})", call.name, fmt::join(arguments, ","));
 }
 
 QuantizerType make(const KnownClass& known, const Arguments& arguments, Compat compat) {
@@ -115,19 +127,6 @@ QuantizerType make(const KnownClass& known, const Arguments& arguments, Compat c
   // The reference never sets int_bits of a tanh.
   if (compat != Compat::kNone && known.name == "quantized_tanh") type.int_bits = -1;
   return type;
-}
-
-QuantizerType type_from_call(const CallExpression& call, const KnownClass& known, Compat compat) {
-  Arguments arguments;
-  const auto assign = [&](std::string_view name, const CallValue& value) {
-    double* field = arguments.find(name);
-    if (field == nullptr) return;
-    if (const auto number = number_in(value)) *field = *number;
-  };
-  for (size_t i = 0; i < call.positional.size() && i < known.positional.size(); ++i)
-    assign(known.positional[i], call.positional[i]);
-  for (const auto& [name, value] : call.keyword) assign(name, value);
-  return make(known, arguments, compat);
 }
 
 QuantizerType type_from_format(const quant::Quantizer& quantizer) {
@@ -156,12 +155,14 @@ QuantizerType type_from_format(const quant::Quantizer& quantizer) {
   return named(type, quantizer.class_name());
 }
 
+int narrowed(int64_t bits) { return static_cast<int>(std::clamp<int64_t>(bits, 1 - kWidestBits, kWidestBits)); }
+
 int ceil_log2(double x) { return static_cast<int>(std::ceil(std::log2(x))); }
 
 }  // namespace
 
-QuantizerType fixed_point_type(int bit_width, int int_bits, bool is_signed) {
-  return {.bit_width = bit_width, .int_bits = int_bits, .is_signed = is_signed};
+QuantizerType fixed_point_type(int64_t bit_width, int64_t int_bits, bool is_signed) {
+  return {.bit_width = narrowed(bit_width), .int_bits = narrowed(int_bits), .is_signed = is_signed};
 }
 QuantizerType float_type(int bit_width) {
   return {.name = "floating_point", .mode = TypeMode::kFloat, .bit_width = bit_width, .int_bits = -1};
@@ -188,12 +189,9 @@ QuantizerType type_from_text(std::string_view text, Compat compat) {
   for (const NamedType& known : named_types())
     if (known.name == text) return known.type;
   const CallExpression call = parse_call(text);
-  if (const KnownClass* known = find_class(call.name)) return type_from_call(call, *known, compat);
-  const auto registered = quant::known_quantizers();
-  if (std::find(registered.begin(), registered.end(), call.name) != registered.end())
-    return type_from_quantizer(*quant::get_quantizer(text), compat);
-  std::vector<std::string> names = registered;
-  for (const KnownClass& known : known_classes()) names.emplace_back(known.name);
+  std::vector<std::string> names = quant::known_quantizers();
+  if (std::find(names.begin(), names.end(), call.name) != names.end())
+    return type_from_quantizer(*quant::get_quantizer(without_zero_cap(text, call)), compat);
   for (const NamedType& known : named_types()) names.emplace_back(known.name);
   throw InvalidArgument("[type_from_text] '{}' names no number type. {}", text, suggest(call.name, names));
 }
@@ -244,16 +242,16 @@ QuantizerType forwarded(const QuantizerType& type, Compat compat) {
 
 ShiftRange shift_range(const QuantizerType& po2) {
   const int exponent_bits = po2.bit_width - (po2.is_signed ? 1 : 0);
-  const int right = static_cast<int>(std::exp2(exponent_bits - 1));
-  int left = right - 1;
-  if (po2.max_value != -1) left = po2.max_value <= 0 ? 0 : std::min(ceil_log2(po2.max_value), left);
-  return {right, std::max(left, 0)};
+  const auto right = static_cast<int64_t>(std::exp2(std::min(exponent_bits - 1, kMostExponentBits)));
+  int64_t left = right - 1;
+  if (po2.max_value != -1) left = po2.max_value <= 0 ? 0 : std::min<int64_t>(ceil_log2(po2.max_value), left);
+  return {narrowed(right), narrowed(std::max<int64_t>(left, 0))};
 }
 
 QuantizerType as_fixed_point(const QuantizerType& type) {
   if (!type.is_po2()) return type;
   const ShiftRange range = shift_range(type);
-  return fixed_point_type((type.is_signed ? 1 : 0) + range.right + range.left, range.left, type.is_signed);
+  return fixed_point_type(int64_t{type.is_signed ? 1 : 0} + range.right + range.left, range.left, type.is_signed);
 }
 
 std::string short_text(const QuantizerType& type) {

@@ -7,6 +7,7 @@
 // Record and rules: spec/qtools.md sections 1 and 2.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -40,7 +41,12 @@ struct QuantizerType {
 
 // ---- making types ------------------------------------------------------------
 
-QuantizerType fixed_point_type(int bit_width, int int_bits, bool is_signed = true);
+// Products and sums of wide powers of two outgrow what a circuit, or an int, can hold: quantized_po2(32) shifts by 2^30
+// places. Widths end at this one, so that they are computed in 64 bits and never turn over.
+constexpr int kWidestBits = 1 << 30;
+
+//   bit_width, int_bits  at most kWidestBits; what is beyond counts as that
+QuantizerType fixed_point_type(int64_t bit_width, int64_t int_bits, bool is_signed = true);
 QuantizerType float_type(int bit_width);
 QuantizerType po2_type(int bit_width, bool is_signed, double max_value = -1);
 QuantizerType ternary_type();
@@ -50,7 +56,8 @@ QuantizerType binary_type(bool use_01);
 QuantizerType default_type();
 
 // From "fp16", "fp32", "int8", "int16", "int32" or a quantizer's text.
-//   throws  InvalidArgument for a text that does not parse or names no known type (nearest named)
+//   throws  InvalidArgument for a text that does not parse or names no known type (nearest named), and what
+//           quant::get_quantizer() throws for the quantizer's arguments
 QuantizerType type_from_text(std::string_view text, Compat compat = Compat::kNone);
 
 // From a quantizer. Classes that the reference's cost model does not know
@@ -71,7 +78,7 @@ QuantizerType forwarded(const QuantizerType& type, Compat compat);
 
 // ---- powers of two -------------------------------------------------------------
 
-// A product with a power of two needs `right` more fractional and `left` more integer bits.
+// A product with a power of two needs `right` more fractional and `left` more integer bits; each at most kWidestBits.
 struct ShiftRange {
   int right = 0;
   int left = 0;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "nibble/core/error.h"
+#include "nibble/cost/saturated.h"
 
 namespace nibble::cost {
 namespace {
@@ -11,19 +12,44 @@ namespace {
 constexpr int kFloatBits = 32;
 
 // Whole bytes of a tensor; its last partial byte is dropped, as the reference does.
-int64_t bytes(int64_t elements, int bit_width) { return elements * bit_width / 8; }
+int64_t bytes(int64_t elements, int bit_width) { return saturated_product(elements, bit_width) / 8; }
 
 // The reference knows one class of layers that write activations.
 bool is_stored(const DataTypeMap& map, const LayerTypes& layer) {
   return map.compat == Compat::kNone ? layer.has_activation : layer.class_name == "QActivation";
 }
 
+void add_weights(int64_t elements, int bit_width, RooflinePair& pair) {
+  pair.quantized.weight_bytes = saturated_sum(pair.quantized.weight_bytes, bytes(elements, bit_width));
+  pair.float32.weight_bytes = saturated_sum(pair.float32.weight_bytes, bytes(elements, kFloatBits));
+}
+
+void add_mac(const Mac& mac, RooflinePair& pair) {
+  const auto ace = [&mac](int64_t bits) { return saturated_product(mac.operation_count, bits); };
+  Roofline& own = pair.quantized;
+  own.operations = saturated_sum(own.operations, ace(2));
+  own.ace = saturated_sum(own.ace, ace(int64_t{mac.input.bit_width} * mac.weight.bit_width));
+  pair.float32.ace = saturated_sum(pair.float32.ace, ace(int64_t{kFloatBits} * kFloatBits));
+  add_weights(mac.kernel.elements(), mac.weight.bit_width, pair);
+  if (mac.bias) add_weights(mac.biases, mac.bias->bit_width, pair);
+}
+
+// What is read, as the energy has it.
+void add_norm(const NormTypes& norm, RooflinePair& pair) {
+  const BatchNormTypes& types = norm.parameters;
+  if (types.use_scale) add_weights(norm.channels, types.gamma.bit_width, pair);
+  if (types.use_center) add_weights(norm.channels, types.beta.bit_width, pair);
+  add_weights(norm.channels, types.mean.bit_width, pair);
+  add_weights(norm.channels, norm.inverse ? norm.inverse->bit_width : types.variance.bit_width, pair);
+}
+
 }  // namespace
 
 RooflinePair roofline(const DataTypeMap& map) {
+  const bool is_complete = map.compat == Compat::kNone;
   RooflinePair pair;
   // The reference reads one input only.
-  const size_t sources = map.compat == Compat::kNone ? map.sources.size() : std::min<size_t>(map.sources.size(), 1);
+  const size_t sources = is_complete ? map.sources.size() : std::min<size_t>(map.sources.size(), 1);
   for (size_t i = 0; i < sources; ++i) {
     const double elements = double(map.source_shapes[i].elements());
     pair.quantized.activation_bytes += elements * map.sources[i].bit_width / 8;
@@ -34,17 +60,11 @@ RooflinePair roofline(const DataTypeMap& map) {
       pair.quantized.activation_bytes += double(bytes(layer.output_shape.elements(), layer.output.bit_width));
       pair.float32.activation_bytes += double(bytes(layer.output_shape.elements(), kFloatBits));
     }
-    for (const Mac& mac : layer.macs) {
-      const int64_t kernel = mac.kernel.elements();
-      pair.quantized.operations += 2 * mac.operation_count;
-      pair.quantized.ace += mac.operation_count * mac.input.bit_width * mac.weight.bit_width;
-      pair.float32.ace += mac.operation_count * kFloatBits * kFloatBits;
-      pair.quantized.weight_bytes += bytes(kernel, mac.weight.bit_width);
-      pair.float32.weight_bytes += bytes(kernel, kFloatBits);
-      if (!mac.bias) continue;
-      pair.quantized.weight_bytes += bytes(mac.biases, mac.bias->bit_width);
-      pair.float32.weight_bytes += bytes(mac.biases, kFloatBits);
-    }
+    for (const Mac& mac : layer.macs) add_mac(mac, pair);
+    // The reference counts kernels and biases alone.
+    if (!is_complete) continue;
+    if (layer.norm) add_norm(*layer.norm, pair);
+    if (layer.lookup) add_weights(layer.lookup->elements, layer.lookup->weight.bit_width, pair);
   }
   pair.float32.operations = pair.quantized.operations;
   return pair;

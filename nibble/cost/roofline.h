@@ -13,9 +13,11 @@
 namespace nibble::cost {
 
 struct Roofline {
-  int64_t operations = 0;    // a multiplication and its addition are two
-  int64_t ace = 0;           // sum of multiplications * input bits * weight bits (bit operations)
-  int64_t weight_bytes = 0;  // kernels and biases
+  int64_t operations = 0;  // a multiplication and its addition are two
+  int64_t ace = 0;         // sum of multiplications * input bits * weight bits (bit operations)
+  // Of kernels, biases, the rows of a table that are read, and the parameters of batch normalizations (under
+  // Compat::kQkeras*, of kernels and biases alone), each in whole bytes.
+  int64_t weight_bytes = 0;
   // Outputs of layers with an activation in whole bytes (under Compat::kQkeras*, of QActivation layers alone), and the
   // model's inputs.
   double activation_bytes = 0;

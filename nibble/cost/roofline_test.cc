@@ -56,6 +56,31 @@ TEST(Roofline, ByHand) {
   EXPECT_DOUBLE_EQ(got.quantized.intensity(), 256.0 / 76);
 }
 
+// 4 tensors of 16 channels at 8 bits; 2 without scale and center. QTools does not count them.
+TEST(Roofline, ParametersOfANormAreRead) {
+  const Node input = Input({.shape = {16}, .name = "in"});
+  const auto weights = [&](const LayerCall& norm, Compat compat) {
+    return roofline(data_type_map(build_model({input}, {norm(input)}), {.compat = compat}));
+  };
+  const LayerCall whole = layer("BatchNormalization", "bn");
+  EXPECT_EQ(weights(whole, Compat::kNone).quantized.weight_bytes, 4 * 16);
+  EXPECT_EQ(weights(whole, Compat::kNone).float32.weight_bytes, 4 * 16 * 4);
+  EXPECT_EQ(weights(whole, Compat::kQkeras).quantized.weight_bytes, 0);
+  const LayerCall bare = layer("BatchNormalization", "bn", {{"scale", false}, {"center", false}});
+  EXPECT_EQ(weights(bare, Compat::kNone).quantized.weight_bytes, 2 * 16);
+}
+
+// 6 rows of 4 values of 8 bits, of a table of 1000.
+TEST(Roofline, RowsOfATableAreRead) {
+  const Node input = Input({.shape = {6}, .name = "in"});
+  const LayerCall table = layer("Embedding", "table", {{"input_dim", int64_t{1000}}, {"output_dim", int64_t{4}}});
+  const graph::Model model = build_model({input}, {table(input)});
+  const RooflinePair got = roofline(data_type_map(model));
+  EXPECT_EQ(got.quantized.weight_bytes, 24);
+  EXPECT_EQ(got.float32.weight_bytes, 4 * 24);
+  EXPECT_EQ(roofline(data_type_map(model, {.compat = Compat::kQkeras})).quantized.weight_bytes, 0);
+}
+
 // QTools counts QActivation layers alone.
 TEST(Roofline, EveryActivationIsTraffic) {
   const Node input = Input({.shape = {8}, .name = "in"});
