@@ -242,9 +242,14 @@ int report_stop(const TrainOptions& o, size_t epochs_done, Streams& streams) {
 // Null where nibble was started alone.
 std::shared_ptr<train::ProcessGroup> join_processes(Streams& streams) {
   constexpr std::chrono::minutes kTimeout{10};  // an epoch's evaluation of the slowest process is within it
-  const auto place = train::place_of_process(train::process_environment());
+  const train::Environment environment = train::process_environment();
+  const auto place = train::place_of_process(environment);
   if (!place) return nullptr;
-  auto processes = std::make_shared<train::ProcessGroup>(*place, kTimeout);
+  train::JoinOptions join;
+  join.deadline = train::join_deadline(environment);
+  join.notice = [&streams](const std::string& line) { streams.err << line << std::endl; };
+  join.stop = &stop_requested();
+  auto processes = std::make_shared<train::ProcessGroup>(*place, kTimeout, join);
   if (processes->is_first()) streams.err << fmt::format("{} processes train together\n", processes->size());
   return processes;
 }
@@ -273,7 +278,13 @@ int run(const TrainOptions& o, Streams& streams) {
   check_paths(o);
   train::CompileOptions compile = compile_options(o);
   train::FitOptions fit = fit_options(o);
-  compile.processes = join_processes(streams);
+  try {
+    compile.processes = join_processes(streams);
+  } catch (const train::ProcessLost& lost) {
+    if (!stop_requested()) throw;
+    streams.err << fmt::format("{} Nothing was trained.\n", lost.what());
+    return kInterrupted;
+  }
   if (compile.processes != nullptr && !compile.processes->is_first()) {
     std::ostringstream quiet;
     Streams nowhere{quiet, quiet, false};
