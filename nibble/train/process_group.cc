@@ -16,11 +16,25 @@ namespace {
 struct Launcher {
   const char* rank;
   const char* size;
+  bool scripts_have_rank = false;  // and no size: one process, which the launcher did not start
 };
 constexpr Launcher kLaunchers[] = {{"RANK", "WORLD_SIZE"},
                                    {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
                                    {"PMI_RANK", "PMI_SIZE"},
-                                   {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"}};
+                                   {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS", true}};
+
+// Where no launcher set both: one of the two alone is a mistake, not a process alone.
+void refuse_half_given(const Environment& environment) {
+  for (const Launcher& launcher : kLaunchers) {
+    const auto rank = environment(launcher.rank), size = environment(launcher.size);
+    if (rank.has_value() == size.has_value() || (rank && launcher.scripts_have_rank)) continue;
+    throw InvalidArgument(
+        "[data-parallel] the variable {} is '{}', but {} is not set. Start nibble by torchrun, mpirun or srun, which "
+        "set both; to train in one process, unset {}.",
+        rank ? launcher.rank : launcher.size, rank ? *rank : *size, rank ? launcher.size : launcher.rank,
+        rank ? launcher.rank : launcher.size);
+  }
+}
 
 std::optional<int> number(const Environment& environment, const std::string& name, int lowest, int highest) {
   const auto text = environment(name);
@@ -65,19 +79,15 @@ Environment process_environment() {
 std::optional<ProcessPlace> place_of_process(const Environment& environment) {
   for (const Launcher& launcher : kLaunchers) {
     const auto size = number(environment, launcher.size, 1, 1 << 20);
-    if (!size || *size == 1) continue;
+    if (!size) continue;
     const auto rank = number(environment, launcher.rank, 0, *size - 1);
-    if (!rank) {
-      throw InvalidArgument("[data-parallel] {} is {}, but {} is not set; start nibble by torchrun, mpirun or srun.",
-                            launcher.size, *size, launcher.rank);
-    }
+    if (!rank || *size == 1) continue;
     ProcessPlace place{*rank, *size, {}, 0};
     const auto address = environment("MASTER_ADDR");
     if (!address && !all_on_this_host(environment, *size)) {
       throw InvalidArgument(
           "[data-parallel] {} processes on several hosts need the variable MASTER_ADDR: the name of the host of "
-          "process "
-          "0.",
+          "process 0.",
           *size);
     }
     place.address = address.value_or("127.0.0.1");
@@ -85,6 +95,7 @@ std::optional<ProcessPlace> place_of_process(const Environment& environment) {
     place.port = port ? static_cast<uint16_t>(*port) : port_of_job(environment);
     return place;
   }
+  refuse_half_given(environment);
   return std::nullopt;
 }
 

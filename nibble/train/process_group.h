@@ -36,7 +36,8 @@ Environment process_environment();
 //   torchrun  RANK, WORLD_SIZE;  mpirun  OMPI_COMM_WORLD_RANK/_SIZE or PMI_RANK/_SIZE;  srun  SLURM_PROCID,
 //   SLURM_STEP_NUM_TASKS.  MASTER_ADDR and MASTER_PORT say where the first process listens; without them it is this
 //   host, if all processes run on it, and a port made from the name of the job.
-//   throws  InvalidArgument naming the variable with a value that cannot be, or the missing MASTER_ADDR
+//   throws  InvalidArgument naming the variable with a value that cannot be, the one of a pair that is missing, or the
+//           missing MASTER_ADDR
 std::optional<ProcessPlace> place_of_process(const Environment& environment);
 
 // How a process waits for the others to come.

@@ -54,7 +54,15 @@ INSTANTIATE_TEST_SUITE_P(
                    {"MASTER_PORT", "777"}},
                   ProcessPlace{0, 2, "127.0.0.1", 777}},
         // The script of sbatch itself is one process, however many tasks the job may start.
-        PlaceCase{"SbatchScript", {{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "8"}}, std::nullopt}),
+        PlaceCase{"SbatchScript", {{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "8"}}, std::nullopt},
+        // Scripts of sbatch often export it for Python.
+        PlaceCase{"SrunWithAWorldSize",
+                  {{"WORLD_SIZE", "2"},
+                   {"SLURM_PROCID", "1"},
+                   {"SLURM_STEP_NUM_TASKS", "2"},
+                   {"SLURM_STEP_NUM_NODES", "1"},
+                   {"MASTER_PORT", "777"}},
+                  ProcessPlace{1, 2, "127.0.0.1", 777}}),
     [](const auto& info) { return info.param.name; });
 
 struct BadPlaceCase {
@@ -78,7 +86,18 @@ INSTANTIATE_TEST_SUITE_P(
     Launchers, BadPlace,
     testing::Values(BadPlaceCase{"NoNumber", {{"RANK", "one"}, {"WORLD_SIZE", "2"}}, "RANK is 'one'"},
                     BadPlaceCase{"RankTooLarge", {{"RANK", "2"}, {"WORLD_SIZE", "2"}}, "from 0 to 1"},
-                    BadPlaceCase{"NoRank", {{"WORLD_SIZE", "2"}}, "RANK is not set"},
+                    BadPlaceCase{"NoRank", {{"WORLD_SIZE", "2"}}, "WORLD_SIZE is '2', but RANK is not set"},
+                    BadPlaceCase{"NoRankOfOne", {{"WORLD_SIZE", "1"}}, "WORLD_SIZE is '1', but RANK is not set"},
+                    BadPlaceCase{"NoSize", {{"RANK", "1"}}, "RANK is '1', but WORLD_SIZE is not set"},
+                    BadPlaceCase{"NoSizeForTheFirst", {{"RANK", "0"}}, "RANK is '0', but WORLD_SIZE is not set"},
+                    BadPlaceCase{"NoSizeOfMpirun",
+                                 {{"OMPI_COMM_WORLD_RANK", "1"}},
+                                 "OMPI_COMM_WORLD_RANK is '1', but OMPI_COMM_WORLD_SIZE is not set"},
+                    BadPlaceCase{"NoSizeOfMpich", {{"PMI_RANK", "1"}}, "PMI_RANK is '1', but PMI_SIZE is not set"},
+                    BadPlaceCase{"NoRankOfSrun",
+                                 {{"SLURM_STEP_NUM_TASKS", "2"}},
+                                 "SLURM_STEP_NUM_TASKS is '2', but SLURM_PROCID is not set"},
+                    BadPlaceCase{"SecondOfOne", {{"RANK", "1"}, {"WORLD_SIZE", "1"}}, "RANK is '1'"},
                     BadPlaceCase{"ZeroProcesses", {{"WORLD_SIZE", "0"}}, "WORLD_SIZE is '0'"},
                     BadPlaceCase{"SeveralHosts", {{"PMI_RANK", "0"}, {"PMI_SIZE", "2"}}, "MASTER_ADDR"},
                     BadPlaceCase{"BadPort",
