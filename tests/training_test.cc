@@ -133,5 +133,37 @@ TEST(Training, AnotherCommandDoesNotGoOnWithItsCheckpoint) {
   EXPECT_THAT(other.err(), HasSubstr("checkpoint"));
 }
 
+// One of two processes that a launcher starts.
+ChildProcess start_process(int rank, int port, const std::vector<std::string>& command,
+                           const std::vector<std::string>& environment = {}) {
+  std::vector<std::string> variables = {"RANK=" + std::to_string(rank), "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1",
+                                        "MASTER_PORT=" + std::to_string(port)};
+  variables.insert(variables.end(), environment.begin(), environment.end());
+  return place().start(command, {.environment = variables});
+}
+
+TEST(DataParallelTraining, RefusesProcessesWithOtherOptions) {
+  ChildProcess first = start_process(0, 29739, train(place().dir() / "unlike"));
+  ChildProcess second = start_process(1, 29739, train(place().dir() / "unlike", {"--validation-freq", "2"}));
+  for (ChildProcess* process : {&first, &second}) {
+    EXPECT_EQ(process->wait(), 1);
+    EXPECT_THAT(process->err(),
+                HasSubstr("process 1 has --validation-freq 2, where process 0 has --validation-freq 1"));
+  }
+}
+
+TEST(DataParallelTraining, SaysWhoDidNotCome) {
+  ChildProcess first = start_process(0, 29740, train(place().dir() / "lonely"), {"NIBBLE_JOIN_TIMEOUT=7"});
+  EXPECT_EQ(first.wait(60), 1);
+  EXPECT_THAT(first.err(), HasSubstr("waiting for 2 processes at 127.0.0.1:29740 (1 of 2 here; missing: process 1)\n"));
+  EXPECT_THAT(first.err(), HasSubstr("waited for 7 s at 127.0.0.1:29740: process 1 did not come."));
+}
+
+TEST(DataParallelTraining, IsNotATrainingAloneWhereTheNumberOfProcessesIsNotSaid) {
+  ChildProcess training = place().start(train(place().dir() / "half"), {.environment = {"RANK=1"}});
+  EXPECT_EQ(training.wait(), 1);
+  EXPECT_THAT(training.err(), HasSubstr("RANK is '1', but WORLD_SIZE is not set"));
+}
+
 }  // namespace
 }  // namespace nibble::testing

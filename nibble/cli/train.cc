@@ -22,8 +22,10 @@
 #include "nibble/cli/training_report.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/formats/keras/keras_file.h"
+#include "nibble/search/code_version.h"
 #include "nibble/train/callbacks.h"
 #include "nibble/train/process_group.h"
+#include "nibble/train/process_settings.h"
 #include "nibble/transform/dropout_rate.h"
 #include "nibble/transform/model_quantize.h"
 
@@ -239,12 +241,47 @@ int report_stop(const TrainOptions& o, size_t epochs_done, Streams& streams) {
   return kInterrupted;
 }
 
+// What the first process and the others must be told alike. Compared before data are read; the model, its weights and
+// the data, whose paths may differ, are compared by fit().
+train::Settings settings_of(const TrainOptions& o) {
+  const QNoiseOptions& noise = o.qnoise;
+  return {{"version", search::code_version()},
+          {"--epochs", std::to_string(o.epochs)},
+          {"--batch-size", std::to_string(o.batch_size)},
+          {"--optimizer", o.optimizer},
+          {"--lr", fmt::format("{}", o.learning_rate)},
+          {"--momentum", fmt::format("{}", o.momentum)},
+          {"--loss", o.loss.loss.empty() ? "as the data" : o.loss.loss},
+          {"--target", o.loss.target},
+          {"--batch-norm-statistics", o.statistics},
+          {"--weight-averaging", o.averaging.empty() ? "default" : o.averaging},
+          {"--schedule", o.schedule},
+          {"--seed", std::to_string(o.seed)},
+          {"--validation-freq", std::to_string(o.validation_freq)},
+          {"--augment", o.augment},
+          {"--early-stopping", std::to_string(o.early_stopping)},
+          {"--qnoise-start", std::to_string(noise.start)},
+          {"--qnoise-finish", std::to_string(noise.finish)},
+          {"--qnoise-freq-type", noise.freq_type},
+          {"--qnoise-update-freq", std::to_string(noise.update_freq)},
+          {"--qnoise-initial", std::to_string(noise.initial)},
+          {"--qnoise-exponent", fmt::format("{}", noise.exponent)},
+          {"--qnoise-without-ste", noise.without_ste ? "yes" : "no"},
+          {"--resume", o.resume ? "yes" : "no"}};
+}
+
 // Null where nibble was started alone.
-std::shared_ptr<train::ProcessGroup> join_processes(Streams& streams) {
+std::shared_ptr<train::ProcessGroup> join_processes(const TrainOptions& o, Streams& streams) {
   constexpr std::chrono::minutes kTimeout{10};  // an epoch's evaluation of the slowest process is within it
-  const auto place = train::place_of_process(train::process_environment());
+  const train::Environment environment = train::process_environment();
+  const auto place = train::place_of_process(environment);
   if (!place) return nullptr;
-  auto processes = std::make_shared<train::ProcessGroup>(*place, kTimeout);
+  train::JoinOptions join;
+  join.deadline = train::join_deadline(environment);
+  join.notice = [&streams](const std::string& line) { streams.err << line << std::endl; };
+  join.stop = &stop_requested();
+  auto processes = std::make_shared<train::ProcessGroup>(*place, kTimeout, join);
+  train::require_equal_settings(*processes, settings_of(o));
   if (processes->is_first()) streams.err << fmt::format("{} processes train together\n", processes->size());
   return processes;
 }
@@ -273,7 +310,13 @@ int run(const TrainOptions& o, Streams& streams) {
   check_paths(o);
   train::CompileOptions compile = compile_options(o);
   train::FitOptions fit = fit_options(o);
-  compile.processes = join_processes(streams);
+  try {
+    compile.processes = join_processes(o, streams);
+  } catch (const train::ProcessLost& lost) {
+    if (!stop_requested()) throw;
+    streams.err << fmt::format("{} Nothing was trained.\n", lost.what());
+    return kInterrupted;
+  }
   if (compile.processes != nullptr && !compile.processes->is_first()) {
     std::ostringstream quiet;
     Streams nowhere{quiet, quiet, false};

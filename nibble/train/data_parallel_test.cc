@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <future>
 
 #include "nibble/data/synthetic_digits.h"
@@ -169,6 +170,47 @@ TEST(DataParallelErrors, MeasuredRangesOfActivationsAreRefused) {
   graph::set_quantization(model, model.layers[1].name, quantization);
   in_processes(2, 29751, [&](const auto& processes) {
     EXPECT_THROW(Trainer(model, {.processes = processes}), Unsupported);
+    return Outcome{};
+  });
+}
+
+TEST(DataParallelErrors, ProcessesWithOtherSettingsAreNamed) {
+  struct Case {
+    const char* message;
+    std::function<void(CompileOptions&, FitOptions&, data::Dataset&)> change;  // of process 1
+  };
+  const Case cases[] = {
+      {"process 1 has epochs 3, where process 0 has epochs 2.",
+       [](CompileOptions&, FitOptions& fit, data::Dataset&) { fit.epochs = 3; }},
+      {"process 1 has batch size 64, where process 0 has batch size 100.",
+       [](CompileOptions&, FitOptions& fit, data::Dataset&) { fit.batch_size = 64; }},
+      {"process 1 has optimizer sgd, where process 0 has optimizer adam.",
+       [](CompileOptions& compile, FitOptions&, data::Dataset&) { compile.optimizer = OptimizerKind::kSgd; }},
+      {"process 1 has learning rate 0.02, where process 0 has learning rate 0.01.",
+       [](CompileOptions& compile, FitOptions&, data::Dataset&) { compile.learning_rate = 0.02; }},
+      {"process 1 has seed 4, ", [](CompileOptions& compile, FitOptions&, data::Dataset&) { compile.seed = 4; }},
+      {"process 1 has other options ",
+       [](CompileOptions& compile, FitOptions&, data::Dataset&) { compile.reestimation_batches = 2; }},
+      {"training samples 500, where process 0 has ",
+       [](CompileOptions&, FitOptions&, data::Dataset& data) { data.train = data.train.slice(0, 500); }},
+      {"process 1 has data set other, where process 0 has data set ",
+       [](CompileOptions&, FitOptions&, data::Dataset& data) { data.name = "other"; }}};
+  in_processes(2, 29752, [&](const std::shared_ptr<ProcessGroup>& processes) {
+    for (const Case& c : cases) {
+      CompileOptions compile = {.learning_rate = 0.01, .seed = 3, .processes = processes};
+      FitOptions fit;
+      fit.epochs = 2;
+      fit.batch_size = 100;
+      data::Dataset dataset = digits();
+      if (!processes->is_first()) c.change(compile, fit, dataset);
+      Trainer trainer(small_network(), compile);
+      try {
+        trainer.fit(dataset, fit);
+        ADD_FAILURE() << "accepted: " << c.message;
+      } catch (const InvalidArgument& refused) {
+        EXPECT_NE(std::string(refused.what()).find(c.message), std::string::npos) << refused.what();
+      }
+    }
     return Outcome{};
   });
 }

@@ -9,6 +9,7 @@
 #include <numbers>
 
 #include "nibble/train/checkpoint.h"
+#include "nibble/train/process_settings.h"
 #include "nibble/train/trainer_impl.h"
 
 namespace nibble::train {
@@ -63,6 +64,64 @@ uint32_t digest(const data::Samples& samples) {
   }
   return static_cast<uint32_t>(crc32(sum, reinterpret_cast<const Bytef*>(samples.labels().data()),
                                      static_cast<uInt>(samples.labels().size_bytes())));
+}
+
+std::string digest_text(const data::Samples& samples) {
+  return samples.count() == 0 ? "none" : fmt::format("{:08x}", digest(samples));
+}
+
+uint32_t digest(const std::string& text) {
+  return static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(text.data()), text.size()));
+}
+
+// What several processes must agree on, in words where it is short. What a teacher gives is left out: it may differ in
+// the last bit where processors do.
+Settings settings_of(const graph::Model& structure, const std::vector<std::vector<float>>& weights,
+                     const CompileOptions& compiled, const FitOptions& fit, const data::Dataset& dataset) {
+  uint32_t weights_digest = 0;
+  for (const auto& values : weights) {
+    weights_digest = static_cast<uint32_t>(
+        crc32_z(weights_digest, reinterpret_cast<const Bytef*>(values.data()), values.size() * sizeof(float)));
+  }
+  nlohmann::json more = {compiled.nesterov,
+                         compiled.beta_1,
+                         compiled.beta_2,
+                         compiled.epsilon,
+                         static_cast<int>(compiled.batch_norm_statistics),
+                         static_cast<int>(compiled.weight_averaging.value_or(WeightAveraging::kTail)),
+                         compiled.weight_averaging.has_value(),
+                         compiled.layer_learning_rates,
+                         compiled.reestimation_batches,
+                         compiled.fused,
+                         fit.keep_remainder,
+                         fit.validate,
+                         fit.validation_epochs};
+  if (fit.distillation) more.push_back({fit.distillation->weight, fit.distillation->temperature});
+  return {{"model", fmt::format("{:08x}", digest(graph::to_config(structure).dump()))},
+          {"weights", fmt::format("{:08x}", weights_digest)},
+          {"optimizer", compiled.optimizer == OptimizerKind::kAdam ? "adam" : "sgd"},
+          {"learning rate", fmt::format("{}", compiled.learning_rate)},
+          {"momentum", fmt::format("{}", compiled.momentum)},
+          {"seed", std::to_string(compiled.seed)},
+          {"loss", std::to_string(static_cast<int>(compiled.loss))},
+          {"target", compiled.target == Target::kInput ? "input" : "label"},
+          {"other options", fmt::format("{:08x}", digest(more.dump()))},
+          {"epochs", std::to_string(fit.epochs)},
+          {"batch size", std::to_string(fit.batch_size)},
+          {"schedule", fit.schedule == ScheduleKind::kCosine ? "cosine" : "constant"},
+          {"validation every", std::to_string(fit.validation_freq)},
+          {"augmentation", data::to_string(fit.augmentation)},
+          {"data set", dataset.name},
+          {"training samples", std::to_string(dataset.train.count())},
+          {"test samples", std::to_string(dataset.test.count())},
+          {"training data", digest_text(dataset.train)},
+          {"test data", digest_text(dataset.test)}};
+}
+
+// After the checkpoint was read: its epochs and weights are compared too.
+void require_equal_processes(ProcessGroup& processes, Settings settings, int epochs_done) {
+  settings["epochs done"] = std::to_string(epochs_done);
+  require_equal_settings(processes, settings);
 }
 
 }  // namespace
@@ -259,6 +318,11 @@ History Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
   if (state.epochs_done > 0) {
     impl_->optimizer->restore(state.optimizer);
     impl_->step = state.steps_done;
+  }
+  if (impl_->options.processes != nullptr) {
+    require_equal_processes(*impl_->options.processes,
+                            settings_of(impl_->network.structure(), weights(), impl_->options, options, dataset),
+                            state.epochs_done);
   }
   for (Callback* callback : options.callbacks) callback->on_train_begin(options.epochs, steps_per_epoch);
   const auto stopped = [&] { return impl_->stops(options); };

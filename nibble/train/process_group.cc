@@ -2,15 +2,12 @@
 
 #include <ATen/ATen.h>
 
-// Debian's torch is built with Gloo, but its headers show it only to those who ask.
-#ifndef USE_C10D_GLOO
-#define USE_C10D_GLOO
-#endif
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
-#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#include <numeric>
+
+#include "nibble/train/process_join.h"
 
 namespace nibble::train {
 namespace {
@@ -19,11 +16,25 @@ namespace {
 struct Launcher {
   const char* rank;
   const char* size;
+  bool scripts_have_rank = false;  // and no size: one process, which the launcher did not start
 };
 constexpr Launcher kLaunchers[] = {{"RANK", "WORLD_SIZE"},
                                    {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
                                    {"PMI_RANK", "PMI_SIZE"},
-                                   {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"}};
+                                   {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS", true}};
+
+// Where no launcher set both: one of the two alone is a mistake, not a process alone.
+void refuse_half_given(const Environment& environment) {
+  for (const Launcher& launcher : kLaunchers) {
+    const auto rank = environment(launcher.rank), size = environment(launcher.size);
+    if (rank.has_value() == size.has_value() || (rank && launcher.scripts_have_rank)) continue;
+    throw InvalidArgument(
+        "[data-parallel] the variable {} is '{}', but {} is not set. Start nibble by torchrun, mpirun or srun, which "
+        "set both; to train in one process, unset {}.",
+        rank ? launcher.rank : launcher.size, rank ? *rank : *size, rank ? launcher.size : launcher.rank,
+        rank ? launcher.rank : launcher.size);
+  }
+}
 
 std::optional<int> number(const Environment& environment, const std::string& name, int lowest, int highest) {
   const auto text = environment(name);
@@ -68,19 +79,15 @@ Environment process_environment() {
 std::optional<ProcessPlace> place_of_process(const Environment& environment) {
   for (const Launcher& launcher : kLaunchers) {
     const auto size = number(environment, launcher.size, 1, 1 << 20);
-    if (!size || *size == 1) continue;
+    if (!size) continue;
     const auto rank = number(environment, launcher.rank, 0, *size - 1);
-    if (!rank) {
-      throw InvalidArgument("[data-parallel] {} is {}, but {} is not set; start nibble by torchrun, mpirun or srun.",
-                            launcher.size, *size, launcher.rank);
-    }
+    if (!rank || *size == 1) continue;
     ProcessPlace place{*rank, *size, {}, 0};
     const auto address = environment("MASTER_ADDR");
     if (!address && !all_on_this_host(environment, *size)) {
       throw InvalidArgument(
           "[data-parallel] {} processes on several hosts need the variable MASTER_ADDR: the name of the host of "
-          "process "
-          "0.",
+          "process 0.",
           *size);
     }
     place.address = address.value_or("127.0.0.1");
@@ -88,7 +95,13 @@ std::optional<ProcessPlace> place_of_process(const Environment& environment) {
     place.port = port ? static_cast<uint16_t>(*port) : port_of_job(environment);
     return place;
   }
+  refuse_half_given(environment);
   return std::nullopt;
+}
+
+std::chrono::milliseconds join_deadline(const Environment& environment) {
+  const auto seconds = number(environment, "NIBBLE_JOIN_TIMEOUT", 1, 86400);
+  return seconds ? std::chrono::seconds(*seconds) : JoinOptions{}.deadline;
 }
 
 struct ProcessGroup::Impl {
@@ -101,41 +114,19 @@ struct ProcessGroup::Impl {
   }
 };
 
-ProcessGroup::ProcessGroup(const ProcessPlace& place, std::chrono::seconds timeout)
+ProcessGroup::ProcessGroup(const ProcessPlace& place, std::chrono::seconds timeout, const JoinOptions& join)
     : place_(place), timeout_(timeout), impl_(std::make_unique<Impl>()) {
   if (place.size < 1 || place.rank < 0 || place.rank >= place.size) {
     throw InvalidArgument("[data-parallel] there is no process {} of {}.", place.rank, place.size);
   }
-  try {
-    c10d::TCPStoreOptions store;
-    store.port = place.port;
-    store.isServer = is_first();
-    store.numWorkers = static_cast<size_t>(place.size);
-    store.timeout = timeout;
-    impl_->store = c10::make_intrusive<c10d::TCPStore>(place.address, store);
-    auto options = c10d::ProcessGroupGloo::Options::create(timeout);
-    const bool is_local = place.address == "127.0.0.1" || place.address == "localhost";
-    options->devices = {is_local ? c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1")
-                                 : c10d::ProcessGroupGloo::createDefaultDevice()};
-    options->threads = 2;
-    impl_->group = c10::make_intrusive<c10d::ProcessGroupGloo>(impl_->store, place.rank, place.size, options);
-  } catch (const std::exception& error) {
-    throw ProcessLost(fmt::format(
-        "[data-parallel] process {} of {} could not join the others by {}:{} within {} s. Are all of them started, and "
-        "is the port free? MASTER_ADDR and MASTER_PORT choose another. ({})",
-        place.rank, place.size, place.address, place.port, timeout.count(), error.what()));
-  }
+  const JoinedGroup joined = join_group(place, timeout, join);
+  impl_->store = joined.store;
+  impl_->group = joined.group;
 }
 
 ProcessGroup::~ProcessGroup() = default;
 
 namespace {
-
-// The first line: torch adds where in its source it happened.
-std::string first_line(const char* text) {
-  const std::string_view view(text);
-  return std::string(view.substr(0, view.find('\n')));
-}
 
 template <class Call>
 void or_lost(const ProcessPlace& place, std::chrono::seconds timeout, const Call& call) {
@@ -159,6 +150,25 @@ void ProcessGroup::sum(std::span<double> values) {
 void ProcessGroup::sum(std::span<float> values) {
   or_lost(place_, timeout_,
           [&] { impl_->sum(at::from_blob(values.data(), {static_cast<int64_t>(values.size())}, at::kFloat)); });
+}
+
+std::vector<std::string> ProcessGroup::gather(const std::string& own) {
+  // Each adds its text to the zeros of the others.
+  std::vector<double> lengths(static_cast<size_t>(size()));
+  const auto me = lengths.begin() + rank();
+  *me = static_cast<double>(own.size());
+  sum(lengths);
+  const auto begin = static_cast<size_t>(std::accumulate(lengths.begin(), me, 0.0));
+  std::vector<float> all(static_cast<size_t>(std::accumulate(me, lengths.end(), static_cast<double>(begin))));
+  for (size_t i = 0; i < own.size(); ++i) all[begin + i] = static_cast<float>(static_cast<uint8_t>(own[i]));
+  if (!all.empty()) sum(all);
+  std::vector<std::string> texts;
+  auto next = all.begin();
+  for (const double length : lengths) {
+    std::string& text = texts.emplace_back(static_cast<size_t>(length), '\0');
+    for (char& c : text) c = static_cast<char>(static_cast<uint8_t>(*next++));
+  }
+  return texts;
 }
 
 Share share_of(int64_t batch, int rank, int size, int64_t unit) {

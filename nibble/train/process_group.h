@@ -6,6 +6,7 @@
 // Torch stays behind this header.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -13,6 +14,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "nibble/core/error.h"
 
@@ -34,8 +36,22 @@ Environment process_environment();
 //   torchrun  RANK, WORLD_SIZE;  mpirun  OMPI_COMM_WORLD_RANK/_SIZE or PMI_RANK/_SIZE;  srun  SLURM_PROCID,
 //   SLURM_STEP_NUM_TASKS.  MASTER_ADDR and MASTER_PORT say where the first process listens; without them it is this
 //   host, if all processes run on it, and a port made from the name of the job.
-//   throws  InvalidArgument naming the variable with a value that cannot be, or the missing MASTER_ADDR
+//   throws  InvalidArgument naming the variable with a value that cannot be, the one of a pair that is missing, or the
+//           missing MASTER_ADDR
 std::optional<ProcessPlace> place_of_process(const Environment& environment);
+
+// How a process waits for the others to come.
+struct JoinOptions {
+  std::chrono::milliseconds deadline = std::chrono::minutes(5);  // over all of joining
+  // Told what is awaited after this time, and again, no sooner than that, when it has changed.
+  std::chrono::milliseconds notice_after = std::chrono::seconds(5);
+  std::function<void(const std::string& line)> notice = {};
+  const std::atomic<bool>* stop = nullptr;  // true ends the waiting
+};
+
+// The deadline that NIBBLE_JOIN_TIMEOUT gives, in seconds; else the default.
+//   throws  InvalidArgument unless it is a whole number from 1 to 86400
+std::chrono::milliseconds join_deadline(const Environment& environment);
 
 // Another process of the group ended, or did not answer in time.
 class ProcessLost : public Error {
@@ -46,9 +62,10 @@ class ProcessLost : public Error {
 class ProcessGroup {
  public:
   // Waits until all processes have joined.
-  //   timeout  of this and of every later call
-  //   throws   ProcessLost if one does not come; InvalidArgument for a rank outside 0 .. size-1
-  ProcessGroup(const ProcessPlace& place, std::chrono::seconds timeout);
+  //   timeout  of every later call
+  //   throws   ProcessLost if one does not come, saying who; InvalidArgument for a rank outside 0 .. size-1, one that
+  //            another process has, or a size that is not that of the first process
+  ProcessGroup(const ProcessPlace& place, std::chrono::seconds timeout, const JoinOptions& join = {});
   ~ProcessGroup();
 
   int rank() const { return place_.rank; }
@@ -59,6 +76,10 @@ class ProcessGroup {
   //   throws  ProcessLost
   void sum(std::span<double> values);
   void sum(std::span<float> values);
+
+  // A text of each process, in the order of ranks; the same in each of them. Each may give another one.
+  //   throws  ProcessLost
+  std::vector<std::string> gather(const std::string& own);
 
  private:
   struct Impl;

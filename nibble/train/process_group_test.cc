@@ -1,7 +1,11 @@
 #include "nibble/train/process_group.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <map>
 
 #include "nibble/train/joined_groups.h"
@@ -50,7 +54,15 @@ INSTANTIATE_TEST_SUITE_P(
                    {"MASTER_PORT", "777"}},
                   ProcessPlace{0, 2, "127.0.0.1", 777}},
         // The script of sbatch itself is one process, however many tasks the job may start.
-        PlaceCase{"SbatchScript", {{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "8"}}, std::nullopt}),
+        PlaceCase{"SbatchScript", {{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "8"}}, std::nullopt},
+        // Scripts of sbatch often export it for Python.
+        PlaceCase{"SrunWithAWorldSize",
+                  {{"WORLD_SIZE", "2"},
+                   {"SLURM_PROCID", "1"},
+                   {"SLURM_STEP_NUM_TASKS", "2"},
+                   {"SLURM_STEP_NUM_NODES", "1"},
+                   {"MASTER_PORT", "777"}},
+                  ProcessPlace{1, 2, "127.0.0.1", 777}}),
     [](const auto& info) { return info.param.name; });
 
 struct BadPlaceCase {
@@ -74,7 +86,18 @@ INSTANTIATE_TEST_SUITE_P(
     Launchers, BadPlace,
     testing::Values(BadPlaceCase{"NoNumber", {{"RANK", "one"}, {"WORLD_SIZE", "2"}}, "RANK is 'one'"},
                     BadPlaceCase{"RankTooLarge", {{"RANK", "2"}, {"WORLD_SIZE", "2"}}, "from 0 to 1"},
-                    BadPlaceCase{"NoRank", {{"WORLD_SIZE", "2"}}, "RANK is not set"},
+                    BadPlaceCase{"NoRank", {{"WORLD_SIZE", "2"}}, "WORLD_SIZE is '2', but RANK is not set"},
+                    BadPlaceCase{"NoRankOfOne", {{"WORLD_SIZE", "1"}}, "WORLD_SIZE is '1', but RANK is not set"},
+                    BadPlaceCase{"NoSize", {{"RANK", "1"}}, "RANK is '1', but WORLD_SIZE is not set"},
+                    BadPlaceCase{"NoSizeForTheFirst", {{"RANK", "0"}}, "RANK is '0', but WORLD_SIZE is not set"},
+                    BadPlaceCase{"NoSizeOfMpirun",
+                                 {{"OMPI_COMM_WORLD_RANK", "1"}},
+                                 "OMPI_COMM_WORLD_RANK is '1', but OMPI_COMM_WORLD_SIZE is not set"},
+                    BadPlaceCase{"NoSizeOfMpich", {{"PMI_RANK", "1"}}, "PMI_RANK is '1', but PMI_SIZE is not set"},
+                    BadPlaceCase{"NoRankOfSrun",
+                                 {{"SLURM_STEP_NUM_TASKS", "2"}},
+                                 "SLURM_STEP_NUM_TASKS is '2', but SLURM_PROCID is not set"},
+                    BadPlaceCase{"SecondOfOne", {{"RANK", "1"}, {"WORLD_SIZE", "1"}}, "RANK is '1'"},
                     BadPlaceCase{"ZeroProcesses", {{"WORLD_SIZE", "0"}}, "WORLD_SIZE is '0'"},
                     BadPlaceCase{"SeveralHosts", {{"PMI_RANK", "0"}, {"PMI_SIZE", "2"}}, "MASTER_ADDR"},
                     BadPlaceCase{"BadPort",
@@ -141,8 +164,141 @@ TEST(ProcessGroupTest, SumsAreTheSameEverywhere) {
   });
 }
 
-TEST(ProcessGroupTest, APartnerThatDoesNotComeIsASentence) {
-  EXPECT_THROW(ProcessGroup({1, 2, "127.0.0.1", 29733}, std::chrono::seconds(1)), ProcessLost);
+TEST(ProcessGroupTest, GathersTheTextsOfAll) {
+  const std::vector<std::string> texts = {"of 0", "", "\xff\n of 2"};
+  in_processes(3, 29732, [&](ProcessGroup& group) {
+    EXPECT_EQ(group.gather(texts[static_cast<size_t>(group.rank())]), texts);
+    EXPECT_EQ(group.gather(""), std::vector<std::string>(3));
+  });
+}
+
+TEST(JoinDeadline, IsFiveMinutesOrWhatIsGiven) {
+  EXPECT_EQ(join_deadline(environment_of({})), std::chrono::minutes(5));
+  EXPECT_EQ(join_deadline(environment_of({{"NIBBLE_JOIN_TIMEOUT", "20"}})), std::chrono::seconds(20));
+  for (const char* bad : {"0", "soon", "1.5", "86401"}) {
+    EXPECT_THROW(join_deadline(environment_of({{"NIBBLE_JOIN_TIMEOUT", bad}})), InvalidArgument) << bad;
+  }
+}
+
+// How an attempt to join ended that cannot succeed.
+struct Attempt {
+  bool is_lost = false;  // ProcessLost; else InvalidArgument
+  std::string message;
+  std::vector<std::string> notices;
+  std::chrono::steady_clock::duration time{};
+};
+
+Attempt attempt(const ProcessPlace& place, const std::atomic<bool>* stop = nullptr) {
+  Attempt result;
+  const JoinOptions join = {.deadline = std::chrono::seconds(2),
+                            .notice_after = std::chrono::milliseconds(200),
+                            .notice = [&](const std::string& line) { result.notices.push_back(line); },
+                            .stop = stop};
+  const auto started = std::chrono::steady_clock::now();
+  try {
+    const ProcessGroup group(place, std::chrono::seconds(20), join);
+    ADD_FAILURE() << "joined";
+  } catch (const ProcessLost& lost) {
+    result.is_lost = true;
+    result.message = lost.what();
+  } catch (const InvalidArgument& refused) {
+    result.message = refused.what();
+  }
+  result.time = std::chrono::steady_clock::now() - started;
+  EXPECT_EQ(result.message.find('\n'), std::string::npos) << result.message;
+  return result;
+}
+
+// Of several at once, in their order.
+std::vector<Attempt> attempts(const std::vector<ProcessPlace>& places) {
+  std::vector<std::future<Attempt>> joining;
+  for (const ProcessPlace& place : places) {
+    joining.push_back(std::async(std::launch::async, [place] { return attempt(place); }));
+  }
+  std::vector<Attempt> results;
+  for (auto& process : joining) results.push_back(process.get());
+  return results;
+}
+
+bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+// A program that listens and never answers.
+class Listener {
+ public:
+  Listener() : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    socklen_t size = sizeof address;
+    EXPECT_EQ(::bind(socket_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(socket_, 16), 0);
+    EXPECT_EQ(::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    port_ = ntohs(address.sin_port);
+  }
+  ~Listener() { ::close(socket_); }
+  uint16_t port() const { return port_; }
+
+ private:
+  int socket_;
+  uint16_t port_ = 0;
+};
+
+TEST(Joining, SaysThatTheFirstProcessIsNotThere) {
+  const Attempt alone = attempt({1, 2, "127.0.0.1", 29733});
+  EXPECT_TRUE(alone.is_lost);
+  EXPECT_TRUE(holds(alone.message,
+                    "process 1 of 2 waited for 2 s at 127.0.0.1:29733: process 0 does not listen there "
+                    "(Connection refused)"))
+      << alone.message;
+  EXPECT_TRUE(holds(alone.message, "NIBBLE_JOIN_TIMEOUT")) << alone.message;
+  EXPECT_LT(alone.time, std::chrono::seconds(10));
+  ASSERT_FALSE(alone.notices.empty());
+  EXPECT_EQ(alone.notices.back(), "process 1 of 2 waits for process 0 at 127.0.0.1:29733 (Connection refused)");
+}
+
+TEST(Joining, SaysWhoIsMissing) {
+  const auto came = attempts({{0, 4, "127.0.0.1", 29734}, {2, 4, "127.0.0.1", 29734}});
+  for (const Attempt& process : came) {
+    EXPECT_TRUE(process.is_lost);
+    EXPECT_TRUE(holds(process.message, "processes 1, 3")) << process.message;
+    EXPECT_LT(process.time, std::chrono::seconds(10));
+  }
+  EXPECT_TRUE(holds(came[0].message, "waited for 2 s at 127.0.0.1:29734: processes 1, 3 did not come"))
+      << came[0].message;
+  ASSERT_FALSE(came[0].notices.empty());
+  EXPECT_EQ(came[0].notices.back(),
+            "waiting for 4 processes at 127.0.0.1:29734 (2 of 4 here; missing: processes 1, 3)");
+}
+
+TEST(Joining, RefusesAnotherNumberOfProcesses) {
+  const auto came = attempts({{0, 2, "127.0.0.1", 29735}, {1, 3, "127.0.0.1", 29735}});
+  EXPECT_TRUE(holds(came[0].message, "process 1 did not come")) << came[0].message;
+  EXPECT_FALSE(came[1].is_lost);
+  EXPECT_TRUE(holds(came[1].message, "process 1 was started as one of 3, but process 0")) << came[1].message;
+}
+
+TEST(Joining, RefusesARankThatIsTaken) {
+  const auto came = attempts({{0, 3, "127.0.0.1", 29736}, {1, 3, "127.0.0.1", 29736}, {1, 3, "127.0.0.1", 29736}});
+  EXPECT_TRUE(came[0].is_lost);
+  EXPECT_NE(came[1].is_lost, came[2].is_lost) << came[1].message << "\n" << came[2].message;
+  const std::string& refused = came[1].is_lost ? came[2].message : came[1].message;
+  EXPECT_TRUE(holds(refused, "were started as process 1 of 3")) << refused;
+}
+
+TEST(Joining, OutlivesAnotherProgramAtThePort) {
+  const Listener other;
+  const Attempt follower = attempt({1, 2, "127.0.0.1", other.port()});
+  EXPECT_TRUE(holds(follower.message, "what listens there does not answer as process 0 does")) << follower.message;
+  EXPECT_LT(follower.time, std::chrono::seconds(10));
+  const Attempt first = attempt({0, 2, "127.0.0.1", other.port()});
+  EXPECT_TRUE(first.is_lost);
+  EXPECT_TRUE(holds(first.message, "process 0 of 2 could not listen at 127.0.0.1")) << first.message;
+}
+
+TEST(Joining, IsStoppedByTheUser) {
+  const std::atomic<bool> stop = true;
+  const Attempt stopped = attempt({0, 2, "127.0.0.1", 29737}, &stop);
+  EXPECT_TRUE(stopped.is_lost);
+  EXPECT_TRUE(holds(stopped.message, "process 0 of 2 was stopped while it waited at")) << stopped.message;
 }
 
 }  // namespace

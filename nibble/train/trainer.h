@@ -177,7 +177,7 @@ class Trainer {
   Trainer& operator=(Trainer&&) noexcept;
 
   // Trains for options.epochs epochs (in total, when resumed).
-  //   throws  InvalidArgument if data and model do not fit, NonFiniteLoss
+  //   throws  InvalidArgument if data and model do not fit, or processes give other ones; NonFiniteLoss
   History fit(const data::Dataset& dataset, const FitOptions& options);
 
   // With re-estimated statistics these use what the last fit() measured.
