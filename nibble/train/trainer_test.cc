@@ -1,80 +1,16 @@
-// Training as a user sees it: it learns, repeats, goes on after a stop, and refuses what does not fit.
+// Training as a user sees it: it learns, repeats, and refuses what does not fit. Stops: checkpoint_test.
 #include "nibble/train/trainer.h"
 
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <nlohmann/json.hpp>
+#include <cmath>
+#include <numeric>
 
-#include "nibble/core/atomic_file.h"
-#include "nibble/formats/keras/keras_file.h"
-#include "nibble/graph/builder.h"
 #include "nibble/train/callbacks.h"
-#include "nibble/train/checkpoint.h"
-#include "support/golden.h"
+#include "nibble/train/stripes.h"
 
 namespace nibble::train {
 namespace {
-
-using namespace graph::build;
-
-graph::Model small_network(const std::string& kernel = "quantized_bits(4,0,1,alpha=1.0)") {
-  auto in = Input({.shape = {8, 8, 1}, .name = "input"});
-  auto x = QConv2D({.filters = 8,
-                    .kernel_size = {3, 3},
-                    .strides = {2, 2},
-                    .padding = "same",
-                    .use_bias = false,
-                    .kernel_quantizer = kernel})(in);
-  x = BatchNormalization({})(x);
-  x = QActivation({.activation = "quantized_relu(4,2)"})(x);
-  x = Dropout({.rate = 0.1})(x);
-  x = Flatten({})(x);
-  x = Activation({.activation = "softmax"})(Dense({.units = 3})(x));
-  return build_model({in}, {x}, "small");
-}
-
-// Three kinds of stripes with noise.
-data::Samples stripes(int64_t count, uint32_t stream_number) {
-  RandomStream stream({5, RandomPurpose::kTest, stream_number, 0});
-  std::vector<float> values;
-  std::vector<int32_t> labels;
-  for (int64_t i = 0; i < count; ++i) {
-    const auto label = static_cast<int32_t>(stream.below(3));
-    const auto shift = static_cast<int>(stream.below(2));
-    for (int y = 0; y < 8; ++y) {
-      for (int x = 0; x < 8; ++x) {
-        const int phase = label == 0 ? x : (label == 1 ? y : x + y);
-        values.push_back(static_cast<float>((phase + shift) / 2 % 2) + 0.5f * stream.uniform());
-      }
-    }
-    labels.push_back(label);
-  }
-  return data::Samples(Shape{8, 8, 1}, std::move(values), std::move(labels));
-}
-
-data::Dataset stripes_data() {
-  data::Dataset dataset;
-  dataset.name = "stripes";
-  dataset.num_classes = 3;
-  dataset.train = stripes(600, 1);
-  dataset.test = stripes(200, 2);
-  return dataset;
-}
-
-CompileOptions options() {
-  CompileOptions result;
-  result.learning_rate = 0.02;
-  result.seed = 3;
-  return result;
-}
-
-FitOptions epochs(int count) {
-  FitOptions result;
-  result.epochs = count;
-  result.batch_size = 64;
-  return result;
-}
 
 TEST(Trainer, LearnsStripes) {
   Trainer trainer(small_network(), options());
@@ -112,46 +48,6 @@ TEST(Trainer, PlainPathLearnsToo) {
   plain.fused = false;
   Trainer trainer(small_network(), plain);
   EXPECT_GT(*trainer.fit(stripes_data(), epochs(6)).back().val_accuracy, 0.9);
-}
-
-// A stop flag that a callback raises in the middle of an epoch.
-class StopAt : public Callback {
- public:
-  StopAt(int epoch, int64_t step, std::atomic<bool>& flag) : epoch_(epoch), step_(step), flag_(flag) {}
-  void on_batch_end(int epoch, int64_t step, double, std::optional<double>) override {
-    if (epoch == epoch_ && step == step_) flag_ = true;
-  }
-
- private:
-  int epoch_;
-  int64_t step_;
-  std::atomic<bool>& flag_;
-};
-
-TEST(Trainer, ResumesToTheBytesOfAnUndisturbedRun) {
-  const auto directory = testing::scratch_dir("resume");
-  Trainer undisturbed(small_network(), options());
-  FitOptions whole = epochs(4);
-  whole.schedule = ScheduleKind::kCosine;
-  const History expected = undisturbed.fit(stripes_data(), whole);
-
-  std::atomic<bool> stop = false;
-  StopAt stopper(3, 2, stop);
-  FitOptions part = whole;
-  part.checkpoint = directory / "checkpoint";
-  part.stop = &stop;
-  part.callbacks = {&stopper};
-  Trainer first(small_network(), options());
-  EXPECT_EQ(first.fit(stripes_data(), part).size(), 2u);
-
-  FitOptions rest = whole;
-  rest.checkpoint = part.checkpoint;
-  rest.resume = true;
-  Trainer second(small_network(), options());
-  const History history = second.fit(stripes_data(), rest);
-  ASSERT_EQ(history.size(), 4u);
-  EXPECT_EQ(second.weights(), undisturbed.weights());
-  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(history[i].loss, expected[i].loss);
 }
 
 // Remembers the weights after each step.
@@ -206,69 +102,6 @@ TEST(Trainer, AveragingRefusesMovingStatistics) {
   EXPECT_EQ(keras.weights(), recorder.steps.back());  // no averaging of its own accord
   moving.weight_averaging = WeightAveraging::kTail;
   EXPECT_THROW(Trainer(small_network(), moving), InvalidArgument);
-}
-
-TEST(Trainer, CheckpointOfOtherOptionsIsRefused) {
-  FitOptions fit = epochs(1);
-  fit.checkpoint = testing::scratch_dir("other") / "checkpoint";
-  Trainer(small_network(), options()).fit(stripes_data(), fit);
-  CompileOptions other = options();
-  other.learning_rate = 0.5;
-  fit.resume = true;
-  Trainer trainer(small_network(), other);
-  EXPECT_THROW(trainer.fit(stripes_data(), fit), InvalidArgument);
-}
-
-TEST(Trainer, CheckpointOfOtherDataIsRefused) {
-  FitOptions fit = epochs(1);
-  fit.checkpoint = testing::scratch_dir("other_data") / "checkpoint";
-  Trainer(small_network(), options()).fit(stripes_data(), fit);
-  data::Dataset other = stripes_data();
-  other.train = stripes(600, 3);
-  fit.resume = true;
-  Trainer trainer(small_network(), options());
-  EXPECT_THROW(trainer.fit(other, fit), InvalidArgument);
-}
-
-TEST(Trainer, FewerEpochsThanTheCheckpointHoldsAreRefused) {
-  FitOptions fit = epochs(3);
-  fit.checkpoint = testing::scratch_dir("fewer") / "checkpoint";
-  Trainer(small_network(), options()).fit(stripes_data(), fit);
-  fit.resume = true;
-  for (const int fewer : {1, 2}) {
-    fit.epochs = fewer;
-    Trainer trainer(small_network(), options());
-    const auto before = trainer.weights();
-    try {
-      trainer.fit(stripes_data(), fit);
-      ADD_FAILURE() << fewer << " epochs";
-    } catch (const InvalidArgument& error) {
-      const std::string text = error.what();
-      const std::string asked = std::to_string(fewer) + " epochs in total were asked for, but 3 are done already in ";
-      EXPECT_NE(text.find(asked + fit.checkpoint.string()), std::string::npos) << text;
-      EXPECT_NE(text.find("Ask for 3 epochs or more"), std::string::npos) << text;
-    }
-    EXPECT_EQ(trainer.weights(), before);
-  }
-  fit.epochs = 3;
-  EXPECT_EQ(Trainer(small_network(), options()).fit(stripes_data(), fit).size(), 3u);
-}
-
-TEST(Checkpoint, DamagedFilesAreRefused) {
-  FitOptions fit = epochs(1);
-  fit.checkpoint = testing::scratch_dir("damaged") / "checkpoint";
-  Trainer(small_network(), options()).fit(stripes_data(), fit);
-  const std::string good = read_file(fit.checkpoint);
-  RandomStream stream({1, RandomPurpose::kTest, 0, 0});
-  for (int i = 0; i < 200; ++i) {
-    std::string cut = good.substr(0, stream.below(static_cast<uint32_t>(good.size())));
-    write_file(fit.checkpoint, cut);
-    EXPECT_THROW(load_checkpoint(fit.checkpoint, "x"), Error);
-    std::string flipped = good;
-    flipped[stream.below(static_cast<uint32_t>(good.size()))] ^= static_cast<char>(1u << stream.below(8));
-    write_file(fit.checkpoint, flipped);
-    EXPECT_THROW(load_checkpoint(fit.checkpoint, "x"), Error);
-  }
 }
 
 TEST(Trainer, NonFiniteLossSaysWhere) {
@@ -444,44 +277,6 @@ TEST(Trainer, PredictionsAreProbabilities) {
   EXPECT_THROW(trainer.predict(Tensor(Shape{5, 7}, 0.0f)), InvalidArgument);
 }
 
-TEST(Callbacks, EarlyStoppingRestoresTheBestWeights) {
-  CompileOptions still = options();
-  still.learning_rate = 1e-12;  // nothing improves after the first epoch
-  auto stopping =
-      early_stopping({.monitor = Monitor::kAccuracy, .patience = 2, .min_delta = 0.5, .restore_best_weights = true});
-  FitOptions fit = epochs(20);
-  fit.callbacks = {stopping.get()};
-  Trainer trainer(small_network(), still);
-  EXPECT_EQ(trainer.fit(stripes_data(), fit).size(), 3u);
-}
-
-TEST(Callbacks, StatesFindTheirCallbacksByName) {
-  const auto directory = testing::scratch_dir("by_name");
-  FitOptions fit = epochs(2);
-  fit.checkpoint = directory / "checkpoint";
-  auto stopping = early_stopping({.monitor = Monitor::kLoss, .patience = 9});
-  fit.callbacks = {stopping.get()};
-  Trainer(small_network(), options()).fit(stripes_data(), fit);
-
-  auto logger = csv_logger(directory / "log.csv");
-  auto again = early_stopping({.monitor = Monitor::kLoss, .patience = 9});
-  fit.callbacks = {logger.get(), again.get()};
-  fit.epochs = 3;
-  fit.resume = true;
-  EXPECT_EQ(Trainer(small_network(), options()).fit(stripes_data(), fit).size(), 3u);
-}
-
-TEST(Callbacks, ModelCheckpointKeepsTheBestEpoch) {
-  const auto path = testing::scratch_dir("best") / "best.keras";
-  auto keeper = model_checkpoint({.path = path, .monitor = Monitor::kValAccuracy, .save_best_only = true});
-  FitOptions fit = epochs(5);
-  fit.callbacks = {keeper.get()};
-  const History history = Trainer(small_network(), options()).fit(stripes_data(), fit);
-  double best = 0;
-  for (const EpochLog& log : history) best = std::max(best, *log.val_accuracy);
-  EXPECT_EQ(Trainer(formats::keras::load_model(path), options()).evaluate(stripes(200, 2)).accuracy, best);
-}
-
 // As Keras' mnist.npz has them.
 TEST(Trainer, ImagesMayLackTheAxisOfTheirOneChannel) {
   Trainer trainer(small_network(), options());
@@ -494,17 +289,6 @@ TEST(Trainer, ImagesMayLackTheAxisOfTheirOneChannel) {
   for (const Shape& shape : {Shape{8, 4, 2}, Shape{4, 16}, Shape{1, 8, 8}}) {
     EXPECT_THROW(loss(shape), InvalidArgument) << shape.str();
   }
-}
-
-TEST(Callbacks, CsvLoggerWritesALineAnEpoch) {
-  const auto path = testing::scratch_dir("csv") / "log.csv";
-  auto logger = csv_logger(path);
-  FitOptions fit = epochs(3);
-  fit.callbacks = {logger.get()};
-  Trainer(small_network(), options()).fit(stripes_data(), fit);
-  const std::string text = read_file(path);
-  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4);
-  EXPECT_EQ(text.substr(0, text.find('\n')), "epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds");
 }
 
 }  // namespace
