@@ -1,8 +1,6 @@
 #include "nibble/autoq/auto_qkeras.h"
 
 #include <algorithm>
-#include <chrono>
-#include <exception>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -11,13 +9,12 @@
 #include "nibble/autoq/budget.h"
 #include "nibble/autoq/config_paths.h"
 #include "nibble/autoq/guided_start.h"
+#include "nibble/autoq/launcher.h"
 #include "nibble/autoq/sampler.h"
 #include "nibble/autoq/score.h"
 #include "nibble/autoq/search_inputs.h"
 #include "nibble/autoq/search_space.h"
-#include "nibble/autoq/study_watch.h"
 #include "nibble/autoq/training_runner.h"
-#include "nibble/autoq/worker_pool.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
@@ -30,11 +27,6 @@
 namespace nibble::autoq {
 namespace fs = std::filesystem;
 namespace {
-
-constexpr int kPollMs = 100;
-constexpr int kFarewellMs = 30'000;  // after the last trial; a worker has to notice that
-// Workers that are killed without an epoch having been reported in between, before the search is given up.
-constexpr int kMaxFruitlessDeaths = 8;
 
 // What the workers will need, tried out before any of them starts: mistakes in a run_config come out
 // as one sentence, and data are downloaded once.
@@ -152,102 +144,11 @@ std::string resumed_config(const search::StudyInfo& info, const std::string& giv
   return text;
 }
 
-class Launcher {
- public:
-  Launcher(const SearchOptions& options, search::Storage& storage, int workers)
-      : options_(options),
-        storage_(storage),
-        workers_(workers),
-        watch_(storage, options.directory, options.observer),
-        pool_(options.spawn, options.directory, study_of(options)) {}
-
-  SearchResult run() {
-    try {
-      if (!storage_.is_over() && !stopped()) {
-        pool_.start(std::min(workers_, open_trials()));
-        supervise();
-      }
-    } catch (...) {
-      put_back_soon();
-      throw;
-    }
-    // Stopped workers release their trials, which takes one training step.
-    pool_.finish(storage_.is_over() ? kFarewellMs : 0);
-    storage_.release_dead(search::is_alive);
-    watch_.poll();
-    return result();
-  }
-
- private:
-  bool stopped() const { return options_.stop != nullptr && *options_.stop; }
-
-  // At least 1: the sampler may know that nothing is left, and says so to a worker.
-  int open_trials() const {
-    const int unfinished = static_cast<int>(std::count_if(watch_.trials().begin(), watch_.trials().end(),
-                                                          [](const search::Trial& t) { return !t.finished(); }));
-    return std::max(1, storage_.info().max_trials - static_cast<int>(watch_.trials().size()) + unfinished);
-  }
-
-  // While an exception is on its way, which tells more than one of the storage would. A worker may end without a word
-  // to the study (killed, or its last write failed); nobody is to wait for the end of its lease.
-  void put_back_soon() noexcept {
-    pool_.finish_soon();
-    try {
-      storage_.release_dead(search::is_alive);
-    } catch (const std::exception&) {  // seen at the next --resume, which does the same
-    }
-  }
-
-  void supervise() {
-    int fruitless_deaths = 0;
-    while (!storage_.is_over() && !stopped()) {
-      if (watch_.poll() > 0) {
-        fruitless_deaths = 0;
-        pool_.note_progress();
-      }
-      if (options_.observer != nullptr) options_.observer->on_poll();
-      if (const int ended = pool_.replace_ended(); ended > 0 && !stopped()) {
-        storage_.release_dead(search::is_alive);
-        fruitless_deaths += ended;
-        if (pool_.has_given_up() || fruitless_deaths >= kMaxFruitlessDeaths) {
-          throw IoError(
-              "[autoq] the workers end before they finish a trial: {} Finished trials are kept; go on with "
-              "--resume when the cause is gone.",
-              pool_.last_words());
-        }
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(kPollMs));
-    }
-  }
-
-  SearchResult result() const {
-    SearchResult result;
-    result.trials = watch_.trials();
-    if (const search::Trial* best = search::best_trial(result.trials)) {
-      result.best = *best;
-      result.best_model = watch_.best_model();
-    }
-    result.is_over = storage_.is_over();
-    result.is_exhausted = result.is_over && static_cast<int>(result.trials.size()) < storage_.info().max_trials;
-    return result;
-  }
-
-  const SearchOptions& options_;
-  search::Storage& storage_;
-  int workers_;
-  StudyWatch watch_;
-  WorkerPool pool_;  // last: its workers end before the rest does
-};
-
 int worker_count(const SearchOptions& options, const RunConfig& config) {
   if (options.workers > 0) return options.workers;
   if (config.workers > 0) return config.workers;
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
-
-}  // namespace
-
-namespace {
 
 // For sentences.
 std::string place_of(const fs::path& directory, const std::string& url) {
