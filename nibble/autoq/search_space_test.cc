@@ -3,64 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include "nibble/autoq/cost_meter.h"
+#include "nibble/autoq/small_space.h"
 #include "nibble/core/error.h"
 #include "nibble/graph/layers_recurrent.h"
-#include "nibble/models/builtin.h"
 
 namespace nibble::autoq {
 namespace {
-
-// input -> conv (relu inside, bias) -> Activation linear -> flatten -> head (softmax inside)
-graph::Model small_model() {
-  graph::Model model;
-  const auto add = [&](std::string class_name, std::string name, std::map<std::string, graph::Attribute> attributes) {
-    graph::Layer layer = graph::make_layer(std::move(class_name), std::move(name), std::move(attributes));
-    if (!model.layers.empty()) layer.inputs = {model.layers.back().name};
-    model.layers.push_back(std::move(layer));
-  };
-  add("InputLayer", "input", {{"shape", std::vector<int64_t>{8, 8, 1}}});
-  add("Conv2D", "bias_conv",
-      {{"filters", int64_t{4}}, {"kernel_size", std::vector<int64_t>{3, 3}}, {"activation", std::string("relu")}});
-  add("Activation", "lin", {{"activation", std::string("linear")}});
-  add("Flatten", "flatten", {});
-  add("Dense", "head", {{"units", int64_t{3}}, {"activation", std::string("softmax")}});
-  model.inputs = {"input"};
-  model.outputs = {"head"};
-  return model;
-}
-
-constexpr const char* kTables = R"j("quantization_config": {
-  "kernel": {"binary": 1, "quantized_bits(4,0,1)" : 4
-}
-, "bias" : {"quantized_bits(8,3,1)" : 8},
-           "activation" : {"quantized_relu(2)" : 2, "quantized_relu(3)" : 3},
-                          "linear" : {
-  "quantized_bits(4,1)" : 4
-}
-})j";
-
-RunConfig config_with(const std::string& keys) { return parse_run_config(fmt::format("{{{}, {}}}", kTables, keys)); }
-
-std::vector<std::string> names_of(const search::SearchSpace& space) {
-  std::vector<std::string> names;
-  for (const search::Parameter& parameter : space) names.push_back(parameter.name);
-  return names;
-}
-
-search::Assignment last_of(const search::SearchSpace& space) {
-  search::Assignment values;
-  for (const search::Parameter& parameter : space) values[parameter.name] = parameter.candidates.back();
-  return values;
-}
-
-search::Assignment first_of(const search::SearchSpace& space) {
-  search::Assignment values;
-  for (const search::Parameter& parameter : space) values[parameter.name] = parameter.candidates.front();
-  return values;
-}
-
-using Names = std::vector<std::string>;
 
 TEST(SearchSpace, LayerIndexesRemoveAllOfALayer) {
   const char* keys = R"("limit": {"Conv2D": [8, 8, 8], "Dense": [8, 8, 8]}, "layer_indexes": [1])";
@@ -278,130 +226,6 @@ TEST(SearchSpace, OneChoiceAloneOfAPoolLeavesItsAverage) {
   EXPECT_EQ(build_single(leaky, config, "head_kernel_quantizer", "binary")->layer("x").class_name, "LeakyReLU");
 }
 
-graph::Layer fed_by(graph::Layer layer, std::vector<std::string> inputs) {
-  layer.inputs = std::move(inputs);
-  return layer;
-}
-
-// in -> stem -> a -> b; add(stem, bn(b)); c beside it; d(pooled sum), added to the input's own 1x1 branch; head
-graph::Model residual_model() {
-  const auto conv = [](const char* name, int64_t filters) {
-    return graph::make_layer(
-        "Conv2D", name,
-        {{"filters", filters}, {"kernel_size", std::vector<int64_t>{3, 3}}, {"padding", std::string("same")}});
-  };
-  graph::Model model;
-  model.layers = {graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{8, 8, 3}}}),
-                  fed_by(conv("stem", 8), {"in"}),
-                  fed_by(conv("a", 6), {"stem"}),
-                  fed_by(conv("b", 8), {"a"}),
-                  fed_by(graph::make_layer("BatchNormalization", "bn"), {"b"}),
-                  fed_by(graph::make_layer("Add", "add"), {"stem", "bn"}),
-                  fed_by(conv("c", 3), {"add"}),
-                  fed_by(graph::make_layer("Add", "add_input"), {"c", "in"}),
-                  fed_by(conv("d", 4), {"add_input"}),
-                  fed_by(graph::make_layer("Flatten", "flatten"), {"d"}),
-                  fed_by(graph::make_layer("Dense", "head", {{"units", int64_t{5}}}), {"flatten"})};
-  model.inputs = {"in"};
-  model.outputs = {"head"};
-  return model;
-}
-
-// stem and b are added, so they are one choice; c is added to the input and head is the output, so they stay.
-TEST(SearchSpace, FiltersOfBranchesThatAreAddedAreOneChoice) {
-  const std::string keys = R"("limit": {"Conv2D": [8, 8, 8], "Dense": [8, 8, 8]}, "tune_filters": ")";
-  const RunConfig config = config_with(keys + R"(layer", "filter_multipliers": [0.5, 1, 1.25])");
-  const search::SearchSpace space = build_space(residual_model(), config);
-  Names filters;
-  for (const search::Parameter& parameter : space) {
-    if (!parameter.name.starts_with("network_filters")) continue;
-    filters.push_back(parameter.name);
-    EXPECT_EQ(parameter.candidates, (Names{"0.5", "1.0", "1.25"}));
-  }
-  EXPECT_EQ(filters, (Names{"network_filters_stem", "network_filters_a", "network_filters_d"}));
-  search::Assignment values = first_of(space);
-  values["network_filters_a"] = "1.25";
-  const graph::Model trial = build_trial(residual_model(), config, values);
-  const std::map<std::string, int64_t> wanted = {{"stem", 4}, {"a", 7}, {"b", 4}, {"c", 3}, {"d", 2}};
-  for (const auto& [layer, count] : wanted) EXPECT_EQ(trial.layer(layer).get_int("filters"), count) << layer;
-  EXPECT_EQ(trial.layer("head").get_int("units"), 5);
-
-  const RunConfig block = config_with(keys + "block\"");
-  search::Assignment halves = first_of(build_space(residual_model(), block));
-  halves["network_filters"] = "0.5";
-  EXPECT_NO_THROW(build_trial(residual_model(), block, halves));
-  // The reference gives each a choice of its own, which do not fit together.
-  const RunConfig compat = config_with(keys + R"(layer", "compat": "qkeras")");
-  search::Assignment apart = first_of(build_space(residual_model(), compat));
-  EXPECT_TRUE(apart.contains("network_filters_b"));
-  apart["network_filters_b"] = "2.0";
-  EXPECT_THROW(build_trial(residual_model(), compat, apart), InvalidArgument);
-}
-
-// input of 8 -> hidden -> wide of 64 -> image of 4x4x4, which is the output or goes on to a head
-graph::Model model_with_reshape(bool ends_there) {
-  graph::Model model;
-  model.layers = {
-      graph::make_layer("InputLayer", "in", {{"shape", std::vector<int64_t>{8}}}),
-      fed_by(graph::make_layer("Dense", "hidden", {{"units", int64_t{6}}}), {"in"}),
-      fed_by(graph::make_layer("Dense", "wide", {{"units", int64_t{64}}}), {"hidden"}),
-      fed_by(graph::make_layer("Reshape", "image", {{"target_shape", std::vector<int64_t>{4, 4, 4}}}), {"wide"})};
-  model.inputs = {"in"};
-  model.outputs = {"image"};
-  if (ends_there) return model;
-  model.layers.push_back(fed_by(graph::make_layer("Flatten", "flat"), {"image"}));
-  model.layers.push_back(fed_by(graph::make_layer("Dense", "head", {{"units", int64_t{3}}}), {"flat"}));
-  model.outputs = {"head"};
-  return model;
-}
-
-// A Reshape that the limit names is scaled with what it is made of, but not where it gives the output; what goes
-// through another one stays.
-TEST(SearchSpace, AReshapeFollowsWhereTheLimitNamesItAndTheOutputAllows) {
-  struct Row {
-    bool ends_there, is_named;
-    int64_t units, channels;  // of half the filters
-  };
-  for (const Row& row : std::vector<Row>{{false, true, 32, 2}, {false, false, 64, 4}, {true, true, 64, 4}}) {
-    const RunConfig config = config_with(fmt::format(R"("limit": {{"Dense": [8, 8, 8]{}}}, "tune_filters": "block")",
-                                                     row.is_named ? R"(, "image": [8])" : ""));
-    const graph::Model model = model_with_reshape(row.ends_there);
-    search::Assignment values = first_of(build_space(model, config));
-    values["network_filters"] = "0.5";
-    const graph::Model trial = build_trial(model, config, values);
-    EXPECT_EQ(trial.layer("hidden").get_int("units"), 3);
-    EXPECT_EQ(trial.layer("wide").get_int("units"), row.units);
-    EXPECT_EQ(trial.layer("image").get_ints("target_shape").back(), row.channels);
-  }
-}
-
-TEST(SearchSpace, FilterTuningScalesWithAtLeastOneFilter) {
-  const RunConfig config = config_with(R"("limit": {"Conv2D": [8, 8, 8], "Dense": [8, 8, 8]}, "tune_filters": "block",
-                     "tune_filters_exceptions": "^head")");
-  const auto space = build_space(small_model(), config);
-  for (const auto& [multiplier, filters] : std::map<std::string, int64_t>{{"0.5", 2}, {"0.75", 3}, {"2.0", 8}}) {
-    search::Assignment values = last_of(space);
-    values["network_filters"] = multiplier;
-    const graph::Model trial = build_trial(small_model(), config, values);
-    EXPECT_EQ(trial.layer("bias_conv").get_int("filters"), filters);
-    EXPECT_EQ(trial.layer("head").get_int("units"), 3);
-  }
-}
-
-TEST(SearchSpace, EveryTrialOfTheTutorialsNetworksFits) {
-  for (const std::string& name : models::builtin_names()) {
-    RunConfig config = parse_run_config(
-        R"({"limit": {"Dense": [8,8,4], "Conv2D": [4,8,4], "DepthwiseConv2D": [4,8,4], "Activation": [4],
-            "BatchNormalization": []}, "tune_filters": "layer", "tune_filters_exceptions": "^dense"})");
-    const graph::Model model = models::make_builtin(name);
-    const search::SearchSpace space = build_space(model, config);
-    const CostMeter meter(config.goal, model, Compat::kNone);
-    // Binary weights and half the filters, then 4-bit weights and twice the filters.
-    EXPECT_LT(meter.measure(build_trial(model, config, first_of(space))).total_factor, 0) << name;
-    EXPECT_GT(meter.measure(build_trial(model, config, last_of(space))).total_factor, 0) << name;
-  }
-}
-
 struct BadCase {
   const char* name;
   const char* keys;
@@ -493,51 +317,6 @@ TEST(BuildTrial, RefusesValuesThatFitNoCandidate) {
   for (const auto& bad : {missing, unknown, other}) {
     EXPECT_THROW(build_trial(small_model(), config, bad), InvalidArgument);
   }
-}
-
-TEST(CostMeter, StressCountsByDefault) {
-  const auto meter = [](const char* compat) {
-    const RunConfig config = parse_run_config(
-        fmt::format(R"({{"goal": {{"type": "energy", "params": {{"stress": 0.5}}}}, "compat": "{}"}})", compat));
-    return CostMeter(config.goal, small_model(), config.compat).measure(small_model()).delta;
-  };
-  EXPECT_LT(meter("none"), meter("qkeras"));
-}
-
-TEST(CostMeter, AClassOfTheBitsGoalHoldsForItsQuantizedTwin) {
-  const RunConfig config = config_with(
-      R"("goal": {"type": "bits", "params": {"config": {"Dense": ["parameters"]}}}, "limit": {"Dense": [4, 8, 8]})");
-  const graph::Model model = small_model();
-  const CostMeter meter(config.goal, model, config.compat);
-  const double weights = 6 * 6 * 4 * 3, biases = 3;
-  EXPECT_EQ(meter.reference(), 8 * (weights + biases));
-  EXPECT_EQ(meter.measure(build_trial(model, config, last_of(build_space(model, config)))).cost,
-            4 * weights + 8 * biases);
-}
-
-graph::Model powers_of_two(bool with_weights) {
-  graph::Model model;
-  model.layers.push_back(graph::make_layer("InputLayer", "input", {{"shape", std::vector<int64_t>{8}}}));
-  model.layers.push_back(graph::make_layer(
-      "QDense", "dense", {{"units", int64_t{64}}, {"kernel_quantizer", std::string("quantized_po2(4)")}}));
-  model.layers.back().inputs = {"input"};
-  model.inputs = {"input"};
-  model.outputs = {"dense"};
-  if (with_weights) graph::initialize_weights(model, 1);
-  return model;
-}
-
-// A multiplication by a power of two costs by the values that there are.
-TEST(CostMeter, ATrainedModelCountsWithItsWeights) {
-  const auto cost = [](bool is_trained, bool with_weights) {
-    const RunConfig config = parse_run_config(
-        fmt::format(R"({{"goal": {{"type": "energy", "params": {{"trained_model": {}}}}}, "transfer_weights": true}})",
-                    is_trained));
-    return CostMeter(config.goal, powers_of_two(false), config.compat).measure(powers_of_two(with_weights)).cost;
-  };
-  EXPECT_EQ(cost(false, true), cost(false, false));
-  EXPECT_EQ(cost(true, false), cost(false, false));
-  EXPECT_NE(cost(true, true), cost(false, true));
 }
 
 }  // namespace
