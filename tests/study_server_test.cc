@@ -171,7 +171,7 @@ TEST_F(StudyOnServer, WhatIsMissingIsSaid) {
 
 // Its blocks are the studies NAME-0, NAME-1, ...
 TEST_F(StudyOnServer, ASearchByBlocksIsShownAsAWhole) {
-  for (const char* name : {"whole-0", "whole-1"}) {
+  for (const char* name : {"whole-0", "whole-1", "part-1", "part-2024"}) {
     search::Storage::create(
         server_->url(name),
         {.name = name, .run_config = R"({"limit": {"^dense$": [4, 4, 4]}})", .seed = 1, .max_trials = 3});
@@ -184,6 +184,9 @@ TEST_F(StudyOnServer, ASearchByBlocksIsShownAsAWhole) {
   EXPECT_EQ(result.at("blocks")[1].at("layers"), json::array({"^dense$"}));
   EXPECT_EQ(result.at("blocks")[1].at("max_trials"), 3);
   EXPECT_NE(run({"study", "show", server_->url("whole")}).out.find("2 begun"), std::string::npos);
+  const json part = json::parse(run({"study", "show", server_->url("part"), "--json"}).out);
+  ASSERT_EQ(part.at("blocks").size(), 1u) << "of 0 nothing is left, and a year is no block";
+  EXPECT_EQ(part.at("blocks")[0].at("block"), 1);
   const Outcome none = run({"study", "show", server_->url("whol")});
   EXPECT_NE(none.code, 0);
   EXPECT_NE(none.err.find("no study"), std::string::npos) << none.err;

@@ -199,18 +199,19 @@ TEST(StudyShow, OfMoreTrialsThanAreAskedForByNowSaysSo) {
 // no search are no deeper looked into.
 TEST(StudyList, FindsTheBlocksOfASearchInAFolder) {
   const fs::path place = scratch_dir("study_list");
-  for (const char* folder : {"plain", "blocks/0", "blocks/1", "numbers/0"}) {
+  for (const char* folder : {"plain", "blocks/0", "blocks/1", "rest/1", "rest/10", "rest/2", "numbers/0"}) {
     make_directories(place / folder);
     search::Storage::create((place / folder / "study.db").string(),
                             {.name = folder, .run_config = "{}", .seed = 1, .max_trials = 1});
   }
   write_file(place / "blocks/run_config.json", "{}");
+  write_file(place / "rest/run_config.json", "{}");  // block 0 was removed
   const Outcome run = study({"list", place.string(), "--json"});
   ASSERT_EQ(run.code, 0) << run.err;
   std::vector<std::string> names;
   const json listed = json::parse(run.out);
   for (const json& found : listed.at("studies")) names.push_back(found.at("name"));
-  EXPECT_EQ(names, (std::vector<std::string>{"blocks/0", "blocks/1", "plain"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"blocks/0", "blocks/1", "plain", "rest/1", "rest/10", "rest/2"}));
 }
 
 TEST(StudyPareto, AnUnknownMetricIsNamed) {
@@ -245,6 +246,27 @@ TEST(StudyShow, CountsTheBlocksThatWillBe) {
   const Outcome run = study({"show", folder.string(), "--json"});
   ASSERT_EQ(run.code, 0) << run.err;
   EXPECT_EQ(json::parse(run.out).at("planned_blocks"), 2);
+}
+
+// The first was deleted; names that are no block's number are passed over.
+TEST(StudyShow, BlocksThatAreLeftKeepTheirNumbers) {
+  const fs::path folder = scratch_dir("study_blocks_left");
+  for (const char* name : {"10", "2", "007", "1st", "2024"}) {
+    fs::create_directories(folder / name);
+    search::Storage::create((folder / name / "study.db").string(),
+                            {.name = name, .run_config = "{}", .seed = 1, .max_trials = 1});
+  }
+  write_file(folder / "run_config.json", "{}");
+  const Outcome run = study({"show", folder.string(), "--json"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  const json blocks = json::parse(run.out).at("blocks");
+  ASSERT_EQ(blocks.size(), 2u) << run.out;
+  EXPECT_EQ(blocks[0].at("block"), 2);
+  EXPECT_EQ(blocks[0].at("study"), (folder / "2").string());
+  EXPECT_EQ(blocks[1].at("block"), 10);
+  const std::string text = study({"show", folder.string()}).out;
+  EXPECT_NE(text.find("11 begun, each a study of its own\n9 of them have no study here any more\n"), std::string::npos)
+      << text;
 }
 
 TEST(StudyDelete, IsRefusedWhileAWorkerElsewhereHoldsATrial) {

@@ -1,6 +1,9 @@
 #include "nibble/cli/study_argument.h"
 
 #include <algorithm>
+#include <charconv>
+#include <optional>
+#include <string_view>
 
 #include "nibble/core/error.h"
 #include "nibble/search/storage.h"
@@ -10,16 +13,26 @@ namespace nibble::cli {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+std::string named(const std::vector<BlockStudy>& blocks) {
+  std::vector<std::string> names;
+  for (const BlockStudy& block : blocks) names.push_back(block.study);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+}  // namespace
+
 std::string study_url(const std::string& argument) {
   std::error_code ignored;
   if (!fs::is_directory(argument, ignored)) return argument;
   const fs::path file = fs::path(argument) / "study.db";
   if (!fs::exists(file, ignored)) {
-    if (const std::vector<std::string> blocks = block_studies(argument); !blocks.empty()) {
+    if (const std::vector<BlockStudy> blocks = block_studies(argument); !blocks.empty()) {
       throw IoError(
           "'{}' is a search by blocks, each of which is a study of its own: give one of {} ('nibble study show {}' "
           "shows their best trials).",
-          argument, fmt::join(blocks, ", "), argument);
+          argument, named(blocks), argument);
     }
     if (fs::exists(fs::path(argument) / "scheduler.json", ignored)) {
       throw IoError(
@@ -36,29 +49,46 @@ std::string study_url(const std::string& argument) {
 
 namespace {
 
-std::vector<std::string> blocks_on_server(const std::string& url) {
-  std::vector<std::string> blocks;
+// A block's number as autoq::options_of_block writes it. Longer ones are somebody's years or dates.
+std::optional<int> block_number(std::string_view text) {
+  constexpr size_t kMostDigits = 3;
+  const bool is_plain = std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (text.empty() || text.size() > kMostDigits || !is_plain || (text.size() > 1 && text[0] == '0'))
+    return std::nullopt;
+  int number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
+}
+
+std::vector<BlockStudy> blocks_on_server(const std::string& url) {
+  std::vector<BlockStudy> blocks;
   if (search::Storage::holds_study(url)) return blocks;
-  const std::string name = search::parse_server_url(url).study;
-  for (int k = 0;; ++k) {
-    std::string block = search::with_study(url, fmt::format("{}-{}", name, k));  // as autoq::options_of_block
-    if (!search::Storage::holds_study(block)) return blocks;
-    blocks.push_back(std::move(block));
+  const std::string begin = search::parse_server_url(url).study + "-";
+  for (const std::string& name : search::Storage::studies_on(url)) {
+    if (!name.starts_with(begin)) continue;
+    const auto number = block_number(std::string_view(name).substr(begin.size()));
+    if (number) blocks.push_back({*number, search::with_study(url, name)});
   }
+  return blocks;
+}
+
+std::vector<BlockStudy> blocks_in(const fs::path& folder) {
+  std::vector<BlockStudy> blocks;
+  std::error_code ignored;
+  // A folder of numbered studies that a person made has no configuration beside them.
+  if (fs::exists(folder / "study.db", ignored) || !fs::exists(folder / "run_config.json", ignored)) return blocks;
+  for (const auto& entry : fs::directory_iterator(folder, fs::directory_options::skip_permission_denied, ignored)) {
+    const auto number = block_number(entry.path().filename().string());
+    if (number && fs::exists(entry.path() / "study.db", ignored)) blocks.push_back({*number, entry.path().string()});
+  }
+  return blocks;
 }
 
 }  // namespace
 
-std::vector<std::string> block_studies(const std::string& argument) {
-  if (search::is_server_url(argument)) return blocks_on_server(argument);
-  const fs::path folder = argument;
-  std::vector<std::string> blocks;
-  std::error_code ignored;
-  // A folder of numbered studies that a person made has no configuration beside them.
-  if (fs::exists(folder / "study.db", ignored) || !fs::exists(folder / "run_config.json", ignored)) return blocks;
-  for (int k = 0; fs::exists(folder / std::to_string(k) / "study.db", ignored); ++k) {
-    blocks.push_back((folder / std::to_string(k)).string());
-  }
+std::vector<BlockStudy> block_studies(const std::string& argument) {
+  std::vector<BlockStudy> blocks = search::is_server_url(argument) ? blocks_on_server(argument) : blocks_in(argument);
+  std::sort(blocks.begin(), blocks.end(), [](const auto& a, const auto& b) { return a.block < b.block; });
   return blocks;
 }
 
@@ -83,7 +113,7 @@ std::vector<std::string> find_studies(const std::vector<std::string>& places) {
     for (const auto& entry : entries) {
       if (!entry.is_directory(error)) continue;
       add_if_there(entry.path());
-      for (const std::string& block : block_studies(entry.path().string())) add_if_there(block);
+      for (const BlockStudy& block : block_studies(entry.path().string())) add_if_there(block.study);
     }
   }
   std::sort(found.begin(), found.end());

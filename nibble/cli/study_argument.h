@@ -18,10 +18,15 @@ inline constexpr const char* kAnyVersionHelp =
 //   throws  IoError if a folder holds no study.db; of a search by blocks, it names the folders that do
 std::string study_url(const std::string& argument);
 
-// The studies of a search by blocks, each as study_url() takes it: of its folder FOLDER/0, FOLDER/1, ..., of its URL on
-// a server the studies NAME-0, NAME-1, ...; in order. None where `argument` is no such search.
+struct BlockStudy {
+  int block = 0;
+  std::string study;  // as study_url() takes it
+};
+
+// The studies of a search by blocks that are there: of its folder FOLDER/0, FOLDER/1, ..., of its URL on a server the
+// studies NAME-0, NAME-1, ...; by number, of which some may be missing. None where `argument` is no such search.
 //   throws  as Storage::holds_study
-std::vector<std::string> block_studies(const std::string& argument);
+std::vector<BlockStudy> block_studies(const std::string& argument);
 
 // The study.db files in these folders and the folders right inside them, where those are searches by blocks of each
 // block, and the studies on these servers (their URLs); sorted.

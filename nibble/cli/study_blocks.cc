@@ -8,7 +8,6 @@
 #include <optional>
 #include <set>
 
-#include "nibble/cli/study_argument.h"
 #include "nibble/cli/study_metric.h"
 #include "nibble/cli/table.h"
 #include "nibble/cli/trial_columns.h"
@@ -54,11 +53,11 @@ json best_json(const search::Trial* best) {
 
 }  // namespace
 
-int show_blocks(const std::string& place, const std::vector<std::string>& blocks, bool as_json, Streams& streams) {
+int show_blocks(const std::string& place, const std::vector<BlockStudy>& blocks, bool as_json, Streams& streams) {
   Table table{.headers = {"block", "layers", "completed", "failed", "of", "best trial", "score", "result"}, .rows = {}};
   json rows = json::array();
-  for (size_t k = 0; k < blocks.size(); ++k) {
-    const search::Storage storage = search::Storage::open(study_url(blocks[k]));
+  for (const BlockStudy& block : blocks) {
+    const search::Storage storage = search::Storage::open(study_url(block.study));
     const search::StudyInfo info = storage.info();
     const auto trials = storage.trials();
     const search::Trial* best = search::best_trial(trials);
@@ -67,8 +66,8 @@ int show_blocks(const std::string& place, const std::vector<std::string>& blocks
     };
     const auto completed = count(search::TrialState::kCompleted), failed = count(search::TrialState::kFailed);
     const std::vector<std::string> patterns = patterns_of(info);
-    rows.push_back({{"block", k},
-                    {"study", shown_study(blocks[k])},
+    rows.push_back({{"block", block.block},
+                    {"study", shown_study(block.study)},
                     {"layers", patterns},
                     {"max_trials", info.max_trials},
                     {"completed", completed},
@@ -77,7 +76,7 @@ int show_blocks(const std::string& place, const std::vector<std::string>& blocks
                     {"best", best_json(best)}});
     const TrialColumns columns = columns_of(metric_of(info.run_config, trials), trials);
     table.rows.push_back(
-        {std::to_string(k), fmt::format("{}", fmt::join(patterns, " ")), std::to_string(completed),
+        {std::to_string(block.block), fmt::format("{}", fmt::join(patterns, " ")), std::to_string(completed),
          std::to_string(failed), std::to_string(info.max_trials), best == nullptr ? "-" : std::to_string(best->number),
          best == nullptr ? "-" : columns.score_of(*best), best == nullptr ? "-" : columns.describe(*best)});
   }
@@ -86,10 +85,15 @@ int show_blocks(const std::string& place, const std::vector<std::string>& blocks
     print_json({{"blocks", rows}, {"planned_blocks", planned ? json(*planned) : json()}}, streams.out);
     return kOk;
   }
-  streams.out << fmt::format("a search by blocks: {}{} begun, each a study of its own\n\n", blocks.size(),
+  const int begun = blocks.back().block + 1;
+  streams.out << fmt::format("a search by blocks: {}{} begun, each a study of its own\n", begun,
                              planned ? fmt::format(" of {}", *planned) : "");
+  if (const int missing = begun - static_cast<int>(blocks.size()); missing > 0) {
+    streams.out << fmt::format("{} of them have no study here any more\n", missing);
+  }
+  streams.out << "\n";
   print(table, streams.out);
-  streams.out << fmt::format("\nmore of a block: 'nibble study trials {}'\n", shown_study(blocks.back()));
+  streams.out << fmt::format("\nmore of a block: 'nibble study trials {}'\n", shown_study(blocks.back().study));
   return kOk;
 }
 

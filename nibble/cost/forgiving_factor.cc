@@ -7,8 +7,13 @@
 namespace nibble::cost {
 
 double ForgivingFactor::delta(double reference, double trial) const {
-  if (!(rate > 0) || rate == 1)
-    throw InvalidArgument("[forgiving_factor] rate is {}; it must be above 0 and not 1, e.g. 2.", rate);
+  // Below 1, ln(rate) is negative and a dearer network would be the one that may lose accuracy.
+  if (!(rate > 1) || std::isinf(rate)) {
+    throw InvalidArgument(
+        "[forgiving_factor] rate is {}; it must be finite and above 1, e.g. 2: a network so many times cheaper may "
+        "lose delta_p percent.",
+        rate);
+  }
   if (!(stress > 0)) throw InvalidArgument("[forgiving_factor] stress is {}; it must be above 0.", stress);
   if (!(reference > 0))
     throw InvalidArgument(

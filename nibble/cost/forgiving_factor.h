@@ -12,7 +12,7 @@ namespace nibble::cost {
 struct ForgivingFactor {
   double delta_p = 8.0;  // percent, for trials cheaper than the reference
   double delta_n = 8.0;  // percent, for dearer ones
-  double rate = 2.0;     // > 0, not 1
+  double rate = 2.0;     // finite, > 1: below, the formula would reward what is dearer
   double stress = 1.0;   // scales the reference; > 0
 
   // Positive where the trial is cheaper than stress * reference; not clipped.

@@ -1,6 +1,7 @@
 // Every recorded row of the arithmetic operators, against the reference's numbers.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -196,6 +197,14 @@ TEST(OperatorsGolden, ForgivingDelta) {
   }
   std::cout << "forgiving_delta: " << table["rows"].size() - failed << " of " << table["rows"].size() << " rows\n";
   EXPECT_EQ(failed, 0u);
+}
+
+// The reference divides by ln(rate) whatever it is, and so rewards the dearer network where it is below 1.
+TEST(OperatorsGolden, RatesThatTurnTheFormulaRoundAreRefused) {
+  for (const double rate : {-2.0, 0.0, 0.5, 1.0, HUGE_VAL, std::nan("")}) {
+    EXPECT_THROW((ForgivingFactor{.rate = rate}.delta(2.0, 1.0)), InvalidArgument) << rate;
+  }
+  EXPECT_GT((ForgivingFactor{.rate = 1.001}.delta(2.0, 1.0)), 0.0);
 }
 
 }  // namespace

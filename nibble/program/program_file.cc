@@ -3,6 +3,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -320,6 +321,20 @@ char version_of(const Program& program) {
   return version;
 }
 
+// An integer times a scale that is infinite or NaN is no real number.
+void require_finite_scales(const Program& program) {
+  for (size_t i = 0; i < program.operations.size(); ++i) {
+    const Operation& operation = program.operations[i];
+    const auto& scales = operation.result.scale;
+    const auto found = std::find_if(scales.begin(), scales.end(), [](float scale) { return !std::isfinite(scale); });
+    if (found == scales.end()) continue;
+    throw CorruptFile(
+        "[program] operation {} ({}, layer '{}') has the scale {}; a scale must be finite and above 0. Compile the "
+        "network anew, from weights and quantizers that are finite.",
+        i, name_of(operation.action), operation.layer, *found);
+  }
+}
+
 uint32_t checksum(std::string_view bytes) {
   return static_cast<uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size())));
 }
@@ -328,6 +343,7 @@ uint32_t checksum(std::string_view bytes) {
 
 void save_program(const Program& program, const std::filesystem::path& path) {
   validate(program);
+  require_finite_scales(program);
   std::string bytes(kMagic);
   bytes.push_back(version_of(program));
   json::to_cbor(to_json(program), nlohmann::detail::output_adapter<char>(bytes));
@@ -359,6 +375,7 @@ Program load_program(const std::filesystem::path& path) {
   try {
     Program result = program(read_cbor(content.substr(kHeaderBytes)));
     validate(result);
+    require_finite_scales(result);
     return result;
   } catch (const json::exception& error) {
     throw CorruptFile("[program] {} is damaged: {}.", path.string(), error.what());

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <cmath>
+#include <cstring>
+
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/program/executor.h"
@@ -110,6 +113,33 @@ std::string with_checksum(std::string bytes) {
   const auto sum = crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size()));
   for (int i = 0; i < 4; ++i) bytes.push_back(static_cast<char>(sum >> (8 * i)));
   return bytes;
+}
+
+// What such a program answers is NaN throughout. It is refused where it is written, and where a file holds it all the
+// same.
+TEST(ProgramFile, ScalesThatAreNotFiniteAreRefused) {
+  const auto path = testing::scratch_dir("nbl_scales") / "p.nbl";
+  constexpr float kMark = 1.2345678e-5f;  // bytes that nothing else in the file has
+  const auto bytes_of = [](float value) {
+    std::string bytes(sizeof value, '\0');
+    std::memcpy(bytes.data(), &value, sizeof value);
+    return bytes;
+  };
+  Program marked = sample_program();
+  marked.operations.back().result.scale[0] = kMark;
+  save_program(marked, path);
+  const std::string written = read_file(path);
+  const size_t place = written.find(bytes_of(kMark));
+  ASSERT_NE(place, written.npos);
+  for (const float scale : {HUGE_VALF, -HUGE_VALF, std::nanf("")}) {
+    Program changed = marked;
+    changed.operations.back().result.scale[0] = scale;
+    EXPECT_THROW(save_program(changed, path), CorruptFile) << scale;
+    std::string bytes = written;
+    bytes.replace(place, sizeof scale, bytes_of(scale));
+    write_file(path, with_checksum(bytes));
+    EXPECT_THROW(load_program(path), CorruptFile) << scale;
+  }
 }
 
 // Content that goes deeper than a stack does.

@@ -315,6 +315,24 @@ TEST(AffineNetwork, AFrozenAverageIsTheFirstBatchs) {
   EXPECT_EQ(found[0], found[1]);
 }
 
+// Where other ranges have moved the model was calibrated, and this one is the values' own. That the first batch moves
+// those before it says nothing.
+TEST(AffineNetwork, AFrozenRangeAtItsStartStaysWhereOthersHadMoved) {
+  for (const bool others_had_moved : {false, true}) {
+    Model model = float_model();
+    graph::set_quantization(model, "in", LayerQuantization{.output = {.kind = AffineKind::kMovingAverage}});
+    graph::set_quantization(model, "conv", LayerQuantization{.post_activation = {.kind = AffineKind::kMovingAverage}});
+    if (others_had_moved) graph::store_ranges(model.layer("in"), "output", std::vector<affine::Range>{{-3.0f, 3.0f}});
+    model.layer("conv").trainable = false;
+    Network network(model, true, 1);
+    for (uint32_t step : {1u, 2u}) {
+      loss_of(network, batch(4, step));
+      EXPECT_EQ(weight(network.model(), "conv", "post_activation_max").item<float>() == 6.0f, others_had_moved);
+      EXPECT_NE(weight(network.model(), "in", "output_max").item<float>(), 6.0f);
+    }
+  }
+}
+
 TEST(AffineNetwork, MovingAverageBeginsWithTheFirstBatch) {
   Model model = float_model();
   graph::set_quantization(model, "in",

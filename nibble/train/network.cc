@@ -354,6 +354,7 @@ std::vector<at::Tensor> Network::values(std::span<const at::Tensor> inputs, std:
                                         uint32_t step) {
   Run run{*this, pass, step, {}};
   run.flows.resize(plan_.steps.size());
+  run.look_for_moved_ranges();
   for (size_t i = 0; i < inputs.size(); ++i) run.flows[input_steps_[i]] = {inputs[i], {}, {}, nullptr};
   const auto all_readers = readers(plan_);
   activity_penalty_ = at::Tensor();

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "nibble/core/error.h"
+#include "nibble/graph/quantization_variables.h"
 #include "nibble/quant/affine/common_grid.h"
 #include "nibble/quant/affine/sum_quantizer.h"
 #include "nibble/train/network_run.h"
@@ -37,6 +38,37 @@ at::Tensor Network::Run::fake_quant(const Step& step) {
   return result;
 }
 
+namespace {
+
+bool has_moved(const graph::QuantizedPoint& point, LayerRuntime& runtime) {
+  const graph::AffineKind kind = point.quantizer.kind;
+  const char* suffix = graph::has_minmax(kind) ? "min" : kind == graph::AffineKind::kPact ? "alpha" : "step";
+  if (!graph::has_minmax(kind) && !graph::is_learned(kind)) return false;
+  return runtime.find(fmt::format("{}_{}", point.name, suffix)) != nullptr && !stands_at_start(point, runtime);
+}
+
+}  // namespace
+
+// Before any moves in this pass: the first training step moves all that comes before a frozen layer.
+void Network::Run::look_for_moved_ranges() {
+  const auto& layers = network.structure().layers;
+  const bool any_frozen = std::any_of(layers.begin(), layers.end(), [](const auto& layer) { return !layer.trainable; });
+  if (!any_frozen || !network.phase_.ranges_move || pass == Pass::kInference) return;
+  for (int i = 0; i < static_cast<int>(layers.size()); ++i) {
+    for (const graph::QuantizedPoint& point : graph::quantized_points(network.running(i))) {
+      bool& had_moved = point.is_weight ? had_moved_weights : had_moved_activations;
+      had_moved = had_moved || has_moved(point, layer(i));
+    }
+  }
+}
+
+// As graph::require_calibrated: a tracker at [-6, 6] may have come there again, and has where others of its sort moved.
+bool Network::Run::may_have_been_seen(const graph::QuantizedPoint& point) const {
+  const graph::AffineKind kind = point.quantizer.kind;
+  if (!graph::has_minmax(kind) || kind == graph::AffineKind::kAllValues) return false;
+  return point.is_weight ? had_moved_weights : had_moved_activations;
+}
+
 PointMode Network::Run::point_mode(int index, const graph::QuantizedPoint& point) {
   // Weights that stand in for the trained ones, as their mean does, have ranges of their own.
   const bool is_measured_anew =
@@ -44,7 +76,8 @@ PointMode Network::Run::point_mode(int index, const graph::QuantizedPoint& point
   const bool moves = network.phase_.ranges_move && (is_training() || is_measured_anew);
   const bool is_trainable = network.running(index).trainable;
   // What a frozen layer has no range for is found once, and then stays.
-  const bool finds = moves && !is_trainable && !network.calibrates_ && stands_at_start(point, layer(index));
+  const bool finds = moves && !is_trainable && !network.calibrates_ && stands_at_start(point, layer(index)) &&
+                     !may_have_been_seen(point);
   return {.observes = network.calibrates_ || finds || (moves && is_trainable),
           .applies = network.phase_.applies,
           .observes_once = finds};

@@ -25,6 +25,8 @@ struct Network::Run {
   Pass pass;
   uint32_t step_number;
   std::vector<Flow> flows;
+  // Ranges of activations, of weights: some had moved before this pass.
+  bool had_moved_activations = false, had_moved_weights = false;
 
   bool is_training() const { return pass == Pass::kTraining; }
   const Flow& input(const Step& step, size_t i = 0) const { return flows[static_cast<size_t>(step.inputs[i])]; }
@@ -67,6 +69,8 @@ struct Network::Run {
 
   // x through the layer's affine quantizer at that point, or x itself where there is none.
   at::Tensor quantize_point(int index, std::string_view name, const at::Tensor& x);
+  void look_for_moved_ranges();
+  bool may_have_been_seen(const graph::QuantizedPoint& point) const;
   PointMode point_mode(int index, const graph::QuantizedPoint& point);
   void require_one_process(int index, const graph::QuantizedPoint& point);
   // Steps between the codes of the step's input, if they are one for all; 0: its values are no codes.

@@ -38,6 +38,8 @@ class FastExecutor::Plan {
         options_(options),
         readers_(program.operations.size()),
         after_(program.operations.size(), -1),
+        has_plan_(program.operations.size(), 1),
+        is_sign_(program.operations.size(), 0),
         is_inside_(program.operations.size(), 0),
         has_step_(program.operations.size(), 0),
         step_of_(program.operations.size(), 0),
@@ -45,6 +47,8 @@ class FastExecutor::Plan {
     for (size_t i = 0; i < program.operations.size(); ++i) {
       for (const int input : program.operations[i].inputs) readers_[static_cast<size_t>(input)].push_back(i);
     }
+    bound_plans();
+    find_signs();
     if (!options.keep_results) merge();
     lay_out();
     for (size_t i = 0; i < program.operations.size(); ++i) {
@@ -129,6 +133,11 @@ class FastExecutor::Plan {
                        [&](int input) { return is_wide(operation(static_cast<size_t>(input)).result); });
   }
 
+  // A comparison that the kernels take.
+  bool has_plan(int i) const {
+    return is<Compare>(operation(static_cast<size_t>(i))) && has_plan_[static_cast<size_t>(i)] != 0;
+  }
+
   // A transposed convolution's: the kernels know no input with zeros in between.
   bool is_spread(size_t i) const {
     const auto* sums = std::get_if<Accumulate>(&operation(i).action);
@@ -142,7 +151,7 @@ class FastExecutor::Plan {
       if (reader < 0 || needs_64_bits(i) || is_spread(i)) continue;
       const Operation& next = operation(static_cast<size_t>(reader));
       const bool sums = is<Accumulate>(operation(i)) || is<SumPool>(operation(i)) || is<Add>(operation(i));
-      if (sums && is<Compare>(next)) after_[i] = reader, is_inside_[static_cast<size_t>(reader)] = 1;
+      if (sums && has_plan(reader)) after_[i] = reader, is_inside_[static_cast<size_t>(reader)] = 1;
       const auto* scale = std::get_if<Scale>(&operation(i).action);
       if (scale != nullptr && scale->factors.size() == 1 && is<Add>(next)) is_inside_[i] = 1;
       if (is<Accumulate>(operation(i)) && is<MaxPool>(next)) merge_pool(i, static_cast<size_t>(reader));
@@ -153,7 +162,7 @@ class FastExecutor::Plan {
   // is taken and falls where the minimum is gives its largest value at the extremum.
   void merge_pool(size_t sums, size_t pool) {
     const int compare = only_reader(pool);
-    if (compare < 0 || !is<Compare>(operation(static_cast<size_t>(compare)))) return;
+    if (compare < 0 || !has_plan(compare)) return;
     const auto& takes_minimum = std::get<MaxPool>(operation(pool).action).takes_minimum;
     const auto steps = channel_steps(std::get<Compare>(operation(static_cast<size_t>(compare)).action),
                                      operation(sums).result.intervals, operation(sums).result.channels());
@@ -184,15 +193,30 @@ class FastExecutor::Plan {
   // Whose value a step leaves behind.
   size_t value_of(size_t i) const { return after_[i] < 0 ? i : static_cast<size_t>(after_[i]); }
 
-  // Every integer is -1 or 1.
-  bool is_sign(size_t i) const {
-    const Operation& op = operation(i);
+  // Comparisons whose plan would be too large run as in the reference.
+  void bound_plans() {
+    int64_t left = kMostPlannedIntegers;
+    for (size_t i = 0; i < program_.operations.size(); ++i) {
+      const auto* compare = std::get_if<Compare>(&operation(i).action);
+      if (compare == nullptr) continue;
+      const int64_t needed = planned_integers(*compare, operation(i).result.channels());
+      has_plan_[i] = needed <= left ? 1 : 0;
+      if (needed <= left) left -= needed;
+    }
+  }
+
+  // In order, each once: a value that is joined with itself again and again has more paths to it than can be walked.
+  void find_signs() {
+    for (size_t i = 0; i < program_.operations.size(); ++i) is_sign_[i] = gives_signs(operation(i)) ? 1 : 0;
+  }
+  // Every integer is -1 or 1. What it reads was looked at before.
+  bool gives_signs(const Operation& op) const {
     if (const auto* compare = std::get_if<Compare>(&op.action)) {
       return std::all_of(compare->values.begin(), compare->values.end(), [](int32_t v) { return v == -1 || v == 1; });
     }
     const bool moves = is<Reshape>(op) || is<MaxPool>(op) || is<Concatenate>(op);
     return moves && std::all_of(op.inputs.begin(), op.inputs.end(),
-                                [&](int input) { return is_sign(static_cast<size_t>(input)); });
+                                [&](int input) { return is_sign_[static_cast<size_t>(input)] != 0; });
   }
 
   void lay_out() {
@@ -290,6 +314,7 @@ class FastExecutor::Plan {
       return pool_step(op, memory_[input_of(i)], memory_[value_of(i)], requantization_after(i));
     }
     if (is<Compare>(op)) {
+      if (has_plan_[i] == 0) return nullptr;
       return scaled_step(op, {{&memory_[input_of(i)], 1}}, memory_[i], requantization_of(i, input_of(i)));
     }
     if (is<Scale>(op)) return scaled_step(op, {{&memory_[input_of(i)], 1}}, memory_[i], {});
@@ -313,7 +338,7 @@ class FastExecutor::Plan {
       out = &between_.back();
     }
     StepPtr step;
-    if (is_sign(input_of(i))) step = binary_step(operation(i), in, *out, requantization_after(i));
+    if (is_sign_[input_of(i)] != 0) step = binary_step(operation(i), in, *out, requantization_after(i));
     if (step == nullptr) step = depthwise_step(operation(i), in, *out, requantization_after(i));
     if (step == nullptr) step = sums_step(operation(i), in, *out, requantization_after(i));
     if (!is_pooled(i) || step == nullptr) return step;
@@ -355,6 +380,8 @@ class FastExecutor::Plan {
   FastOptions options_;
   std::vector<std::vector<size_t>> readers_;
   std::vector<int> after_;          // the comparison in an operation's step; -1: none
+  std::vector<uint8_t> has_plan_;   // of a comparison: its plan is not too large
+  std::vector<uint8_t> is_sign_;    // every integer is -1 or 1
   std::vector<uint8_t> is_inside_;  // it is part of another operation's step
   std::vector<uint8_t> has_step_;
   std::vector<size_t> step_of_;

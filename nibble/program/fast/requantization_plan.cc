@@ -18,7 +18,19 @@ constexpr size_t kFewSteps = 2;         // fewer comparisons than a multiplicati
 constexpr size_t kSelectableSteps = 6;  // cheaper than a bisection with gathers
 constexpr int64_t kLargestTable = int64_t{1} << 22;
 
+constexpr int64_t kIntegersOfChannel = 16;  // its line, and what is known of it while the plan is made
+
 }  // namespace
+
+int64_t planned_integers(const Compare& compare, int64_t channels) {
+  int64_t most = 0;
+  for (size_t c = 0; c + 1 < compare.first.size(); ++c) most = std::max(most, compare.first[c + 1] - compare.first[c]);
+  // A search by bisection pads each row to a power of two.
+  const int64_t row = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(most) + 1)) + kIntegersOfChannel;
+  int64_t all = 0;
+  if (__builtin_mul_overflow(row, channels, &all)) return INT64_MAX;
+  return std::max<int64_t>(0, all - static_cast<int64_t>(compare.thresholds.size()));
+}
 
 RequantizationPlan::RequantizationPlan(const Compare& compare, const std::vector<Interval>& x, int64_t channels,
                                        bool is_mixed)

@@ -9,6 +9,14 @@
 
 namespace nibble::program {
 
+// What the plans of a program may hold together, some 8 bytes each.
+inline constexpr int64_t kMostPlannedIntegers = int64_t{1} << 28;
+
+// What a plan holds, or takes while it is made, beyond the thresholds that the comparison has itself: an upper bound,
+// INT64_MAX where that fits no 64 bits. A plan has a row for each channel, all as long as the longest, and a small file
+// may have many channels that share one long row.
+int64_t planned_integers(const Compare& compare, int64_t channels);
+
 class RequantizationPlan {
  public:
   // The accumulator itself.
