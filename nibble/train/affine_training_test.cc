@@ -238,6 +238,39 @@ INSTANTIATE_TEST_SUITE_P(Rows, EachBatchNorm,
                          ::testing::Values(qat::BatchNormMode::kFloat, qat::BatchNormMode::kFold,
                                            qat::BatchNormMode::kFoldBatch, qat::BatchNormMode::kFoldRunning));
 
+// The largest absolute value of each channel, the last axis.
+std::vector<float> reach_of_channels(const Tensor& kernel) {
+  std::vector<float> reach(static_cast<size_t>(kernel.shape()[-1]), 0.0f);
+  for (int64_t i = 0; i < kernel.size(); ++i) {
+    float& channel = reach[static_cast<size_t>(i) % reach.size()];
+    channel = std::max(channel, std::fabs(kernel[i]));
+  }
+  return reach;
+}
+
+// What the last batch's statistics make of the kernel is not what the network is deployed with.
+TEST(AffineTraining, RangesAreThoseOfTheKernelsThatAreDeployed) {
+  for (const auto mode : {qat::BatchNormMode::kFoldBatch, qat::BatchNormMode::kFoldRunning}) {
+    for (const auto statistics : {BatchNormStatistics::kReestimated, BatchNormStatistics::kMoving}) {
+      qat::Scheme four = scheme("last_value");
+      four.batch_norm = mode;
+      four.ranges = affine::RangeRule::kExtremes;
+      CompileOptions compile = options();
+      compile.batch_norm_statistics = statistics;
+      Trainer trainer(qat::quantize_model(trained(), four), compile);
+      trainer.fit(stripes_data(), epochs(1));
+      const Model deployed = qat::unfold_batch_norms(trainer.model());
+      const graph::Layer& conv = deployed.layer("conv");
+      const std::vector<float> reach = reach_of_channels(conv.find_weight("kernel")->value);
+      const Tensor& most = conv.find_weight("kernel_max")->value;
+      ASSERT_EQ(most.size(), std::ssize(reach));
+      for (int64_t c = 0; c < most.size(); ++c) {
+        EXPECT_NEAR(most[c], reach[static_cast<size_t>(c)], 1e-6f * most[c]) << c;
+      }
+    }
+  }
+}
+
 TEST(QuantizationSchedule, SaysWhatHoldsWhen) {
   const QuantizationSchedule schedule{.begin = 1.5, .freeze_ranges = 3.0, .freeze_batch_norm = 2.0};
   EXPECT_EQ(phase_at(schedule, 0.0), (QuantizationPhase{.applies = false}));

@@ -89,6 +89,10 @@ class Network {
   void begin_reestimation();
   void end_reestimation();
 
+  // Kernels with a batch normalization in them change with its statistics. Trackers of last values (LastValue) take the
+  // range of the kernel that inference uses, where the last batch's was another. x is one sample or more.
+  void settle_folded_ranges(const at::Tensor& x);
+
   // What following passes do with affine quantization.
   void set_quantization_phase(const QuantizationPhase& phase) { phase_ = phase; }
   // True: passes of any kind move the ranges of affine quantization, and find learned ones.
@@ -130,6 +134,7 @@ class Network {
   std::map<std::string, int64_t> saturated_biases_;            // by layer's name
   QuantizationPhase phase_;
   bool calibrates_ = false;
+  bool settles_ = false;               // in settle_folded_ranges()
   ProcessGroup* processes_ = nullptr;  // of set_share()
   int64_t first_sample_ = 0;           // likewise
 };

@@ -71,8 +71,8 @@ bool Network::Run::may_have_been_seen(const graph::QuantizedPoint& point) const 
 
 PointMode Network::Run::point_mode(int index, const graph::QuantizedPoint& point) {
   // Weights that stand in for the trained ones, as their mean does, have ranges of their own.
-  const bool is_measured_anew =
-      pass == Pass::kReestimation && point.is_weight && point.quantizer.kind == graph::AffineKind::kLastValue;
+  const bool is_measured_anew = (pass == Pass::kReestimation || network.settles_) && point.is_weight &&
+                                point.quantizer.kind == graph::AffineKind::kLastValue;
   const bool moves = network.phase_.ranges_move && (is_training() || is_measured_anew);
   const bool is_trainable = network.running(index).trainable;
   // What a frozen layer has no range for is found once, and then stays.
@@ -81,6 +81,19 @@ PointMode Network::Run::point_mode(int index, const graph::QuantizedPoint& point
   return {.observes = network.calibrates_ || finds || (moves && is_trainable),
           .applies = network.phase_.applies,
           .observes_once = finds};
+}
+
+void Network::settle_folded_ranges(const at::Tensor& x) {
+  const auto& layers = model_.layers;
+  const bool any = std::any_of(layers.begin(), layers.end(), [](const graph::Layer& layer) {
+    return layer.quantization && layer.class_name.ends_with("Batchnorm");
+  });
+  if (!any || !phase_.ranges_move) return;
+  struct Settling {
+    bool& is_on;
+    ~Settling() { is_on = false; }
+  } const settling{settles_ = true};
+  forward(x, Pass::kInference, 0, false);
 }
 
 // Weights are the same everywhere; of activations each process sees its share only.

@@ -62,7 +62,9 @@ struct Trainer::Impl {
                         const FitOptions& fit, int64_t epoch);
   bool train_epoch(Trainer& trainer, const data::Samples& samples, const FitOptions& fit, int64_t steps_per_epoch,
                    EpochLog& log);
+  // What evaluation needs besides weights: batch-norm statistics, and ranges of kernels that hold them.
   void reestimate(const data::Samples& samples, int64_t batch_size);
+  void reestimate_statistics(const data::Samples& samples, int64_t batch_size);
   Evaluation evaluate(const data::Samples& samples, int64_t batch_size);
   //   log     written: what the validation says of the epoch
   //   throws  NonFiniteLoss

@@ -216,8 +216,13 @@ Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples
 }
 
 void Trainer::Impl::reestimate(const data::Samples& samples, int64_t batch_size) {
-  if (options.batch_norm_statistics == BatchNormStatistics::kMoving) return;
   const at::NoGradGuard no_gradient;
+  if (options.batch_norm_statistics == BatchNormStatistics::kReestimated) reestimate_statistics(samples, batch_size);
+  constexpr int64_t kAnySample = 0;
+  network.settle_folded_ranges(inputs(samples, std::array{kAnySample}));
+}
+
+void Trainer::Impl::reestimate_statistics(const data::Samples& samples, int64_t batch_size) {
   const int64_t count = samples.count();
   const int64_t batch = std::min(batch_size, count);
   const int64_t batches = std::min<int64_t>(options.reestimation_batches, count / batch);
