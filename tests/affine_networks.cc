@@ -1,13 +1,8 @@
 #include "affine_networks.h"
 
-#include <gtest/gtest.h>
-
-#include <map>
-
 #include "nibble/graph/builder_activation.h"
 #include "nibble/graph/builder_convolution.h"
 #include "nibble/graph/builder_shape.h"
-#include "nibble/program/verification.h"
 #include "nibble/train/trainer.h"
 
 namespace nibble {
@@ -177,25 +172,6 @@ graph::Model calibrated(graph::Model model, const qat::Scheme& scheme, float lar
   const std::vector<float> values(x.data().begin(), x.data().end());
   trainer.calibrate(data::Samples(Shape{10, 10, 3}, values, std::vector<int32_t>(64, 0)), 32, 2);
   return trainer.model();
-}
-
-void expect_the_networks_codes(const program::Program& program, const graph::Model& model, const Tensor& x,
-                               size_t least_compared) {
-  program::Verifier verifier(program);
-  std::map<std::string, train::Trainer> networks;
-  networks.emplace("", train::Trainer(model, {}));
-  for (const std::string& layer : verifier.layers()) {
-    networks.emplace(layer, train::Trainer(program::network_up_to(model, layer), {}));
-  }
-  verifier.add(x, [&](const std::string& layer, const Tensor& batch) { return networks.at(layer).predict(batch); });
-  EXPECT_GE(verifier.result().layers.size(), least_compared);
-  for (const program::LayerComparison& layer : verifier.result().layers) {
-    EXPECT_EQ(layer.differing, 0) << layer.layer << " of " << layer.values << ", first at "
-                                  << (layer.first ? layer.first->element : -1) << ": "
-                                  << (layer.first ? layer.first->expected : 0) << " in the network, "
-                                  << (layer.first ? layer.first->found : 0) << " in the program";
-  }
-  EXPECT_EQ(verifier.result().same_class, verifier.result().samples);
 }
 
 }  // namespace nibble

@@ -42,8 +42,4 @@ Tensor samples(int64_t count, uint32_t number, float largest = 1.0f);
 // Statistics and biases at random, ranges from some batches.
 graph::Model calibrated(graph::Model model, const qat::Scheme& scheme, float largest = 1.0f);
 
-// Every integer of the program is the network's, for so many layers at least.
-void expect_the_networks_codes(const program::Program& program, const graph::Model& model, const Tensor& x,
-                               size_t least_compared);
-
 }  // namespace nibble

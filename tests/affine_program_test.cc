@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "affine_networks.h"
+#include "network_codes.h"
 #include "nibble/program/lowering.h"
 #include "nibble/program/program_file.h"
 #include "nibble/program/verification.h"

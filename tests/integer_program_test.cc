@@ -5,13 +5,13 @@
 #include <functional>
 #include <map>
 
+#include "network_codes.h"
 #include "nibble/graph/builder.h"
 #include "nibble/graph/builder_activation.h"
 #include "nibble/graph/builder_convolution.h"
 #include "nibble/graph/builder_shape.h"
 #include "nibble/program/lowering.h"
 #include "nibble/program/verification.h"
-#include "nibble/train/trainer.h"
 
 namespace nibble {
 namespace {
@@ -301,23 +301,9 @@ TEST_P(IntegerProgram, HasTheNetworksNumbers) {
   randomize(model);
   const program::Program program = program::lower(model);
   program::validate(program);
-  program::Verifier verifier(program);
-  std::map<std::string, train::Trainer> networks;
-  networks.emplace("", train::Trainer(model, {}));
-  for (const std::string& layer : verifier.layers()) {
-    networks.emplace(layer, train::Trainer(program::network_up_to(model, layer), {}));
-  }
   Tensor x = samples(100, program.input_shape);
   if (const auto quantizer = program::input_quantizer(program, model)) x = quantizer->quantize(x).real;
-  verifier.add(x, [&](const std::string& layer, const Tensor& batch) { return networks.at(layer).predict(batch); });
-  EXPECT_GE(verifier.result().layers.size(), 3u);
-  for (const program::LayerComparison& layer : verifier.result().layers) {
-    EXPECT_EQ(layer.differing, 0) << layer.layer << " of " << layer.values << ", first at "
-                                  << (layer.first ? layer.first->element : -1) << ": "
-                                  << (layer.first ? layer.first->expected : 0) << " in the network, "
-                                  << (layer.first ? layer.first->found : 0) << " in the program";
-  }
-  EXPECT_EQ(verifier.result().same_class, verifier.result().samples);
+  expect_the_networks_codes(program, model, x, 3);
 }
 
 INSTANTIATE_TEST_SUITE_P(Networks, IntegerProgram, testing::ValuesIn(cases()),

@@ -8,6 +8,7 @@
 #include "nibble/formats/keras/keras_file.h"
 #include "nibble/graph/builder.h"
 #include "nibble/train/quantization_schedule.h"
+#include "nibble/train/stripes.h"
 #include "nibble/train/trainer.h"
 #include "nibble/transform/qat/quantize_apply.h"
 
@@ -17,34 +18,6 @@ namespace {
 using graph::AffineKind;
 using graph::Model;
 using namespace graph::build;
-
-// Three kinds of stripes with noise.
-data::Samples stripes(int64_t count, uint32_t stream_number) {
-  RandomStream stream({5, RandomPurpose::kTest, stream_number, 0});
-  std::vector<float> values;
-  std::vector<int32_t> labels;
-  for (int64_t i = 0; i < count; ++i) {
-    const auto label = static_cast<int32_t>(stream.below(3));
-    const auto shift = static_cast<int>(stream.below(2));
-    for (int y = 0; y < 8; ++y) {
-      for (int x = 0; x < 8; ++x) {
-        const int phase = label == 0 ? x : (label == 1 ? y : x + y);
-        values.push_back(static_cast<float>((phase + shift) / 2 % 2) + 0.5f * stream.uniform());
-      }
-    }
-    labels.push_back(label);
-  }
-  return data::Samples(Shape{8, 8, 1}, std::move(values), std::move(labels));
-}
-
-data::Dataset stripes_data() {
-  data::Dataset dataset;
-  dataset.name = "stripes";
-  dataset.num_classes = 3;
-  dataset.train = stripes(600, 1);
-  dataset.test = stripes(200, 2);
-  return dataset;
-}
 
 Model float_network(int64_t filters = 8) {
   const Node in = Input({.shape = {8, 8, 1}, .name = "in"});

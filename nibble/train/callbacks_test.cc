@@ -6,7 +6,7 @@
 
 #include "nibble/core/atomic_file.h"
 #include "nibble/formats/keras/keras_file.h"
-#include "nibble/train/stripes.h"
+#include "nibble/train/small_training.h"
 #include "support/golden.h"
 
 namespace nibble::train {

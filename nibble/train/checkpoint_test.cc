@@ -7,7 +7,7 @@
 
 #include "nibble/core/atomic_file.h"
 #include "nibble/train/callbacks.h"
-#include "nibble/train/stripes.h"
+#include "nibble/train/small_training.h"
 #include "support/golden.h"
 
 namespace nibble::train {

@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "nibble/train/callbacks.h"
-#include "nibble/train/stripes.h"
+#include "nibble/train/small_training.h"
 
 namespace nibble::train {
 namespace {
