@@ -27,6 +27,7 @@ std::vector<Argument> arguments_of(const ExperimentOptions& o) {
           {"--qat-lr", fmt::format("{}", plan.qat_learning_rate)},
           {"--qat-lr-few-bits", fmt::format("{}", plan.few_bits_learning_rate)},
           {"--qat-batch-size", std::to_string(plan.qat_batch_size)},
+          {"--qat-freeze-batch-norm", plan.freeze_batch_norm ? fmt::format("{}", *plan.freeze_batch_norm) : ""},
           {"--qat-weight-decay", fmt::format("{}", plan.qat_weight_decay)},
           {"--augment", o.augment},
           {"--qat-augment", o.qat_augment},
@@ -91,6 +92,11 @@ void declare_experiment_options(CLI::App& app, ExperimentOptions& o) {
   app.add_option("--qat-batch-size", plan.qat_batch_size, "Of QAT and fine-tuning; float training has 64")
       ->check(between<int64_t>(1, 65536))
       ->capture_default_str();
+  app.add_option(
+         "--qat-freeze-batch-norm", plan.freeze_batch_norm,
+         "Batch-norm statistics of QAT stay from then on. Default: half of --qat-epochs; as many as those: never")
+      ->check(between(0.0, 10000.0))
+      ->type_name("EPOCHS");
   app.add_option("--qat-weight-decay", plan.qat_weight_decay,
                  "Of QAT and fine-tuning: so much of a kernel's weights is added to their gradient")
       ->check(between(0.0, 1.0))

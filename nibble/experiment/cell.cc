@@ -135,6 +135,15 @@ void require_known(const char* what, const std::vector<std::string>& given, cons
   }
 }
 
+void require_freezing(const PtqQatOptions& o) {
+  if (batch_norms_freeze_at(o) >= 0) return;  // nan is not
+
+  throw InvalidArgument(
+      "[experiment] --qat-freeze-batch-norm is {}; give the epochs of QAT after which batch-norm statistics stay, 0 or "
+      "more. As many as --qat-epochs: never.",
+      batch_norms_freeze_at(o));
+}
+
 void require_weight_decay(double decay) {
   // A step may not turn a weight's sign: learning rates are below 1.
   if (decay >= 0 && decay <= 1) return;
@@ -263,6 +272,7 @@ void check(const PtqQatOptions& o) {
   require_at_least("--qat-epochs", o.qat_epochs, 1);
   require_at_least("--qat-batch-size", o.qat_batch_size, 1);
   require_weight_decay(o.qat_weight_decay);
+  require_freezing(o);
   require_teacher(o);
   require_augmentation(o);
   require_at_least("--train-samples", o.train_samples, 0);
@@ -297,6 +307,8 @@ double learning_rate_of(const Cell& cell, const PtqQatOptions& o) {
   return is_quantized_in_training(cell) && cell.bits < 6 ? o.few_bits_learning_rate : o.qat_learning_rate;
 }
 
+double batch_norms_freeze_at(const PtqQatOptions& o) { return o.freeze_batch_norm.value_or(0.5 * o.qat_epochs); }
+
 bool folds_in_training(const Cell& cell) { return cell.with_batch_norm && is_quantized_in_training(cell); }
 
 bool corrects_biases(const Cell& cell, const PtqQatOptions& o) {
@@ -327,7 +339,10 @@ nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
     settings["calibration_samples"] = o.calibration_samples;
   }
   // They were merged before training once.
-  if (folds_in_training(cell)) settings["batch_norm"] = "fold_batch";
+  if (folds_in_training(cell)) {
+    settings["batch_norm"] = "fold_batch";
+    settings["freeze_batch_norm"] = std::min<double>(batch_norms_freeze_at(o), o.qat_epochs);
+  }
   // The table's, since it is there.
   if (cell.variation.name.empty() && corrects_biases(cell, o)) settings["bias_correction"] = "empirical";
   // Extremes, before there was a choice.

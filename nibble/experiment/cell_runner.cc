@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -12,6 +13,7 @@
 #include "nibble/graph/layer_quantization.h"
 #include "nibble/models/builtin.h"
 #include "nibble/train/layer_function.h"
+#include "nibble/train/quantization_schedule.h"
 #include "nibble/transform/qat/quantize_apply.h"
 #include "nibble/transform/qat/scheme.h"
 
@@ -191,6 +193,11 @@ graph::Model CellRunner::trained(const Cell& cell, graph::Model model, const dat
   if (!is_float && options_.teachers.contains(cell.dataset)) fit.distillation = teacher_of(cell, dataset);
   const auto progress = hooks_.progress ? hooks_.progress(fit.batch_size) : nullptr;
   if (progress != nullptr) fit.callbacks = {progress.get()};
+  std::unique_ptr<train::Callback> schedule;
+  if (folds_in_training(cell) && batch_norms_freeze_at(options_) < fit.epochs) {
+    schedule = train::quantization_schedule({.freeze_batch_norm = batch_norms_freeze_at(options_)});
+    fit.callbacks.push_back(schedule.get());
+  }
   const bool decays = !is_float && options_.qat_weight_decay > 0;
   if (decays) set_weight_decay(model, options_.qat_weight_decay);
   train::Trainer trainer(std::move(model), compile);

@@ -112,6 +112,26 @@ TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
   }
 }
 
+// Of networks with batch norms that are quantized in training; half of the epochs, where nothing is given.
+TEST(Cells, BatchNormsFreezeInQat) {
+  PtqQatOptions options;
+  for (const Method method : {Method::kFloat, Method::kFineTuned, Method::kPtq, Method::kQat, Method::kLsq}) {
+    for (const bool with_batch_norm : {false, true}) {
+      const Cell cell{.dataset = "cifar10", .with_batch_norm = with_batch_norm, .method = method, .bits = 4};
+      const bool freezes = with_batch_norm && (method == Method::kQat || method == Method::kLsq);
+      EXPECT_EQ(settings_of(cell, options).contains("freeze_batch_norm"), freezes) << cell.key();
+    }
+  }
+  const Cell cell{.dataset = "cifar10", .with_batch_norm = true, .method = Method::kQat, .bits = 4};
+  EXPECT_EQ(settings_of(cell, options).at("freeze_batch_norm"), 4.0);
+  options.qat_epochs = 3;
+  EXPECT_EQ(settings_of(cell, options).at("freeze_batch_norm"), 1.5);
+  for (const double never : {3.0, 100.0}) {
+    options.freeze_batch_norm = never;
+    EXPECT_EQ(settings_of(cell, options).at("freeze_batch_norm"), 3.0);
+  }
+}
+
 TEST(Cells, FewBitsHaveALearningRateOfTheirOwn) {
   const PtqQatOptions options;
   const auto rate = [&](Method method, int bits) {
@@ -251,6 +271,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Refusal{"Epochs", [](O& o) { o.epochs = 0; }, "--epochs"},
                       Refusal{"Batch", [](O& o) { o.qat_batch_size = 0; }, "--qat-batch-size"},
                       Refusal{"Decay", [](O& o) { o.qat_weight_decay = -1e-4; }, "1e-4 and 1e-5"},
+                      Refusal{"Freezing", [](O& o) { o.freeze_batch_norm = -1; }, "--qat-freeze-batch-norm is -1"},
+                      Refusal{"NeverFreezing", [](O& o) { o.freeze_batch_norm = std::nan(""); }, "nan"},
                       Refusal{"NoDecay", [](O& o) { o.qat_weight_decay = std::nan(""); }, "nan"},
                       Refusal{"Weight", [](O& o) { o.teacher_weight = 1.5; }, "--teacher-weight"},
                       Refusal{"NobodyToTeach", [](O& o) { o.teachers["mnist"] = {}; },

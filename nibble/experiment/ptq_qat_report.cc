@@ -229,7 +229,11 @@ std::string recipe(const PtqQatOptions& o) {
   }
   const bool has_batch_norms = std::find(o.networks.begin(), o.networks.end(), "cnn_bn") != o.networks.end();
   if (has_batch_norms && (has(o, Method::kQat) || has(o, Method::kLsq))) {
-    text += " QAT and LSQ merge batch norms into the kernels in each step, with the batch's statistics; PTQ before.";
+    text += " QAT and LSQ merge batch norms into the kernels in each step, with the batch's statistics";
+    if (batch_norms_freeze_at(o) < o.qat_epochs) {
+      text += fmt::format(", from {} epochs on with stored ones", batch_norms_freeze_at(o));
+    }
+    text += "; PTQ before.";
   }
   return text;
 }
