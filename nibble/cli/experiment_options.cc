@@ -94,7 +94,8 @@ void declare_experiment_options(CLI::App& app, ExperimentOptions& o) {
       ->capture_default_str();
   app.add_option(
          "--qat-freeze-batch-norm", plan.freeze_batch_norm,
-         "Batch-norm statistics of QAT stay from then on. Default: half of --qat-epochs; as many as those: never")
+         "Batch-norm statistics of QAT stay from then on. Default: half of --qat-epochs below 6 bits, else never, "
+         "which is as many as those")
       ->check(between(0.0, 10000.0))
       ->type_name("EPOCHS");
   app.add_option("--qat-weight-decay", plan.qat_weight_decay,

@@ -135,13 +135,14 @@ void require_known(const char* what, const std::vector<std::string>& given, cons
   }
 }
 
-void require_freezing(const PtqQatOptions& o) {
-  if (batch_norms_freeze_at(o) >= 0) return;  // nan is not
+constexpr int kFewBits = 6;  // with less, QAT has a recipe of its own
 
+void require_freezing(const PtqQatOptions& o) {
+  if (!o.freeze_batch_norm || *o.freeze_batch_norm >= 0) return;
   throw InvalidArgument(
       "[experiment] --qat-freeze-batch-norm is {}; give the epochs of QAT after which batch-norm statistics stay, 0 or "
       "more. As many as --qat-epochs: never.",
-      batch_norms_freeze_at(o));
+      *o.freeze_batch_norm);
 }
 
 void require_weight_decay(double decay) {
@@ -304,12 +305,17 @@ std::vector<Cell> cells_of(const PtqQatOptions& o) {
 double learning_rate_of(const Cell& cell, const PtqQatOptions& o) {
   if (cell.variation.learning_rate) return *cell.variation.learning_rate;
   if (cell.method == Method::kFloat) return o.learning_rate;
-  return is_quantized_in_training(cell) && cell.bits < 6 ? o.few_bits_learning_rate : o.qat_learning_rate;
+  return is_quantized_in_training(cell) && cell.bits < kFewBits ? o.few_bits_learning_rate : o.qat_learning_rate;
 }
 
-double batch_norms_freeze_at(const PtqQatOptions& o) { return o.freeze_batch_norm.value_or(0.5 * o.qat_epochs); }
-
 bool folds_in_training(const Cell& cell) { return cell.with_batch_norm && is_quantized_in_training(cell); }
+
+std::optional<double> batch_norms_freeze_at(const Cell& cell, const PtqQatOptions& o) {
+  if (!folds_in_training(cell)) return {};
+  const double epochs = o.freeze_batch_norm.value_or(cell.bits < kFewBits ? 0.5 * o.qat_epochs : o.qat_epochs);
+  if (epochs >= o.qat_epochs) return {};
+  return epochs;
+}
 
 bool corrects_biases(const Cell& cell, const PtqQatOptions& o) {
   if (cell.method != Method::kPtq) return false;
@@ -339,10 +345,8 @@ nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
     settings["calibration_samples"] = o.calibration_samples;
   }
   // They were merged before training once.
-  if (folds_in_training(cell)) {
-    settings["batch_norm"] = "fold_batch";
-    settings["freeze_batch_norm"] = std::min<double>(batch_norms_freeze_at(o), o.qat_epochs);
-  }
+  if (folds_in_training(cell)) settings["batch_norm"] = "fold_batch";
+  if (const auto epochs = batch_norms_freeze_at(cell, o)) settings["freeze_batch_norm"] = *epochs;
   // The table's, since it is there.
   if (cell.variation.name.empty() && corrects_biases(cell, o)) settings["bias_correction"] = "empirical";
   // Extremes, before there was a choice.

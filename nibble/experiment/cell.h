@@ -90,7 +90,7 @@ struct PtqQatOptions {
   double few_bits_learning_rate = 0.01;                   // of QAT and LSQ with less than 6 bits
   int64_t qat_batch_size = kBatchSize;
   // From so many epochs of QAT on, networks with batch norms run with their stored statistics, which are those that
-  // they are deployed with. Nothing: half of them.
+  // they are deployed with. Nothing: from half of them on with less than 6 bits, else never.
   std::optional<double> freeze_batch_norm = {};
   double qat_weight_decay = 0;                   // times a kernel's weights is added to their gradient
   std::map<std::string, Teacher> teachers = {};  // by data set; the others have none
@@ -133,8 +133,8 @@ double learning_rate_of(const Cell& cell, const PtqQatOptions& options);
 
 // Whether batch norms are merged into the kernels in each step, with the batch's statistics, and not before.
 bool folds_in_training(const Cell& cell);
-// Epochs of QAT after which their statistics stay as they are, if that is before its end.
-double batch_norms_freeze_at(const PtqQatOptions& options);
+// Epochs of QAT after which its statistics stay as they are; nothing: they never do.
+std::optional<double> batch_norms_freeze_at(const Cell& cell, const PtqQatOptions& options);
 
 // Whether post-training quantization moves the biases of this cell. Training moves them by itself.
 bool corrects_biases(const Cell& cell, const PtqQatOptions& options);

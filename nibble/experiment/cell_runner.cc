@@ -194,8 +194,8 @@ graph::Model CellRunner::trained(const Cell& cell, graph::Model model, const dat
   const auto progress = hooks_.progress ? hooks_.progress(fit.batch_size) : nullptr;
   if (progress != nullptr) fit.callbacks = {progress.get()};
   std::unique_ptr<train::Callback> schedule;
-  if (folds_in_training(cell) && batch_norms_freeze_at(options_) < fit.epochs) {
-    schedule = train::quantization_schedule({.freeze_batch_norm = batch_norms_freeze_at(options_)});
+  if (const auto epochs = batch_norms_freeze_at(cell, options_)) {
+    schedule = train::quantization_schedule({.freeze_batch_norm = epochs});
     fit.callbacks.push_back(schedule.get());
   }
   const bool decays = !is_float && options_.qat_weight_decay > 0;

@@ -112,23 +112,26 @@ TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
   }
 }
 
-// Of networks with batch norms that are quantized in training; half of the epochs, where nothing is given.
+// Of networks with batch norms that are quantized in training to few bits, after half of the epochs.
 TEST(Cells, BatchNormsFreezeInQat) {
   PtqQatOptions options;
   for (const Method method : {Method::kFloat, Method::kFineTuned, Method::kPtq, Method::kQat, Method::kLsq}) {
     for (const bool with_batch_norm : {false, true}) {
-      const Cell cell{.dataset = "cifar10", .with_batch_norm = with_batch_norm, .method = method, .bits = 4};
-      const bool freezes = with_batch_norm && (method == Method::kQat || method == Method::kLsq);
-      EXPECT_EQ(settings_of(cell, options).contains("freeze_batch_norm"), freezes) << cell.key();
+      for (const int bits : {4, 6}) {
+        const Cell cell{.dataset = "cifar10", .with_batch_norm = with_batch_norm, .method = method, .bits = bits};
+        const bool freezes = with_batch_norm && bits < 6 && (method == Method::kQat || method == Method::kLsq);
+        EXPECT_EQ(batch_norms_freeze_at(cell, options), freezes ? std::optional(4.0) : std::nullopt) << cell.key();
+        EXPECT_EQ(settings_of(cell, options).contains("freeze_batch_norm"), freezes) << cell.key();
+      }
     }
   }
-  const Cell cell{.dataset = "cifar10", .with_batch_norm = true, .method = Method::kQat, .bits = 4};
-  EXPECT_EQ(settings_of(cell, options).at("freeze_batch_norm"), 4.0);
+  const Cell cell{.dataset = "cifar10", .with_batch_norm = true, .method = Method::kQat, .bits = 8};
   options.qat_epochs = 3;
-  EXPECT_EQ(settings_of(cell, options).at("freeze_batch_norm"), 1.5);
-  for (const double never : {3.0, 100.0}) {
-    options.freeze_batch_norm = never;
-    EXPECT_EQ(settings_of(cell, options).at("freeze_batch_norm"), 3.0);
+  for (const auto& [given, expected] : {std::pair(0.0, std::optional(0.0)), std::pair(2.5, std::optional(2.5)),
+                                        std::pair(3.0, std::optional<double>())}) {
+    options.freeze_batch_norm = given;
+    EXPECT_EQ(batch_norms_freeze_at(cell, options), expected);
+    EXPECT_EQ(settings_of(cell, options).contains("freeze_batch_norm"), expected.has_value());
   }
 }
 

@@ -230,8 +230,10 @@ std::string recipe(const PtqQatOptions& o) {
   const bool has_batch_norms = std::find(o.networks.begin(), o.networks.end(), "cnn_bn") != o.networks.end();
   if (has_batch_norms && (has(o, Method::kQat) || has(o, Method::kLsq))) {
     text += " QAT and LSQ merge batch norms into the kernels in each step, with the batch's statistics";
-    if (batch_norms_freeze_at(o) < o.qat_epochs) {
-      text += fmt::format(", from {} epochs on with stored ones", batch_norms_freeze_at(o));
+    const Cell few{.dataset = o.datasets.front(), .with_batch_norm = true, .method = Method::kQat, .bits = 4};
+    if (const auto epochs = batch_norms_freeze_at(few, o)) {
+      text += fmt::format(", from {} epochs on with stored ones{}", *epochs,
+                          o.freeze_batch_norm ? "" : " where bits are less than 6");
     }
     text += "; PTQ before.";
   }
