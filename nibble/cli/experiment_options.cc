@@ -28,7 +28,7 @@ std::vector<Argument> arguments_of(const ExperimentOptions& o) {
           {"--qat-lr-few-bits", fmt::format("{}", plan.few_bits_learning_rate)},
           {"--qat-batch-size", std::to_string(plan.qat_batch_size)},
           {"--qat-freeze-batch-norm", plan.freeze_batch_norm ? fmt::format("{}", *plan.freeze_batch_norm) : ""},
-          {"--qat-weight-decay", fmt::format("{}", plan.qat_weight_decay)},
+          {"--qat-weight-decay", plan.qat_weight_decay ? fmt::format("{}", *plan.qat_weight_decay) : ""},
           {"--augment", o.augment},
           {"--qat-augment", o.qat_augment},
           {"--teacher", fmt::format("{}", fmt::join(o.teachers, ","))},
@@ -99,9 +99,9 @@ void declare_experiment_options(CLI::App& app, ExperimentOptions& o) {
       ->check(between(0.0, 10000.0))
       ->type_name("EPOCHS");
   app.add_option("--qat-weight-decay", plan.qat_weight_decay,
-                 "Of QAT and fine-tuning: so much of a kernel's weights is added to their gradient")
-      ->check(between(0.0, 1.0))
-      ->capture_default_str();
+                 "Of QAT and fine-tuning: so much of a kernel's weights is added to their gradient. Default: 0.001 for "
+                 "networks with batch norms, else 0")
+      ->check(between(0.0, 1.0));
   add_augment_option(app, o.augment, "--augment", "Of float training");
   add_augment_option(app, o.qat_augment, "--qat-augment",
                      "Of QAT and fine-tuning; usual is flip,shift=2 for cifar10, none for fashion_mnist");

@@ -272,7 +272,7 @@ void check(const PtqQatOptions& o) {
   require_at_least("--epochs", o.epochs, 1);
   require_at_least("--qat-epochs", o.qat_epochs, 1);
   require_at_least("--qat-batch-size", o.qat_batch_size, 1);
-  require_weight_decay(o.qat_weight_decay);
+  require_weight_decay(o.qat_weight_decay.value_or(0));
   require_freezing(o);
   require_teacher(o);
   require_augmentation(o);
@@ -308,6 +308,11 @@ double learning_rate_of(const Cell& cell, const PtqQatOptions& o) {
   return is_quantized_in_training(cell) && cell.bits < kFewBits ? o.few_bits_learning_rate : o.qat_learning_rate;
 }
 
+double weight_decay_of(const Cell& cell, const PtqQatOptions& o) {
+  if (cell.method != Method::kFineTuned && !is_quantized_in_training(cell)) return 0;
+  return o.qat_weight_decay.value_or(cell.with_batch_norm ? 1e-3 : 0);
+}
+
 bool folds_in_training(const Cell& cell) { return cell.with_batch_norm && is_quantized_in_training(cell); }
 
 std::optional<double> batch_norms_freeze_at(const Cell& cell, const PtqQatOptions& o) {
@@ -333,7 +338,7 @@ nlohmann::json settings_of(const Cell& cell, const PtqQatOptions& o) {
     settings["qat_learning_rate"] = learning_rate_of(cell, o);
     // Only where they differ: cells from before there was a choice stay good.
     if (o.qat_batch_size != kBatchSize) settings["qat_batch_size"] = o.qat_batch_size;
-    if (o.qat_weight_decay != 0) settings["qat_weight_decay"] = o.qat_weight_decay;
+    if (const double decay = weight_decay_of(cell, o); decay != 0) settings["qat_weight_decay"] = decay;
     const data::Augmentation augmentation = qat_augmentation_of(o, cell.dataset);
     if (!augmentation.is_none()) settings["qat_augment"] = data::to_string(augmentation);
     if (const auto teacher = o.teachers.find(cell.dataset); teacher != o.teachers.end()) {

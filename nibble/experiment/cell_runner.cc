@@ -198,8 +198,8 @@ graph::Model CellRunner::trained(const Cell& cell, graph::Model model, const dat
     schedule = train::quantization_schedule({.freeze_batch_norm = epochs});
     fit.callbacks.push_back(schedule.get());
   }
-  const bool decays = !is_float && options_.qat_weight_decay > 0;
-  if (decays) set_weight_decay(model, options_.qat_weight_decay);
+  const double decay = weight_decay_of(cell, options_);
+  if (decay > 0) set_weight_decay(model, decay);
   train::Trainer trainer(std::move(model), compile);
   trainer.set_quantization_phase({.overwrites_convolutions = cell.variation.overwrites_convolutions});
   trainer.fit(dataset, fit);
@@ -207,7 +207,7 @@ graph::Model CellRunner::trained(const Cell& cell, graph::Model model, const dat
   std::error_code ignored;
   std::filesystem::remove(fit.checkpoint, ignored);
   graph::Model result = trainer.model();
-  if (decays) set_weight_decay(result, 0);  // what is measured is the loss and accuracy of the network alone
+  if (decay > 0) set_weight_decay(result, 0);  // what is measured is the loss and accuracy of the network alone
   return result;
 }
 

@@ -112,6 +112,21 @@ TEST(Cells, SettingsOfTheRecipeAreThoseOfTrainedOnCells) {
   }
 }
 
+TEST(Cells, WeightsOfNetworksWithBatchNormsDecay) {
+  PtqQatOptions options;
+  for (const Method method : {Method::kFloat, Method::kPtq, Method::kFineTuned, Method::kQat, Method::kLsq}) {
+    const Cell plain{.dataset = "cifar10", .method = method, .bits = 4};
+    Cell cell = plain;
+    cell.with_batch_norm = true;
+    const bool is_trained_on = method != Method::kFloat && method != Method::kPtq;
+    EXPECT_EQ(weight_decay_of(cell, options), is_trained_on ? 1e-3 : 0) << name(method);
+    EXPECT_EQ(settings_of(cell, options).contains("qat_weight_decay"), is_trained_on) << name(method);
+    EXPECT_EQ(weight_decay_of(plain, options), 0) << name(method);
+  }
+  options.qat_weight_decay = 0;
+  EXPECT_EQ(weight_decay_of({.dataset = "cifar10", .with_batch_norm = true, .method = Method::kQat}, options), 0);
+}
+
 // Of networks with batch norms that are quantized in training to few bits, after half of the epochs.
 TEST(Cells, BatchNormsFreezeInQat) {
   PtqQatOptions options;

@@ -206,7 +206,11 @@ std::string recipe(const PtqQatOptions& o) {
       "QAT and fine-tuning go on from there for {} epoch{} of SGD, momentum 0.9, batches of {}, learning rate {}{} "
       "falling to 0",
       o.qat_epochs, plural(o.qat_epochs), o.qat_batch_size, o.qat_learning_rate, of_few_bits(o));
-  if (o.qat_weight_decay > 0) text += fmt::format(", weight decay {}", o.qat_weight_decay);
+  const bool has_batch_norms = std::find(o.networks.begin(), o.networks.end(), "cnn_bn") != o.networks.end();
+  const Cell tuned{.dataset = o.datasets.front(), .with_batch_norm = has_batch_norms, .method = Method::kFineTuned};
+  if (const double decay = weight_decay_of(tuned, o)) {
+    text += fmt::format(", weight decay {}{}", decay, o.qat_weight_decay ? "" : " of networks with batch norms");
+  }
   text += teachers(o);
   for (const std::string& dataset : o.datasets) {
     const data::Augmentation augmentation = qat_augmentation_of(o, dataset);
@@ -227,7 +231,6 @@ std::string recipe(const PtqQatOptions& o) {
   if (has(o, Method::kQat) && has_few_bits) {
     text += " QAT's ranges follow the batches: below 6 bits those of least squared error, else the extremes.";
   }
-  const bool has_batch_norms = std::find(o.networks.begin(), o.networks.end(), "cnn_bn") != o.networks.end();
   if (has_batch_norms && (has(o, Method::kQat) || has(o, Method::kLsq))) {
     text += " QAT and LSQ merge batch norms into the kernels in each step, with the batch's statistics";
     const Cell few{.dataset = o.datasets.front(), .with_batch_norm = true, .method = Method::kQat, .bits = 4};

@@ -34,8 +34,13 @@ TEST(Report, ShowsFiguresBesideThePublishedOnes) {
 
 TEST(Report, TellsTheRecipe) {
   PtqQatOptions options = small();
+  options.networks = {"cnn"};
   EXPECT_THAT(to_markdown(ptq_qat_document(options, {})),
               HasSubstr("learning rate 0.02 (0.01 for QAT with less than 6 bits) falling to 0."));
+  options.networks = {"cnn", "cnn_bn"};
+  EXPECT_THAT(to_markdown(ptq_qat_document(options, {})),
+              HasSubstr("falling to 0, weight decay 0.001 of networks with batch norms."));
+  options.networks = {"cnn"};
   options.few_bits_learning_rate = 0.02;
   options.qat_weight_decay = 1e-4, options.teachers["fashion_mnist"] = {}, options.teacher_weight = 0.5;
   EXPECT_THAT(to_markdown(ptq_qat_document(options, {})),
