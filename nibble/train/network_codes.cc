@@ -53,7 +53,8 @@ bool has_moved(const graph::QuantizedPoint& point, LayerRuntime& runtime) {
 void Network::Run::look_for_moved_ranges() {
   const auto& layers = network.structure().layers;
   const bool any_frozen = std::any_of(layers.begin(), layers.end(), [](const auto& layer) { return !layer.trainable; });
-  if (!any_frozen || !network.phase_.ranges_move || pass == Pass::kInference) return;
+  const bool may_move = network.phase_.ranges_move && (pass != Pass::kInference || network.settles_);
+  if (!any_frozen || !may_move) return;
   for (int i = 0; i < static_cast<int>(layers.size()); ++i) {
     for (const graph::QuantizedPoint& point : graph::quantized_points(network.running(i))) {
       bool& had_moved = point.is_weight ? had_moved_weights : had_moved_activations;
