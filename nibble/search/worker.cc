@@ -131,7 +131,9 @@ bool run_one(Storage& storage, const Storage::Claim& claim, TrialRunner& runner,
     for (const std::string& name : result.temporary) fs::remove(options.directory / relative / name, ignored);
     return true;
   } catch (const IoError&) {
-    storage.release(claim);
+    // Who was given the trial meanwhile removes half-written files there: that one is missing says nothing of the
+    // machine.
+    if (!storage.release(claim)) return false;
     throw;
   } catch (const LeaseLost&) {
     return false;

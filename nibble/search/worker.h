@@ -54,7 +54,8 @@ class TrialRunner {
 
   // Computes the score of context.claim.values. The same number and values must give the same result, whatever
   // was interrupted before.
-  //   throws  IoError: the machine is at fault; the trial is released and the worker ends.
+  //   throws  IoError: the machine is at fault; the trial is released and the worker ends. Nothing happens if the
+  //           trial was given to another worker.
   //           std::bad_alloc: counts as the worker's death; the trial is tried again, a few times.
   //           LeaseLost: nothing happens to the trial.
   //           Any other exception: the trial failed, its message is the reason, and the search goes on.

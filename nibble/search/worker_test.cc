@@ -144,6 +144,18 @@ TEST(Worker, AFullDiskReleasesTheTrialAndEndsTheWorker) {
   EXPECT_EQ(study.storage.trials()[0].state, TrialState::kWaiting);
 }
 
+// The other worker clears the directory, so the file that is missing is no fault of the machine.
+TEST(Worker, AFileThatIsMissingInALostTrialDoesNotEndTheWorker) {
+  Study study("worker_lost_file", 1);
+  const int finished = study.run([&](const TrialContext& context) {
+    if (context.claim.attempt > 1) return TrialResult{.score = 2.0};
+    study.storage.release(context.claim);  // as if the lease had run out while this one hung
+    throw IoError("[write] cannot rename to model.keras: No such file or directory.");
+  });
+  EXPECT_EQ(finished, 1);
+  EXPECT_EQ(study.storage.trials()[0].score, 2.0);
+}
+
 TEST(Worker, StopReleasesTheTrialThatAnotherGoesOnWith) {
   Study study("worker_stop", 2);
   std::atomic<bool> stop = false;
