@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -66,13 +67,17 @@ class Database {
  private:
   template <class Body>
   auto attempt(const char* act, Body&& body) {
-    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(busy_timeout_s_);
+    // Counted from the first trouble: that a try found out late (a server that vanished is waited for, a process gets
+    // no time on a busy machine) is no reason not to try again.
+    std::optional<std::chrono::steady_clock::time_point> give_up;
     for (;;) {
       try {
         if (is_lost_) connect();
         return body();
       } catch (const soci::soci_error& error) {
-        wait_or_fail(act, error, std::chrono::steady_clock::now() >= give_up);
+        const auto now = std::chrono::steady_clock::now();
+        if (!give_up) give_up = now + std::chrono::seconds(busy_timeout_s_);
+        wait_or_fail(act, error, now >= *give_up);
       }
     }
   }

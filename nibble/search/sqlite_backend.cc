@@ -23,6 +23,9 @@ int primary_code(const soci::soci_error& error) {
   return sqlite == nullptr ? -1 : sqlite->result() & 0xff;
 }
 
+// SQLITE_PROTOCOL: it lost the race for the journal's index against other processes many times in a row.
+bool is_busy(int code) { return code == SQLITE_BUSY || code == SQLITE_LOCKED || code == SQLITE_PROTOCOL; }
+
 // The directory, or the disk, lets nothing be made or changed.
 bool is_of_place(const soci::soci_error& error) {
   const int code = primary_code(error);
@@ -126,8 +129,7 @@ class SqliteBackend final : public DatabaseBackend {
   }
 
   Trouble trouble_of(soci::session&, const soci::soci_error& error) const override {
-    const int code = primary_code(error);
-    return code == SQLITE_BUSY || code == SQLITE_LOCKED ? Trouble::kBusy : Trouble::kFatal;
+    return is_busy(primary_code(error)) ? Trouble::kBusy : Trouble::kFatal;
   }
 
   void fail(const char* act, const soci::soci_error& error, int waited_s) const override {
@@ -135,6 +137,7 @@ class SqliteBackend final : public DatabaseBackend {
     switch (primary_code(error)) {
       case SQLITE_BUSY:
       case SQLITE_LOCKED:
+      case SQLITE_PROTOCOL:
         throw IoError(
             "[study] could not {} in '{}': another process kept it locked for {} s. See which programs have it open; a "
             "network file system without locks does not work.",
