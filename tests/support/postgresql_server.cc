@@ -38,15 +38,18 @@ fs::path find_programs() {
   return newest;
 }
 
-int free_port() {
-  const int place = socket(AF_INET, SOCK_STREAM, 0);
+// A port that no other program is given while this process runs, not even where the server is away. The socket that
+// holds it never listens, so a server, which sets SO_REUSEADDR as well, may.
+int held_port() {
+  const int holder = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int on = 1;
+  setsockopt(holder, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   sockaddr_in address = {};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof address;
-  if (bind(place, reinterpret_cast<sockaddr*>(&address), size) != 0) throw std::runtime_error("no free port");
-  getsockname(place, reinterpret_cast<sockaddr*>(&address), &size);
-  close(place);
+  if (bind(holder, reinterpret_cast<sockaddr*>(&address), size) != 0) throw std::runtime_error("no free port");
+  getsockname(holder, reinterpret_cast<sockaddr*>(&address), &size);
   return ntohs(address.sin_port);
 }
 
@@ -110,7 +113,7 @@ PostgresqlServer::PostgresqlServer(fs::path programs) : programs_(std::move(prog
            "--pwfile=" + (folder_ / "password").string(), "-E", "UTF8", "--no-locale", "--no-sync"},
           folder_, user);
   if (status != 0) throw std::runtime_error("initdb failed; see " + (folder_ / "log").string());
-  port_ = free_port();
+  port_ = held_port();
   start();
 }
 
@@ -119,10 +122,12 @@ void PostgresqlServer::start() {
   pid_ = spawn({programs_ / "postgres", "-D", folder_ / "data", "-k", folder_, "-p", std::to_string(port_), "-c",
                 "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=80"},
                folder_, user);
-  for (int i = 0; i < 300; ++i) {
+  // As long as it takes: how long that is depends on what else the machine does.
+  while (waitpid(pid_, nullptr, WNOHANG) == 0) {
     if (run({programs_ / "pg_isready", "-q", "-h", folder_, "-p", std::to_string(port_)}, folder_, user) == 0) return;
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
+  pid_ = -1;
   throw std::runtime_error("the server does not start; see " + (folder_ / "log").string());
 }
 
