@@ -64,14 +64,17 @@ void Launcher::put_back_soon() noexcept {
 void Launcher::supervise() {
   int fruitless_deaths = 0;
   while (!storage_.is_over() && !stopped()) {
+    // In this order: an epoch that a worker reported before it ended is progress.
+    const int ended = pool_.collect_ended();
+    fruitless_deaths += ended;
     if (watch_.poll() > 0) {
       fruitless_deaths = 0;
       pool_.note_progress();
     }
     if (options_.observer != nullptr) options_.observer->on_poll();
-    if (const int ended = pool_.replace_ended(); ended > 0 && !stopped()) {
+    if (ended > 0 && !stopped()) {
+      pool_.restart_ended();
       storage_.release_dead(search::is_alive);
-      fruitless_deaths += ended;
       if (pool_.has_given_up() || fruitless_deaths >= kMaxFruitlessDeaths) {
         throw IoError(
             "[autoq] the workers end before they finish a trial: {} Finished trials are kept; go on with "

@@ -58,7 +58,7 @@ std::string WorkerPool::words_of(const Worker& worker, int status) const {
   return fmt::format("worker {} {}", worker.k, how_it_ended(status, log_path(directory_, worker.k)));
 }
 
-int WorkerPool::replace_ended() {
+int WorkerPool::collect_ended() {
   int ended = 0;
   for (Worker& worker : workers_) {
     int status = 0;
@@ -68,13 +68,19 @@ int WorkerPool::replace_ended() {
     ++ended;
     const bool failed = WIFEXITED(status) && WEXITSTATUS(status) != 0;
     worker.errors = failed ? worker.errors + 1 : 0;
+  }
+  return ended;
+}
+
+void WorkerPool::restart_ended() {
+  for (Worker& worker : workers_) {
+    if (worker.pid > 0) continue;
     if (worker.errors >= kMaxErrors) {
       has_given_up_ = true;
     } else {
       launch(worker);
     }
   }
-  return ended;
 }
 
 void WorkerPool::note_progress() {

@@ -23,10 +23,12 @@ class WorkerPool {
   WorkerPool& operator=(const WorkerPool&) = delete;
 
   void start(int count);
-  // Starts anew the workers that ended, but not one that gave up; returns how many ended.
-  int replace_ended();
-  // True if a worker ended with an error of its own (no signal) twice in a row, with no note_progress() in between: a
-  // third try would meet the same, e.g. a full disk.
+  // Returns how many ended since the last call. All that they did is in the study by then.
+  int collect_ended();
+  // Starts anew those that ended, but not one that gave up.
+  void restart_ended();
+  // True if a worker ended with an error of its own (no signal) twice in a row, with no note_progress() before
+  // restart_ended(): a third try would meet the same, e.g. a full disk.
   bool has_given_up() const { return has_given_up_; }
   void note_progress();
   // Waits until all ended by themselves; tells them to stop (SIGTERM) after patience_ms, and kills
@@ -35,7 +37,7 @@ class WorkerPool {
   // SIGTERM at once, so that trials are put back, and SIGKILL soon after.
   void finish_soon();
 
-  // How the last worker that replace_ended() saw ended, with the end of its log; whole sentences.
+  // How the last worker that collect_ended() saw ended, with the end of its log; whole sentences.
   const std::string& last_words() const { return last_words_; }
 
  private:
