@@ -133,7 +133,7 @@ TEST(Search, AKilledLauncherTakesItsWorkersAlong) {
 struct Stop {
   const char* name;
   int signal;
-  bool whole_group;  // as a terminal does it; a job scheduler signals one process
+  bool whole_group;  // as a terminal does it; job schedulers signal one process, or all
 };
 class StoppedSearch : public ::testing::TestWithParam<Stop> {};
 
@@ -153,7 +153,8 @@ TEST_P(StoppedSearch, EndsWithASentenceAndIsGoneOnWith) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Signals, StoppedSearch,
-                         ::testing::Values(Stop{"CtrlC", SIGINT, true}, Stop{"Terminate", SIGTERM, false}),
+                         ::testing::Values(Stop{"CtrlC", SIGINT, true}, Stop{"Terminate", SIGTERM, false},
+                                           Stop{"TerminateAll", SIGTERM, true}),
                          [](const auto& row) { return std::string(row.param.name); });
 
 TEST(Search, ResumingAFinishedSearchChangesNothing) {

@@ -1,7 +1,10 @@
 #include "nibble/cli/stop_signal.h"
 
+#include <time.h>
 #include <unistd.h>
+
 #include <csignal>
+#include <cstdint>
 
 #include "nibble/cli/command.h"
 
@@ -11,15 +14,31 @@ namespace {
 std::atomic<bool> stop{false};
 std::atomic<bool> says_so{true};
 std::atomic<int> first_signal{0};
-static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free,
+std::atomic<int64_t> first_ms{0};
+static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free &&
+                  std::atomic<int64_t>::is_always_lock_free,
               "a signal handler may touch lock-free atomics only");
+
+constexpr int64_t kOneWishMs = 2'000;
+
+int64_t now_ms() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1'000 + now.tv_nsec / 1'000'000;
+}
+
+// One wish may reach a worker twice: Ctrl-C from the terminal, and as SIGTERM from its launcher; or SIGTERM from a job
+// scheduler that tells every process, and again from its launcher, which no person sends twice so soon.
+bool is_same_wish(int number) {
+  return number != first_signal || (number == SIGTERM && now_ms() - first_ms < kOneWishMs);
+}
 
 void on_signal(int number) {
   if (stop.exchange(true)) {
-    // Ctrl-C reaches a worker twice, from the terminal and as SIGTERM from its launcher: that is one wish.
-    if (number == first_signal) _exit(kInterrupted);
+    if (!is_same_wish(number)) _exit(kInterrupted);
     return;
   }
+  first_ms = now_ms();
   first_signal = number;
   if (!says_so) return;
   constexpr char kText[] = "\nstopping after this step; press Ctrl-C again to stop at once\n";

@@ -6,8 +6,8 @@
 
 namespace nibble::cli {
 
-// Set by SIGINT and SIGTERM once listen_for_stop() was called. The same signal again ends the
-// process at once.
+// Set by SIGINT and SIGTERM once listen_for_stop() was called. The same signal again ends the process at once, SIGTERM
+// from two seconds after the first on.
 const std::atomic<bool>& stop_requested();
 
 // What the first signal answers on standard error.
