@@ -389,6 +389,7 @@ TEST(QuantizeApply, AnnotationsFromAFile) {
       {R"([])", "object of layers"},
       {R"({"Dence": {}})", "Did you mean 'Dense'"},
       {R"({"c": {"config": "only_kernle"}})", "Did you mean 'only_kernel'?"},
+      {R"({"c": {"config": "only_kernel", "output": null}})", "beside 'config'"},
       {R"({"c": {"outputs": null}})", "entry 'c'"}};
   for (const auto& [text, wanted] : rows) {
     EXPECT_THAT(message<InvalidArgument>([&] { annotate_from_json(model, json::parse(text), scope); }),
