@@ -1,4 +1,5 @@
 // Every recorded row of TFLite's integer kernels, bit for bit, with both roundings where recorded.
+#include <algorithm>
 #include <functional>
 #include <map>
 
@@ -28,11 +29,13 @@ AffineParams params_of(const json& tensor) {
 }
 
 Activation activation_of(const json& row) {
-  const std::string name = row.value("activation", "NONE");
-  return name == "RELU"           ? Activation::kRelu
-         : name == "RELU6"        ? Activation::kRelu6
-         : name == "RELU_N1_TO_1" ? Activation::kReluN1To1
-                                  : Activation::kNone;
+  static const std::map<std::string, Activation> known = {{"NONE", Activation::kNone},
+                                                          {"RELU", Activation::kRelu},
+                                                          {"RELU6", Activation::kRelu6},
+                                                          {"RELU_N1_TO_1", Activation::kReluN1To1}};
+  const auto found = known.find(row.value("activation", "NONE"));
+  if (found == known.end()) throw Unsupported("[test] no activation {}", row["activation"].dump());
+  return found->second;
 }
 
 std::array<int64_t, 2> pair_of(const json& list) { return {list[0].get<int64_t>(), list[1].get<int64_t>()}; }
@@ -107,16 +110,33 @@ Ints unary(const json& row, Rounding rounding) {
   return y;
 }
 
-Ints over_rows(const json& row, Rounding rounding) {
+Ints softmax_of_rows(const json& row, Rounding) {
   const Ints x = ints(row["input"]["q"]);
-  const CodeTensor codes{shape_of(row["input"]), x};
-  Ints y(static_cast<size_t>(shape_of(row["output"]).elements()));
-  if (row["op"] == "SOFTMAX") {
-    softmax(codes, floats(row["input"]["scale"])[0], floats(row["beta"])[0], y);
-  } else {
-    mean(codes, {params_of(row["input"]).scale, params_of(row["input"]).zero_point, params_of(row["output"]), rounding},
-         y);
+  Ints y(x.size());
+  softmax({shape_of(row["input"]), x}, floats(row["input"]["scale"])[0], floats(row["beta"])[0], y);
+  return y;
+}
+
+// Neighbouring axes, whichever they are, as the height of an image that mean() takes.
+Shape as_image(const Shape& shape, const std::vector<int>& axes) {
+  std::array<int64_t, 3> extents = {1, 1, 1};  // before, of and behind the axes
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    const bool is_one = std::find(axes.begin(), axes.end(), axis) != axes.end();
+    extents[is_one ? 1 : axis < axes.front() ? 0 : 2] *= shape[axis];
+    if (!is_one && axis > axes.front() && axis < axes.back()) throw Unsupported("[test] axes that are no neighbours");
   }
+  return Shape{extents[0], extents[1], 1, extents[2]};
+}
+
+Ints mean_over_axes(const json& row, Rounding rounding) {
+  const Ints x = ints(row["input"]["q"]);
+  const Shape shape = shape_of(row["input"]);
+  std::vector<int> axes = row["axes"];
+  for (int& axis : axes) axis += axis < 0 ? shape.rank() : 0;
+  std::sort(axes.begin(), axes.end());
+  const AffineParams input = params_of(row["input"]);
+  Ints y(static_cast<size_t>(shape_of(row["output"]).elements()));
+  mean({as_image(shape, axes), x}, {input.scale, input.zero_point, params_of(row["output"]), rounding}, y);
   return y;
 }
 
@@ -145,8 +165,8 @@ Operator operator_of(const std::string& op) {
                                                         {"LEAKY_RELU", unary},
                                                         {"LOGISTIC", unary},
                                                         {"TANH", unary},
-                                                        {"SOFTMAX", over_rows},
-                                                        {"MEAN", over_rows},
+                                                        {"SOFTMAX", softmax_of_rows},
+                                                        {"MEAN", mean_over_axes},
                                                         {"QUANTIZE", bordered}};
   const auto found = known.find(op);
   if (found == known.end()) throw Unsupported("[test] no operator {}", op);
@@ -172,11 +192,27 @@ TEST(IntOpsGolden, ActivationRanges) {
   });
 }
 
+std::string factors_differ(const Requantizer& requantizer, const json& row) {
+  for (size_t c = 0; c < row["multiplier"].size(); ++c) {
+    const auto& factor = requantizer.factors[requantizer.factors.size() == 1 ? 0 : c];
+    const affine::FixedPointMultiplier wanted{row["multiplier"][c].get<int32_t>(), row["shift"][c].get<int>()};
+    if (factor == wanted) continue;
+    return fmt::format("multiplier {} and shift {} of channel {}", factor.multiplier, factor.shift, c);
+  }
+  const CodeLimits wanted{row["act_min"].get<int32_t>(), row["act_max"].get<int32_t>()};
+  return requantizer.limits == wanted ? "" : "limits of the activation";
+}
+
 // The integers in between, so that a failure can be located.
 TEST(IntOpsGolden, DerivedIntegers) {
   const json cases = testing::member(testing::golden_json("tflite/int_ops"), "cases");
   testing::each_row("int_ops derived integers", cases, [](const json& row) -> std::string {
     const std::string op = row["op"];
+    if (row.contains("weight")) {
+      return factors_differ(make_requantizer(params_of(row["input"]).scale, floats(row["weight"]["scale"]),
+                                             params_of(row["output"]), activation_of(row), Rounding::kGemmlowpDouble),
+                            row);
+    }
     if (row.contains("input_range_radius")) {
       const CurveInput curve = curve_input(floats(row["input"]["scale"])[0]);
       return curve.factor.multiplier == row["multiplier"].get<int32_t>() &&

@@ -328,6 +328,19 @@ TEST(Calibration, FindsRangesWithoutTraining) {
   EXPECT_NEAR(trainer.evaluate(stripes(200, 2)).accuracy, in_float.evaluate(stripes(200, 2)).accuracy, 0.02);
 }
 
+// Ranges move while it runs, and no longer: not in an evaluation after data that were refused.
+TEST(Calibration, EndsWhereDataAreRefused) {
+  Trainer trainer(qat::quantize_model(trained(), scheme("moving_average", 8)), options());
+  trainer.calibrate(stripes(100, 1), 50, 2);
+  std::vector<float> values(64 * 20, 1.0f);
+  values[70] = std::nanf("");
+  const data::Samples broken(Shape{8, 8, 1}, std::move(values), std::vector<int32_t>(20));
+  EXPECT_THROW(trainer.calibrate(broken, 20, 1), InvalidArgument);
+  const Model calibrated = trainer.model();
+  trainer.evaluate(stripes(200, 2));
+  EXPECT_EQ(trainer.model(), calibrated);
+}
+
 // An input that is 0 in all the data has a range all the same.
 TEST(Calibration, ZerosThatWereSeenAreCalibrated) {
   const Model start = qat::quantize_model(trained(), scheme("moving_average", 8));

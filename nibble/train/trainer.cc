@@ -213,14 +213,20 @@ void Trainer::calibrate(const data::Samples& samples, int64_t batch_size, int64_
   check_batch_size(batch_size);
   impl_->check_data(samples);
   const at::NoGradGuard no_gradient;
-  impl_->network.set_calibrating(true);
+  // Also where a batch is refused: ranges that moved stay so, and no pass after it moves any.
+  struct Calibrating {
+    Impl& impl;
+    explicit Calibrating(Impl& of) : impl(of) { impl.network.set_calibrating(true); }
+    ~Calibrating() {
+      impl.network.set_calibrating(false);
+      impl.average.forget_trained();
+    }
+  } const calibrating(*impl_);
   for (int64_t b = 0; b < batches && b * batch_size < samples.count(); ++b) {
     std::vector<int64_t> indices;
     for (int64_t i = b * batch_size; i < std::min((b + 1) * batch_size, samples.count()); ++i) indices.push_back(i);
     impl_->network.forward(impl_->inputs(samples, indices), Pass::kInference, 0, true);
   }
-  impl_->network.set_calibrating(false);
-  impl_->average.forget_trained();
 }
 
 void Trainer::set_qnoise(const graph::QNoise& noise) { impl_->network.set_qnoise(noise); }

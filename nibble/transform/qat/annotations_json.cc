@@ -21,6 +21,13 @@ QuantizeConfigPtr config_of(const std::string& key, const json& entry, const Qua
   if (!entry.is_object() || named == entry.end()) {
     return always(graph::layer_quantization_from_json(entry, fmt::format("[annotate] entry '{}'", key)));
   }
+  if (entry.size() > 1) {
+    throw InvalidArgument(
+        "[annotate] entry '{}' names a configuration, which says all there is to say; what stands beside 'config' "
+        "would "
+        "be lost. Leave one of them out.",
+        key);
+  }
   const auto found = named->is_string() ? scope.find(named->get<std::string>()) : scope.end();
   if (found != scope.end()) return found->second;
   std::vector<std::string> known;

@@ -116,8 +116,9 @@ class Application {
     return {.output = input_quantizer(scheme_)};
   }
 
-  // Of a layer that is not marked itself.
+  // Of a layer that is not marked itself. One of QKeras' quantizes what it gives by its own.
   LayerQuantization output_of(const Layer& layer) const {
+    if (is_qkeras_quantized(layer)) return {};
     auto quantization = default_quantization(layer, scheme_, rectified_.at(layer.name));
     if (!quantization) return {};
     quantization->weights.clear();

@@ -247,6 +247,16 @@ TEST(QuantizeApply, ReadyMadeConfigurations) {
   EXPECT_EQ(fixed.kind, AffineKind::kFixed);
   EXPECT_EQ(fixed.num_bits, 4) << "TFMOT always takes 8";
   EXPECT_EQ(fixed.fixed, (affine::Range{-1.0f, 1.0f}));
+  EXPECT_THROW(output_only(nullptr), InvalidArgument);
+  EXPECT_THROW(fixed_range(nullptr, 4, -1.0f, 1.0f), InvalidArgument);
+}
+
+// Left out, it is nobody's business; it gives codes as it is.
+TEST(QuantizeApply, AnUnmarkedLayerOfQKerasStays) {
+  const Node in = Input({.shape = {5}, .name = "in"});
+  const Model model = build_model({in}, {dense(Activation({.activation = "quantized_relu(4)", .name = "q"})(in), "d")});
+  EXPECT_EQ(points(quantize_apply(annotate_from_json(model, json::parse(R"({"q": null})")))), "-; -; W+A");
+  EXPECT_THAT(message<Unsupported>([&] { quantize_model(model); }), HasSubstr("'q' (Activation)"));
 }
 
 TEST(QuantizeApply, WidthsOfEdgesAndResults) {
@@ -379,6 +389,7 @@ TEST(QuantizeApply, AnnotationsFromAFile) {
       {R"([])", "object of layers"},
       {R"({"Dence": {}})", "Did you mean 'Dense'"},
       {R"({"c": {"config": "only_kernle"}})", "Did you mean 'only_kernel'?"},
+      {R"({"c": {"config": "only_kernel", "output": null}})", "beside 'config'"},
       {R"({"c": {"outputs": null}})", "entry 'c'"}};
   for (const auto& [text, wanted] : rows) {
     EXPECT_THAT(message<InvalidArgument>([&] { annotate_from_json(model, json::parse(text), scope); }),

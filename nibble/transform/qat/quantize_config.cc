@@ -1,6 +1,9 @@
 #include "nibble/transform/qat/quantize_config.h"
 
+#include <string_view>
 #include <utility>
+
+#include "nibble/core/error.h"
 
 namespace nibble::qat {
 namespace {
@@ -48,17 +51,25 @@ class FixedRange : public QuantizeConfig {
   AffineQuantizer quantizer_;
 };
 
+QuantizeConfigPtr given(std::string_view where, QuantizeConfigPtr inner) {
+  if (inner != nullptr) return inner;
+  throw InvalidArgument("[{}] there is no configuration to begin with. Give the one whose activations it is about.",
+                        where);
+}
+
 }  // namespace
 
 QuantizeConfigPtr always(LayerQuantization quantization) { return std::make_shared<Always>(std::move(quantization)); }
 
 QuantizeConfigPtr quantize_nothing() { return always({}); }
 
-QuantizeConfigPtr output_only(QuantizeConfigPtr inner) { return std::make_shared<OutputOnly>(std::move(inner)); }
+QuantizeConfigPtr output_only(QuantizeConfigPtr inner) {
+  return std::make_shared<OutputOnly>(given("output_only", std::move(inner)));
+}
 
 QuantizeConfigPtr fixed_range(QuantizeConfigPtr inner, int num_bits, float min, float max, bool narrow_range) {
   return std::make_shared<FixedRange>(
-      std::move(inner),
+      given("fixed_range", std::move(inner)),
       AffineQuantizer{
           .kind = graph::AffineKind::kFixed, .num_bits = num_bits, .narrow_range = narrow_range, .fixed = {min, max}});
 }

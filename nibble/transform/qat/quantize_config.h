@@ -29,6 +29,7 @@ QuantizeConfigPtr always(graph::LayerQuantization quantization);
 QuantizeConfigPtr quantize_nothing();
 
 // What `inner` says of activations and outputs; weights stay as they are.
+//   throws  InvalidArgument, as the next one, if `inner` is null
 QuantizeConfigPtr output_only(QuantizeConfigPtr inner);
 
 // What `inner` says, but every activation and output gets the range [min, max], which never moves. Unlike TFMOT's, it

@@ -123,7 +123,7 @@ bool is_watching(AffineKind kind) { return graph::is_tracker(kind) && kind != Af
 
 bool has_step(AffineKind kind) { return kind == AffineKind::kLsq || kind == AffineKind::kLsqPlus; }
 
-bool is_qkeras_quantized(const Layer& layer) {
+bool has_quantizer_attribute(const Layer& layer) {
   for (const graph::AttributeSpec& spec : graph::schema_of(layer).attributes) {
     if (spec.kind == graph::AttributeKind::kQuantizer && layer.has(spec.name)) return true;
   }
@@ -182,7 +182,7 @@ void set_bits(const Scheme& scheme, AffineQuantizer& quantizer, int num_bits) {
 std::optional<LayerQuantization> default_quantization(const Layer& layer, const Scheme& scheme, bool is_rectified) {
   const auto found = rules().find(layer.class_name);
   if (found == rules().end() || (scheme.tfmot && !found->second.tfmot)) return std::nullopt;
-  if (is_qkeras_quantized(layer)) {
+  if (has_quantizer_attribute(layer)) {
     throw Unsupported("[quantize] {} has QKeras quantizers already; affine quantization starts from a float model.",
                       graph::described(layer));
   }
@@ -197,6 +197,11 @@ std::optional<LayerQuantization> default_quantization(const Layer& layer, const 
         layer.class_name == "InputLayer" ? input_quantizer(scheme) : activation_quantizer(scheme, is_rectified);
   }
   return result;
+}
+
+bool is_qkeras_quantized(const Layer& layer) {
+  return has_quantizer_attribute(layer) ||
+         (layer.attributes.contains("activation") && layer.get_quantizer("activation") != nullptr);
 }
 
 bool computes_with_weights(const Layer& layer) {

@@ -105,6 +105,9 @@ graph::AffineQuantizer weight_quantizer(const Scheme& scheme, const graph::Layer
 graph::AffineQuantizer activation_quantizer(const Scheme& scheme, bool is_rectified);
 graph::AffineQuantizer input_quantizer(const Scheme& scheme);
 
+// True where quantizers of QKeras' stand in the layer, its activation among them.
+bool is_qkeras_quantized(const graph::Layer& layer);
+
 // True where a class multiplies by its weights or looks them up: convolutions, Dense, recurrent layers, Embedding; not
 // batch normalization and PReLU.
 bool computes_with_weights(const graph::Layer& layer);
