@@ -1,5 +1,7 @@
 // Affine networks (nibble qat, nibble ptq) as integer programs: every layer's codes are the network's.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -44,9 +46,10 @@ TEST_P(AffineProgram, HasTheNetworksCodes) {
   EXPECT_LE(moved, after.size() / 20) << "unfolding changes a bias by half a step of its grid at most";
   const bool has_offsets = !qat::snap_offsets(model).empty();
   EXPECT_EQ(has_offsets, c.quantizer == "lsq_plus");
-  const auto path = std::filesystem::path(testing::TempDir()) / ("affine_" + c.name + ".nbl");
+  const auto path = std::filesystem::path(testing::TempDir()) / fmt::format("affine_{}_{}.nbl", c.name, getpid());
   program::save_program(program::lower(model), path);
   const program::Program program = program::load_program(path);
+  std::filesystem::remove(path);
   EXPECT_EQ(program::input_quantizer(program, model), nullptr) << "the model has its own";
   for (const program::Operation& operation : program.operations) {
     const auto* sum = std::get_if<program::Accumulate>(&operation.action);

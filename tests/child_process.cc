@@ -117,16 +117,17 @@ bool ChildProcess::is_running() {
   return !code_;
 }
 
-int ChildProcess::wait(double timeout_s) {
-  const auto give_up = std::chrono::steady_clock::now() + std::chrono::duration<double>(timeout_s);
-  while (is_running()) {
-    if (std::chrono::steady_clock::now() > give_up) {
+int ChildProcess::wait() {
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(10);
+  for (;;) {
+    const bool is_late = std::chrono::steady_clock::now() >= give_up;  // before the look, which may come late itself
+    if (!is_running()) return *code_;
+    if (is_late) {
       signal_group(SIGKILL);
       return -1;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
-  return *code_;
 }
 
 void ChildProcess::signal(int number) const {

@@ -29,8 +29,10 @@ class ChildProcess {
   ChildProcess& operator=(const ChildProcess&) = delete;
 
   bool is_running();
-  // The exit code; 128 + number if a signal ended it. Kills the group after timeout_s and gives -1.
-  int wait(double timeout_s = 120);
+  // The exit code; 128 + number if a signal ended it. What hangs is killed with its group after ten minutes: -1.
+  int wait();
+
+  pid_t pid() const { return pid_; }
 
   void signal(int number) const;        // to the program alone
   void signal_group(int number) const;  // to its workers too, as Ctrl-C on a terminal

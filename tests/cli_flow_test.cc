@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
+#include <signal.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -13,6 +13,7 @@
 #include "nibble/core/philox.h"
 #include "nibble/data/npy.h"
 #include "nibble/formats/keras/keras_file.h"
+#include "support/busy_machine.h"
 
 namespace nibble::testing {
 namespace {
@@ -173,20 +174,21 @@ TEST(CliFlow, TheSameCommandTwiceGivesTheSameBytes) {
 TEST(CliFlow, CtrlCSavesAndResumeGivesTheUndisturbedResult) {
   const Workplace& place = Workplace::get();
   ASSERT_EQ(place.run(train_line("whole", "--epochs 60")).code, 0);
-  // SIGINT after the first epoch; a fast machine may be done by then.
-  const std::string script = fmt::format(
-      "cd '{}' && export NIBBLE_DATA_DIR=data; '{}' {} 2>stopped.txt >/dev/null & p=$!; "
-      "for i in $(seq 600); do [ -s '{}/parts/history.csv' ] && break; sleep 0.05; done; kill -INT $p; wait $p",
-      place.dir().string(), program(), train_line("parts", "--epochs 60"), place.dir().string());
-  const int code = WEXITSTATUS(std::system(script.c_str()));
-  if (code != 0) {
-    EXPECT_EQ(code, 130);
-    EXPECT_THAT(slurp(place.dir() / "stopped.txt"), HasSubstr("--resume"));
-    EXPECT_TRUE(fs::exists(place.dir() / "parts/model.keras"));
-  }
-  const CliResult resumed = place.run(train_line("parts", "--epochs 60 --resume"));
-  ASSERT_EQ(resumed.code, 0) << resumed.err;
-  EXPECT_EQ(slurp(place.dir() / "whole/model.keras"), slurp(place.dir() / "parts/model.keras"));
+  EXPECT_TRUE(is_caught([&](int number) {
+    const std::string parts = fmt::format("parts_{}", number);
+    ChildProcess training = place.start(train_line(parts, "--epochs 60"));
+    const fs::path first_epoch = place.dir() / parts / "checkpoint.nibble";
+    EXPECT_TRUE(eventually([&] { return !training.is_running() || fs::exists(first_epoch); }));
+    training.signal(SIGINT);
+    if (training.wait() == 0) return false;
+    EXPECT_EQ(training.wait(), 130) << training.err();
+    EXPECT_THAT(training.err(), HasSubstr("--resume"));
+    EXPECT_TRUE(fs::exists(place.dir() / parts / "model.keras"));
+    const CliResult resumed = place.run(train_line(parts, "--epochs 60 --resume"));
+    EXPECT_EQ(resumed.code, 0) << resumed.err;
+    EXPECT_EQ(slurp(place.dir() / "whole/model.keras"), slurp(place.dir() / parts / "model.keras"));
+    return true;
+  })) << "each training was over before it could be stopped";
 }
 
 const char* const kSearch = R"json({

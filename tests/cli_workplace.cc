@@ -117,14 +117,20 @@ std::string program() {
   return other == nullptr ? NIBBLE_BINARY : other;
 }
 
-CliResult Workplace::run(const std::string& line, const std::string& prefix) const {
+CliResult Workplace::run(const std::string& line) const {
   const fs::path out = dir_ / "stdout.txt", err = dir_ / "stderr.txt";
   const std::string command =
-      fmt::format("cd '{}' && NIBBLE_DATA_DIR='{}' NIBBLE_OFFLINE=1 {} '{}' {} >'{}' 2>'{}'", dir_.string(),
-                  (dir_ / "data").string(), prefix, program(), line, out.string(), err.string());
+      fmt::format("cd '{}' && NIBBLE_DATA_DIR='{}' NIBBLE_OFFLINE=1 '{}' {} >'{}' 2>'{}'", dir_.string(),
+                  (dir_ / "data").string(), program(), line, out.string(), err.string());
   const int status = std::system(command.c_str());
   return {
       .code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), .out = slurp(out), .err = slurp(err)};
+}
+
+ChildProcess Workplace::start(const std::string& line) const {
+  // exec: signals are the program's own.
+  return ChildProcess("/bin/sh", {"-c", fmt::format("cd '{}' && exec '{}' {}", dir_.string(), program(), line)},
+                      {.environment = {"NIBBLE_DATA_DIR=" + (dir_ / "data").string(), "NIBBLE_OFFLINE=1"}});
 }
 
 }  // namespace nibble::testing

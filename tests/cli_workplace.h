@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <string>
 
+#include "child_process.h"
+
 namespace nibble::testing {
 
 struct CliResult {
@@ -26,9 +28,11 @@ class Workplace {
   const std::filesystem::path& dir() const { return dir_; }
 
   // Runs the program there.
-  //   line    what stands after "nibble" in a shell
-  //   prefix  what stands before it, such as "timeout 2"
-  CliResult run(const std::string& line, const std::string& prefix = "") const;
+  //   line  what stands after "nibble" in a shell
+  CliResult run(const std::string& line) const;
+
+  // Starts the program there, for a test that stops it.
+  ChildProcess start(const std::string& line) const;
 
  private:
   Workplace();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include "nibble/formats/keras/keras_file.h"
 #include "nibble/graph/builder.h"
 #include "nibble/graph/layer_quantization.h"
+#include "support/busy_machine.h"
 
 namespace nibble::testing {
 namespace {
@@ -325,11 +327,16 @@ bool is_free(const fs::path& lock) {
 
 TEST(ExperimentFlow, StopsItsWorkers) {
   const Workplace& place = Workplace::get();
+  ChildProcess experiment = place.start(
+      "experiment ptq-qat --out stopped --workers 2 --datasets cifar10 --methods ptq --seeds 1 --epochs 10000");
+  const auto is_at_a_cell = [&](int worker) {
+    const std::string said = slurp(place.dir() / fmt::format("stopped/logs/worker-{}.log", worker));
+    return said.find("cifar10-cnn") != std::string::npos;
+  };
+  ASSERT_TRUE(eventually([&] { return !experiment.is_running() || (is_at_a_cell(1) && is_at_a_cell(2)); }));
   // The workers hear of it from the process that started them.
-  const CliResult result = place.run(
-      "experiment ptq-qat --out stopped --workers 2 --datasets cifar10 --methods ptq --seeds 1 --epochs 10000",
-      "timeout --foreground --preserve-status -s INT 5");
-  EXPECT_EQ(result.code, 130);
+  experiment.signal(SIGINT);
+  EXPECT_EQ(experiment.wait(), 130) << experiment.err();
   EXPECT_FALSE(fs::exists(place.dir() / "stopped/cells/cifar10-cnn-s1-float.json"));
   // A worker that lived would hold one.
   for (const auto& lock : fs::directory_iterator(place.dir() / "stopped/locks")) {

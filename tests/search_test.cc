@@ -3,11 +3,16 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <regex>
+#include <string>
+#include <vector>
 
 #include "nibble/core/atomic_file.h"
+#include "nibble/search/storage.h"
 #include "nibble/search/worker_id.h"
 #include "search_workplace.h"
+#include "support/busy_machine.h"
 
 namespace nibble::testing {
 namespace {
@@ -35,6 +40,12 @@ void run_to_the_end(const std::vector<std::string>& arguments) {
   ASSERT_EQ(search.wait(), 0) << search.err();
 }
 
+// Whether a trial was begun more than once: it was not done when its worker was stopped or killed.
+bool has_retaken_trial(const fs::path& output) {
+  const std::vector<search::Trial> trials = search::Storage::open((output / "study.db").string()).trials();
+  return std::any_of(trials.begin(), trials.end(), [](const search::Trial& trial) { return trial.attempts > 1; });
+}
+
 // One worker, nothing disturbed: what every other search here must come to.
 const SearchOutcome& undisturbed() {
   static const SearchOutcome outcome = [] {
@@ -43,6 +54,13 @@ const SearchOutcome& undisturbed() {
     return outcome_of(output);
   }();
   return outcome;
+}
+
+// For searches that were to be disturbed and were not: they must have come to the same. Returns false.
+bool over_undisturbed(ChildProcess& search, const fs::path& output) {
+  EXPECT_EQ(search.wait(), 0) << search.err();
+  expect_same(outcome_of(output), undisturbed());
+  return false;
 }
 
 TEST(Search, EveryTrialIsScoredAndTheBestOneKept) {
@@ -96,38 +114,50 @@ TEST(Search, TwoWorkersGiveTheSame) {
 }
 
 TEST(Search, AKilledWorkerIsReplaced) {
-  const fs::path output = place().dir() / "worker_killed";
-  ChildProcess search = place().start(autoq(output, {"--workers", "1"}));
-  const search::Trial trial = wait_for_mid_trial(output, 1, search);
-  ASSERT_GE(trial.number, 0) << "the search was over before a worker could be killed: " << search.err();
-  ASSERT_EQ(kill(worker_pid(trial), SIGKILL), 0);
-  EXPECT_EQ(search.wait(), 0) << search.err();
-  expect_same(outcome_of(output), undisturbed());
+  undisturbed();
+  EXPECT_TRUE(is_caught([](int number) {
+    const fs::path output = place().dir() / ("worker_killed_" + std::to_string(number));
+    ChildProcess search = place().start(autoq(output, {"--workers", "1"}));
+    const search::Trial trial = wait_for_mid_trial(output, 1, search);
+    if (trial.number >= 0 && search::is_alive(trial.worker).value_or(false)) kill(worker_pid(trial), SIGKILL);
+    EXPECT_EQ(search.wait(), 0) << search.err();
+    expect_same(outcome_of(output), undisturbed());
+    return has_retaken_trial(output);
+  })) << "each search was over before its worker could be killed";
 }
 
 // Every process gone in one moment, as when the power fails.
 TEST(Search, AKilledSearchIsGoneOnWith) {
-  const fs::path output = place().dir() / "killed";
-  {
-    ChildProcess search = place().start(autoq(output, {"--workers", "2"}));
-    ASSERT_GE(wait_for_mid_trial(output, 0, search).number, 0) << search.err();
-    search.signal_group(SIGKILL);
-    EXPECT_EQ(search.wait(), 128 + SIGKILL);
-  }
-  run_to_the_end(resume(output, "2"));
-  expect_same(outcome_of(output), undisturbed());
+  undisturbed();
+  EXPECT_TRUE(is_caught([](int number) {
+    const fs::path output = place().dir() / ("killed_" + std::to_string(number));
+    {
+      ChildProcess search = place().start(autoq(output, {"--workers", "2"}));
+      if (wait_for_mid_trial(output, 0, search).number < 0) return over_undisturbed(search, output);
+      search.signal_group(SIGKILL);
+      if (search.wait() != 128 + SIGKILL) return over_undisturbed(search, output);
+    }
+    run_to_the_end(resume(output, "2"));
+    expect_same(outcome_of(output), undisturbed());
+    return has_retaken_trial(output);
+  })) << "each search was over before it could be killed";
 }
 
 TEST(Search, AKilledLauncherTakesItsWorkersAlong) {
-  const fs::path output = place().dir() / "launcher_killed";
-  ChildProcess search = place().start(autoq(output, {"--workers", "1"}));
-  const search::Trial trial = wait_for_mid_trial(output, 0, search);
-  ASSERT_GE(trial.number, 0) << search.err();
-  search.signal(SIGKILL);
-  EXPECT_EQ(search.wait(), 128 + SIGKILL);
-  run_to_the_end(resume(output));
-  expect_same(outcome_of(output), undisturbed());
-  EXPECT_FALSE(search::is_alive(trial.worker).value_or(true)) << "the worker outlived its launcher";
+  undisturbed();
+  EXPECT_TRUE(is_caught([](int number) {
+    const fs::path output = place().dir() / ("launcher_killed_" + std::to_string(number));
+    ChildProcess search = place().start(autoq(output, {"--workers", "1"}));
+    const search::Trial trial = wait_for_mid_trial(output, 0, search);
+    if (trial.number < 0) return over_undisturbed(search, output);
+    search.signal(SIGKILL);
+    if (search.wait() != 128 + SIGKILL) return over_undisturbed(search, output);
+    run_to_the_end(resume(output));
+    expect_same(outcome_of(output), undisturbed());
+    EXPECT_TRUE(eventually([&] { return !search::is_alive(trial.worker).value_or(true); }))
+        << "the worker outlived its launcher";
+    return has_retaken_trial(output);  // a worker that was told nothing would have done it to its end
+  })) << "each search was over before its launcher could be killed";
 }
 
 struct Stop {
@@ -138,18 +168,25 @@ struct Stop {
 class StoppedSearch : public ::testing::TestWithParam<Stop> {};
 
 TEST_P(StoppedSearch, EndsWithASentenceAndIsGoneOnWith) {
-  const fs::path output = place().dir() / (std::string("stopped_") + GetParam().name);
-  ChildProcess search = place().start(autoq(output, {"--workers", "1"}));
-  ASSERT_GE(wait_for_mid_trial(output, 1, search).number, 0) << search.err();
-  GetParam().whole_group ? search.signal_group(GetParam().signal) : search.signal(GetParam().signal);
-  EXPECT_EQ(search.wait(30), 130) << search.err();
-  EXPECT_THAT(search.err(), HasSubstr("--resume"));
-  EXPECT_THAT(half_written(output), IsEmpty());
-  EXPECT_TRUE(fs::exists(output / "report.html"));
-  // Workers were told once and ended in their own time.
-  EXPECT_THAT(read_file(output / "logs/worker-0.log"), HasSubstr("trials finished here"));
-  run_to_the_end(resume(output));
-  expect_same(outcome_of(output), undisturbed());
+  undisturbed();
+  EXPECT_TRUE(is_caught([](int number) {
+    const auto& [name, signal, whole_group] = GetParam();
+    const fs::path output = place().dir() / ("stopped_" + std::string(name) + "_" + std::to_string(number));
+    ChildProcess search = place().start(autoq(output, {"--workers", "1"}));
+    if (wait_for_mid_trial(output, 1, search).number < 0) return over_undisturbed(search, output);
+    whole_group ? search.signal_group(signal) : search.signal(signal);
+    // Its worker may do all that is left before the launcher hears of the signal.
+    if (search.wait() == 0) return over_undisturbed(search, output);
+    EXPECT_EQ(search.wait(), 130) << search.err();
+    EXPECT_THAT(search.err(), HasSubstr("--resume"));
+    EXPECT_THAT(half_written(output), IsEmpty());
+    EXPECT_TRUE(fs::exists(output / "report.html"));
+    // Workers were told once and ended in their own time.
+    EXPECT_THAT(read_file(output / "logs/worker-0.log"), HasSubstr("trials finished here"));
+    run_to_the_end(resume(output));
+    expect_same(outcome_of(output), undisturbed());
+    return has_retaken_trial(output);
+  })) << "each search was over before it could be stopped";
 }
 
 INSTANTIATE_TEST_SUITE_P(Signals, StoppedSearch,

@@ -3,14 +3,13 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <chrono>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/search/storage.h"
 #include "search_workplace.h"
+#include "support/busy_machine.h"
 #include "support/golden.h"
 #include "support/postgresql_server.h"
 
@@ -26,7 +25,7 @@ struct Outcome {
 };
 Outcome run(const std::vector<std::string>& arguments) {
   ChildProcess process = SearchWorkplace::get().start(arguments);
-  const int code = process.wait(600);
+  const int code = process.wait();
   return {code, process.out(), process.err()};
 }
 
@@ -63,18 +62,29 @@ class StudyOnServer : public ::testing::Test {
     server_ = PostgresqlServer::get();
     if (server_ == nullptr) GTEST_SKIP() << PostgresqlServer::kAbsent;
   }
+  struct Started {
+    std::string url;
+    fs::path directory;
+  };
   // Makes the study and stops before a trial is done, or soon after.
-  std::string started_study(const std::string& name) {
+  Started started_study(const std::string& name) {
     const std::string url = server_->url(name);
-    const fs::path directory = SearchWorkplace::get().dir() / name;
-    ChildProcess search = SearchWorkplace::get().start({"autoq", quiet_search().run_config.string(), "--study", url,
-                                                        "--output", directory.string(), "--workers", "1"});
-    while (search.is_running() && !search::Storage::holds_study(url)) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-    search.signal(SIGTERM);
-    EXPECT_EQ(search.wait(), 130) << search.err();
-    return url;
+    fs::path directory;
+    EXPECT_TRUE(is_caught([&](int number) {
+      directory = SearchWorkplace::get().dir() / fmt::format("{}_{}", name, number);
+      ChildProcess search = SearchWorkplace::get().start({"autoq", quiet_search().run_config.string(), "--study", url,
+                                                          "--output", directory.string(), "--workers", "1"});
+      EXPECT_TRUE(eventually([&] { return !search.is_running() || search::Storage::holds_study(url); }));
+      search.signal(SIGTERM);
+      if (search.wait() == 0) {
+        EXPECT_EQ(trials_of(url), quiet_search().trials);
+        search::Storage::remove(url);
+        return false;
+      }
+      EXPECT_EQ(search.wait(), 130) << search.err();
+      return true;
+    })) << "each search was over before it could be stopped";
+    return {url, directory};
   }
   PostgresqlServer* server_ = nullptr;
 };
@@ -116,26 +126,36 @@ TEST_F(StudyOnServer, ASearchGivesWhatItGivesInAFile) {
   EXPECT_NE(gone.err.find("there is no study"), std::string::npos) << gone.err;
 }
 
+// The first trial of this worker that is running and has reported an epoch; -1 if there is none.
+int trial_at_work(const search::Storage& storage, pid_t worker) {
+  for (const search::Trial& trial : storage.trials()) {
+    const bool is_begun = trial.state == search::TrialState::kRunning && !storage.steps(trial.number).empty();
+    if (is_begun && worker_pid(trial) == worker) return trial.number;
+  }
+  return -1;
+}
+
 TEST_F(StudyOnServer, WorkersElsewhereHelpAndMayBeKilled) {
-  const std::string url = started_study("elsewhere");
-  const fs::path a = SearchWorkplace::get().dir() / "host_a", b = SearchWorkplace::get().dir() / "host_b";
-  // As if on two machines that share nothing but the server: a short lease, for one is killed.
-  ChildProcess first = SearchWorkplace::get().start({"worker", "--study", url, "--output", a.string(), "--lease", "2"});
-  ChildProcess second =
-      SearchWorkplace::get().start({"worker", "--study", url, "--output", b.string(), "--lease", "2"});
-  const search::Storage storage = search::Storage::open(url);
-  const auto is_at_work = [&] {
-    for (const search::Trial& trial : storage.trials()) {
-      if (trial.state == search::TrialState::kRunning && !storage.steps(trial.number).empty()) return true;
-    }
-    return false;
-  };
-  while (first.is_running() && !is_at_work()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  first.signal(SIGKILL);
-  EXPECT_EQ(second.wait(600), 0) << second.err();
-  EXPECT_TRUE(storage.is_over());
-  json trials = trials_of(url), expected = quiet_search().trials;
-  EXPECT_EQ(trials, expected);
+  EXPECT_TRUE(is_caught([this](int number) {
+    const std::string url = started_study(fmt::format("elsewhere_{}", number)).url;
+    const fs::path a = SearchWorkplace::get().dir() / fmt::format("host_a_{}", number);
+    const fs::path b = SearchWorkplace::get().dir() / fmt::format("host_b_{}", number);
+    // As if on two machines that share nothing but the server: a short lease, for one is killed.
+    const auto worker = [&](const fs::path& output) {
+      return std::vector<std::string>{"worker", "--study", url, "--output", output.string(), "--lease", "10"};
+    };
+    ChildProcess first = SearchWorkplace::get().start(worker(a));
+    ChildProcess second = SearchWorkplace::get().start(worker(b));
+    const search::Storage storage = search::Storage::open(url);
+    int trial = -1;
+    EXPECT_TRUE(eventually([&] { return !first.is_running() || (trial = trial_at_work(storage, first.pid())) >= 0; }));
+    const int attempts = trial < 0 ? 0 : storage.trials()[static_cast<size_t>(trial)].attempts;
+    first.signal(SIGKILL);
+    EXPECT_EQ(second.wait(), 0) << second.err();
+    EXPECT_TRUE(storage.is_over());
+    EXPECT_EQ(trials_of(url), quiet_search().trials);
+    return trial >= 0 && storage.trials()[static_cast<size_t>(trial)].attempts > attempts;
+  })) << "each trial was over before its worker could be killed";
 }
 
 TEST_F(StudyOnServer, AWorkerOfAnotherVersionIsRefused) {
@@ -152,7 +172,7 @@ TEST_F(StudyOnServer, AWorkerOfAnotherVersionIsRefused) {
 }
 
 TEST_F(StudyOnServer, WhatIsMissingIsSaid) {
-  const std::string url = started_study("missing");
+  const std::string url = started_study("missing").url;
   struct Row {
     std::vector<std::string> arguments;
     std::string words;
@@ -194,17 +214,28 @@ TEST_F(StudyOnServer, ASearchByBlocksIsShownAsAWhole) {
 
 // The scripts in scripts/, without Slurm: a task of the array is a worker.
 TEST_F(StudyOnServer, ScriptsFinishAStudy) {
-  const std::string url = started_study("scripts"), out = (SearchWorkplace::get().dir() / "scripts").string();
   const std::string scripts = std::string(NIBBLE_SOURCE_DIR) + "/scripts/";
-  const ProcessOptions environment = {
-      .environment = {"NIBBLE=" + nibble_program(), "NIBBLE_STUDY=" + url, "NIBBLE_OUTPUT=" + out,
-                      "NIBBLE_DATA_DIR=" + (SearchWorkplace::get().dir() / "data").string(), "NIBBLE_OFFLINE=1"}};
-  ChildProcess local("/bin/bash", {scripts + "local_workers.sh", url, "-n", "2", "-o", out}, environment);
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
-  local.signal(SIGTERM);
-  EXPECT_EQ(local.wait(), 130) << local.err();
+  std::string url, out;
+  const auto environment_of_study = [&] {
+    return ProcessOptions{.environment = {"NIBBLE=" + nibble_program(), "NIBBLE_STUDY=" + url, "NIBBLE_OUTPUT=" + out,
+                                          "NIBBLE_DATA_DIR=" + (SearchWorkplace::get().dir() / "data").string(),
+                                          "NIBBLE_OFFLINE=1"}};
+  };
+  EXPECT_TRUE(is_caught([&](int number) {
+    const Started study = started_study(fmt::format("scripts_{}", number));
+    url = study.url, out = study.directory.string();
+    ChildProcess local("/bin/bash", {scripts + "local_workers.sh", url, "-n", "2", "-o", out}, environment_of_study());
+    const search::Storage storage = search::Storage::open(url);
+    EXPECT_TRUE(eventually([&] { return !local.is_running() || storage.held_trials() > 0; }));
+    local.signal(SIGTERM);
+    if (local.wait() == 0) return false;
+    EXPECT_EQ(local.wait(), 130) << local.err();
+    EXPECT_EQ(storage.held_trials(), 0) << "they are put back";
+    return !storage.is_over();
+  })) << "the workers were done before they could be stopped";
+  const ProcessOptions environment = environment_of_study();
   ChildProcess task("/bin/bash", {scripts + "slurm_array.sh"}, environment);
-  EXPECT_EQ(task.wait(600), 0) << task.err();
+  EXPECT_EQ(task.wait(), 0) << task.err();
   EXPECT_EQ(trials_of(url), quiet_search().trials);
   ChildProcess idle("/bin/bash", {scripts + "local_workers.sh", url, "-n", "2", "-o", out}, environment);
   EXPECT_EQ(idle.wait(), 0) << idle.err();

@@ -5,13 +5,12 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <map>
-#include <thread>
 
 #include "nibble/core/atomic_file.h"
 #include "search_workplace.h"
+#include "support/busy_machine.h"
 #include "support/event_reader.h"
 
 namespace nibble::testing {
@@ -73,7 +72,7 @@ TEST_F(Tensorboard, ASearchHasARunATrialAndOneOfTheStudy) {
   const std::string out = (workplace_.dir() / "searched").string(), events = (workplace_.dir() / "trials").string();
   ChildProcess search = workplace_.start({"autoq", workplace_.run_config({{"max_trials", 2}, {"epochs", 2}}).string(),
                                           "--workers", "1", "--output", out, "--tensorboard", events});
-  ASSERT_EQ(search.wait(600), 0) << search.err();
+  ASSERT_EQ(search.wait(), 0) << search.err();
   // The first trial is the best so far, and none beats it.
   EXPECT_NE(search.err().find("*best*  *front*"), std::string::npos) << search.err();
   ChildProcess listing = workplace_.start({"study", "trials", out, "--json"});
@@ -114,7 +113,7 @@ const ByBlocks& by_blocks() {
         {"blocks", {"^conv2d_0$", "^dense$"}}, {"max_trials", 2}, {"epochs", 1}, {"tune_filters", "none"}};
     ChildProcess process = workplace.start({"autoq", workplace.run_config(changes).string(), "--workers", "2",
                                             "--output", made.out, "--tensorboard", made.events, "--json"});
-    EXPECT_EQ(process.wait(600), 0) << process.err();
+    EXPECT_EQ(process.wait(), 0) << process.err();
     made.result = json::parse(process.out(), nullptr, false);
     return made;
   }();
@@ -194,7 +193,7 @@ TEST(SearchByBlocks, SaysAtItsEndThatNoTrialKeptTheCeiling) {
            {"autoq", workplace.run_config(changes).string(), "--workers", "2", "--output", out},
            {"autoq", "--resume", "--output", out}}) {
     ChildProcess search = workplace.start(words);
-    EXPECT_EQ(search.wait(600), 0) << search.err();
+    EXPECT_EQ(search.wait(), 0) << search.err();
     EXPECT_NE(search.err().find("note: no trial kept the budget's error of 1e-09 (loss); the nearest, trial "),
               std::string::npos)
         << search.err();
@@ -203,7 +202,7 @@ TEST(SearchByBlocks, SaysAtItsEndThatNoTrialKeptTheCeiling) {
 
 TEST(SearchByBlocks, ThatIsOverStillTellsItsBest) {
   ChildProcess again = SearchWorkplace::get().start({"autoq", "--resume", "--output", by_blocks().out, "--json"});
-  ASSERT_EQ(again.wait(600), 0) << again.err();
+  ASSERT_EQ(again.wait(), 0) << again.err();
   EXPECT_EQ(json::parse(again.out()), by_blocks().result);
 }
 
@@ -215,9 +214,26 @@ TEST(SearchByBlocks, MayBeMoved) {
   for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
            {"report", (moved / "1").string()}, {"autoq", "--resume", "--output", moved.string()}}) {
     ChildProcess process = workplace.start(words);
-    EXPECT_EQ(process.wait(600), 0) << process.err();
+    EXPECT_EQ(process.wait(), 0) << process.err();
   }
   fs::rename(moved, out);
+}
+
+// The JSON that the dashboard, which has been started just now, answers for each path.
+std::vector<json> answers_of(ChildProcess& dashboard, const std::vector<std::string>& paths) {
+  EXPECT_TRUE(eventually([&] { return !dashboard.is_running() || dashboard.out().find('\n') != std::string::npos; }));
+  const std::string url = dashboard.out();
+  std::vector<json> answers(paths.size());
+  EXPECT_TRUE(url.starts_with("http://127.0.0.1:")) << dashboard.err();
+  if (::testing::Test::HasFailure()) return answers;
+  httplib::Client client("127.0.0.1", std::stoi(url.substr(url.rfind(':') + 1)));
+  client.set_read_timeout(kPatience);
+  for (size_t i = 0; i < paths.size(); ++i) {
+    const auto answer = client.Get(paths[i]);
+    EXPECT_TRUE(answer) << paths[i];
+    if (answer) answers[i] = json::parse(answer->body);
+  }
+  return answers;
 }
 
 TEST(NibbleDashboard, ServesAStudyWithTheLayersOfItsTrialsUntilItIsStopped) {
@@ -225,30 +241,20 @@ TEST(NibbleDashboard, ServesAStudyWithTheLayersOfItsTrialsUntilItIsStopped) {
   const std::string out = (workplace.dir() / "shown").string();
   ChildProcess search = workplace.start(
       {"autoq", workplace.run_config({{"max_trials", 1}, {"epochs", 1}}).string(), "--workers", "1", "--output", out});
-  ASSERT_EQ(search.wait(600), 0) << search.err();
+  ASSERT_EQ(search.wait(), 0) << search.err();
   ChildProcess dashboard = workplace.start({"dashboard", out, "--port", "0"});
-  while (dashboard.is_running() && dashboard.out().find('\n') == std::string::npos) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  const std::string url = dashboard.out();
-  ASSERT_TRUE(url.starts_with("http://127.0.0.1:")) << dashboard.err();
-  httplib::Client client("127.0.0.1", std::stoi(url.substr(url.rfind(':') + 1)));
-  const auto study = client.Get("/api/study");
-  ASSERT_TRUE(study);
-  EXPECT_EQ(json::parse(study->body).at("facts").at("references")[0].at("name"), "int8");
-  const auto trial = client.Get("/api/trials/0");
-  ASSERT_TRUE(trial);
-  const json details = json::parse(trial->body);
+  const std::vector<json> answers = answers_of(dashboard, {"/api/study", "/api/trials/0"});
+  ASSERT_FALSE(HasFailure());
+  EXPECT_EQ(answers[0].at("facts").at("references")[0].at("name"), "int8");
+  const json& details = answers[1];
   EXPECT_EQ(details.at("layers_trouble"), "");
   double sum_nj = 0;
   for (const json& layer : details.at("layers")) sum_nj += layer.value("energy_nj", 0.0);
   EXPECT_NEAR(sum_nj, details.at("metrics").at("energy_nj").get<double>(), 0.01);  // the sum is cut to picojoules
   ChildProcess removal = workplace.start({"study", "delete", out, "--yes"});
   ASSERT_EQ(removal.wait(), 0) << removal.err();
-  for (int i = 0; i < 1000 && dashboard.err().find("the study is gone: '") == std::string::npos; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  EXPECT_NE(dashboard.err().find("the study is gone: '"), std::string::npos) << dashboard.err();
+  EXPECT_TRUE(eventually([&] { return dashboard.err().find("the study is gone: '") != std::string::npos; }))
+      << dashboard.err();
   dashboard.signal(SIGTERM);
   EXPECT_EQ(dashboard.wait(), 0);
   EXPECT_EQ(dashboard.err().find("stopping"), std::string::npos) << "there is no step to finish: " << dashboard.err();
@@ -261,7 +267,7 @@ TEST(NibbleDashboard, ASearchByAnErrorSaysSoEverywhere) {
   ChildProcess search =
       workplace.start({"autoq", workplace.run_config({{"max_trials", 2}, {"epochs", 1}, {"loss", "mse"}}).string(),
                        "--workers", "1", "--output", out, "--json"});
-  ASSERT_EQ(search.wait(600), 0) << search.err();
+  ASSERT_EQ(search.wait(), 0) << search.err();
   const json judged = {{"name", "mse"}, {"direction", "minimise"}};
   EXPECT_EQ(json::parse(search.out()).at("metric"), judged);
   EXPECT_NE(search.err().find("  mse 0."), std::string::npos) << search.err();
@@ -283,15 +289,9 @@ TEST(NibbleDashboard, ASearchByAnErrorSaysSoEverywhere) {
   }
 
   ChildProcess dashboard = workplace.start({"dashboard", out, "--port", "0"});
-  while (dashboard.is_running() && dashboard.out().find('\n') == std::string::npos) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  const std::string url = dashboard.out();
-  ASSERT_TRUE(url.starts_with("http://127.0.0.1:")) << dashboard.err();
-  httplib::Client client("127.0.0.1", std::stoi(url.substr(url.rfind(':') + 1)));
-  const auto study = client.Get("/api/study");
-  ASSERT_TRUE(study);
-  EXPECT_EQ(json::parse(study->body).at("facts").at("metric"), judged);
+  const std::vector<json> answers = answers_of(dashboard, {"/api/study"});
+  ASSERT_FALSE(HasFailure());
+  EXPECT_EQ(answers[0].at("facts").at("metric"), judged);
   dashboard.signal(SIGTERM);
   EXPECT_EQ(dashboard.wait(), 0);
 }

@@ -13,6 +13,7 @@
 
 #include "nibble/core/error.h"
 #include "nibble/experiment/cell_runner.h"
+#include "support/golden.h"
 
 namespace nibble::experiment {
 namespace {
@@ -22,14 +23,12 @@ namespace fs = std::filesystem;
 class Queue : public ::testing::Test {
  protected:
   void SetUp() override {
-    fs::remove_all(directory_);
     options_.datasets = {"cifar10"};
     options_.methods = {Method::kPtq};
     options_.bits = {4};
     options_.seeds = 1;
     cells_ = cells_of(options_);
   }
-  void TearDown() override { fs::remove_all(directory_); }
 
   QueueHooks recording() {
     return {.compute =
@@ -40,7 +39,7 @@ class Queue : public ::testing::Test {
             .poll = std::chrono::milliseconds(1)};
   }
 
-  const fs::path directory_ = fs::path(::testing::TempDir()) / "nibble_cell_queue_test";
+  const fs::path directory_ = testing::scratch_dir("cell_queue");
   PtqQatOptions options_;
   std::vector<Cell> cells_;  // cnn float, cnn ptq, cnn_bn float, cnn_bn ptq
   std::vector<std::string> order_;

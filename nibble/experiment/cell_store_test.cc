@@ -4,6 +4,7 @@
 
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
+#include "support/golden.h"
 
 namespace nibble::experiment {
 namespace {
@@ -12,9 +13,7 @@ namespace fs = std::filesystem;
 
 class Store : public ::testing::Test {
  protected:
-  void SetUp() override { fs::remove_all(directory_); }
-  void TearDown() override { fs::remove_all(directory_); }
-  const fs::path directory_ = fs::path(::testing::TempDir()) / "nibble_cell_store_test";
+  const fs::path directory_ = testing::scratch_dir("cell_store");
   const Cell cell_{.dataset = "cifar10", .with_batch_norm = true, .method = Method::kPtq, .bits = 6, .seed = 2};
   const PtqQatOptions options_;
 };

@@ -83,7 +83,13 @@ struct Dashboard::Impl {
           "one with --port, or 0 for any that is free.",
           options.port);
     }
-    listening = std::thread([this] { server.listen_after_bind(); });
+    listening = std::thread([this] {
+      server.listen_after_bind();
+      has_listened = true;
+    });
+    // httplib takes no notice of a stop() that comes before it listens: a dashboard that ends at once would listen on,
+    // and its end would wait for that of the thread.
+    while (!server.is_running() && !has_listened) std::this_thread::sleep_for(milliseconds(1));
     watching = std::thread([this] { watch(); });
   }
 
@@ -201,7 +207,7 @@ struct Dashboard::Impl {
   TrialFeed& feed;
   httplib::Server server;
   int port = 0;
-  std::atomic<bool> stopping = false;
+  std::atomic<bool> stopping = false, has_listened = false;
   std::atomic<int> pages = 0;
   std::mutex mutex;
   std::condition_variable awake;

@@ -1,23 +1,17 @@
 // The dashboard with ten thousand trials in a headless browser: what it shows, and how fast it answers.
 //
-// Times are real ones: the page is played by a script in it, which writes what it measured to the console. They are
-// limited for a core that the page has for itself. How much slower this machine is just now, because others use it, is
-// measured beside them: by how much a short loop takes longer than when it was not interrupted. Limits grow in that
-// proportion.
+// Times are real ones, limited for a core that the page has for itself. How much slower this machine is just now,
+// because others use it, is measured beside them: by how much a short loop takes longer than when it was not
+// interrupted. Limits grow in that proportion. Whatever still takes too long is measured again in a fresh page: what a
+// page is slow at by itself it is slow at each time.
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cstdlib>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
-#include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
+#include "nibble/report/browser.h"
 #include "nibble/report/dashboard.h"
 #include "nibble/report/dashboard_page.h"
 #include "nibble/report/sample_study.h"
@@ -30,93 +24,20 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-using std::chrono::milliseconds;
-
-std::string browser() {
-  const char* given = std::getenv("NIBBLE_CHROMIUM");
-  return given != nullptr ? given : NIBBLE_CHROMIUM;
-}
-
-// A headless browser on one page, ended with this object.
-class Browser {
- public:
-  Browser(const std::string& url, const fs::path& folder) : log_(folder / "log") {
-    std::vector<std::string> words = {browser(),
-                                      "--headless",
-                                      "--no-sandbox",
-                                      "--disable-gpu",
-                                      "--disable-quic",
-                                      "--no-first-run",
-                                      "--disable-dev-shm-usage",
-                                      "--disable-background-networking",
-                                      "--disable-component-update",
-                                      "--disable-sync",
-                                      "--window-size=1400,1700",
-                                      "--enable-logging=stderr",
-                                      "--user-data-dir=" + (folder / "profile").string()};
-    // A page without a window counts as one in the background, which gets less of the processor.
-    for (const char* word : {"--disable-renderer-backgrounding", "--disable-background-timer-throttling",
-                             "--disable-backgrounding-occluded-windows"}) {
-      words.emplace_back(word);
-    }
-    words.emplace_back("--remote-debugging-port=0");  // else it would end when the page is loaded
-    words.push_back(url);
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    const std::string log = log_.string();
-    pid_ = fork();
-    if (pid_ == 0) {
-      setpgid(0, 0);
-      if (freopen(log.c_str(), "w", stderr) == nullptr || freopen("/dev/null", "w", stdout) == nullptr) _exit(126);
-      execv(argv[0], argv.data());
-      _exit(127);
-    }
-  }
-  ~Browser() {
-    kill(-pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
-  }
-
-  // The object that the page wrote to its console after this word.
-  json told(const std::string& word, std::chrono::seconds patience = std::chrono::seconds(120)) const {
-    const auto give_up = std::chrono::steady_clock::now() + patience;
-    while (std::chrono::steady_clock::now() < give_up) {
-      if (fs::exists(log_)) {
-        const std::string text = read_file(log_);
-        const size_t begin = text.find("\"" + word + " {"), end = text.find("\", source", begin);
-        if (begin != std::string::npos && end != std::string::npos) {
-          std::string object = text.substr(begin + word.size() + 2, end - begin - word.size() - 2);
-          std::replace(object.begin(), object.end(), '\'', '"');  // the log holds a line in double quotes
-          return json::parse(object);
-        }
-      }
-      std::this_thread::sleep_for(milliseconds(50));
-    }
-    ADD_FAILURE() << "the page did not say " << word << ":\n" << read_file(log_);
-    return json::object();
-  }
-
- private:
-  fs::path log_;
-  pid_t pid_ = -1;
-};
-
 // Plays a reader and says how long each act took until the page was drawn again.
 constexpr const char* kReader = R"(
   const drawn = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
-  const until = async (condition) => { while (!condition()) await new Promise((done) => setTimeout(done, 10)); };
   const find = (selector) => document.querySelector(selector);
   const loops = [];
   const loop = () => {
     const begin = performance.now();
     let sum = 0;
-    for (let i = 0; i < 2e6; ++i) sum += Math.sqrt(i);
+    for (let i = 0; i < 1e6; ++i) sum += Math.sqrt(i);  // shorter than the turn of another program
     loops.push(performance.now() - begin + 1e-9 * (sum % 2));
   };
   const timed = async (act) => {
     await new Promise((done) => setTimeout(done, 300));  // nothing else is under way
-    for (let i = 0; i < 20; ++i) loop();
+    for (let i = 0; i < 40; ++i) loop();
     const begin = performance.now();
     act();
     await drawn();
@@ -161,23 +82,20 @@ constexpr const char* kReader = R"(
   const tasks = [];
   new PerformanceObserver((list) => { for (const entry of list.getEntries()) tasks.push(Math.round(entry.duration)); }).observe({ type: 'longtask' });
   const before = find('.headline').textContent;
-  console.log('WAITING {}');
+  say('WAITING', {});
   await until(() => find('.headline').textContent !== before);
   await new Promise((done) => setTimeout(done, 2500));
   facts.live = find('.headline').textContent;
   facts.longest_task = Math.max(0, ...tasks);
-  for (let i = 0; i < 20; ++i) loop();
+  for (let i = 0; i < 40; ++i) loop();
   facts.slowness = loops.reduce((a, b) => a + b) / loops.length / Math.min(...loops);
-  console.log('MEASURED ' + JSON.stringify(facts).replaceAll('"', "'"));
+  say('MEASURED', facts);
 )";
 
 class DashboardPage : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (browser().empty() || !fs::exists(browser())) {
-      GTEST_SKIP() << "Chromium was not found; install it (Debian: apt-get install chromium) or name it in "
-                      "NIBBLE_CHROMIUM to test the page.";
-    }
+    if (browser_program().empty()) GTEST_SKIP() << kNoBrowser;
   }
   static DashboardOptions options_of(const std::string& study) {
     DashboardOptions options{.study = study, .cost = "energy_nj", .cost_name = "Energy (nJ)", .layers = sample_layers};
@@ -188,16 +106,12 @@ class DashboardPage : public ::testing::Test {
   }
 };
 
-std::string page_with(const std::string& script) {
-  std::string page(dashboard_page());
-  page.insert(page.rfind("</body>"), "<script type=\"module\">" + script + "</script>");
-  return page;
-}
+std::string page_played_by(const std::string& script) { return page_with(std::string(dashboard_page()), script); }
 
 // What a reader of ten thousand trials measured, while three more came in.
 json read_ten_thousand(const fs::path& folder, DashboardOptions options) {
   options.study = make_sample_study(folder, 10000);
-  options.page = page_with(kReader);
+  options.page = page_played_by(kReader);
   const Dashboard dashboard(options);
   const Browser page(dashboard.url(), folder);
   page.told("WAITING");
@@ -225,13 +139,16 @@ std::vector<std::string> too_slow(const json& facts) {
 }
 
 TEST_F(DashboardPage, TenThousandTrialsStaySmooth) {
+  constexpr int kMostAttempts = 6;
   json facts;
-  std::vector<std::string> slow;
-  // A machine that becomes busy in the middle of it is no fault of the page: the best of three.
-  for (int attempt = 0; attempt < 3 && (attempt == 0 || !slow.empty()); ++attempt) {
+  std::vector<std::string> slow;  // in each attempt
+  for (int attempt = 0; attempt < kMostAttempts && (attempt == 0 || !slow.empty()); ++attempt) {
     facts = read_ten_thousand(testing::scratch_dir(fmt::format("dashboard_page_{}", attempt)), options_of(""));
-    slow = too_slow(facts);
+    ASSERT_FALSE(HasFailure());
     std::cout << facts.dump() << std::endl;  // before the next browser is forked
+    const std::vector<std::string> now = too_slow(facts);
+    if (attempt == 0) slow = now;
+    std::erase_if(slow, [&](const auto& act) { return std::find(now.begin(), now.end(), act) == now.end(); });
   }
   EXPECT_EQ(slow, std::vector<std::string>{});
   EXPECT_EQ(facts.at("first_rows"), "9999 9998 9997");
@@ -259,8 +176,7 @@ TEST_F(DashboardPage, ASearchByAnErrorNamesItEverywhere) {
   DashboardOptions options = options_of(url);
   options.facts.metric = {.metric = "mae", .maximise = false};
   options.facts.goal = "";
-  options.page = page_with(R"(
-    const until = async (condition) => { while (!condition()) await new Promise((done) => setTimeout(done, 10)); };
+  options.page = page_played_by(R"(
     const text = (selector) => document.querySelector(selector)?.textContent ?? '';
     const label = (selector) => document.querySelector(selector)?.getAttribute('aria-label') ?? '';
     await until(() => document.documentElement.dataset.state === 'ready');
@@ -277,7 +193,7 @@ TEST_F(DashboardPage, ASearchByAnErrorNamesItEverywhere) {
       details: text('.details').includes('MAE of each epoch'),
       accuracy: document.getElementById('dashboard').textContent.includes('ccuracy'),
     };
-    console.log('MEASURED ' + JSON.stringify(facts).replaceAll('"', "'"));)");
+    say('MEASURED', facts);)");
   const Dashboard dashboard(options);
   const Browser page(dashboard.url(), folder);
   EXPECT_EQ(page.told("MEASURED"), json({{"title", "MAE and cost"},
@@ -292,15 +208,14 @@ TEST_F(DashboardPage, ASearchByAnErrorNamesItEverywhere) {
 TEST_F(DashboardPage, AStudyThatIsGoneIsSaid) {
   const fs::path folder = testing::scratch_dir("dashboard_page_gone");
   DashboardOptions options = options_of(make_sample_study(folder, 3));
-  options.page = page_with(R"(
-    const until = async (condition) => { while (!condition()) await new Promise((done) => setTimeout(done, 10)); };
+  options.page = page_played_by(R"(
     await until(() => document.documentElement.dataset.state === 'ready');
     const trouble = document.querySelector('.trouble');
     const was_hidden = trouble.hidden;
-    console.log('WAITING {}');
+    say('WAITING', {});
     await until(() => !trouble.hidden);
     const facts = { was_hidden, gone: trouble.textContent.startsWith('the study is gone') };
-    console.log('MEASURED ' + JSON.stringify(facts).replaceAll('"', "'"));)");
+    say('MEASURED', facts);)");
   const Dashboard dashboard(options);
   const Browser page(dashboard.url(), folder);
   page.told("WAITING");
@@ -312,12 +227,11 @@ TEST_F(DashboardPage, AnEmptyStudyIsShownAndGoesOn) {
   const fs::path folder = testing::scratch_dir("dashboard_empty");
   const std::string url = make_sample_study(folder, 0);
   DashboardOptions options = options_of(url);
-  options.page = page_with(R"(
-    const until = async (condition) => { while (!condition()) await new Promise((done) => setTimeout(done, 10)); };
+  options.page = page_played_by(R"(
     await until(() => document.documentElement.dataset.state === 'ready');
-    console.log('WAITING {}');
+    say('WAITING', {});
     await until(() => document.querySelector('.details h3')?.textContent.trim().startsWith('Trial 0'));
-    console.log('SEEN {}');)");
+    say('SEEN', {});)");
   const Dashboard dashboard(options);
   const Browser page(dashboard.url(), folder);
   page.told("WAITING");

@@ -15,6 +15,7 @@
 #include "nibble/core/error.h"
 #include "nibble/report/sample_study.h"
 #include "nibble/search/random_sampler.h"
+#include "support/busy_machine.h"
 #include "support/golden.h"
 
 namespace nibble::report {
@@ -36,6 +37,7 @@ struct Asked {
 };
 Asked ask(int port, const std::string& path, const httplib::Headers& headers = {}) {
   httplib::Client client("127.0.0.1", port);
+  client.set_read_timeout(testing::kPatience);
   const auto result = client.Get(path, headers);
   if (!result) return {};
   return {result->status, json::parse(result->body, nullptr, false)};
@@ -45,6 +47,7 @@ TEST(Dashboard, AnswersWithThePageTheStudyAndItsTrials) {
   const Dashboard dashboard(options_of(make_sample_study(testing::scratch_dir("dashboard"), 300)));
   EXPECT_EQ(dashboard.url(), fmt::format("http://127.0.0.1:{}/", dashboard.port()));
   httplib::Client client("127.0.0.1", dashboard.port());
+  client.set_read_timeout(testing::kPatience);
   const auto page = client.Get("/");
   ASSERT_TRUE(page);
   EXPECT_NE(page->body.find("<title>nibble dashboard</title>"), std::string::npos);
@@ -101,11 +104,13 @@ TEST(Dashboard, SendsWhatChangesWhileTheStudyGoesOn) {
   const std::string url = make_sample_study(testing::scratch_dir("dashboard_live"), 20);
   const Dashboard dashboard(options_of(url));
   const int64_t version = ask(dashboard.port(), "/api/trials").body.at("version");
-  std::atomic<bool> enough = false;
+  std::atomic<bool> is_open = false, enough = false;
   std::string heard;
   std::thread page([&] {
     httplib::Client client("127.0.0.1", dashboard.port());
+    client.set_read_timeout(testing::kPatience);
     client.Get(fmt::format("/api/events?since={}", version), [&](const char* data, size_t size) {
+      is_open = true;
       heard.append(data, size);
       const size_t begin = heard.find("data: "), end = heard.find("\n\n", begin);
       if (begin == std::string::npos || end == std::string::npos) return true;
@@ -113,8 +118,10 @@ TEST(Dashboard, SendsWhatChangesWhileTheStudyGoesOn) {
       return false;
     });
   });
+  // Nothing is told while nothing happens.
+  EXPECT_TRUE(testing::eventually([&] { return is_open.load(); }));
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  EXPECT_FALSE(enough) << heard;
+  EXPECT_FALSE(enough);
   search::Storage storage = search::Storage::open(url);
   const auto claim = storage.claim("w", sample_space(), search::RandomSampler(1));
   storage.complete(*claim, 1.25, {{"accuracy", 0.9}}, "");
@@ -127,11 +134,11 @@ TEST(Dashboard, SendsWhatChangesWhileTheStudyGoesOn) {
   EXPECT_NE(heard.find("event: trials"), std::string::npos);
 }
 
-// Listens to events until one of them says what is waited for; its message. Null after 20 s.
+// Listens to events until one of them says what is waited for; its message. Null if none does.
 json first_message(int port, const std::function<bool(const json&)>& is_it) {
   httplib::Client client("127.0.0.1", port);
-  client.set_read_timeout(std::chrono::seconds(30));
-  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  client.set_read_timeout(testing::kPatience);
+  const auto give_up = std::chrono::steady_clock::now() + testing::kPatience;
   std::string text;
   json found;
   client.Get("/api/events", [&](const char* data, size_t size) {
@@ -165,7 +172,7 @@ TEST(Dashboard, SaysThatTheStudyIsGoneAndGoesOnWhenItIsBack) {
       return is_gone(message);
     });
   });
-  while (!is_listening) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_TRUE(testing::eventually([&] { return is_listening.load(); }));
   search::Storage::remove(url);
   page.join();
   ASSERT_FALSE(gone.is_null());
@@ -185,9 +192,7 @@ TEST(Dashboard, SaysThatAStudyIsGoneWithoutAPage) {
   const std::string url = make_sample_study(testing::scratch_dir("dashboard_gone_unseen"), 3);
   const Dashboard dashboard(options_of(url));
   search::Storage::remove(url);
-  for (int i = 0; i < 1000 && dashboard.trouble().empty(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
+  EXPECT_TRUE(testing::eventually([&] { return !dashboard.trouble().empty(); }));
   EXPECT_TRUE(dashboard.trouble().starts_with("the study is gone: '" + url)) << dashboard.trouble();
 }
 
@@ -209,16 +214,23 @@ TEST(Dashboard, SaysWhyTheStudyCannotBeRead) {
 }
 
 TEST(Dashboard, EndsWhilePagesAreOpen) {
+  std::atomic<bool> is_open = false;
   std::thread page;
   {
     const Dashboard dashboard(options_of(make_sample_study(testing::scratch_dir("dashboard_end"), 5)));
-    page = std::thread([port = dashboard.port()] {
+    page = std::thread([&is_open, port = dashboard.port()] {
       httplib::Client client("127.0.0.1", port);
-      client.Get("/api/events", [](const char*, size_t) { return true; });
+      client.set_read_timeout(testing::kPatience);
+      client.Get("/api/events", [&](const char*, size_t) { return is_open = true; });
     });
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    EXPECT_TRUE(testing::eventually([&] { return is_open.load(); }));
   }
   page.join();
+}
+
+TEST(Dashboard, MayEndAtOnce) {
+  const DashboardOptions options = options_of(make_sample_study(testing::scratch_dir("dashboard_at_once"), 3));
+  for (int i = 0; i < 50; ++i) Dashboard{options};
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "nibble/train/stripes.h"
 #include "nibble/train/trainer.h"
 #include "nibble/transform/qat/quantize_apply.h"
+#include "support/golden.h"
 
 namespace nibble::train {
 namespace {
@@ -64,7 +65,7 @@ TEST_P(EachQuantizer, LearnsWithFourBits) {
   graph::require_calibrated(model, "test");
 
   // What was saved predicts the same.
-  const auto path = ::testing::TempDir() + "/affine_" + GetParam() + ".keras";
+  const auto path = testing::scratch_dir("affine") / (std::string(GetParam()) + ".keras");
   formats::keras::save_model(model, path);
   const Model read = formats::keras::load_model(path);
   ASSERT_EQ(read.layers.size(), model.layers.size());
@@ -351,7 +352,7 @@ TEST(Calibration, ZerosThatWereSeenAreCalibrated) {
   const Model model = trainer.model();
   graph::require_calibrated(model, "test");
   EXPECT_EQ(graph::stored_ranges(model.layer("in"), "output"), std::vector<affine::Range>(1));
-  const auto path = ::testing::TempDir() + "/affine_zeros.keras";
+  const auto path = testing::scratch_dir("affine_zeros") / "zeros.keras";
   formats::keras::save_model(model, path);
   const Model read = formats::keras::load_model(path);
   graph::require_calibrated(read, "test");

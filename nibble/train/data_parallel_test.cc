@@ -11,6 +11,7 @@
 #include "nibble/graph/layer_quantization.h"
 #include "nibble/train/joined_groups.h"
 #include "nibble/train/trainer.h"
+#include "support/golden.h"
 
 namespace nibble::train {
 namespace {
@@ -64,8 +65,8 @@ Outcome train(const data::Dataset& dataset, bool fused, std::shared_ptr<ProcessG
 
 // What each of `size` processes ends with.
 template <class Work>
-std::vector<Outcome> in_processes(int size, uint16_t port, const Work& work) {
-  auto groups = joined_groups(size, port, std::chrono::seconds(60));
+std::vector<Outcome> in_processes(int size, const Work& work) {
+  auto groups = joined_groups(size);
   std::vector<std::future<Outcome>> working;
   for (auto& group : groups) {
     // The group is the work's alone: it goes when the work ends, as that of a process does.
@@ -81,14 +82,13 @@ std::vector<Outcome> in_processes(int size, uint16_t port, const Work& work) {
 
 data::Dataset digits() { return data::synthetic_digits({.train_count = 600, .test_count = 200}); }
 
-class DataParallel : public testing::TestWithParam<bool> {};
+class DataParallel : public ::testing::TestWithParam<bool> {};
 
 TEST_P(DataParallel, TrainsWhatOneProcessTrains) {
   const bool fused = GetParam();
   const data::Dataset dataset = digits();
   const Outcome alone = train(dataset, fused, nullptr);
-  const auto together =
-      in_processes(2, fused ? 29741 : 29742, [&](const auto& processes) { return train(dataset, fused, processes); });
+  const auto together = in_processes(2, [&](const auto& processes) { return train(dataset, fused, processes); });
   ASSERT_EQ(alone.losses.size(), together[0].losses.size());
   for (size_t i = 0; i < alone.losses.size(); ++i) {
     EXPECT_NEAR(together[0].losses[i] / alone.losses[i], 1.0, 1e-4) << "step " << i;
@@ -103,14 +103,11 @@ TEST_P(DataParallel, TrainsWhatOneProcessTrains) {
 TEST_P(DataParallel, GoesOnFromItsCheckpoint) {
   const bool fused = GetParam();
   const data::Dataset dataset = digits();
-  const auto undisturbed =
-      in_processes(2, fused ? 29743 : 29744, [&](const auto& processes) { return train(dataset, fused, processes); });
-  const auto file = std::filesystem::temp_directory_path() / (fused ? "data_parallel_fused" : "data_parallel_plain");
-  in_processes(2, fused ? 29745 : 29746,
-               [&](const auto& processes) { return train(dataset, fused, processes, file, false, 1); });
-  const auto resumed = in_processes(
-      2, fused ? 29747 : 29748, [&](const auto& processes) { return train(dataset, fused, processes, file, true, 2); });
-  std::filesystem::remove(file);
+  const auto undisturbed = in_processes(2, [&](const auto& processes) { return train(dataset, fused, processes); });
+  const auto file = testing::scratch_dir("data_parallel") / "checkpoint";
+  in_processes(2, [&](const auto& processes) { return train(dataset, fused, processes, file, false, 1); });
+  const auto resumed =
+      in_processes(2, [&](const auto& processes) { return train(dataset, fused, processes, file, true, 2); });
   EXPECT_EQ(resumed[1].weights, undisturbed[1].weights);
 }
 
@@ -126,7 +123,7 @@ TEST(DataParallelBits, AreThoseOfOneProcess) {
     return Outcome{{}, trainer.evaluate(dataset.test, 64), trainer.weights()};
   };
   const Outcome alone = run(nullptr);
-  const auto together = in_processes(2, 29753, run);
+  const auto together = in_processes(2, run);
   EXPECT_EQ(together[0].weights, alone.weights);
   EXPECT_EQ(together[1].weights, alone.weights);
 }
@@ -144,17 +141,17 @@ TEST(DataParallelBits, AreThoseOfOneProcessWithAugmentation) {
     return Outcome{{}, trainer.evaluate(dataset.test, 64), trainer.weights()};
   };
   const Outcome alone = run(nullptr);
-  const auto together = in_processes(2, 29754, run);
+  const auto together = in_processes(2, run);
   EXPECT_EQ(together[0].weights, alone.weights);
   EXPECT_EQ(together[1].weights, alone.weights);
 }
 
-INSTANTIATE_TEST_SUITE_P(Paths, DataParallel, testing::Bool(),
+INSTANTIATE_TEST_SUITE_P(Paths, DataParallel, ::testing::Bool(),
                          [](const auto& info) { return info.param ? "Fused" : "Plain"; });
 
 TEST(DataParallelErrors, ABatchTooSmallForTheProcessesIsASentence) {
   const data::Dataset dataset = digits();
-  in_processes(2, 29749, [&](const auto& processes) {
+  in_processes(2, [&](const auto& processes) {
     Trainer trainer(small_network(), {.processes = processes});
     FitOptions fit;
     fit.batch_size = 8;
@@ -168,7 +165,7 @@ TEST(DataParallelErrors, MeasuredRangesOfActivationsAreRefused) {
   graph::LayerQuantization quantization;
   quantization.output = {.kind = graph::AffineKind::kMovingAverage};
   graph::set_quantization(model, model.layers[1].name, quantization);
-  in_processes(2, 29751, [&](const auto& processes) {
+  in_processes(2, [&](const auto& processes) {
     EXPECT_THROW(Trainer(model, {.processes = processes}), Unsupported);
     return Outcome{};
   });
@@ -195,7 +192,7 @@ TEST(DataParallelErrors, ProcessesWithOtherSettingsAreNamed) {
        [](CompileOptions&, FitOptions&, data::Dataset& data) { data.train = data.train.slice(0, 500); }},
       {"process 1 has data set other, where process 0 has data set ",
        [](CompileOptions&, FitOptions&, data::Dataset& data) { data.name = "other"; }}};
-  in_processes(2, 29752, [&](const std::shared_ptr<ProcessGroup>& processes) {
+  in_processes(2, [&](const std::shared_ptr<ProcessGroup>& processes) {
     for (const Case& c : cases) {
       CompileOptions compile = {.learning_rate = 0.01, .seed = 3, .processes = processes};
       FitOptions fit;
@@ -217,7 +214,7 @@ TEST(DataParallelErrors, ProcessesWithOtherSettingsAreNamed) {
 
 TEST(DataParallelErrors, AProcessThatEndsIsASentenceForTheOthers) {
   const data::Dataset dataset = digits();
-  in_processes(2, 29750, [&](const auto& processes) {
+  in_processes(2, [&](const auto& processes) {
     if (!processes->is_first()) return Outcome{};
     EXPECT_THROW(train(dataset, true, processes), ProcessLost);
     return Outcome{};

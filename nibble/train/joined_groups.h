@@ -8,15 +8,19 @@
 #include <vector>
 
 #include "nibble/train/process_group.h"
+#include "support/reserved_port.h"
 
 namespace nibble::train {
 
 // When all have joined: a process that ends at once would close its connections while another still waits for them.
-inline std::vector<std::shared_ptr<ProcessGroup>> joined_groups(int size, uint16_t port, std::chrono::seconds timeout) {
+// Each waits minutes for the others: on a busy machine one may stand still for long.
+inline std::vector<std::shared_ptr<ProcessGroup>> joined_groups(int size) {
+  const testing::ReservedPort port;
   std::vector<std::future<std::shared_ptr<ProcessGroup>>> joining;
   for (int rank = 0; rank < size; ++rank) {
-    joining.push_back(std::async(std::launch::async, [=] {
-      return std::make_shared<ProcessGroup>(ProcessPlace{rank, size, "127.0.0.1", port}, timeout);
+    joining.push_back(std::async(std::launch::async, [&port, rank, size] {
+      return std::make_shared<ProcessGroup>(ProcessPlace{rank, size, "127.0.0.1", port.number()},
+                                            std::chrono::minutes(5));
     }));
   }
   std::vector<std::shared_ptr<ProcessGroup>> groups;

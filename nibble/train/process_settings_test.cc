@@ -13,13 +13,13 @@ struct Case {
   const char* difference;
 };
 
-class Difference : public testing::TestWithParam<Case> {};
+class Difference : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Difference, IsTold) { EXPECT_EQ(settings_difference(GetParam().settings), GetParam().difference); }
 
 INSTANTIATE_TEST_SUITE_P(
     Settings, Difference,
-    testing::Values(
+    ::testing::Values(
         Case{"None", {{{"seed", "1"}}, {{"seed", "1"}}}, ""}, Case{"OneProcess", {{{"seed", "1"}}}, ""},
         Case{"OneValue",
              {{{"epochs", "2"}, {"seed", "1"}}, {{"epochs", "3"}, {"seed", "1"}}},
@@ -40,7 +40,7 @@ INSTANTIATE_TEST_SUITE_P(
 // Both end with the same sentence, or both go on.
 TEST(EqualSettings, AreRequiredOfAllProcesses) {
   std::vector<std::future<void>> working;
-  for (const auto& group : joined_groups(2, 29738, std::chrono::seconds(20))) {
+  for (const auto& group : joined_groups(2)) {
     working.push_back(std::async(std::launch::async, [group] {
       EXPECT_NO_THROW(require_equal_settings(*group, {{"epochs", "2"}, {"data set", "\xff"}}));
       try {

@@ -1,13 +1,10 @@
 #include "support/postgresql_server.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <netinet/in.h>
 #include <pwd.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,21 +33,6 @@ fs::path find_programs() {
     if (fs::exists(programs / "initdb") && programs > newest) newest = programs;
   }
   return newest;
-}
-
-// A port that no other program is given while this process runs, not even where the server is away. The socket that
-// holds it never listens, so a server, which sets SO_REUSEADDR as well, may.
-int held_port() {
-  const int holder = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int on = 1;
-  setsockopt(holder, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  if (bind(holder, reinterpret_cast<sockaddr*>(&address), size) != 0) throw std::runtime_error("no free port");
-  getsockname(holder, reinterpret_cast<sockaddr*>(&address), &size);
-  return ntohs(address.sin_port);
 }
 
 // Runs the program as the user postgres where this is root; it ends with this process.
@@ -113,21 +95,23 @@ PostgresqlServer::PostgresqlServer(fs::path programs) : programs_(std::move(prog
            "--pwfile=" + (folder_ / "password").string(), "-E", "UTF8", "--no-locale", "--no-sync"},
           folder_, user);
   if (status != 0) throw std::runtime_error("initdb failed; see " + (folder_ / "log").string());
-  port_ = held_port();
   start();
 }
 
 void PostgresqlServer::start() {
   const passwd* user = server_user();
-  pid_ = spawn({programs_ / "postgres", "-D", folder_ / "data", "-k", folder_, "-p", std::to_string(port_), "-c",
+  pid_ = spawn({programs_ / "postgres", "-D", folder_ / "data", "-k", folder_, "-p", std::to_string(port()), "-c",
                 "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=80"},
                folder_, user);
-  // As long as it takes: how long that is depends on what else the machine does.
-  while (waitpid(pid_, nullptr, WNOHANG) == 0) {
-    if (run({programs_ / "pg_isready", "-q", "-h", folder_, "-p", std::to_string(port_)}, folder_, user) == 0) return;
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(5);
+  while (std::chrono::steady_clock::now() < give_up) {
+    if (waitpid(pid_, nullptr, WNOHANG) == pid_) {
+      pid_ = -1;
+      break;
+    }
+    if (run({programs_ / "pg_isready", "-q", "-h", folder_, "-p", std::to_string(port())}, folder_, user) == 0) return;
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
-  pid_ = -1;
   throw std::runtime_error("the server does not start; see " + (folder_ / "log").string());
 }
 
@@ -147,13 +131,13 @@ PostgresqlServer::~PostgresqlServer() {
 
 std::string PostgresqlServer::url(const std::string& study) const {
   return "postgresql://" + std::string(kUser) + "@/postgres?host=" + folder_.string() +
-         "&port=" + std::to_string(port_) + "&study=" + study;
+         "&port=" + std::to_string(port()) + "&study=" + study;
 }
 
 std::string PostgresqlServer::loopback_url(const std::string& password, const std::string& study) const {
   std::string escaped;
   for (const char c : password) escaped += c == ' ' ? std::string("%20") : std::string(1, c);
-  return "postgresql://" + std::string(kUser) + ":" + escaped + "@127.0.0.1:" + std::to_string(port_) +
+  return "postgresql://" + std::string(kUser) + ":" + escaped + "@127.0.0.1:" + std::to_string(port()) +
          "/postgres?study=" + study;
 }
 

@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <string>
 
+#include "support/reserved_port.h"
+
 namespace nibble::testing {
 
 // Listens on a Unix socket, where everybody is trusted, and on loopback, where the user "nibble" has a password.
@@ -24,7 +26,7 @@ class PostgresqlServer {
   std::string url(const std::string& study) const;
   std::string loopback_url(const std::string& password, const std::string& study) const;
   static const char* password() { return "a secret of tests"; }
-  int port() const { return port_; }
+  int port() const { return port_.number(); }
 
   // As if its machine was switched off and on again.
   void stop();
@@ -38,7 +40,7 @@ class PostgresqlServer {
   explicit PostgresqlServer(std::filesystem::path programs);
 
   std::filesystem::path programs_, folder_;
-  int port_ = 0;
+  ReservedPort port_;  // the server's while it is stopped, too
   pid_t pid_ = -1;
   pid_t owner_ = -1;
 };
