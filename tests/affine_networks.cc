@@ -80,6 +80,21 @@ graph::Model branches() {
   return build_model({in}, {classifier(Dropout({.rate = 0.5, .name = "dropout"})(both))}, "branches");
 }
 
+// What a Concatenate reads leaves its quantization to it.
+graph::Model joined() {
+  const Node in = image();
+  const Node first = conv(in, 6, "conv0", "relu");
+  const Node mean =
+      layer("AveragePooling2D", "mean",
+            {{"pool_size", std::vector<int64_t>{3, 3}}, {"strides", std::vector<int64_t>{1, 1}}, {"padding", "same"}})(
+          conv(first, 3, "conv1"));
+  const Node both = Concatenate({.name = "both"})(
+      {ReLU({.name = "relu0"})(conv(first, 4, "conv2")), BatchNormalization({.name = "bn"})(conv(first, 3, "conv3")),
+       mean, layer("LeakyReLU", "leaky", {{"negative_slope", 0.25}})(conv(first, 2, "conv4")),
+       conv(first, 2, "conv5", "relu")});
+  return build_model({in}, {classifier(conv(both, 5, "conv6", "relu"))}, "joined");
+}
+
 // Both inputs of the first Add have ranges of their own; the second adds three.
 graph::Model residual() {
   const Node in = image();

@@ -232,24 +232,50 @@ void Lowering::add_add(const Layer& layer) {
   signals_[layer.name] = std::move(signal);
 }
 
+// What leaves its quantization to the Concatenate (transform/qat/layout.h) gives it real numbers: those of a ReLU, a
+// batch norm or an average. A quantizer looks at each value for itself, so that the layer's own may come before the
+// joining.
+std::vector<int> Lowering::inputs_to_join(const Layer& layer) {
+  const auto is_real = [&](const std::string& input) {
+    const Signal& signal = signals_.at(input);
+    return !signal.pending.is_identity() || (signal.operation >= 0 && is_wide(value_of(signal.operation)));
+  };
+  const auto point = graph::quantized_point(layer, graph::kOutput);
+  const bool are_quantized = point && std::any_of(layer.inputs.begin(), layer.inputs.end(), is_real);
+  if (are_quantized) has_output_point_.insert(layer.name);
+  std::vector<int> inputs;
+  for (size_t i = 0; i < layer.inputs.size(); ++i) {
+    if (!are_quantized) {
+      inputs.push_back(integers(layer, i, false));
+      continue;
+    }
+    Signal signal = signals_.at(layer.inputs[i]);
+    if (signal.operation < 0) signal.operation = integers(layer, i, false);
+    signal.sum_divisor.reset();  // what is joined comes to the network's quantizer as real numbers
+    apply_quantizer(layer, std::move(signal), grid_of(layer, *point), /*is_layer_output=*/false);
+    inputs.push_back(signals_.at(layer.name).operation);
+  }
+  return inputs;
+}
+
 void Lowering::add_concatenate(const Layer& layer) {
   const int64_t axis = layer.get_int("axis");
   if (axis != -1 && axis != shapes_.at(layer.name).rank()) {
     throw Unsupported("[compile] layer '{}' joins along axis {}; along the last one, -1, it would do.", layer.name,
                       axis);
   }
-  std::vector<int> inputs;
+  const std::vector<int> inputs = inputs_to_join(layer);
   Value result{shapes_.at(layer.name), {}, {}};
-  for (size_t i = 0; i < layer.inputs.size(); ++i) {
-    inputs.push_back(integers(layer, i, false));
-    const Value& in = value_of(inputs.back());
+  for (const int input : inputs) {
+    const Value& in = value_of(input);
     for (int64_t c = 0; c < in.channels(); ++c) {
       result.scale.push_back(program::at(in.scale, c));
       result.intervals.push_back(at(in.intervals, c));
     }
   }
   if (std::equal(result.scale.begin() + 1, result.scale.end(), result.scale.begin())) result.scale.resize(1);
-  signals_[layer.name] = {push({layer.name, inputs, Concatenate{}, std::move(result), is_value(layer)}), {}};
+  const bool is_layer_output = is_value(layer) || has_output_point_.contains(layer.name);
+  signals_[layer.name] = {push({layer.name, inputs, Concatenate{}, std::move(result), is_layer_output}), {}};
 }
 
 void Lowering::add_pad(const Layer& layer) {

@@ -98,6 +98,8 @@ class Lowering {
   int on_grid(const Layer& layer, int operation, float step, int64_t factor);
   // Inputs of one scale each, where need be by the layer's own quantizer.
   std::vector<int> on_one_grid(const Layer& layer, std::vector<int> inputs);
+  // Of a Concatenate, where need be by the layer's own quantizer.
+  std::vector<int> inputs_to_join(const Layer& layer);
   affine::CommonGrid grid_of_add(const Layer& layer, const std::vector<int>& inputs) const;
   // The affine quantizer that gave the values, which were moved at most; empty where none did.
   std::string affine_source(int input) const;
