@@ -80,6 +80,22 @@ graph::Model branches() {
   return build_model({in}, {classifier(Dropout({.rate = 0.5, .name = "dropout"})(both))}, "branches");
 }
 
+// What a Concatenate reads leaves its quantization to it, another Concatenate too.
+graph::Model joined() {
+  const Node in = image();
+  const Node first = conv(in, 6, "conv0", "relu");
+  const Node mean =
+      layer("AveragePooling2D", "mean",
+            {{"pool_size", std::vector<int64_t>{3, 3}}, {"strides", std::vector<int64_t>{1, 1}}, {"padding", "same"}})(
+          conv(first, 3, "conv1"));
+  const Node inner = Concatenate({.name = "inner"})(
+      {mean, layer("LeakyReLU", "leaky", {{"negative_slope", 0.25}})(conv(first, 2, "conv4"))});
+  const Node all = Concatenate({.name = "all"})({ReLU({.name = "relu0"})(conv(first, 4, "conv2")),
+                                                 BatchNormalization({.name = "bn"})(conv(first, 3, "conv3")), inner,
+                                                 conv(first, 2, "conv5", "relu")});
+  return build_model({in}, {classifier(conv(all, 5, "conv6", "relu"))}, "joined");
+}
+
 // Both inputs of the first Add have ranges of their own; the second adds three.
 graph::Model residual() {
   const Node in = image();
@@ -132,7 +148,7 @@ graph::Model extremes() {
   const Node first = conv(in, 6, "conv0", "relu"), second = conv(first, 6, "conv1");
   const Node largest = layer("Maximum", "largest")(std::vector<Node>{first, second});
   const Node smallest = layer("Minimum", "smallest")(std::vector<Node>{conv(largest, 6, "conv2"), second, first});
-  return build_model({in}, {classifier(conv(smallest, 4, "conv3"))}, "extremes");
+  return build_model({in}, {classifier(conv(ReLU({.name = "relu"})(smallest), 4, "conv3"))}, "extremes");
 }
 
 // What reads the codes of a transposed convolution sums codes too.

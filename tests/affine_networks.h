@@ -28,6 +28,7 @@ graph::Model batch_norms();
 graph::Model averages();
 graph::Model averages_at_borders();
 graph::Model branches();
+graph::Model joined();
 graph::Model residual();
 graph::Model curves();
 graph::Model slopes();

@@ -77,9 +77,10 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"EightResidual", residual, "int8", "moving_average"}, Case{"FourResidual", residual, "int4", "lsq"},
         Case{"TfmotResidual", residual, "tfmot8", "moving_average"}, Case{"TwoPactResidual", residual, "int2", "pact"},
         Case{"EightBranches", branches, "int8", "moving_average"}, Case{"EightPact", plain, "int8", "pact"},
-        Case{"FourPactBatchNorms", batch_norms, "int4", "pact"}, Case{"TwoPactBranches", branches, "int2", "pact"},
-        Case{"EightCurves", curves, "int8", "moving_average"}, Case{"FourCurves", curves, "int4", "lsq"},
-        Case{"EightLsqPlusCurves", curves, "int8", "lsq_plus"},
+        Case{"EightJoined", joined, "int8", "moving_average"}, Case{"FourJoined", joined, "int4", "lsq"},
+        Case{"EightLsqPlusJoined", joined, "int8", "lsq_plus"}, Case{"FourPactBatchNorms", batch_norms, "int4", "pact"},
+        Case{"TwoPactBranches", branches, "int2", "pact"}, Case{"EightCurves", curves, "int8", "moving_average"},
+        Case{"FourCurves", curves, "int4", "lsq"}, Case{"EightLsqPlusCurves", curves, "int8", "lsq_plus"},
         Case{"FourLsqPlusAverages", averages, "int4", "lsq_plus"}, Case{"EightDorefa", plain, "int8", "dorefa"},
         Case{"FourDorefaBatchNorms", batch_norms, "int4", "dorefa"},
         Case{"TwoDorefaAverages", averages, "int2", "dorefa"},
@@ -139,9 +140,9 @@ INSTANTIATE_TEST_SUITE_P(
                     TieCase{"Transposed", transposed, "int4"}, TieCase{"PlainEight", plain, "int8"},
                     TieCase{"BatchNorms", batch_norms, "int4"}, TieCase{"Averages", averages, "int4"},
                     TieCase{"AveragesAtBorders", averages_at_borders, "int4"}, TieCase{"Residual", residual, "int4"},
-                    TieCase{"Branches", branches, "int4"}, TieCase{"Slopes", slopes, "int4"},
-                    TieCase{"Moves", moves, "int4"}, TieCase{"Maxima", maxima, "int4"},
-                    TieCase{"Extremes", extremes, "int4"}),
+                    TieCase{"Branches", branches, "int4"}, TieCase{"Joined", joined, "int4"},
+                    TieCase{"Slopes", slopes, "int4"}, TieCase{"Moves", moves, "int4"},
+                    TieCase{"Maxima", maxima, "int4"}, TieCase{"Extremes", extremes, "int4"}),
     [](const auto& row) { return row.param.name; });
 
 // Multiplier and shift instead of thresholds: where sums are on grids and ReLUs alone stand before the quantizers, the

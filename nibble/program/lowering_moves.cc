@@ -166,7 +166,7 @@ std::vector<int> Lowering::on_one_grid(const Layer& layer, std::vector<int> inpu
     throw Unsupported(
         "[compile] layer '{}' ({}) compares values of the scales {} and {}: no whole multiple. Use quantizers with "
         "power-of-two scales before it, or let the layer have an output quantizer of its own: 'nibble qat' and 'nibble "
-        "ptq' give it one where no separate activation follows.",
+        "ptq' give it one.",
         layer.name, layer.class_name, largest, smallest);
   }
   if (!are_multiples) has_output_point_.insert(layer.name);
@@ -232,16 +232,36 @@ void Lowering::add_add(const Layer& layer) {
   signals_[layer.name] = std::move(signal);
 }
 
+// The layer whose output quantizer is the next that the values of a Concatenate meet: itself, or, where it leaves its
+// quantization to another Concatenate, that one.
+const Layer& Lowering::quantizer_of_joined(const Layer& layer) const {
+  if (graph::quantized_point(layer, graph::kOutput) || layer.name == model_.outputs[0]) return layer;
+  const auto readers = model_.consumers(layer.name);
+  if (readers.size() != 1 || model_.layer(readers[0]).class_name != "Concatenate") return layer;
+  return quantizer_of_joined(model_.layer(readers[0]));
+}
+
+// What leaves its quantization to the Concatenate (transform/qat/layout.h) gives it real numbers: those of a ReLU, a
+// batch norm or an average. A quantizer looks at each value for itself, so that it may come before the joining.
 void Lowering::add_concatenate(const Layer& layer) {
   const int64_t axis = layer.get_int("axis");
   if (axis != -1 && axis != shapes_.at(layer.name).rank()) {
     throw Unsupported("[compile] layer '{}' joins along axis {}; along the last one, -1, it would do.", layer.name,
                       axis);
   }
+  const auto is_real = [&](const std::string& input) {
+    const Signal& signal = signals_.at(input);
+    return !signal.pending.is_identity() || (signal.operation >= 0 && is_wide(value_of(signal.operation)));
+  };
+  const Layer& owner = quantizer_of_joined(layer);
+  const auto point = graph::quantized_point(owner, graph::kOutput);
+  const bool are_quantized = point && std::any_of(layer.inputs.begin(), layer.inputs.end(), is_real);
+  const bool has_own = are_quantized && &owner == &layer;
+  if (has_own) has_output_point_.insert(layer.name);
   std::vector<int> inputs;
   Value result{shapes_.at(layer.name), {}, {}};
   for (size_t i = 0; i < layer.inputs.size(); ++i) {
-    inputs.push_back(integers(layer, i, false));
+    inputs.push_back(are_quantized ? quantized_input(layer, i, grid_of(owner, *point)) : integers(layer, i, false));
     const Value& in = value_of(inputs.back());
     for (int64_t c = 0; c < in.channels(); ++c) {
       result.scale.push_back(program::at(in.scale, c));
@@ -249,7 +269,16 @@ void Lowering::add_concatenate(const Layer& layer) {
     }
   }
   if (std::equal(result.scale.begin() + 1, result.scale.end(), result.scale.begin())) result.scale.resize(1);
-  signals_[layer.name] = {push({layer.name, inputs, Concatenate{}, std::move(result), is_value(layer)}), {}};
+  const bool is_layer_output = has_own || (is_value(layer) && !are_quantized);
+  signals_[layer.name] = {push({layer.name, inputs, Concatenate{}, std::move(result), is_layer_output}), {}};
+}
+
+int Lowering::quantized_input(const Layer& layer, size_t input, const quant::QuantizerPtr& quantizer) {
+  Signal signal = signals_.at(layer.inputs.at(input));
+  if (signal.operation < 0) signal.operation = integers(layer, input, false);
+  signal.sum_divisor.reset();  // what is joined comes to the network's quantizer as real numbers
+  apply_quantizer(layer, std::move(signal), quantizer, /*is_layer_output=*/false);
+  return signals_.at(layer.name).operation;
 }
 
 void Lowering::add_pad(const Layer& layer) {

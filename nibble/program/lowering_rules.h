@@ -98,6 +98,9 @@ class Lowering {
   int on_grid(const Layer& layer, int operation, float step, int64_t factor);
   // Inputs of one scale each, where need be by the layer's own quantizer.
   std::vector<int> on_one_grid(const Layer& layer, std::vector<int> inputs);
+  const Layer& quantizer_of_joined(const Layer& layer) const;
+  // Codes of the layer's input, whatever is still to be done to it.
+  int quantized_input(const Layer& layer, size_t input, const quant::QuantizerPtr& quantizer);
   affine::CommonGrid grid_of_add(const Layer& layer, const std::vector<int>& inputs) const;
   // The affine quantizer that gave the values, which were moved at most; empty where none did.
   std::string affine_source(int input) const;

@@ -211,8 +211,8 @@ std::string Lowering::affine_source(int input) const {
   const auto moves = [&](const Action& a) { return moves_integers(a) || std::holds_alternative<Pad>(a); };
   while (moves(operation(input).action)) input = operation(input).inputs[0];
   const Action& source = operation(input).action;
-  if (std::holds_alternative<Extremum>(source)) {
-    // The layer's own quantizer has been applied to its inputs.
+  if (std::holds_alternative<Extremum>(source) || std::holds_alternative<Concatenate>(source)) {
+    // Where the layer's own quantizer has been applied to its inputs.
     return has_output_point_.contains(operation(input).layer) ? affine_source(operation(input).inputs[0]) : "";
   }
   std::string quantizer;

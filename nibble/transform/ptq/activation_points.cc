@@ -40,6 +40,8 @@ bool is_quantized_behind(const graph::Model& model, const graph::Layer& layer) {
   if (layer.inputs.empty() || is_output(model, layer.name)) return false;
   const auto readers = model.consumers(layer.name);
   if (readers.size() != 1 || own_activation(layer) != "linear") return false;
+  // A program compares codes of one grid, which are their own quantizer's.
+  if (layer.class_name == "Maximum" || layer.class_name == "Minimum") return false;
   const graph::Layer& reader = model.layer(readers[0]);
   return is_activation_layer(reader) || reader.class_name == "BatchNormalization";
 }

@@ -4,7 +4,8 @@
 //   the model's input, and the output of every layer, except
 //   - layers that only move values: max pooling, Flatten, Reshape, Dropout, zero padding, cropping, upsampling to the
 //     nearest pixel; they keep their input's codes
-//   - a layer whose one reader is an activation or a batch normalization: its result is quantized behind that
+//   - a layer, but Maximum and Minimum, whose one reader is an activation or a batch normalization: its result is
+//     quantized behind that
 //   - an input that an Embedding reads: its values are names of rows, which rounding would change for others
 //   - softmax: what enters it is quantized, what leaves it stays float
 //

@@ -90,6 +90,17 @@ TEST(ActivationPoints, OfFusedActivationsAndBranches) {
                           ActivationPoint{"dense", "pre_activation", true}));
 }
 
+// A program compares codes of one grid, so that a ReLU behind a maximum does not take its quantizer's place.
+TEST(ActivationPoints, OfAMaximum) {
+  const Node in = Input({.shape = {4}, .name = "input"});
+  const Node a = Dense({.units = 3, .name = "a"})(in), b = Dense({.units = 3, .name = "b"})(in);
+  const Node largest = layer("Maximum", "largest")(std::vector<Node>{a, b});
+  EXPECT_THAT(activation_points(build_model({in}, {Dense({.units = 2, .name = "c"})(ReLU({.name = "relu"})(largest))})),
+              ElementsAre(ActivationPoint{"input", "output", false}, ActivationPoint{"a", "post_activation", false},
+                          ActivationPoint{"b", "post_activation", false}, ActivationPoint{"largest", "output", false},
+                          ActivationPoint{"relu", "output", false}, ActivationPoint{"c", "post_activation", true}));
+}
+
 // Between pixels there are new values, unless the nearest pixel is taken.
 TEST(ActivationPoints, OfUpsampling) {
   for (const bool is_bilinear : {false, true}) {

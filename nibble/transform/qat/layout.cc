@@ -19,9 +19,8 @@ bool is_convolution(const Layer& layer) {
 
 bool is_dense(const Layer& layer) { return is_one_of(layer.class_name, {"Dense", "QDenseBatchnorm"}); }
 
-bool is_merge(const Layer& layer) {
-  return is_one_of(layer.class_name, {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"});
-}
+// Not Maximum and Minimum: an integer program compares codes, and has those of one grid by their own quantizer.
+bool is_merge(const Layer& layer) { return is_one_of(layer.class_name, {"Add", "Subtract", "Multiply", "Average"}); }
 
 bool is_nonnegative(const std::string& function) {
   return is_one_of(function, {"relu", "relu6", "sigmoid", "softmax", "hard_sigmoid", "softplus", "exponential"});

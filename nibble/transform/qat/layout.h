@@ -6,7 +6,7 @@
 //   Conv, Depthwise, Dense (linear) -> BN -> rectifier    weights; nothing; output
 //   Conv, Depthwise, Dense (linear) -> BN                 weights; output
 //   Conv, Depthwise, Dense (linear, relu) -> rectifier    weights; output
-//   Add and other merges -> rectifier                     nothing; output
+//   Add, Subtract, Multiply, Average -> rectifier         nothing; output
 //   ... -> Concatenate                                    outputs of the feeding layers are off, inputs pass through;
 //                                                         in-layer activations stay; output
 // A rectifier is ReLU, LeakyReLU, ELU, PReLU, or an Activation of that kind. A layer that something else reads too

@@ -408,6 +408,15 @@ TEST(FixedRanges, StandAtInputsAndResults) {
   EXPECT_THROW(fix_input_output_range(model), InvalidArgument);
 }
 
+// An integer program compares codes of one grid.
+TEST(QuantizeApply, MaximumAndMinimumHaveCodesBeforeAReluToo) {
+  for (const char* name : {"Maximum", "Minimum"}) {
+    const Node a = image(), b = Input({.shape = {8, 8, 3}, .name = "in2"});
+    const Model model = build_model({a, b}, {ReLU()(layer(name, "ends")(std::vector<Node>{a, b}))});
+    EXPECT_EQ(points(quantize_model(model)), "I; I; O; O") << name;
+  }
+}
+
 TEST(QuantizeApply, LayersThatTwoOthersReadMatchNothing) {
   EXPECT_EQ(points(quantize_model(two_readers())), "I; W+A; O");
 }
