@@ -39,7 +39,8 @@ class Planner {
         config_(config),
         compat_(config.compat != Compat::kNone),
         selected_(config.layer_indexes.resolve(static_cast<int>(model.layers.size()))),
-        effective_(config.limit.to_json()) {}
+        // AutoQKerasScheduler cuts the limit into blocks before anything completes it.
+        effective_(compat_ ? config.limit.given() : config.limit.to_json()) {}
 
   BlockSchedule run() {
     const CostMeter meter(config_.goal, model_, config_.compat);
@@ -141,7 +142,7 @@ class Planner {
   const RunConfig& config_;
   const bool compat_;
   const std::vector<bool> selected_;
-  const Json effective_;  // limit with its classes completed
+  const Json effective_;  // limit; its classes are completed but for compat
   std::map<std::string, double> costs_;
 };
 

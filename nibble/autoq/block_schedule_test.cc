@@ -69,6 +69,16 @@ TEST(BlockSchedule, NamesAreAnchoredAndGroupsStayTogether) {
   EXPECT_NE(describe(schedule).find("block 0 '^conv2d_[01]$': cost"), std::string::npos);
 }
 
+// AutoQKerasScheduler hands the lists on as they were given; what completes them knows classes only.
+TEST(BlockSchedule, WithCompatShortListsStayShort) {
+  for (const auto& [compat, limit] :
+       {std::pair{"none", R"({"^dense$": [8, 8, 8]})"}, {"qkeras", R"({"dense": [8]})"}}) {
+    const RunConfig config =
+        parse_run_config(fmt::format(R"({{"blocks": ["^dense"], "limit": {{"Dense": [8]}}, "compat": "{}"}})", compat));
+    EXPECT_EQ(schedule_blocks(models::make_builtin("mnist"), config).blocks.at(0).limit, Json::parse(limit));
+  }
+}
+
 // A block of hyperband without max_trials runs every round, whatever its share of the cost; with it, the share counts.
 // A reference that stress makes tiny is no reason for more trials than max_trials may say.
 TEST(BlockSchedule, TrialsAreThoseThatABlockRuns) {

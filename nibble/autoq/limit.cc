@@ -144,6 +144,7 @@ Limit::Limit(const Json& limit) {
     }
     entries_.push_back(std::move(entry));
   }
+  given_ = limit;
   complete();
 }
 

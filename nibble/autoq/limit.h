@@ -58,11 +58,14 @@ class Limit {
 
   // As JSON, entries of classes completed from "default": AutoQKeras' effective limit.
   Json to_json() const;
+  // As it was given.
+  const Json& given() const { return given_; }
 
  private:
   void complete();
   void check_key(const LimitEntry& entry, const graph::Model& model) const;
   std::vector<LimitEntry> entries_;
+  Json given_ = Json::object();
   Json default_;  // as given; null if absent
 };
 

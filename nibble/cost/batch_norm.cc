@@ -1,5 +1,6 @@
 #include "nibble/cost/batch_norm.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "nibble/core/error.h"
@@ -30,14 +31,21 @@ const QuantizerType& BatchNormOperators::output() const {
 
 BatchNormOperators normalize(const BatchNormTypes& types, const QuantizerType& input, Compat compat) {
   BatchNormOperators result;
-  result.divide = divide(types.use_scale ? types.gamma : input, standard_deviation(types.variance), compat);
+  const QuantizerType deviation = standard_deviation(types.variance);
+  result.divide = divide(types.use_scale ? types.gamma : input, deviation, compat);
+  // The reference takes every quotient of two known values for one of its own.
+  const bool are_known = types.use_scale && types.gamma.value_count > 0 && deviation.value_count > 0;
+  if (are_known && compat != Compat::kNone) {
+    const int64_t quotients = int64_t{types.gamma.value_count} * deviation.value_count;
+    result.divide.output.value_count = static_cast<int>(std::min<int64_t>(quotients, kWidestBits));
+  }
   if (types.use_scale) result.multiply = multiply(result.divide.output, input, compat);
   if (types.use_center) result.accumulate = add(result.output(), types.beta, compat);
   return result;
 }
 
 QuantizerType fused_accumulator(const FusedBatchNormTypes& types, Compat compat) {
-  if (types.inverse.is_float() && compat == Compat::kNone)
+  if (types.inverse.is_float())
     throw InvalidArgument("[fused_accumulator] the inverse is floating point; give it a quantizer.");
   QuantizerType offset = multiply(types.inverse, types.mean, compat).output;
   if (types.bias) offset = add(multiply(types.inverse, *types.bias, compat).output, offset, compat);

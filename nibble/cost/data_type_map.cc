@@ -31,6 +31,11 @@ const Layer& MapBuilder::producer(const std::string& name) const {
   return *layer;
 }
 
+bool MapBuilder::has_listed_input(const Layer& layer) const {
+  if (compat_ == Compat::kNone) return false;
+  return layer_kind(model_.layer(layer.inputs.at(0)).class_name, compat_) == LayerKind::kInput;
+}
+
 void MapBuilder::add_sources() {
   const auto& sources = options_.sources;
   if (sources.size() > 1 && sources.size() != model_.inputs.size())
@@ -45,10 +50,22 @@ void MapBuilder::add_sources() {
   }
 }
 
+// For the reference a layer that another one reads is no output, whatever the model says.
+std::set<std::string> MapBuilder::output_layers() const {
+  std::set<std::string> outputs;
+  if (compat_ == Compat::kNone) {
+    for (const std::string& name : model_.outputs) outputs.insert(producer(name).name);
+    return outputs;
+  }
+  for (const Layer& layer : model_.layers) {
+    if (model_.consumers(layer.name).empty()) outputs.insert(producer(layer.name).name);
+  }
+  return outputs;
+}
+
 DataTypeMap MapBuilder::build() {
   add_sources();
-  std::set<std::string> outputs;
-  for (const std::string& name : model_.outputs) outputs.insert(producer(name).name);
+  const std::set<std::string> outputs = output_layers();
   DataTypeMap map = {.compat = compat_, .inputs = model_.inputs, .sources = {}, .source_shapes = {}, .layers = {}};
   for (const std::string& name : model_.inputs) {
     map.sources.push_back(types_.at(name));
@@ -194,6 +211,7 @@ void MapBuilder::fold_bias(const Layer& layer, const KernelPart& part, Mac& mac)
   mac.fused_accumulator.reset();
   mac.multiplier.output = widened_by_scale(layer, part, mac.multiplier.output);
   set_biases(part, shapes_.at(layer.name)[-1], mac);
+  if (compat_ != Compat::kNone && !layer.get_bool("use_bias")) mac.biases = 0;  // that of the kernel alone
   const bool has_type = !is_own(layer) || own_type(layer, "bias_quantizer");
   if (has_type) mac.bias = weight_type(layer, "bias_quantizer", "bias");
   mac.accumulator = accumulate(mac.multiplier.output, part.terms + (has_type ? 1 : 0));

@@ -85,6 +85,8 @@ struct NormTypes {
   BatchNormTypes parameters = {};
   BatchNormOperators operators = {};
   int64_t channels = 0;
+  // Which of the two are charged and reported: QTools does so even where they are switched off.
+  bool charges_gamma = true, charges_beta = true;
   // Of gamma / sqrt(variance), where the layer before has this normalization inside: neither of the two is there then,
   // and no divider; the multiplier is that of the inverse and the layer's sum.
   std::optional<QuantizerType> inverse = {};
@@ -99,8 +101,9 @@ struct LayerTypes {
   Shape output_shape = {};
   bool reads_model_input = false;  // through Dropout too
   bool writes_model_output = false;
-  bool has_activation = false;  // an activation layer, or one with an activation or a quantizer on its output
-  int64_t operation_count = 0;  // as QTools counts: multiplications, or elements of the input
+  bool has_listed_output = false;  // QTools reports a list of one shape, and charges one element for it
+  bool has_activation = false;     // an activation layer, or one with an activation or a quantizer on its output
+  int64_t operation_count = 0;     // as QTools counts: multiplications, or elements of the input
   // What the kind of layer has; else empty.
   std::vector<Mac> macs = {};  // one; two for a separable convolution; two a direction for a recurrent layer
   std::optional<Operator> merge = {};

@@ -25,8 +25,8 @@ json batched(const Shape& shape) {
 void add_norm(const NormTypes& norm, json& report) {
   const BatchNormTypes& types = norm.parameters;
   if (norm.inverse) report["inverse_quantizer"] = report_of(*norm.inverse);
-  if (types.use_scale) report["gamma_quantizer"] = report_of(types.gamma);
-  if (types.use_center) report["beta_quantizer"] = report_of(types.beta);
+  if (norm.charges_gamma) report["gamma_quantizer"] = report_of(types.gamma);
+  if (norm.charges_beta) report["beta_quantizer"] = report_of(types.beta);
   report["mean_quantizer"] = report_of(types.mean);
   if (!norm.inverse) {
     report["variance_quantizer"] = report_of(types.variance);
@@ -61,7 +61,11 @@ json report_of(const LayerTypes& layer) {
   json report = {{"layer_type", layer.class_name}, {"input_quantizer_list", json::array()}};
   for (const QuantizerType& input : layer.inputs) report["input_quantizer_list"].push_back(cost::report_of(input));
   report["output_quantizer"] = cost::report_of(layer.output);
-  report["output_quantizer"]["shape"] = batched(layer.output_shape);
+  json& shape = report["output_quantizer"]["shape"] = batched(layer.output_shape);
+  if (layer.has_listed_output) {
+    shape[0] = nullptr;
+    shape = json::array({shape});
+  }
   if (layer.norm) add_norm(*layer.norm, report);
   if (layer.pool) add_pool(*layer.pool, report);
   if (layer.merge) report[layer.class_name + "_quantizer"] = with_gate(*layer.merge);

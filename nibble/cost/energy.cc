@@ -52,8 +52,8 @@ class Estimator {
   }
 
   double outputs(const LayerTypes& layer) const {
-    return transfer(activation_memory(layer.writes_model_output), layer.output_shape.elements(),
-                    layer.output.bit_width);
+    const int64_t elements = layer.has_listed_output ? 1 : layer.output_shape.elements();
+    return transfer(activation_memory(layer.writes_model_output), elements, layer.output.bit_width);
   }
 
   double weights(int64_t elements, int bit_width) const {
@@ -75,13 +75,11 @@ class Estimator {
     return sum;
   }
 
-  // QTools charges gamma and beta even where they are switched off.
   double norm_parameters(const NormTypes& norm) const {
     const BatchNormTypes& types = norm.parameters;
-    const bool charges_all = map_.compat != Compat::kNone && !norm.inverse;
     double sum = 0;
-    if (types.use_scale || charges_all) sum += weights(norm.channels, types.gamma.bit_width);
-    if (types.use_center || charges_all) sum += weights(norm.channels, types.beta.bit_width);
+    if (norm.charges_gamma) sum += weights(norm.channels, types.gamma.bit_width);
+    if (norm.charges_beta) sum += weights(norm.channels, types.beta.bit_width);
     sum += weights(norm.channels, types.mean.bit_width);
     sum += weights(norm.channels, norm.inverse ? norm.inverse->bit_width : types.variance.bit_width);
     return sum;

@@ -69,6 +69,12 @@ graph::Layer golden_layer(const json& row) {
     const auto names = quantizer_attributes(class_name);
     for (size_t i = 0; i < row["quantizers"].size(); ++i) give(names.at(i), row["quantizers"][i]);
   }
+  if (class_name == "QAdaptiveActivation") {  // rows have the text of its quantizer, "quantized_relu(4,2)"
+    const std::string text = row["activation"];
+    const size_t digits = text.find_first_of("0123456789");
+    given["activation"] = text.substr(0, text.find('('));
+    given["total_bits"] = int64_t{digits == std::string::npos ? 8 : std::stoi(text.substr(digits))};
+  }
   graph::Layer layer = graph::make_layer(class_name, row["name"], given);
   for (const auto& [name, text] : unparsed) layer.attributes[name] = text;
   if (row.contains("inputs")) layer.inputs = row["inputs"].get<std::vector<std::string>>();
@@ -101,9 +107,11 @@ json internals_of(const LayerTypes& layer) {
     if (layer.pool->multiplier) result["pool_avg_multiplier"] = operator_of(*layer.pool->multiplier);
   }
   if (!layer.norm) return result;
-  const auto& [types, operators, channels, inverse] = *layer.norm;
-  if (types.use_scale) result["gamma_quantizer"] = record_of(types.gamma);
-  if (types.use_center) result["beta_quantizer"] = record_of(types.beta);
+  const NormTypes& norm = *layer.norm;
+  const BatchNormTypes& types = norm.parameters;
+  const BatchNormOperators& operators = norm.operators;
+  if (norm.charges_gamma) result["gamma_quantizer"] = record_of(types.gamma);
+  if (norm.charges_beta) result["beta_quantizer"] = record_of(types.beta);
   result["mean_quantizer"] = record_of(types.mean);
   result["variance_quantizer"] = record_of(types.variance);
   result["internal_divide_quantizer"] = operator_of(operators.divide);

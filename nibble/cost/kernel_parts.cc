@@ -50,9 +50,10 @@ int64_t positions_of(const Layer& layer, LayerKind kind, const LayerGeometry& ge
 
 int64_t operations_of(const Layer& layer, LayerKind kind, const Shape& kernel, int64_t positions, Compat compat) {
   if (kind == LayerKind::kScaling) return positions;
-  const bool is_depthwise = kind == LayerKind::kDepthwise || kind == LayerKind::kFoldedDepthwise;
+  if (kind == LayerKind::kFoldedDepthwise && compat != Compat::kNone) return 0;  // the reference has no count for it
   // The reference forgets the depth multiplier.
-  if (is_depthwise && compat != Compat::kNone) return saturated_product(positions, without_last(layer, kernel));
+  if (kind == LayerKind::kDepthwise && compat != Compat::kNone)
+    return saturated_product(positions, without_last(layer, kernel));
   return saturated_product(positions, elements_of(layer, kernel));
 }
 
@@ -151,8 +152,8 @@ int64_t elementwise_count(const Layer& layer, LayerKind kind, const LayerGeometr
     case LayerKind::kGlobalAveragePooling: {
       const int64_t area = pool_area(layer, kind, geometry);
       if (compat == Compat::kNone) return area * elements_of(layer, geometry.output);
-      // The reference counts one output position, and nothing for its own pooling layers.
-      return is_quantized_class(layer.class_name) ? 0 : area * geometry.inputs[0][-1];
+      // The reference counts one output position, and forgets one of its own pooling layers.
+      return layer.class_name == "QAveragePooling2D" ? 0 : area * geometry.inputs[0][-1];
     }
     case LayerKind::kUpSampling:
       return elements_of(layer, geometry.output);

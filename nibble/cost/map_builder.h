@@ -5,6 +5,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -24,6 +25,7 @@ class MapBuilder {
 
  private:
   void add_sources();
+  std::set<std::string> output_layers() const;
   LayerTypes visit(const graph::Layer& layer);
   void add_macs(const graph::Layer& layer, LayerTypes& types);
   Mac plain_mac(const graph::Layer& layer, const KernelPart& part, const QuantizerType& input);
@@ -74,6 +76,10 @@ class MapBuilder {
     return !options_.weights_may_miss || layer.find_weight(weight) != nullptr;
   }
   const Tensor& weight_value(const graph::Layer& layer, const std::string& weight) const;
+
+  // The reference has the shape of a model's input as a list of one, and takes that for a shape of nothing where a
+  // layer uses its input's shape.
+  bool has_listed_input(const graph::Layer& layer) const;
 
   // The layer whose values `name` hands out: itself, or what stands before a Dropout.
   const graph::Layer& producer(const std::string& name) const;

@@ -119,10 +119,15 @@ void MapBuilder::add_dot(const Layer& layer, LayerTypes& types) {
 // ---- pooling and normalization -----------------------------------------------------
 
 void MapBuilder::add_pool(const Layer& layer, LayerTypes& types) {
-  const int64_t area = pool_area(layer, types.kind, {types.input_shapes, types.output_shape});
+  int64_t area = pool_area(layer, types.kind, {types.input_shapes, types.output_shape});
+  const bool is_global = types.kind == LayerKind::kGlobalAveragePooling;
+  if (is_global && has_listed_input(layer)) area = 1;
   PoolTypes pool = {.sum = accumulate(types.inputs[0], area), .average = {}, .multiplier = {}};
   if (is_quantized_class(layer.class_name)) {
-    pool.average = weight_type(layer, "average_quantizer", "");
+    // The reference knows no other type of it, in reference mode either.
+    pool.average = compat_ == Compat::kNone
+                       ? weight_type(layer, "average_quantizer", "")
+                       : type_from_attribute(layer, "average_quantizer", compat_).value_or(default_type());
     pool.multiplier = multiply(pool.sum, *pool.average, compat_);
   }
   if (options_.for_reference) {
@@ -136,7 +141,12 @@ void MapBuilder::add_pool(const Layer& layer, LayerTypes& types) {
 QuantizerType MapBuilder::norm_type(const Layer& layer, const char* attribute, const char* weight,
                                     const QuantizerType& missing) {
   if (!is_own(layer)) return value_type();
-  QuantizerType type = own_type(layer, attribute).value_or(missing);
+  QuantizerType type = missing;
+  if (compat_ == Compat::kNone) {
+    type = own_type(layer, attribute).value_or(missing);
+  } else if (layer.has(attribute)) {  // the reference takes one that it does not know for 8 bits
+    type = type_from_attribute(layer, attribute, compat_).value_or(default_type());
+  }
   count_values(layer, attribute, weight, type);
   return type;
 }
@@ -147,6 +157,8 @@ NormTypes MapBuilder::fused_norm(const FusedBatchNormTypes& fused) const {
   norm.parameters.mean = fused.mean;
   norm.parameters.use_scale = false;
   norm.parameters.use_center = fused.beta.has_value();
+  norm.charges_gamma = false;
+  norm.charges_beta = fused.beta.has_value();
   if (fused.beta) norm.parameters.beta = *fused.beta;
   norm.inverse = fused.inverse;
   norm.operators.multiply = multiply(fused.inverse, fused.product, compat_);
@@ -162,21 +174,25 @@ void MapBuilder::add_norm(const Layer& layer, LayerTypes& types) {
     types.output = set_output(layer, input);
     return;
   }
+  const bool scales = layer.get_bool("scale"), centers = layer.get_bool("center");
   NormTypes norm;
-  norm.parameters = {.gamma = norm_type(layer, "gamma_quantizer", "gamma", default_type()),
-                     .beta = norm_type(layer, "beta_quantizer", "beta", input),
+  norm.parameters = {.gamma = norm_type(layer, "gamma_quantizer", scales ? "gamma" : "", default_type()),
+                     .beta = norm_type(layer, "beta_quantizer", centers ? "beta" : "", input),
                      .mean = norm_type(layer, "mean_quantizer", "moving_mean", input),
                      .variance = norm_type(layer, "variance_quantizer", "moving_variance", default_type()),
-                     .use_scale = layer.get_bool("scale"),
-                     .use_center = layer.get_bool("center")};
+                     .use_scale = scales,
+                     .use_center = centers};
   norm.operators = normalize(norm.parameters, input, compat_);
   norm.channels = channels;
+  norm.charges_gamma = scales || compat_ != Compat::kNone;
+  norm.charges_beta = centers || compat_ != Compat::kNone;
   if (!is_own(layer)) {
     norm.operators.divide.output = accumulator_type();
     if (norm.operators.multiply) norm.operators.multiply->output = accumulator_type();
     if (norm.operators.accumulate) norm.operators.accumulate = accumulator_type();
   }
   types.output = set_output(layer, norm.operators.output());
+  types.has_listed_output = has_listed_input(layer);
   types.norm = std::move(norm);
 }
 

@@ -85,8 +85,9 @@ class BitCounter {
   }
 
   int64_t width(const Layer& layer, const std::string& attribute) const {
-    const auto type = type_from_attribute(layer, attribute, options_.compat);
-    return type && is_quantized_class(layer.class_name) ? type->bit_width : options_.ref_bits;
+    if (!is_quantized_class(layer.class_name)) return options_.ref_bits;
+    if (const auto type = type_from_attribute(layer, attribute, options_.compat)) return type->bit_width;
+    return untyped_width(layer, attribute);
   }
 
   // Of a weight with an affine quantizer, and of the bias beside it.
@@ -103,6 +104,7 @@ class BitCounter {
       if (const auto affine = affine_output_type(layer)) return affine->bit_width;
     }
     if (kind == LayerKind::kInput) return options_.input_bits;
+    if (options_.compat != Compat::kNone && layer.class_name == "QAdaptiveActivation") return 0;  // it is forgotten
     const bool is_activation = kind == LayerKind::kActivation;
     if (!is_activation && !is_counted(kind, layer)) return 0;
     // A class that is one function: ReLU, LeakyReLU, ELU, Softmax.
@@ -116,8 +118,13 @@ class BitCounter {
     if (is_quantized && function == "softmax") return options_.output_bits;
     if (!is_activation && !is_quantized) return options_.ref_bits;
     if (const auto type = type_from_attribute(layer, "activation", options_.compat)) return type->bit_width;
-    // QTools has no type for some quantizers (quantized_sigmoid), but they have a width.
-    const quant::QuantizerPtr quantizer = layer.get_quantizer("activation");
+    return untyped_width(layer, "activation");
+  }
+
+  // QTools has no type for some quantizers (quantized_sigmoid), but they have a width.
+  int64_t untyped_width(const Layer& layer, const std::string& attribute) const {
+    if (!layer.attributes.contains(attribute)) return options_.ref_bits;
+    const quant::QuantizerPtr quantizer = layer.get_quantizer(attribute);
     return quantizer ? quantizer->bit_width() : options_.ref_bits;
   }
 

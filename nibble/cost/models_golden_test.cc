@@ -198,11 +198,13 @@ TEST(ModelsGolden, SmallGraphs) {
   report("graphs", rows.size(), tally);
 }
 
-void set_weights(const json& tensors, graph::Layer& layer) {
+// Tensors in Keras' order.
+void set_weights(const json& tensors, const std::map<std::string, Shape>& shapes, graph::Layer& layer) {
+  const auto wanted = graph::weight_shapes(layer, graph::input_shapes(layer, shapes));
   layer.weights.clear();
   for (size_t i = 0; i < tensors.size(); ++i) {
     Shape shape(tensors[i][0].get<std::vector<int64_t>>());
-    layer.weights.push_back({i == 0 ? "kernel" : "bias", Tensor(shape, tensors[i][1].get<std::vector<float>>())});
+    layer.weights.push_back({wanted.at(i).first, Tensor(shape, tensors[i][1].get<std::vector<float>>())});
   }
 }
 
@@ -213,7 +215,8 @@ TEST(ModelsGolden, KnownWeights) {
   for (size_t i = 0; i < rows.size(); ++i) {
     const json& row = rows[i];
     graph::Model model = golden_model(row["model"]);
-    for (const auto& [name, tensors] : row["weights"].items()) set_weights(tensors, model.layer(name));
+    const auto shapes = graph::infer_shapes(model);
+    for (const auto& [name, tensors] : row["weights"].items()) set_weights(tensors, shapes, model.layer(name));
     DataTypeOptions options = golden_options(row, Compat::kQkeras);
     options.use_weights = true;
     options.weights_are_quantized = row["weights_already_quantized"].get<int>() != 0;

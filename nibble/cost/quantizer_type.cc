@@ -4,11 +4,13 @@
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 #include <vector>
 
 #include "nibble/core/call_expression.h"
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
+#include "nibble/quant/integer_bits.h"
 
 namespace nibble::cost {
 namespace {
@@ -155,6 +157,36 @@ QuantizerType type_from_format(const quant::Quantizer& quantizer) {
   return named(type, quantizer.class_name());
 }
 
+// Integer bits that the ranges which a QAdaptiveActivation has seen ask for, the fewest and the most of its channels;
+// 0 before it has seen any.
+std::pair<int, int> observed_integer_bits(const graph::Layer& layer, int bit_width, bool is_signed) {
+  const graph::Weight *low = layer.find_weight("ema_min"), *high = layer.find_weight("ema_max");
+  if (low == nullptr || high == nullptr || low->value.data().size() != high->value.data().size()) return {0, 0};
+  const quant::IntegerBitsOptions options{bit_width, layer.get_bool("symmetric"), is_signed,
+                                          layer.get_bool("po2_rounding")};
+  std::optional<std::pair<int, int>> found;
+  for (size_t c = 0; c < low->value.data().size(); ++c) {
+    const float minimum = low->value.data()[c], maximum = high->value.data()[c];
+    if (!std::isfinite(minimum) || !std::isfinite(maximum)) continue;
+    const int bits = quant::estimate_integer_bits(minimum, maximum, options);
+    found = found ? std::pair(std::min(found->first, bits), std::max(found->second, bits)) : std::pair(bits, bits);
+  }
+  return found.value_or(std::pair(0, 0));
+}
+
+// The layer has its quantizer's class and bits apart. A type for all of its channels holds the most integer and the
+// most fractional bits of them.
+QuantizerType adaptive_type(const graph::Layer& layer) {
+  const bool is_relu = layer.get_string("activation") == "quantized_relu";
+  const auto bits = static_cast<int>(std::min<int64_t>(layer.get_int("total_bits"), kWidestBits));
+  Arguments arguments;
+  arguments.negative_slope = is_relu ? layer.get_float("relu_neg_slope") : 0;
+  const auto [fewest, most] = observed_integer_bits(layer, bits, !is_relu || arguments.negative_slope != 0);
+  arguments.bits = bits + most - fewest;
+  arguments.integer = most;
+  return is_relu ? make_relu(arguments) : make_bits(arguments);
+}
+
 int narrowed(int64_t bits) { return static_cast<int>(std::clamp<int64_t>(bits, 1 - kWidestBits, kWidestBits)); }
 
 int ceil_log2(double x) { return static_cast<int>(std::ceil(std::log2(x))); }
@@ -222,6 +254,7 @@ bool has_type(std::string_view class_name, Compat compat) {
 std::optional<QuantizerType> type_from_attribute(const graph::Layer& layer, std::string_view attribute, Compat compat) {
   const auto found = layer.attributes.find(std::string(attribute));
   if (found == layer.attributes.end()) return std::nullopt;
+  if (layer.class_name == "QAdaptiveActivation" && attribute == "activation") return adaptive_type(layer);
   if (const auto* quantizer = std::get_if<quant::QuantizerPtr>(&found->second)) {
     if (*quantizer == nullptr || !has_type((*quantizer)->class_name(), compat)) return std::nullopt;
     return type_from_quantizer(**quantizer, compat);

@@ -68,7 +68,8 @@ QuantizerType type_from_quantizer(const quant::Quantizer& quantizer, Compat comp
 bool has_type(std::string_view class_name, Compat compat = Compat::kNone);
 
 // The type of an attribute that holds a quantizer or the text of one; nothing for None, for plain
-// functions ("relu"), which say nothing about number formats, and for classes without a type.
+// functions ("relu"), which say nothing about number formats, and for classes without a type. The activation of a
+// QAdaptiveActivation has total_bits, and the integer bits of the ranges among its weights.
 std::optional<QuantizerType> type_from_attribute(const graph::Layer& layer, std::string_view attribute, Compat compat);
 
 // The type after it went through a layer that hands its input on. The reference turns

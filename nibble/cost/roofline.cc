@@ -11,6 +11,11 @@ namespace {
 
 constexpr int kFloatBits = 32;
 
+// The reference reads its own report, where every ternary has 2 bits.
+int width(const QuantizerType& type, Compat compat) {
+  return compat != Compat::kNone && type.mode == TypeMode::kTernary ? 2 : type.bit_width;
+}
+
 // Whole bytes of a tensor; its last partial byte is dropped, as the reference does.
 int64_t bytes(int64_t elements, int bit_width) { return saturated_product(elements, bit_width) / 8; }
 
@@ -24,14 +29,14 @@ void add_weights(int64_t elements, int bit_width, RooflinePair& pair) {
   pair.float32.weight_bytes = saturated_sum(pair.float32.weight_bytes, bytes(elements, kFloatBits));
 }
 
-void add_mac(const Mac& mac, RooflinePair& pair) {
+void add_mac(const Mac& mac, Compat compat, RooflinePair& pair) {
   const auto ace = [&mac](int64_t bits) { return saturated_product(mac.operation_count, bits); };
   Roofline& own = pair.quantized;
   own.operations = saturated_sum(own.operations, ace(2));
-  own.ace = saturated_sum(own.ace, ace(int64_t{mac.input.bit_width} * mac.weight.bit_width));
+  own.ace = saturated_sum(own.ace, ace(int64_t{width(mac.input, compat)} * width(mac.weight, compat)));
   pair.float32.ace = saturated_sum(pair.float32.ace, ace(int64_t{kFloatBits} * kFloatBits));
-  add_weights(mac.kernel.elements(), mac.weight.bit_width, pair);
-  if (mac.bias) add_weights(mac.biases, mac.bias->bit_width, pair);
+  add_weights(mac.kernel.elements(), width(mac.weight, compat), pair);
+  if (mac.bias) add_weights(mac.biases, width(*mac.bias, compat), pair);
 }
 
 // What is read, as the energy has it.
@@ -57,10 +62,11 @@ RooflinePair roofline(const DataTypeMap& map) {
   }
   for (const LayerTypes& layer : map.layers) {
     if (is_stored(map, layer)) {
-      pair.quantized.activation_bytes += double(bytes(layer.output_shape.elements(), layer.output.bit_width));
+      const int output_bits = width(layer.output, map.compat);
+      pair.quantized.activation_bytes += double(bytes(layer.output_shape.elements(), output_bits));
       pair.float32.activation_bytes += double(bytes(layer.output_shape.elements(), kFloatBits));
     }
-    for (const Mac& mac : layer.macs) add_mac(mac, pair);
+    for (const Mac& mac : layer.macs) add_mac(mac, map.compat, pair);
     // The reference counts kernels and biases alone.
     if (!is_complete) continue;
     if (layer.norm) add_norm(*layer.norm, pair);
