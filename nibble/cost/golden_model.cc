@@ -34,7 +34,13 @@ graph::Attribute attribute(const json& value) {
   if (value.is_boolean()) return value.get<bool>();
   if (value.is_number_integer()) return value.get<int64_t>();
   if (value.is_number()) return value.get<double>();
-  if (value.is_array()) return value.get<std::vector<int64_t>>();
+  if (value.is_array()) {
+    std::vector<int64_t> flat;  // edges may be pairs of ends
+    for (const json& item : value) {
+      for (const json& number : item.is_array() ? item : json::array({item})) flat.push_back(number.get<int64_t>());
+    }
+    return flat;
+  }
   return value.get<std::string>();
 }
 
@@ -56,13 +62,14 @@ graph::Layer golden_layer(const json& row) {
                                                 : graph::Attribute();
   };
   const std::string class_name = row["class"];
-  for (const char* name : {"filters", "units", "kernel_size", "strides", "padding", "pool_size", "depth_multiplier",
-                           "target_shape", "size", "axis", "dilation_rate", "max_value", "negative_slope"})
+  for (const char* name :
+       {"filters", "units", "kernel_size", "strides", "padding", "pool_size", "depth_multiplier", "target_shape",
+        "size", "axis", "axes", "dims", "dilation_rate", "max_value", "negative_slope"})
     if (row.contains(name)) given[name] = attribute(row[name]);
   for (const char* name : {"use_bias", "center", "scale"})
     if (row.contains(name)) given[name] = row[name].get<int>() != 0;
   if (row.contains("activation")) give("activation", row["activation"]);
-  if (class_name == "Dropout") given["rate"] = 0.5;
+  if (class_name.find("Dropout") != std::string::npos) given["rate"] = 0.5;
   if (class_name == "Reshape") given["target_shape"] = without_batch(row["output_shape"]).extents();
   if (class_name == "InputLayer") given["shape"] = without_batch(row["shape"]).extents();
   if (row.contains("quantizers")) {
