@@ -24,8 +24,7 @@ QuantizeConfigPtr config_of(const std::string& key, const json& entry, const Qua
   if (entry.size() > 1) {
     throw InvalidArgument(
         "[annotate] entry '{}' names a configuration, which says all there is to say; what stands beside 'config' "
-        "would "
-        "be lost. Leave one of them out.",
+        "would be lost. Leave one of them out.",
         key);
   }
   const auto found = named->is_string() ? scope.find(named->get<std::string>()) : scope.end();
