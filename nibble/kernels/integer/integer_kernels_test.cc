@@ -114,7 +114,7 @@ struct SumsProblem {
 
   SumsProblem(Terms terms, const SumsCase& row) {
     const int64_t per_step = terms_in_a_step(terms), row_steps = (row.row_terms + per_step - 1) / per_step;
-    const int64_t row_bytes = row_steps * 4 + 20, sample = row.pixels * 12 + row.rows * row_bytes;
+    const int64_t row_bytes = row_steps * step_bytes(terms) + 20, sample = row.pixels * 12 + row.rows * row_bytes;
     input = random_codes(CodeType::kUint8, sample * row.samples, 1);
     weights = random_integers(row.rows * row.row_terms * row.channels, lowest(terms), highest(terms), 2);
     if (terms == Terms::kBits) {
@@ -124,7 +124,8 @@ struct SumsProblem {
     const auto some = random_integers((row.channels + 15) / 16 * 32, -1000, 1000, 3);
     bias.assign(some.begin(), some.end());
     for (int64_t y = 0; y < row.rows; ++y) {
-      for (int64_t k = 0; k < row_steps; ++k) offsets.push_back(static_cast<int32_t>(y * row_bytes + k * 4));
+      for (int64_t k = 0; k < row_steps; ++k)
+        offsets.push_back(static_cast<int32_t>(y * row_bytes + k * step_bytes(terms)));
     }
     for (int64_t p = 0; p < row.pixels; ++p) {
       pixels.push_back(static_cast<int32_t>(p * 12));
@@ -137,8 +138,10 @@ struct SumsProblem {
     sums.sample_stride = sample, sums.result_stride = row.pixels * (row.channels + 2);
   }
 
+  static bool are_bytes(Terms terms) { return terms == Terms::kBytes || terms == Terms::kBytePairs; }
+  static int64_t step_bytes(Terms terms) { return terms == Terms::kBytePairs ? 8 : 4; }
   static int32_t highest(Terms terms) {
-    return terms == Terms::kBytes ? 127 : (terms == Terms::kWords || terms == Terms::kInts ? 32767 : 1);
+    return are_bytes(terms) ? 127 : (terms == Terms::kWords || terms == Terms::kInts ? 32767 : 1);
   }
   static int32_t lowest(Terms terms) { return highest(terms) == 1 ? -1 : -highest(terms) - 1; }
 };
@@ -158,7 +161,8 @@ void expect_scalar_results(const SumsProblem& problem, const SumsCase& row, cons
 }
 
 TEST_P(IntegerKernels, SumsAreTheScalarOnes) {
-  for (const Terms terms : {Terms::kBytes, Terms::kWords, Terms::kInts, Terms::kBits, Terms::kTernaryBits}) {
+  for (const Terms terms :
+       {Terms::kBytes, Terms::kBytePairs, Terms::kWords, Terms::kInts, Terms::kBits, Terms::kTernaryBits}) {
     for (const SumsCase& row : kSums) {
       SumsProblem problem(terms, row);
       expect_scalar_results(problem, row, text(terms, row));
@@ -172,14 +176,15 @@ TEST_P(IntegerKernels, SumsAreTheScalarOnes) {
 TEST_P(IntegerKernels, RequantizedSumsAreTheScalarOnes) {
   for (const RequantizationKind kind : kKinds) {
     for (const SumsCase& row : kSums) {
-      SumsProblem problem(Terms::kBytes, row);
       const Requantizer requantizer(kind, row.channels, 30000.0f);
-      problem.sums.requantization = requantizer.r;
-      for (const CodeFormat format :
-           {CodeFormat{CodeType::kUint8, 77}, CodeFormat{CodeType::kInt16}, CodeFormat{CodeType::kInt32}}) {
-        problem.sums.format = format;
-        expect_scalar_results(problem, row,
-                              text(Terms::kBytes, row) + ", kind " + std::to_string(static_cast<int>(kind)));
+      for (const Terms terms : {Terms::kBytes, Terms::kBytePairs}) {
+        SumsProblem problem(terms, row);
+        problem.sums.requantization = requantizer.r;
+        for (const CodeFormat format :
+             {CodeFormat{CodeType::kUint8, 77}, CodeFormat{CodeType::kInt16}, CodeFormat{CodeType::kInt32}}) {
+          problem.sums.format = format;
+          expect_scalar_results(problem, row, text(terms, row) + ", kind " + std::to_string(static_cast<int>(kind)));
+        }
       }
     }
   }
@@ -188,33 +193,44 @@ TEST_P(IntegerKernels, RequantizedSumsAreTheScalarOnes) {
 // (-128) * 255 in all places: what pmaddubsw would clip.
 TEST_P(IntegerKernels, ExtremeProductsDoNotSaturate) {
   const SumsCase row{1, 64, 16, 3, 1};
-  SumsProblem problem(Terms::kBytes, row);
-  std::fill(problem.input.begin(), problem.input.end(), uint8_t{255});
-  problem.packed = pack_weights(Terms::kBytes, std::vector<int32_t>(64 * 16, -128), 1, 64, 16);
-  problem.sums.weights = problem.packed.data();
-  std::vector<int32_t> found(static_cast<size_t>(problem.sums.result_stride), 0);
-  integer_sums(problem.sums, problem.input.data(), 1, found.data());
-  for (size_t c = 0; c < 16; ++c) EXPECT_EQ(found[c], problem.bias[c] - 64 * 255 * 128) << c;
+  for (const Terms terms : {Terms::kBytes, Terms::kBytePairs}) {
+    SumsProblem problem(terms, row);
+    std::fill(problem.input.begin(), problem.input.end(), uint8_t{255});
+    problem.packed = pack_weights(terms, std::vector<int32_t>(64 * 16, -128), 1, 64, 16);
+    problem.sums.weights = problem.packed.data();
+    std::vector<int32_t> found(static_cast<size_t>(problem.sums.result_stride), 0);
+    integer_sums(problem.sums, problem.input.data(), 1, found.data());
+    for (size_t c = 0; c < 16; ++c) EXPECT_EQ(found[c], problem.bias[c] - 64 * 255 * 128) << text(terms, row) << c;
+  }
+}
+
+int32_t plain_sum(const SumsProblem& problem, const SumsCase& row, int64_t sample, int64_t pixel, int64_t channel) {
+  int32_t sum = problem.bias[static_cast<size_t>(channel)];
+  for (int64_t y = 0; y < row.rows; ++y) {
+    const int64_t begin =
+        problem.offsets[problem.offsets.size() / static_cast<size_t>(row.rows) * static_cast<size_t>(y)];
+    for (int64_t t = 0; t < row.row_terms; ++t) {
+      const auto x = static_cast<size_t>(sample * problem.sums.sample_stride + pixel * 12 + begin + t);
+      sum += problem.input[x] * problem.weights[static_cast<size_t>((y * row.row_terms + t) * row.channels + channel)];
+    }
+  }
+  return sum;
 }
 
 TEST(IntegerSums, ScalarSumsArePlainSumsOfProducts) {
   const SumsCase row{3, 10, 20, 4, 2};
-  const SumsProblem problem(Terms::kBytes, row);
-  const auto stride = static_cast<size_t>(problem.sums.result_stride);
-  std::vector<int32_t> found(stride * 2, 0);
-  scalar::integer_sums(problem.sums, problem.input.data(), 2, found.data());
-  for (int64_t s = 0; s < 2; ++s) {
-    for (int64_t p = 0; p < 4; ++p) {
-      for (int64_t c = 0; c < 20; ++c) {
-        int32_t sum = problem.bias[static_cast<size_t>(c)];
-        for (int64_t y = 0; y < 3; ++y) {
-          for (int64_t t = 0; t < 10; ++t) {
-            const auto x = static_cast<size_t>(s * problem.sums.sample_stride + p * 12 + y * 32 + t);
-            sum += problem.input[x] * problem.weights[static_cast<size_t>((y * 10 + t) * 20 + c)];
-          }
+  for (const Terms terms : {Terms::kBytes, Terms::kBytePairs}) {
+    const SumsProblem problem(terms, row);
+    const auto stride = static_cast<size_t>(problem.sums.result_stride);
+    std::vector<int32_t> found(stride * 2, 0);
+    scalar::integer_sums(problem.sums, problem.input.data(), 2, found.data());
+    for (int64_t s = 0; s < 2; ++s) {
+      for (int64_t p = 0; p < 4; ++p) {
+        for (int64_t c = 0; c < 20; ++c) {
+          EXPECT_EQ(found[static_cast<size_t>(s) * stride + static_cast<size_t>(p * 22 + c)],
+                    plain_sum(problem, row, s, p, c))
+              << text(terms, row) << ", at " << s << " " << p << " " << c;
         }
-        EXPECT_EQ(found[static_cast<size_t>(s) * stride + static_cast<size_t>(p * 22 + c)], sum)
-            << s << " " << p << " " << c;
       }
     }
   }

@@ -1,7 +1,7 @@
 // nibble/kernels/integer/integer_sums.h
 // Sums of products of integers: convolutions and dense layers.
 //
-//   sum[pixel][channel]  = bias[channel] + sum over steps of dot(4 bytes at the pixel, 4 bytes of weights)
+//   sum[pixel][channel]  = bias[channel] + sum over steps of dot(bytes at the pixel, the channel's bytes of weights)
 //   code[pixel][channel] = requantize(sum)
 //
 // Sums are computed modulo 2^32: right wherever the sum itself fits 32 bits (program/accumulator_proof.h), whatever
@@ -13,6 +13,9 @@
 // The layout knows no windows. A pixel is the place where its window begins; a step is an offset from there and covers
 // four bytes: 4 codes of 8 bits, 2 of 16 or 1 of 32. A window's row of codes lies side by side in a channels-last
 // image, so a step may well cover codes of two taps. Steps that reach beyond the row meet weights of 0.
+//
+// One load spreads a step's codes to all channels. Few channels make few products of it, and then loads take longer
+// than products; pairs (kBytePairs) are steps of twice the bytes, see pair_place().
 #pragma once
 
 #include <cstdint>
@@ -24,9 +27,10 @@
 
 namespace nibble::kernels {
 
-// What the four bytes of a step are; codes and weights have the same number of bits.
+// What the bytes of a step are; codes and weights have the same number of bits.
 enum class Terms {
   kBytes,        // unsigned codes (with their zero_point in them, see `bias`), signed weights
+  kBytePairs,    // the same, 8 a step
   kWords,        // signed
   kInts,         // signed
   kBits,         // 32 of each: 1 for 1, 0 for -1
@@ -34,10 +38,22 @@ enum class Terms {
 };
 int64_t terms_in_a_step(Terms terms);
 // Four bytes each: what a channel's weights of a step take.
-inline int64_t weight_ints(Terms terms) { return terms == Terms::kTernaryBits ? 2 : 1; }
+constexpr int64_t weight_ints(Terms terms) {
+  return terms == Terms::kTernaryBits || terms == Terms::kBytePairs ? 2 : 1;
+}
+
+// kBytes or kBytePairs, whichever is faster on this machine; arguments as pack_weights() has them.
+Terms byte_terms(int64_t channels, int64_t row_terms);
 
 // Channels are worked on in panels of this many.
 inline constexpr int64_t kPanel = 16;
+
+// Where in a panel's step of pairs, in units of four bytes, the weights of `channel` are that meet the first four codes
+// (half 0) or the others (1). The 8 codes lie in a vector as they are, once for every two channels: place e meets half
+// e % 2, and belongs to the one channel in the first of the step's two vectors and to the other in the second.
+constexpr int64_t pair_place(int64_t channel, int64_t half) {
+  return (channel + half) % 2 * kPanel + channel % kPanel / 2 * 2 + half;
+}
 
 struct IntegerSums {
   Terms terms = Terms::kBytes;

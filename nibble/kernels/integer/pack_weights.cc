@@ -15,7 +15,7 @@ void put(Terms terms, int32_t value, uint8_t* step, int64_t term) {
   if (terms == Terms::kBits || terms == Terms::kTernaryBits) {
     if (value > 0) put_bit(step, term);
     if (terms == Terms::kTernaryBits && value != 0) put_bit(step + kPanel * kIntBytes, term);
-  } else if (terms == Terms::kBytes) {
+  } else if (terms == Terms::kBytes || terms == Terms::kBytePairs) {
     step[term] = static_cast<uint8_t>(value);
   } else if (terms == Terms::kWords) {
     const auto word = static_cast<int16_t>(value);
@@ -35,6 +35,8 @@ int64_t terms_in_a_step(Terms terms) {
       return 2;
     case Terms::kInts:
       return 1;
+    case Terms::kBytePairs:
+      return 8;
     case Terms::kBits:
     case Terms::kTernaryBits:
       break;
@@ -53,8 +55,13 @@ AlignedVector<int32_t> pack_weights(Terms terms, std::span<const int32_t> weight
       const int32_t* values = weights.data() + (row * row_terms + term) * channels;
       const int64_t step = row * row_steps + term / per_step;
       for (int64_t c = 0; c < channels; ++c) {
-        const int64_t place = ((c / kPanel) * steps + step) * weight_ints(terms) * kPanel + c % kPanel;
-        put(terms, values[c], bytes + place * kIntBytes, term % per_step);
+        int64_t place = ((c / kPanel) * steps + step) * weight_ints(terms) * kPanel, step_term = term % per_step;
+        if (terms == Terms::kBytePairs) {
+          place += pair_place(c, step_term / 4), step_term %= 4;
+        } else {
+          place += c % kPanel;
+        }
+        put(terms, values[c], bytes + place * kIntBytes, step_term);
       }
     }
   }

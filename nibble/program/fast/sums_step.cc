@@ -64,11 +64,19 @@ int32_t folded_bias(const Accumulate& a, int64_t channel, int32_t zero_point) {
 
 int64_t rounded_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
-Terms terms_of(CodeType type) {
-  return type == CodeType::kUint8 ? Terms::kBytes : (type == CodeType::kInt16 ? Terms::kWords : Terms::kInts);
+// A row of the window lies in one piece if nothing is between its taps.
+bool has_whole_rows(const Accumulate& a) { return a.groups == 1 && a.window.dilation_width == 1; }
+
+// Terms that lie side by side.
+int64_t row_terms(const Accumulate& a) { return (has_whole_rows(a) ? a.window.width : 1) * (a.in_channels / a.groups); }
+
+Terms terms_of(const Accumulate& a, CodeType type) {
+  if (type == CodeType::kUint8) return kernels::byte_terms(a.out_channels / a.groups, row_terms(a));
+  return type == CodeType::kInt16 ? Terms::kWords : Terms::kInts;
 }
 
 std::string_view name_of(Terms terms) {
+  if (terms == Terms::kBytePairs) return "pairs of bytes";
   return terms == Terms::kBytes ? "bytes" : (terms == Terms::kWords ? "16 bits" : "32 bits");
 }
 
@@ -107,14 +115,11 @@ class Sums final : public Step {
   }
 
  private:
-  // A row of the window lies in one piece if nothing is between its taps.
-  static bool has_whole_rows(const Accumulate& a) { return a.groups == 1 && a.window.dilation_width == 1; }
-
   std::unique_ptr<Group> make_group(const Accumulate& a, const InputGrid& grid, int64_t g) const {
     const int64_t channels = a.out_channels / a.groups;
     auto group = std::make_unique<Group>();
     IntegerSums& s = group->sums;
-    s.terms = terms_of(in_.layout.format.type);
+    s.terms = terms_of(a, in_.layout.format.type);
     pack(a, g, *group);
     place(a, grid, g, *group);
     group->bias.assign(static_cast<size_t>(rounded_up(channels, kernels::kPanel)), 0);
@@ -140,20 +145,18 @@ class Sums final : public Step {
       const auto begin = a.weights.begin() + row * a.out_channels + g * channels;
       weights.insert(weights.end(), begin, begin + channels);
     }
-    const int64_t rows = has_whole_rows(a) ? a.window.height : taps;
-    group.weights = kernels::pack_weights(group.sums.terms, weights, rows, taps * ins / rows, channels);
+    group.weights = kernels::pack_weights(group.sums.terms, weights, taps * ins / row_terms(a), row_terms(a), channels);
   }
 
   void place(const Accumulate& a, const InputGrid& grid, int64_t g, Group& group) const {
     const auto size = static_cast<int64_t>(kernels::size_of(in_.layout.format.type));
     const int64_t per_step = kernels::terms_in_a_step(group.sums.terms), ins = a.in_channels / a.groups;
-    const bool whole = has_whole_rows(a);
-    const int64_t pieces = whole ? 1 : a.window.width, terms = whole ? a.window.width * ins : ins;
+    const int64_t pieces = has_whole_rows(a) ? 1 : a.window.width;
     for (int64_t y = 0; y < a.window.height; ++y) {
       for (int64_t x = 0; x < pieces; ++x) {
         const int64_t tap =
             y * a.window.dilation_height * grid.row_stride + x * a.window.dilation_width * a.in_channels + g * ins;
-        for (int64_t t = 0; t < terms; t += per_step) {
+        for (int64_t t = 0; t < row_terms(a); t += per_step) {
           group.offsets.push_back(static_cast<int32_t>((tap + t) * size));
         }
       }
