@@ -87,13 +87,24 @@ ChildProcess SearchWorkplace::start(const std::vector<std::string>& arguments, P
   return ChildProcess(nibble_program(), arguments, options);
 }
 
+ProgramRun run_program(const std::vector<std::string>& arguments) {
+  ChildProcess process = SearchWorkplace::get().start(arguments);
+  const int code = process.wait();
+  return {code, process.out(), process.err()};
+}
+
+json trials_of(const std::string& study) {
+  const ProgramRun listing = run_program({"study", "trials", study, "--json"});
+  EXPECT_EQ(listing.code, 0) << listing.err;
+  json trials = json::parse(listing.out).at("trials");
+  for (json& trial : trials) trial.erase("attempts");
+  return trials;
+}
+
 SearchOutcome outcome_of(const fs::path& output) {
   SearchOutcome outcome;
-  ChildProcess listing = SearchWorkplace::get().start({"study", "trials", output.string(), "--json"});
-  EXPECT_EQ(listing.wait(), 0) << listing.err();
-  outcome.trials = json::parse(listing.out()).at("trials");
-  for (json& trial : outcome.trials) {
-    trial.erase("attempts");
+  outcome.trials = trials_of(output.string());
+  for (const json& trial : outcome.trials) {
     const std::string artifact = trial.at("artifact");
     outcome.models.push_back(artifact.empty() ? "" : read_file(output / artifact));
   }

@@ -35,9 +35,20 @@ class SearchWorkplace {
   std::filesystem::path dir_;
 };
 
+// What a run of the program gave.
+struct ProgramRun {
+  int code = 0;
+  std::string out, err;
+};
+ProgramRun run_program(const std::vector<std::string>& arguments);
+
+// The trials as they must come out whoever computed them: without the number of attempts.
+//   study  a directory or an address
+nlohmann::json trials_of(const std::string& study);
+
 // All that must not depend on the number of workers, nor on what was killed on the way.
 struct SearchOutcome {
-  nlohmann::json trials;            // `study trials --json` without the number of attempts
+  nlohmann::json trials;            // trials_of()
   std::string best_model;           // bytes
   std::vector<std::string> models;  // bytes, of each trial
   std::string report;               // of the page

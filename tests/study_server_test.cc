@@ -19,25 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-struct Outcome {
-  int code = 0;
-  std::string out, err;
-};
-Outcome run(const std::vector<std::string>& arguments) {
-  ChildProcess process = SearchWorkplace::get().start(arguments);
-  const int code = process.wait();
-  return {code, process.out(), process.err()};
-}
-
-// The trials as they must come out whoever computed them.
-json trials_of(const std::string& study) {
-  const Outcome listing = run({"study", "trials", study, "--json"});
-  EXPECT_EQ(listing.code, 0) << listing.err;
-  json trials = json::parse(listing.out).at("trials");
-  for (json& trial : trials) trial.erase("attempts");
-  return trials;
-}
-
 // What one quiet search in a file gives.
 struct Quiet {
   fs::path run_config, directory;
@@ -47,8 +28,8 @@ const Quiet& quiet_search() {
   static const Quiet quiet = [] {
     SearchWorkplace& workplace = SearchWorkplace::get();
     Quiet result{.run_config = workplace.run_config(), .directory = workplace.dir() / "quiet", .trials = {}};
-    const Outcome search =
-        run({"autoq", result.run_config.string(), "--output", result.directory.string(), "--workers", "1"});
+    const ProgramRun search =
+        run_program({"autoq", result.run_config.string(), "--output", result.directory.string(), "--workers", "1"});
     EXPECT_EQ(search.code, 0) << search.err;
     result.trials = trials_of(result.directory.string());
     return result;
@@ -92,8 +73,8 @@ class StudyOnServer : public ::testing::Test {
 TEST_F(StudyOnServer, ASearchGivesWhatItGivesInAFile) {
   const std::string url = server_->url("search");
   const fs::path directory = SearchWorkplace::get().dir() / "search";
-  const Outcome search = run({"autoq", quiet_search().run_config.string(), "--study", url, "--output",
-                              directory.string(), "--workers", "2", "--json"});
+  const ProgramRun search = run_program({"autoq", quiet_search().run_config.string(), "--study", url, "--output",
+                                         directory.string(), "--workers", "2", "--json"});
   ASSERT_EQ(search.code, 0) << search.err;
   EXPECT_EQ(json::parse(search.out).at("trials"), 3);
   EXPECT_EQ(trials_of(url), quiet_search().trials);
@@ -102,26 +83,27 @@ TEST_F(StudyOnServer, ASearchGivesWhatItGivesInAFile) {
   EXPECT_TRUE(fs::exists(directory / "report.html"));
   EXPECT_FALSE(fs::exists(directory / "study.db"));
 
-  const Outcome again =
-      run({"autoq", quiet_search().run_config.string(), "--study", url, "--output", (directory / "b").string()});
+  const ProgramRun again = run_program(
+      {"autoq", quiet_search().run_config.string(), "--study", url, "--output", (directory / "b").string()});
   EXPECT_EQ(again.code, 1);
   EXPECT_NE(again.err.find("already is a study"), std::string::npos) << again.err;
 
-  const Outcome list = run({"study", "list", server_->url("x"), "--json"});
+  const ProgramRun list = run_program({"study", "list", server_->url("x"), "--json"});
   bool is_listed = false;
   const json listed = json::parse(list.out);
   for (const json& study : listed.at("studies")) {
     is_listed |= study.at("file").get<std::string>().ends_with("study=search") && study.at("completed") == 3;
   }
   EXPECT_TRUE(is_listed) << list.out;
-  EXPECT_NE(run({"study", "show", url}).out.find("3 of 3 trials completed"), std::string::npos);
-  EXPECT_EQ(run({"study", "best", url}).code, 0);
-  EXPECT_EQ(run({"study", "pareto", url}).code, 0);
-  EXPECT_EQ(run({"report", url}).code, 2);
-  EXPECT_EQ(run({"report", url, "--files", directory.string(), "--output", (directory / "r.html").string()}).code, 0);
-  EXPECT_EQ(run({"study", "delete", url}).code, 2);
-  EXPECT_EQ(run({"study", "delete", url, "--yes"}).code, 0);
-  const Outcome gone = run({"study", "show", url});
+  EXPECT_NE(run_program({"study", "show", url}).out.find("3 of 3 trials completed"), std::string::npos);
+  EXPECT_EQ(run_program({"study", "best", url}).code, 0);
+  EXPECT_EQ(run_program({"study", "pareto", url}).code, 0);
+  EXPECT_EQ(run_program({"report", url}).code, 2);
+  EXPECT_EQ(
+      run_program({"report", url, "--files", directory.string(), "--output", (directory / "r.html").string()}).code, 0);
+  EXPECT_EQ(run_program({"study", "delete", url}).code, 2);
+  EXPECT_EQ(run_program({"study", "delete", url, "--yes"}).code, 0);
+  const ProgramRun gone = run_program({"study", "show", url});
   EXPECT_EQ(gone.code, 1);
   EXPECT_NE(gone.err.find("there is no study"), std::string::npos) << gone.err;
 }
@@ -164,7 +146,7 @@ TEST_F(StudyOnServer, AWorkerOfAnotherVersionIsRefused) {
                                 .code_version = "nibble 0.0.1",
                                 .run_config = read_file(quiet_search().run_config),
                                 .max_trials = 3});
-  const Outcome worker = run({"worker", "--study", url, "--output", SearchWorkplace::get().dir().string()});
+  const ProgramRun worker = run_program({"worker", "--study", url, "--output", SearchWorkplace::get().dir().string()});
   EXPECT_EQ(worker.code, 1);
   EXPECT_NE(worker.err.find("'old one' was made by nibble 0.0.1"), std::string::npos) << worker.err;
   EXPECT_NE(worker.err.find("--any-version"), std::string::npos) << worker.err;
@@ -183,7 +165,7 @@ TEST_F(StudyOnServer, WhatIsMissingIsSaid) {
         Row{{"worker", "--study", "postgresql://nobody@127.0.0.1:1/nets", "--output", out}, "refused"},
         Row{{"autoq", config, "--study", "file.db", "--output", out}, "--study 'file.db' is no postgresql://"},
         Row{{"autoq", "--resume", "--study", server_->url("none"), "--output", out}, "no study"}}) {
-    const Outcome outcome = run(row.arguments);
+    const ProgramRun outcome = run_program(row.arguments);
     EXPECT_NE(outcome.code, 0) << row.words;
     EXPECT_NE(outcome.err.find(row.words), std::string::npos) << outcome.err;
   }
@@ -196,18 +178,18 @@ TEST_F(StudyOnServer, ASearchByBlocksIsShownAsAWhole) {
         server_->url(name),
         {.name = name, .run_config = R"({"limit": {"^dense$": [4, 4, 4]}})", .seed = 1, .max_trials = 3});
   }
-  const Outcome shown = run({"study", "show", server_->url("whole"), "--json"});
+  const ProgramRun shown = run_program({"study", "show", server_->url("whole"), "--json"});
   ASSERT_EQ(shown.code, 0) << shown.err;
   const json result = json::parse(shown.out);
   EXPECT_TRUE(result.at("planned_blocks").is_null()) << shown.out;
   ASSERT_EQ(result.at("blocks").size(), 2u) << shown.out;
   EXPECT_EQ(result.at("blocks")[1].at("layers"), json::array({"^dense$"}));
   EXPECT_EQ(result.at("blocks")[1].at("max_trials"), 3);
-  EXPECT_NE(run({"study", "show", server_->url("whole")}).out.find("2 begun"), std::string::npos);
-  const json part = json::parse(run({"study", "show", server_->url("part"), "--json"}).out);
+  EXPECT_NE(run_program({"study", "show", server_->url("whole")}).out.find("2 begun"), std::string::npos);
+  const json part = json::parse(run_program({"study", "show", server_->url("part"), "--json"}).out);
   ASSERT_EQ(part.at("blocks").size(), 1u) << "of 0 nothing is left, and a year is no block";
   EXPECT_EQ(part.at("blocks")[0].at("block"), 1);
-  const Outcome none = run({"study", "show", server_->url("whol")});
+  const ProgramRun none = run_program({"study", "show", server_->url("whol")});
   EXPECT_NE(none.code, 0);
   EXPECT_NE(none.err.find("no study"), std::string::npos) << none.err;
 }

@@ -1,13 +1,12 @@
 #include "nibble/kernels/integer/depthwise_sums.h"
 
-#include <algorithm>
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "nibble/kernels/integer/depthwise_sums.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 #include "nibble/kernels/integer/dot_step-inl.h"
 #include "nibble/kernels/integer/requantization-inl.h"
+#include "nibble/kernels/integer/tile_pixels-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace nibble::kernels::HWY_NAMESPACE {
@@ -42,7 +41,7 @@ HWY_INLINE V32 LoadWeights(const int32_t* weights) {
 
 // One vector of channels of kRows pixels: the weights are loaded once for all of them.
 template <class T, int kRows>
-HWY_INLINE void Columns(const DepthwiseSums& s, const T* const* pixels, const int64_t* places, size_t channel,
+HWY_INLINE void Columns(const DepthwiseSums& s, const T* input, const TilePixels<kRows>& pixels, size_t channel,
                         size_t padded, void* results) {
   const D32 d;
   V32 sums[kRows];
@@ -51,56 +50,48 @@ HWY_INLINE void Columns(const DepthwiseSums& s, const T* const* pixels, const in
   const int32_t* weights = s.weights + channel;
   for (size_t tap = 0; tap < s.tap_offsets.size(); ++tap, weights += padded) {
     const V32 w = LoadWeights<T>(weights);
-    const int64_t offset = s.tap_offsets[tap] + static_cast<int64_t>(channel);
+    const T* codes = input + s.tap_offsets[tap] + channel;
 #pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) sums[r] = AddProduct<T>(sums[r], LoadInput(pixels[r] + offset), w);
+    for (int r = 0; r < kRows; ++r) sums[r] = AddProduct<T>(sums[r], LoadInput(codes + pixels.codes[r]), w);
   }
   const size_t count = static_cast<size_t>(s.channels) - channel;
   if (IsLineToBytes(s.requantization, s.format, channel)) {
     const LineToBytes line(s.requantization, s.format, channel);
     auto* bytes = static_cast<uint8_t*>(results) + channel;
 #pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) line.Store(sums[r], bytes + places[r], count);
+    for (int r = 0; r < kRows; ++r) line.Store(sums[r], bytes + pixels.results[r], count);
     return;
   }
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
     const V32 code = Requantize(s.requantization, sums[r], channel);
-    StoreCodes(code, results, s.format, static_cast<size_t>(places[r]) + channel, count);
+    StoreCodes(code, results, s.format, static_cast<size_t>(pixels.results[r]) + channel, count);
   }
 }
 
 template <class T, int kRows>
-void Pixels(const DepthwiseSums& s, const T* input, int64_t first, void* results) {
-  const auto count = static_cast<int64_t>(s.pixel_offsets.size());
-  const T* pixels[kRows];
-  int64_t places[kRows];
-  int64_t sample = 0, pixel = first;
-  if (first >= count) sample = first / count, pixel = first % count;
-  for (int done = 0; done < kRows; ++sample, pixel = 0) {
-    const int some = static_cast<int>(std::min<int64_t>(kRows - done, count - pixel));
-    for (int i = 0; i < some; ++i) {
-      pixels[done + i] = input + sample * s.sample_stride + s.pixel_offsets[static_cast<size_t>(pixel + i)];
-      places[done + i] = sample * s.result_stride + s.result_offsets[static_cast<size_t>(pixel + i)];
-    }
-    done += some;
-  }
+void Pixels(const DepthwiseSums& s, const T* input, PixelNumber first, void* results) {
+  TilePixels<kRows> pixels;
+  pixels.template Take<false>(s, 0, first);
   const size_t lanes = hn::Lanes(D32());
   const size_t channels = static_cast<size_t>(s.channels), padded = (channels + 15) / 16 * 16;
-  for (size_t c = 0; c < channels; c += lanes) Columns<T, kRows>(s, pixels, places, c, padded, results);
+  for (size_t c = 0; c < channels; c += lanes) Columns<T, kRows>(s, input, pixels, c, padded, results);
 }
 
+// The last tile overlaps the one before it.
 template <class T>
 void All(const DepthwiseSums& s, const T* input, int64_t samples, void* results) {
   constexpr int kRows = 6;
-  const int64_t pixels = samples * static_cast<int64_t>(s.pixel_offsets.size());
-  int64_t p = 0;
-  if (pixels >= kRows) {
-    for (; p + kRows <= pixels; p += kRows) Pixels<T, kRows>(s, input, p, results);
-    if (p < pixels) Pixels<T, kRows>(s, input, pixels - kRows, results);
+  const auto pixels = static_cast<int64_t>(s.pixel_offsets.size());
+  const int64_t all = samples * pixels;
+  PixelNumber p;
+  if (all < kRows) {
+    for (int64_t i = 0; i < all; ++i, p.Advance(1, pixels)) Pixels<T, 1>(s, input, p, results);
     return;
   }
-  for (; p < pixels; ++p) Pixels<T, 1>(s, input, p, results);
+  int64_t left = all;
+  for (; left >= kRows; left -= kRows, p.Advance(kRows, pixels)) Pixels<T, kRows>(s, input, p, results);
+  if (left > 0) Pixels<T, kRows>(s, input, NumberOf(all - kRows, pixels), results);
 }
 
 void Depthwise(const DepthwiseSums& s, const void* input, int64_t samples, void* results) {

@@ -205,7 +205,7 @@ struct TileSums {
 template <Terms kTerms, int kPanels, int kRows>
 void Tile(const IntegerSums& s, const uint8_t* input, PixelNumber pixel, int64_t channel, void* results) {
   TilePixels<kRows> pixels;
-  pixels.template Take<counts_bits(kTerms)>(s, input, pixel);
+  pixels.template Take<counts_bits(kTerms)>(s, reinterpret_cast<int64_t>(input), pixel);
   const int32_t* weights = s.weights + static_cast<size_t>(channel * s.steps * weight_ints(kTerms));
   TileSums<kTerms, kRows, kPanels * kPanelVectors> tile(s, pixels, weights, channel);
   const auto count = static_cast<size_t>(std::min<int64_t>(kPanels * kPanel, s.channels - channel));
@@ -225,15 +225,14 @@ template <Terms kTerms, int kPanels>
 void Panels(const IntegerSums& s, const uint8_t* input, int64_t samples, int64_t channel, void* results) {
   constexpr int kRows = RowsOf(kTerms, kPanels);
   const auto pixels = static_cast<int64_t>(s.pixel_offsets.size());
-  int64_t left = samples * pixels;
+  const int64_t all = samples * pixels;
+  int64_t left = all;
   PixelNumber p;
-  if (left >= kRows) {
+  if (all >= kRows) {
     for (; left >= kRows; left -= kRows, p.Advance(kRows, pixels)) {
       Tile<kTerms, kPanels, kRows>(s, input, p, channel, results);
     }
-    if (left == 0) return;
-    const int64_t last = samples * pixels - kRows;
-    Tile<kTerms, kPanels, kRows>(s, input, {last / pixels, last % pixels}, channel, results);
+    if (left > 0) Tile<kTerms, kPanels, kRows>(s, input, NumberOf(all - kRows, pixels), channel, results);
     return;
   }
   if constexpr (kRows > 4) {

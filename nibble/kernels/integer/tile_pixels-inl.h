@@ -26,6 +26,7 @@ struct PixelNumber {
     for (pixel += count; pixel >= pixels; pixel -= pixels) ++sample;
   }
 };
+HWY_INLINE PixelNumber NumberOf(int64_t pixel, int64_t pixels) { return {pixel / pixels, pixel % pixels}; }
 
 // begin + offsets[i] for i below kCount. Tiles can be short work, so this is too.
 template <int kCount>
@@ -44,18 +45,20 @@ HWY_INLINE void PlacesOf(int64_t begin, const int32_t* offsets, int64_t* places)
 
 template <int kCount>
 struct TilePixels {
-  HWY_ALIGN int64_t codes[kCount];    // addresses
+  HWY_ALIGN int64_t codes[kCount];
   HWY_ALIGN int64_t results[kCount];  // elements, of the pixel's channel 0
   const int32_t* bias[kCount];        // for bits
 
-  template <bool kBias>
-  HWY_INLINE void Take(const IntegerSums& s, const uint8_t* input, PixelNumber first) {
-    const auto begin = reinterpret_cast<int64_t>(input);
+  // `codes` count from `begin` on, in what the offsets of `Sums` are: bytes or elements.
+  template <bool kBias, class Sums>
+  HWY_INLINE void Take(const Sums& s, int64_t begin, PixelNumber first) {
     const auto pixels = static_cast<int64_t>(s.pixel_offsets.size());
     if (first.pixel + kCount <= pixels) {
       PlacesOf<kCount>(begin + first.sample * s.sample_stride, s.pixel_offsets.data() + first.pixel, codes);
       PlacesOf<kCount>(first.sample * s.result_stride, s.result_offsets.data() + first.pixel, results);
-      for (int i = 0; kBias && i < kCount; ++i) bias[i] = BiasOf(s, first.pixel + i);
+      if constexpr (kBias) {
+        for (int i = 0; i < kCount; ++i) bias[i] = BiasOf(s, first.pixel + i);
+      }
       return;
     }
     for (int i = 0; i < kCount; ++i, first.Advance(1, pixels)) {
