@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <span>
 
+#include "nibble/kernels/integer/aligned_vector.h"
 #include "nibble/kernels/integer/codes.h"
 #include "nibble/kernels/integer/requantization.h"
 
@@ -27,7 +28,14 @@ struct DepthwiseSums {
   std::span<const int32_t> pixel_offsets;        // of a sample: elements
   std::span<const int32_t> result_offsets;       // of a sample: elements
   int64_t sample_stride = 0, result_stride = 0;  // elements
+
+  // `weights` once more for a faster way, see pack_tap_quads(); null without
+  const int32_t* quads = nullptr;
 };
+
+// Weights [taps][padded] as signed bytes, those of four taps side by side: [taps / 4][padded]; a rest of taps is left
+// out. Empty unless all of them are signed bytes.
+AlignedVector<int32_t> pack_tap_quads(std::span<const int32_t> weights, int64_t padded);
 
 // Reads up to kReadAhead bytes beyond the input's last element.
 void depthwise_sums(const DepthwiseSums& sums, const void* input, int64_t samples, void* results);

@@ -203,6 +203,8 @@ class Depthwise final : public Step {
              places_,
              grid.sample_stride,
              out.layout.sample_stride()};
+    if (in.layout.format.type == CodeType::kUint8) quads_ = kernels::pack_tap_quads(weights_, padded);
+    if (!quads_.empty()) sums_.quads = quads_.data();
   }
 
   void run(std::span<const float>, int64_t samples) override {
@@ -212,7 +214,8 @@ class Depthwise final : public Step {
     return layer_ + ": depthwise sums, " + std::string(program::name_of(requantization_.kind()));
   }
   int64_t prepared_bytes() const override {
-    return static_cast<int64_t>((weights_.size() + bias_.size() + starts_.size() + places_.size()) * sizeof(int32_t));
+    const size_t integers = weights_.size() + quads_.size() + bias_.size() + starts_.size() + places_.size();
+    return static_cast<int64_t>(integers * sizeof(int32_t));
   }
 
  private:
@@ -220,7 +223,7 @@ class Depthwise final : public Step {
   const TensorMemory &in_, &out_;
   RequantizationPlan requantization_;
   std::vector<int32_t> starts_, places_, taps_;
-  kernels::AlignedVector<int32_t> weights_, bias_;
+  kernels::AlignedVector<int32_t> weights_, quads_, bias_;
   kernels::DepthwiseSums sums_;
 };
 
