@@ -140,10 +140,12 @@ search::Trial wait_for_mid_trial(const fs::path& output, int completed, ChildPro
   return {};
 }
 
-pid_t worker_pid(const search::Trial& trial) {
-  const std::string host_and_pid = trial.worker.substr(0, trial.worker.rfind('/'));
-  return static_cast<pid_t>(std::stol(host_and_pid.substr(host_and_pid.rfind('/') + 1)));
+pid_t pid_of(std::string_view worker) {
+  const std::string_view host_and_pid = worker.substr(0, worker.rfind('/'));
+  return static_cast<pid_t>(std::stol(std::string(host_and_pid.substr(host_and_pid.rfind('/') + 1))));
 }
+
+pid_t worker_pid(const search::Trial& trial) { return pid_of(trial.worker); }
 
 std::vector<std::string> half_written(const fs::path& folder) {
   std::vector<std::string> found;

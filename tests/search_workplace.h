@@ -62,7 +62,8 @@ void expect_same(const SearchOutcome& a, const SearchOutcome& b);
 //   returns  that trial; number -1 if the search ended before
 search::Trial wait_for_mid_trial(const std::filesystem::path& output, int completed, ChildProcess& search);
 
-// The process id in a trial's worker.
+// The process id in the name of a worker, and in that of a trial's.
+pid_t pid_of(std::string_view worker);
 pid_t worker_pid(const search::Trial& trial);
 
 // Temporary files of unfinished writing, anywhere below the folder.

@@ -1,9 +1,13 @@
 // Eight workers of the real program on one PostgreSQL study, each killed (kill -9) at random moments.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
 #include <chrono>
+#include <cstdlib>
+#include <filesystem>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -22,10 +26,12 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using std::chrono::milliseconds;
+using std::chrono::minutes;
 using std::chrono::seconds;
 using std::chrono::steady_clock;
 
 constexpr int kWorkers = 8, kTrials = 8, kEpochs = 40;
+constexpr int kMostStudies = 10;  // that are tried for want of a worker that is caught in mid-trial
 
 // Long trials, for they are to be hit.
 fs::path run_config(const std::string& mode) {
@@ -49,7 +55,8 @@ Results results_of(const std::string& study, const fs::path& files) {
 // What nobody disturbs: one search in a file.
 Results quiet_results() {
   const fs::path directory = SearchWorkplace::get().dir() / "quiet";
-  const ProgramRun search = run_program({"autoq", run_config("random").string(), "--output", directory.string()});
+  const ProgramRun search =
+      run_program({"autoq", run_config("random").string(), "--output", directory.string(), "--workers", "1"});
   EXPECT_EQ(search.code, 0) << search.err;
   return results_of(directory.string(), directory);
 }
@@ -62,58 +69,93 @@ struct Study {
 // Makes the study and stops: the workers are to be the test's own.
 Study made_study(const PostgresqlServer& server, const std::string& name, const std::string& mode) {
   const Study study{server.url(name), SearchWorkplace::get().dir() / name};
-  ChildProcess search = SearchWorkplace::get().start({"autoq", run_config(mode).string(), "--study", study.url,
-                                                      "--output", study.directory.string(), "--workers", "1"});
-  EXPECT_TRUE(eventually([&] { return !search.is_running() || search::Storage::holds_study(study.url); }));
-  search.signal(SIGTERM);
-  const int code = search.wait();
-  EXPECT_TRUE(code == 130 || code == 0) << code << ": " << search.err();
+  EXPECT_TRUE(is_caught([&](int) {
+    ChildProcess search = SearchWorkplace::get().start({"autoq", run_config(mode).string(), "--study", study.url,
+                                                        "--output", study.directory.string(), "--workers", "1"});
+    EXPECT_TRUE(eventually([&] { return !search.is_running() || search::Storage::holds_study(study.url); }));
+    search.signal(SIGTERM);
+    if (search.wait() == 130) return true;
+    EXPECT_EQ(search.wait(), 0) << search.err();
+    search::Storage::remove(study.url);
+    fs::remove_all(study.directory);
+    return false;
+  })) << "each search was over before it could be stopped";
   return study;
 }
 
-using Worker = std::unique_ptr<ChildProcess>;
-Worker started_worker(const Study& study) {
-  return std::make_unique<ChildProcess>(
-      nibble_program(),
-      std::vector<std::string>{"worker", "--study", study.url, "--output", study.directory.string(), "--lease", "10"},
-      ProcessOptions{
-          .environment = {"NIBBLE_DATA_DIR=" + (SearchWorkplace::get().dir() / "data").string(), "NIBBLE_OFFLINE=1"}});
-}
-
-int64_t reported_epochs(const search::Storage& storage) {
-  int64_t epochs = 0;
-  for (const search::Trial& trial : storage.trials()) epochs += std::ssize(storage.steps(trial.number));
-  return epochs;
-}
-
-// Kills one worker after the other until the study is over. Returns how many.
-int finish_under_fire(const Study& study, uint64_t seed) {
-  RandomStream random({.seed = seed, .purpose = RandomPurpose::kTest});
-  const search::Storage storage = search::Storage::open(study.url);
-  std::vector<Worker> workers;
-  for (int i = 0; i < kWorkers; ++i) workers.push_back(started_worker(study));
-  int kills = 0;
-  uint32_t longest_ms = 4000;  // between two kills
-  int64_t before = 0;
-  while (!storage.is_over() && !::testing::Test::HasFailure()) {
-    const auto next = steady_clock::now() + milliseconds(1 + random.below(longest_ms));
-    while (steady_clock::now() < next && !storage.is_over()) std::this_thread::sleep_for(milliseconds(20));
-    Worker& victim = workers[random.below(kWorkers)];
-    victim->signal(SIGKILL);
-    const int code = victim->wait();
-    EXPECT_TRUE(code == 128 + SIGKILL || code == 0) << code << ": " << victim->err();
-    if (code != 0) ++kills;
-    victim = started_worker(study);
-    if (kills % kWorkers != 0) continue;
-    // On a machine that is busy with other things, workers would be killed before they can do anything at all, and
-    // three deaths without an epoch in between end a trial.
-    const int64_t now = reported_epochs(storage);
-    if (now < before + kEpochs) longest_ms = std::min(longest_ms * 2, 60000u);
-    before = now;
+// Eight workers of a study, of which it kills one after the other.
+class Fire {
+ public:
+  Fire(const Study& study, uint64_t seed)
+      : study_(study),
+        storage_(search::Storage::open(study.url)),
+        random_({.seed = seed, .purpose = RandomPurpose::kTest}) {
+    for (int i = 0; i < kWorkers; ++i) workers_.push_back(started_worker());
   }
-  for (const Worker& worker : workers) EXPECT_EQ(worker->wait(), 0) << worker->err();
-  return kills;
-}
+
+  // Until the study is over. Returns how many workers were killed in the middle of a trial.
+  int rage() {
+    const auto give_up = steady_clock::now() + minutes(15);
+    while (!storage_.is_over() && !::testing::Test::HasFailure()) {
+      std::this_thread::sleep_for(milliseconds(1 + random_.below(2000)));
+      if (steady_clock::now() > give_up) ADD_FAILURE() << "not over after 15 minutes: " << trials_of(study_.url);
+      hit(workers_[random_.below(kWorkers)]);
+    }
+    if (::testing::Test::HasFailure()) return hits_;
+    for (const Worker& worker : workers_) EXPECT_EQ(worker->wait(), 0) << worker->err();
+    return hits_;
+  }
+
+ private:
+  using Worker = std::unique_ptr<ChildProcess>;
+  struct Progress {
+    size_t epochs = 0;
+    int deaths = 0;  // since then
+  };
+
+  Worker started_worker() const {
+    return Worker(new ChildProcess(SearchWorkplace::get().start(
+        {"worker", "--study", study_.url, "--output", study_.directory.string(), "--lease", "120"})));
+  }
+
+  int trial_of(const ChildProcess& worker) const {
+    for (const search::Trial& trial : storage_.trials()) {
+      if (trial.state == search::TrialState::kRunning && worker_pid(trial) == worker.pid()) return trial.number;
+    }
+    return -1;
+  }
+
+  // Three deaths without an epoch in between end a trial, which is not what is wanted here: a trial is hit once an
+  // epoch, and once more at most where its worker took it since we looked.
+  void hit(Worker& worker) {
+    const int trial = trial_of(*worker);
+    if (trial >= 0) {
+      Progress& progress = progress_[trial];
+      const size_t epochs = storage_.steps(trial).size();
+      if (epochs > progress.epochs) progress = {epochs, 0};
+      if (progress.deaths > 0) return;
+      ++progress.deaths;
+    }
+    worker->signal(SIGKILL);
+    const int code = worker->wait();
+    EXPECT_TRUE(code == 128 + SIGKILL || code == 0) << code << ": " << worker->err();
+    if (code != 0 && trial >= 0) ++hits_;
+    // Nobody has to wait for its lease, as if a launcher had seen it die.
+    const auto is_dead = [&](std::string_view name) { return pid_of(name) == worker->pid(); };
+    storage_.release_dead([&](std::string_view name) -> std::optional<bool> {
+      if (is_dead(name)) return false;
+      return std::nullopt;
+    });
+    worker = started_worker();
+  }
+
+  const Study& study_;
+  search::Storage storage_;
+  RandomStream random_;
+  std::vector<Worker> workers_;
+  std::map<int, Progress> progress_;
+  int hits_ = 0;
+};
 
 // Every trial finished once, with each of its epochs.
 void expect_valid_history(const std::string& url) {
@@ -136,20 +178,22 @@ TEST(WorkersUnderFire, EveryTrialIsFinishedOnceAsInAQuietRun) {
   const char* given = std::getenv("NIBBLE_KILL_SECONDS");
   const Results quiet = quiet_results();
   const auto end = steady_clock::now() + seconds(given == nullptr ? 1 : std::atoi(given));
-  int kills = 0, studies = 0;
+  int hits = 0, studies = 0;
   do {
     const std::string mode = studies % 2 == 0 ? "random" : "tpe";
     const Study study = made_study(*server, fmt::format("under_fire_{}", studies), mode);
-    kills += finish_under_fire(study, static_cast<uint64_t>(++studies));
+    hits += Fire(study, static_cast<uint64_t>(++studies)).rage();
+    if (HasFailure()) break;
     expect_valid_history(study.url);
     const Results results = results_of(study.url, study.directory);
     EXPECT_TRUE(half_written(study.directory).empty());
     if (mode != "random") continue;
     EXPECT_EQ(results.trials, quiet.trials);
     EXPECT_TRUE(results.models == quiet.models) << "models differ";
-  } while (steady_clock::now() < end && !HasFailure());
-  EXPECT_GT(kills, 0);
-  std::cout << fmt::format("{} workers killed, {} trials finished in {} studies\n", kills, studies * kTrials, studies);
+  } while ((steady_clock::now() < end || (hits == 0 && studies < kMostStudies)) && !HasFailure());
+  EXPECT_GT(hits, 0);
+  std::cout << fmt::format("{} workers killed in mid-trial, {} trials finished in {} studies\n", hits,
+                           studies * kTrials, studies);
 }
 
 }  // namespace

@@ -43,6 +43,8 @@ HWY_INLINE V32 LoadWeights(const int32_t* weights) {
 }
 
 #if HWY_TARGET == HWY_AVX3_DL
+HWY_INLINE __m128i LoadTap(const uint8_t* codes) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)); }
+
 // Four taps of 16 channels in one product: their bytes are loaded one after the other and dealt out to the channels.
 // Returns how many taps are added.
 template <int kRows>
@@ -60,16 +62,15 @@ HWY_INLINE size_t AddQuads(const DepthwiseSums& s, const uint8_t* input, const T
     const uint8_t* codes[4];
 #pragma GCC unroll 4
     for (size_t t = 0; t < 4; ++t) codes[t] = input + s.tap_offsets[4 * quad + t] + channel;
-    const auto load = [](const uint8_t* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); };
     const __m512i w = _mm512_load_si512(weights);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const int64_t place = pixels.codes[r];
-      __m512i x = _mm512_castsi128_si512(load(codes[0] + place));
-      x = _mm512_inserti32x4(x, load(codes[1] + place), 1);
-      x = _mm512_inserti32x4(x, load(codes[2] + place), 2);
-      x = _mm512_inserti32x4(x, load(codes[3] + place), 3);
-      asm("vpermb %0, %1, %0" : "+v"(x) : "v"(dealt));
+      __m512i x = _mm512_castsi128_si512(LoadTap(codes[0] + place));
+      x = _mm512_inserti32x4(x, LoadTap(codes[1] + place), 1);
+      x = _mm512_inserti32x4(x, LoadTap(codes[2] + place), 2);
+      x = _mm512_inserti32x4(x, LoadTap(codes[3] + place), 3);
+      x = _mm512_permutexvar_epi8(dealt, x);
       asm("vpdpbusd %2, %1, %0" : "+v"(sums[r].raw) : "v"(x), "v"(w));
     }
   }

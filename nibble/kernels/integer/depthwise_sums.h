@@ -18,8 +18,9 @@ namespace nibble::kernels {
 
 struct DepthwiseSums {
   std::span<const int32_t> tap_offsets;  // elements from the pixel
-  const int32_t* weights = nullptr;      // [taps][channels rounded up to 16]; 16 bits unless `input` is kInt32
-  const int32_t* bias = nullptr;         // [channels rounded up to 16]; without zero_point * (sum of weights)
+  // [taps][channels rounded up to 16], 64-byte aligned; 16 bits unless `input` is kInt32
+  const int32_t* weights = nullptr;
+  const int32_t* bias = nullptr;  // [channels rounded up to 16]; without zero_point * (sum of weights)
   int64_t channels = 0;
   Requantization requantization;
   CodeType input = CodeType::kUint8;
@@ -29,7 +30,7 @@ struct DepthwiseSums {
   std::span<const int32_t> result_offsets;       // of a sample: elements
   int64_t sample_stride = 0, result_stride = 0;  // elements
 
-  // `weights` once more for a faster way, see pack_tap_quads(); null without
+  // `weights` once more for a faster way, if `input` is kUint8: pack_tap_quads(), 64-byte aligned; null without
   const int32_t* quads = nullptr;
 };
 

@@ -90,9 +90,9 @@ struct TileSums {
       }
     }
     if constexpr (kTerms == Terms::kBytePairs) {
-      add_pairs(s, pixels, weights);
+      AddPairs(s, pixels, weights);
     } else {
-      add_steps(s, pixels, weights);
+      AddSteps(s, pixels, weights);
     }
     if constexpr (counts_bits(kTerms)) {
 #pragma GCC unroll 16
@@ -107,19 +107,19 @@ struct TileSums {
   }
 
   // Where the weights of a step's vector are, from the first panel's on.
-  static HWY_INLINE size_t place_of(const IntegerSums& s, int vector) {
+  static HWY_INLINE size_t PlaceOf(const IntegerSums& s, int vector) {
     const size_t panel = static_cast<size_t>(s.steps) * kStep;
     return static_cast<size_t>(vector / kPanelVectors) * panel + static_cast<size_t>(vector % kPanelVectors * kLanes);
   }
 
-  HWY_INLINE void add_steps(const IntegerSums& s, const Pixels& pixels, const int32_t* HWY_RESTRICT weights) {
+  HWY_INLINE void AddSteps(const IntegerSums& s, const Pixels& pixels, const int32_t* HWY_RESTRICT weights) {
     const D32 d;
     for (int64_t k = 0; k < s.steps; ++k, weights += kStep) {
       const int64_t offset = s.step_offsets[k];
       const int64_t* places = Reloaded<kRows>(pixels.codes);
       Operand<kTerms> w[kVectors];
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) w[v] = Operand<kTerms>::Weights(weights + place_of(s, v));
+      for (int v = 0; v < kVectors; ++v) w[v] = Operand<kTerms>::Weights(weights + PlaceOf(s, v));
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
         int32_t four = 0;
@@ -132,11 +132,11 @@ struct TileSums {
   }
 
 #if HWY_TARGET == HWY_SCALAR  // has no vectors to turn, see Sums()
-  void add_pairs(const IntegerSums&, const Pixels&, const int32_t*) {}
+  void AddPairs(const IntegerSums&, const Pixels&, const int32_t*) {}
 #else
   // One load of 8 codes for two products. Two partial sums have every two channels one way and the other (see
   // pair_place); they are turned and added when all steps are done.
-  HWY_INLINE void add_pairs(const IntegerSums& s, const Pixels& pixels, const int32_t* HWY_RESTRICT weights) {
+  HWY_INLINE void AddPairs(const IntegerSums& s, const Pixels& pixels, const int32_t* HWY_RESTRICT weights) {
     const D32 d;
     const hn::Repartition<int64_t, D32> d64;
     constexpr Terms kBytes = Terms::kBytes;
@@ -152,8 +152,8 @@ struct TileSums {
       Operand<kBytes> w[kVectors], turned_w[kVectors];
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) {
-        w[v] = Operand<kBytes>::Weights(weights + place_of(s, v));
-        turned_w[v] = Operand<kBytes>::Weights(weights + place_of(s, v) + kPanel);
+        w[v] = Operand<kBytes>::Weights(weights + PlaceOf(s, v));
+        turned_w[v] = Operand<kBytes>::Weights(weights + PlaceOf(s, v) + kPanel);
       }
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
@@ -177,7 +177,7 @@ struct TileSums {
 
   // Requantizes and stores `count` channels from number `first` on. Where all of them become bytes on a line, sums and
   // what belongs to a channel stay in registers.
-  HWY_INLINE void store(const IntegerSums& s, const Pixels& pixels, size_t first, size_t count, void* results) {
+  HWY_INLINE void Store(const IntegerSums& s, const Pixels& pixels, size_t first, size_t count, void* results) {
     bool lines = true;
     for (size_t c = 0; c < count; c += kLanes) lines = lines && IsLineToBytes(s.requantization, s.format, first + c);
     if (!lines) {
@@ -209,7 +209,7 @@ void Tile(const IntegerSums& s, const uint8_t* input, PixelNumber pixel, int64_t
   const int32_t* weights = s.weights + static_cast<size_t>(channel * s.steps * weight_ints(kTerms));
   TileSums<kTerms, kRows, kPanels * kPanelVectors> tile(s, pixels, weights, channel);
   const auto count = static_cast<size_t>(std::min<int64_t>(kPanels * kPanel, s.channels - channel));
-  tile.store(s, pixels, static_cast<size_t>(s.first_channel + channel), count, results);
+  tile.Store(s, pixels, static_cast<size_t>(s.first_channel + channel), count, results);
 }
 
 // As many rows as registers hold: 24 sums of 32 registers with AVX-512, and 12 addresses of pixels; 8 of 16 elsewhere,
@@ -296,7 +296,7 @@ void Sums(const IntegerSums& s, const uint8_t* input, int64_t samples, void* res
 
 // Where a product is one instruction, loads take longer; elsewhere what spreads and widens codes and weights does.
 Terms ByteTerms(int64_t channels, int64_t row_terms) {
-  const bool fills_pairs = (row_terms - 1) % 8 >= 4;
+  const bool fills_pairs = (row_terms - 1) % 8 >= 4;  // the last pair of a row has codes in both halves
   return HWY_TARGET == HWY_AVX3_DL && channels <= kPanel && fills_pairs ? Terms::kBytePairs : Terms::kBytes;
 }
 

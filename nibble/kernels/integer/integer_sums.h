@@ -50,7 +50,9 @@ inline constexpr int64_t kPanel = 16;
 
 // Where in a panel's step of pairs, in units of four bytes, the weights of `channel` are that meet the first four codes
 // (half 0) or the others (1). The 8 codes lie in a vector as they are, once for every two channels: place e meets half
-// e % 2, and belongs to the one channel in the first of the step's two vectors and to the other in the second.
+// e % 2, and belongs to the one channel in the first of the step's two vectors and to the other in the second:
+//   first   channel 0 half 0, channel 1 half 1, channel 2 half 0, channel 3 half 1, ...
+//   second  channel 1 half 0, channel 0 half 1, channel 3 half 0, channel 2 half 1, ...
 constexpr int64_t pair_place(int64_t channel, int64_t half) {
   return (channel + half) % 2 * kPanel + channel % kPanel / 2 * 2 + half;
 }
@@ -60,7 +62,7 @@ struct IntegerSums {
   int64_t steps = 0;
   const int32_t* step_offsets = nullptr;  // [steps]: bytes from the pixel
   const int32_t* weights = nullptr;       // [panels][steps][weight_ints][kPanel] of four bytes, 64-byte aligned
-  // [panels * kPanel]; for kBytes without zero_point * (the channel's sum of weights), for bits with the number of
+  // [panels * kPanel]; for bytes without zero_point * (the channel's sum of weights), for bits with the number of
   // weights that are not 0; modulo 2^32
   const int32_t* bias = nullptr;
   int64_t channels = 0;       // of the result, computed here ...

@@ -45,9 +45,9 @@ HWY_INLINE void PlacesOf(int64_t begin, const int32_t* offsets, int64_t* places)
 
 template <int kCount>
 struct TilePixels {
-  HWY_ALIGN int64_t codes[kCount];
-  HWY_ALIGN int64_t results[kCount];  // elements, of the pixel's channel 0
-  const int32_t* bias[kCount];        // for bits
+  alignas(64) int64_t codes[kCount];
+  alignas(64) int64_t results[kCount];  // elements, of the pixel's channel 0
+  const int32_t* bias[kCount];          // for bits
 
   // `codes` count from `begin` on, in what the offsets of `Sums` are: bytes or elements.
   template <bool kBias, class Sums>
