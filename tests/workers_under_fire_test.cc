@@ -126,10 +126,13 @@ class Fire {
   }
 
   // Three deaths without an epoch in between end a trial, which is not what is wanted here: a trial is hit once an
-  // epoch, and once more at most where its worker took it since we looked.
+  // epoch, and once more at most where its worker took it since we looked. Workers that have none are mostly spared:
+  // eight of them at once begin slowly.
   void hit(Worker& worker) {
     const int trial = trial_of(*worker);
-    if (trial >= 0) {
+    if (trial < 0) {
+      if (random_.below(kWorkers) > 0) return;
+    } else {
       Progress& progress = progress_[trial];
       const size_t epochs = storage_.steps(trial).size();
       if (epochs > progress.epochs) progress = {epochs, 0};
