@@ -97,7 +97,8 @@ class Fire {
   int rage() {
     const auto give_up = steady_clock::now() + minutes(15);
     while (!storage_.is_over() && !::testing::Test::HasFailure()) {
-      std::this_thread::sleep_for(milliseconds(1 + random_.below(2000)));
+      wait_for_epochs(random_.below(2 * kWorkers));
+      std::this_thread::sleep_for(milliseconds(random_.below(300)));
       if (steady_clock::now() > give_up) ADD_FAILURE() << "not over after 15 minutes: " << trials_of(study_.url);
       hit(workers_[random_.below(kWorkers)]);
     }
@@ -116,6 +117,22 @@ class Fire {
   Worker started_worker() const {
     return Worker(new ChildProcess(SearchWorkplace::get().start(
         {"worker", "--study", study_.url, "--output", study_.directory.string(), "--lease", "120"})));
+  }
+
+  // Of all trials, from now on, so that a slow machine is as far as a fast one when the next worker is killed; not for
+  // ever, for all trials may wait for the same dead one.
+  void wait_for_epochs(size_t count) const {
+    const size_t wanted = reported_epochs() + count;
+    const auto give_up = steady_clock::now() + seconds(30);
+    while (reported_epochs() < wanted && !storage_.is_over() && steady_clock::now() < give_up) {
+      std::this_thread::sleep_for(milliseconds(50));
+    }
+  }
+
+  size_t reported_epochs() const {
+    size_t epochs = 0;
+    for (const search::Trial& trial : storage_.trials()) epochs += storage_.steps(trial.number).size();
+    return epochs;
   }
 
   int trial_of(const ChildProcess& worker) const {
