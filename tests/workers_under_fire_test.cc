@@ -30,7 +30,7 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 using std::chrono::steady_clock;
 
-constexpr int kWorkers = 8, kTrials = 8, kEpochs = 40;
+constexpr int kWorkers = 8, kTrials = 8, kEpochs = 24;
 constexpr int kMostStudies = 10;  // that are tried for want of a worker that is caught in mid-trial
 
 // Long trials, for they are to be hit.
