@@ -213,7 +213,7 @@ void Tile(const IntegerSums& s, const uint8_t* input, PixelNumber pixel, int64_t
 }
 
 // As many rows as registers hold: 24 sums of 32 registers with AVX-512, and 12 addresses of pixels; 8 of 16 elsewhere,
-// where products need registers of their own.
+// where products need registers of their own. Pairs have two sums each; elsewhere they are for tests only.
 constexpr int RowsOf(Terms terms, int panels) {
   if (terms == Terms::kBytePairs) return kPanelVectors > 1 ? 2 : std::max(1, 12 / panels);
   if (kPanelVectors > 1) return panels * kPanelVectors >= 8 ? 1 : 8 / (panels * kPanelVectors);
