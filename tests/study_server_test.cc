@@ -189,6 +189,12 @@ TEST_F(StudyOnServer, ASearchByBlocksIsShownAsAWhole) {
   const json part = json::parse(run_program({"study", "show", server_->url("part"), "--json"}).out);
   ASSERT_EQ(part.at("blocks").size(), 1u) << "of 0 nothing is left, and a year is no block";
   EXPECT_EQ(part.at("blocks")[0].at("block"), 1);
+  for (const char* word : {"best", "trials", "pareto", "delete"}) {
+    const ProgramRun refused = run_program({"study", word, server_->url("whole")});
+    EXPECT_NE(refused.code, 0) << word;
+    EXPECT_NE(refused.err.find("is a search by blocks"), std::string::npos) << refused.err;
+    EXPECT_NE(refused.err.find("whole-1"), std::string::npos) << refused.err;
+  }
   const ProgramRun none = run_program({"study", "show", server_->url("whol")});
   EXPECT_NE(none.code, 0);
   EXPECT_NE(none.err.find("no study"), std::string::npos) << none.err;

@@ -229,6 +229,7 @@ TEST(StudyExport, WritesEveryTrialAsCsvAndJson) {
   const fs::path file = folder / "all.json";
   ASSERT_EQ(study({"export", folder.string(), "--format", "json", "--output", file.string()}).code, 0);
   EXPECT_EQ(json::parse(read_file(file)).at("trials").size(), 4u);
+  EXPECT_EQ(study({"export", folder.string(), "--json"}).out, read_file(file));
   EXPECT_EQ(study({"export", folder.string(), "--format", "xml"}).code, 2);
   const Outcome itself = study({"export", folder.string(), "--output", (folder / "study.db").string()});
   EXPECT_EQ(itself.code, 2);
@@ -277,7 +278,7 @@ TEST(StudyDelete, IsRefusedWhileAWorkerElsewhereHoldsATrial) {
   const auto claim = storage.claim("another.host/1/2", space, search::RandomSampler(1));
   const Outcome refused = study({"delete", folder.string(), "--yes"});
   EXPECT_EQ(refused.code, 1);
-  EXPECT_NE(refused.err.find("workers are at 1 trials"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("workers are at 1 trial of"), std::string::npos) << refused.err;
   ASSERT_TRUE(storage.release(*claim));
   EXPECT_EQ(study({"delete", folder.string(), "--yes"}).code, 0);
 }
@@ -319,6 +320,73 @@ TEST(StudyDelete, AsksFirstAndLeavesOtherFilesAlone) {
   EXPECT_FALSE(fs::exists(folder / "study.db"));
   EXPECT_TRUE(fs::exists(folder / "notes.txt"));
   EXPECT_NE(study({"show", folder.string()}).code, 0);
+}
+
+// All of its studies, and what the search left beside them; what a person put there stays.
+TEST(StudyDelete, RemovesASearchByBlocksAsAWhole) {
+  const fs::path folder = scratch_dir("study_delete_blocks");
+  write_file(folder / "run_config.json", R"({"blocks": ["^a$", "^b$"]})");
+  for (const char* name : {"0", "1"}) {
+    make_directories(folder / name / "trials" / "0");
+    search::Storage::create((folder / name / "study.db").string(),
+                            {.name = name, .run_config = "{}", .seed = 1, .max_trials = 1});
+  }
+  for (const char* name : {"scheduler.json", "model_block_0.keras", "1/mine.txt", "notes.txt"}) {
+    write_file(folder / name, "");
+  }
+  const Outcome asked = study({"delete", folder.string()});
+  EXPECT_EQ(asked.code, 2);
+  EXPECT_NE(asked.err.find("with the trials of 2 studies"), std::string::npos) << asked.err;
+  ASSERT_EQ(study({"delete", (folder / "0").string(), "--yes"}).code, 0);
+  const Outcome run = study({"delete", folder.string(), "--yes"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  std::vector<std::string> left;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    left.push_back(entry.path().lexically_relative(folder).string());
+  }
+  std::sort(left.begin(), left.end());
+  EXPECT_EQ(left, (std::vector<std::string>{"0", "0/study.lock", "1", "1/mine.txt", "1/study.lock", "notes.txt"}));
+}
+
+// A floor that no trial reached: the best one is told with that, wherever it is shown.
+TEST(StudyOfABudget, SaysThatNoTrialKeptIt) {
+  const fs::path folder = scratch_dir("study_floor");
+  search::Storage storage = search::Storage::create(
+      (folder / "study.db").string(),
+      {.name = "by hand", .run_config = R"({"budget": {"accuracy": 0.99}})", .seed = 1, .max_trials = 2});
+  struct Row {
+    double accuracy;
+    bool keeps;
+  };
+  for (const Row& row : {Row{0.75, false}, Row{0.995, true}}) {
+    const auto claim = storage.claim("hand", {{"a", {"x", "y"}}}, search::RandomSampler(1));
+    ASSERT_TRUE(storage.complete(*claim, row.accuracy, {{"accuracy", row.accuracy}, {"energy_nj", 0.0187}}, ""));
+    EXPECT_EQ(json::parse(study({"show", folder.string(), "--json"}).out).at("best").at("keeps_budget"), row.keeps);
+    EXPECT_EQ(json::parse(study({"best", folder.string(), "--json"}).out).at("keeps_budget"), row.keeps);
+    for (const char* words : {"show", "best"}) {
+      const std::string text = study({words, folder.string()}).out;
+      EXPECT_EQ(text.find("no trial reached the budget's accuracy of 0.99") == std::string::npos, row.keeps) << text;
+      EXPECT_NE(text.find("energy 0.0187 nJ"), std::string::npos) << text;
+    }
+  }
+}
+
+// The space had fewer combinations than max_trials, or all trials failed.
+TEST(StudyThatIsOver, DoesNotSoundUnfinished) {
+  const fs::path folder = scratch_dir("study_over");
+  search::Storage storage = search::Storage::create(
+      (folder / "study.db").string(), {.name = "by hand", .run_config = "{}", .seed = 1, .max_trials = 9});
+  const search::SearchSpace space = {{"a", {"x"}}};
+  const auto claim = storage.claim("hand", space, search::RandomSampler(1));
+  ASSERT_TRUE(storage.fail(*claim, "it broke"));
+  ASSERT_FALSE(storage.claim("hand", space, search::RandomSampler(1)).has_value());
+  ASSERT_TRUE(storage.is_over());
+  EXPECT_NE(study({"show", folder.string()}).out.find("0 of 1 trials completed; over, since no new combination"),
+            std::string::npos);
+  for (const char* words : {"best", "pareto"}) {
+    const std::string text = study({words, folder.string()}).err;
+    EXPECT_NE(text.find("is over, and no trial of it was completed"), std::string::npos) << text;
+  }
 }
 
 }  // namespace

@@ -120,6 +120,24 @@ const ByBlocks& by_blocks() {
   return search;
 }
 
+// Said before a study is made that the corrected command would find there.
+TEST_F(Tensorboard, ADirectoryThatCannotBeIsRefusedAtOnce) {
+  const fs::path file = workplace_.dir() / "events.txt", out = workplace_.dir() / "unwatched";
+  write_file(file, "");
+  const std::string events = (file / "below").string();
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"autoq", workplace_.run_config({}).string()}, {"train", "mnist", "--data", "mnist", "--epochs", "1"}}) {
+    std::vector<std::string> arguments = words;
+    for (const std::string& word : {std::string("--output"), out.string(), std::string("--tensorboard"), events}) {
+      arguments.push_back(word);
+    }
+    ChildProcess refused = workplace_.start(arguments);
+    EXPECT_EQ(refused.wait(), 1) << words[0];
+    EXPECT_NE(refused.err().find("events.txt' is a file"), std::string::npos) << refused.err();
+    EXPECT_TRUE(!fs::exists(out) || fs::is_empty(out)) << words[0];
+  }
+}
+
 TEST_F(Tensorboard, EachBlockOfASearchHasAFolder) {
   Runs runs = runs_in(by_blocks().events);
   for (const std::string block : {"0", "1"}) {

@@ -56,6 +56,18 @@ void check_layer_patterns(const RunConfig& config, const graph::Model& model) {
   }
 }
 
+// Likewise exceptions that except nothing.
+void check_exceptions(const RunConfig& config, const graph::Model& model) {
+  if (!config.tune_filters_exceptions || config.tune_filters == TuneFilters::kNone) return;
+  if (config.compat != Compat::kNone) return;
+  const auto is_excepted = [&](const graph::Layer& layer) { return config.is_excepted_from_filter_tuning(layer.name); };
+  if (std::any_of(model.layers.begin(), model.layers.end(), is_excepted)) return;
+  std::vector<std::string> names;
+  for (const graph::Layer& layer : model.layers) names.push_back(layer.name);
+  throw InvalidArgument("[run_config] tune_filters_exceptions is found in no layer's name. The layers are {}.",
+                        fmt::join(names, ", "));
+}
+
 // Measures what the first trials of a new study follow from.
 void guide(const RunConfig& config, const graph::Model& model, const data::Dataset& dataset, Preparation& result) {
   result.sensitivity = measure_sensitivity(config, model, dataset, result.space);
@@ -77,6 +89,7 @@ Preparation prepare(const RunConfig& config, bool is_new) {
   result.reference_cost = CostMeter(config.goal, reference_model, config.compat).reference();
   check_first_trials(config, result.space);
   check_layer_patterns(config, model);
+  check_exceptions(config, model);
   if (config.budget.bounds_costs()) BudgetMeter(config, model).check_reachable(result.space);
   data::Dataset dataset = load_search_data(config);
   result.inputs = file_inputs(config);
@@ -235,16 +248,16 @@ std::string missed_ceiling(const RunConfig& config, const search::Trial& best) {
 
 }  // namespace
 
-std::string missed_bound(const RunConfig& config, const SearchResult& result) {
-  if (!config.budget.bounds_metric() || !result.best) return "";
-  if (config.budget.error) return missed_ceiling(config, *result.best);
-  const double accuracy = result.best->metrics.at("accuracy");
+std::string missed_bound(const RunConfig& config, const search::Trial* best) {
+  if (!config.budget.bounds_metric() || best == nullptr) return "";
+  if (config.budget.error) return missed_ceiling(config, *best);
+  const double accuracy = best->metrics.at("accuracy");
   if (accuracy >= *config.budget.accuracy) return "";
   return fmt::format(
       "no trial reached the budget's accuracy of {:g}; the nearest, trial {}, has {:.4f}. Give more epochs or trials, "
       "or a "
       "lower floor.",
-      *config.budget.accuracy, result.best->number, accuracy);
+      *config.budget.accuracy, best->number, accuracy);
 }
 
 namespace {
@@ -278,7 +291,7 @@ SearchResult run_search(const std::string& run_config, const SearchOptions& opti
   SearchResult result = Launcher(options, *study.storage, workers).run();
   if (result.is_over) {
     remove_checkpoints(study.config, options.directory, result.trials);
-    result.missed_bound = missed_bound(study.config, result);
+    result.missed_bound = missed_bound(study.config, search::best_trial(result.trials));
   }
   return result;
 }

@@ -78,8 +78,9 @@ struct SearchResult {
 //           IoError with the workers' last words if they cannot work
 SearchResult run_search(const std::string& run_config, const SearchOptions& options);
 
-// SearchResult::missed_bound of a search that is over.
-std::string missed_bound(const RunConfig& config, const SearchResult& result);
+// A sentence if the best trial of a search, and so none, keeps the budget's accuracy or error; else empty.
+//   best  may be null
+std::string missed_bound(const RunConfig& config, const search::Trial* best);
 
 // The URL of the search's study.
 std::string study_of(const SearchOptions& options);

@@ -140,7 +140,7 @@ SearchResult found_in(const SearchOptions& of_block, const RunConfig& config) {
   const fs::path model = of_block.directory / "best" / "model.keras";
   std::error_code ignored;
   if (fs::exists(model, ignored)) result.best_model = model;
-  result.missed_bound = missed_bound(config, result);
+  result.missed_bound = missed_bound(config, best);
   return result;
 }
 

@@ -127,8 +127,8 @@ const LimitElement& element_of(const Question& question) {
   const auto& elements = question.entry.elements;
   const size_t index = question.rule.index == kLast ? elements.size() - 1 : static_cast<size_t>(question.rule.index);
   if (elements.empty() || index >= elements.size()) {
-    throw InvalidArgument("{}: the list has {} elements, but this needs element {}. Give {}.", question.str(),
-                          elements.size(), question.rule.index == kLast ? 0 : question.rule.index,
+    throw InvalidArgument("{}: the list has {} of the {} elements that this needs. Give {}.", question.str(),
+                          elements.size(), question.rule.index == kLast ? 1 : question.rule.index + 1,
                           list_layout(question.layer.class_name));
   }
   return elements[index];

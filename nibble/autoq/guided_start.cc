@@ -121,7 +121,7 @@ class Planner {
     const double most = config_.budget.energy_nj ? std::min(dearest, 1000.0 * *config_.budget.energy_nj) : dearest;
     if (cheapest > most) return trials;
     std::set<Point> seen;
-    const int count = config_.guided_start->trials;
+    const int count = trial_count();
     for (int i = 0; i < count; ++i) {
       const double part = count == 1 ? 0.0 : static_cast<double>(i) / (count - 1);
       const std::optional<Point> point = brought_inside(solve(best, most * std::pow(cheapest / most, part)));
@@ -129,6 +129,12 @@ class Planner {
       if (seen.insert(*point).second) trials.push_back(search::decode(space_, *point));
     }
     return trials;
+  }
+
+  // Of a search that is too short for all of them, so that what it tries still goes from the dearest to the cheapest.
+  int trial_count() const {
+    const int left = config_.max_trials - static_cast<int>(config_.first_trials.size());
+    return std::clamp(left, 1, config_.guided_start->trials);
   }
 
   // Within the bounds of weights and memory too: choice after choice is made smaller, the one first whose sensitivity

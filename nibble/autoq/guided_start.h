@@ -43,7 +43,8 @@ Sensitivity measure_sensitivity(const RunConfig& config, const graph::Model& mod
 // {"float_loss": .., "parameters": {"conv_kernel_quantizer": {"binary": 0.31, ...}, ...}}
 nlohmann::json to_json(const Sensitivity& sensitivity, const search::SearchSpace& space);
 
-// At most config.guided_start->trials, the dearest first, none twice.
+// At most config.guided_start->trials, and no more than max_trials leaves beside first_trials; the dearest first, none
+// twice.
 //   reference_model  what costs are compared with
 std::vector<search::Assignment> guided_trials(const RunConfig& config, const graph::Model& model,
                                               const graph::Model& reference_model, const search::SearchSpace& space,

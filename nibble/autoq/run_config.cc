@@ -86,6 +86,13 @@ std::optional<std::regex> parse_exceptions(const JsonFields& fields) {
 void parse_multipliers(const JsonFields& fields, RunConfig& config) {
   const Json* given = fields.find("filter_multipliers");
   if (given == nullptr) return;
+  if (config.tune_filters == TuneFilters::kNone) {
+    throw InvalidArgument(
+        "{} is given, but tune_filters is \"none\", so that no filters are multiplied. Set tune_filters to \"layer\" "
+        "or "
+        "\"block\", or remove the key.",
+        fields.path("filter_multipliers"));
+  }
   config.filter_multipliers.clear();
   for (const Json& item : given->is_array() ? *given : Json::array()) {
     const double multiplier = item.is_number() ? item.get<double>() : 0;
@@ -106,6 +113,12 @@ void parse_multipliers(const JsonFields& fields, RunConfig& config) {
 void parse_block_rates(const JsonFields& fields, RunConfig& config) {
   const Json* given = fields.find("block_learning_rates");
   if (given == nullptr) return;
+  if (config.blocks.empty()) {
+    throw InvalidArgument(
+        "{} is {}, but there are no blocks whose learning rates it would change. Give blocks, a list of patterns of "
+        "layers' names, or remove it.",
+        fields.path("block_learning_rates"), excerpt(*given));
+  }
   const Json list = given->is_array() ? *given : Json::array({*given});
   for (const Json& item : list) {
     const double factor = item.is_number() ? item.get<double>() : -1;

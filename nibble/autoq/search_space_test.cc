@@ -252,7 +252,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"UnknownChoice",
          R"j("limit": {"Dense": [["quantized_bits(4,0)"], 8, 8]})j",
          {"'quantized_bits(4,0)' is not in the kernel table", "quantized_bits(4,0,1)"}},
-        {"PatternTooShort", R"("limit": {"^head$": [4]})", {"limit['^head$']", "has 1 elements", "needs element 1"}},
+        {"PatternTooShort", R"("limit": {"^head$": [4]})", {"limit['^head$']", "has 1 of the 2 elements"}},
         {"KeyOfNoClass", R"("limit": {"Conv2DD": [8, 8, 8]})", {"limit: 'Conv2DD'", "'Conv2D'"}},
         {"KeyOfNoLayer", R"("limit": {"Dense": [8, 8, 8], "^haed$": [8, 8, 8]})", {"limit: '^haed$'", "'head'"}},
         {"ClassLeftAlone",

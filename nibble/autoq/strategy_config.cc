@@ -5,6 +5,7 @@
 #include "nibble/autoq/score.h"
 #include "nibble/autoq/training_config.h"
 #include "nibble/core/error.h"
+#include "nibble/core/nearest_name.h"
 
 namespace nibble::autoq {
 namespace {
@@ -36,12 +37,19 @@ std::string without_head(const std::string& name, const std::string& head) {
 
 std::string natural_metric(const RunConfig& config) { return is_of_classes(config) ? "acc" : config.loss; }
 
-// The list, or of an object head -> metric or list the entry of head_name, else the first.
+// The list, or of an object head -> metric or list the entry of head_name; the first without a head_name, or where the
+// reference would take it.
 std::vector<std::string> metric_names(const JsonFields& fields, const RunConfig& config) {
   const Json* given = fields.find("metrics");
   if (given == nullptr || given->empty()) return {natural_metric(config)};
   if (given->is_object()) {
     const bool has_head = !config.head_name.empty() && given->contains(config.head_name);
+    if (!config.head_name.empty() && !has_head && config.compat == Compat::kNone) {
+      std::vector<std::string> heads;
+      for (const auto& [head, names] : given->items()) heads.push_back(head);
+      throw InvalidArgument("{} has no entry for head_name '{}'. {}", fields.path("metrics"), config.head_name,
+                            suggest(config.head_name, heads));
+    }
     given = has_head ? &given->at(config.head_name) : &*given->begin();
   }
   const Json list = given->is_array() ? *given : Json::array({*given});

@@ -1,5 +1,6 @@
 #include "nibble/autoq/study_watch.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "nibble/core/atomic_file.h"
@@ -25,18 +26,32 @@ int StudyWatch::poll() {
   trials_ = storage_.trials();
   steps_seen_.resize(trials_.size(), 0);
   int news = 0;
+  std::vector<const search::Trial*> finished;
   for (size_t i = 0; i < trials_.size(); ++i) {
     const search::Trial unknown{.number = trials_[i].number};
     const search::Trial& old = i < before.size() ? before[i] : unknown;
-    if (!old.finished() && trials_[i].finished()) ++news;
-    news += announce(old, trials_[i]);
+    news += announce_progress(old, trials_[i]);
+    if (!old.finished() && trials_[i].finished()) finished.push_back(&trials_[i]);
   }
-  const search::Trial* best = search::best_trial(trials_);
+  news += static_cast<int>(finished.size());
+  const search::Trial* best = announce_finished(std::move(finished), search::best_trial(before));
   if (best != nullptr && best->number != best_) copy_best(*best);
   return news;
 }
 
-int StudyWatch::announce(const search::Trial& before, const search::Trial& now) {
+const search::Trial* StudyWatch::announce_finished(std::vector<const search::Trial*> finished,
+                                                   const search::Trial* best) {
+  // Each is told the best until then, however many finished since the last look.
+  std::stable_sort(finished.begin(), finished.end(),
+                   [](const auto* a, const auto* b) { return a->finished_ms < b->finished_ms; });
+  for (const search::Trial* trial : finished) {
+    best = search::better_of(best, *trial);
+    observer_.on_trial_finish(*trial, best);
+  }
+  return best;
+}
+
+int StudyWatch::announce_progress(const search::Trial& before, const search::Trial& now) {
   if (now.attempts > before.attempts) observer_.on_trial_start(now);
   size_t& seen = steps_seen_[static_cast<size_t>(now.number)];
   const size_t seen_before = seen;
@@ -44,7 +59,6 @@ int StudyWatch::announce(const search::Trial& before, const search::Trial& now) 
     const std::vector<search::Step> steps = storage_.steps(now.number);
     for (; seen < steps.size(); ++seen) observer_.on_epoch(now, steps[seen]);
   }
-  if (!before.finished() && now.finished()) observer_.on_trial_finish(now, search::best_trial(trials_));
   return static_cast<int>(seen - seen_before);
 }
 

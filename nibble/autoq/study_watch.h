@@ -26,7 +26,10 @@ class StudyWatch {
 
  private:
   // Returns the number of new steps.
-  int announce(const search::Trial& before, const search::Trial& now);
+  int announce_progress(const search::Trial& before, const search::Trial& now);
+  // Returns the best of all by now.
+  //   best  of the trials that had finished before; may be null
+  const search::Trial* announce_finished(std::vector<const search::Trial*> finished, const search::Trial* best);
   void copy_best(const search::Trial& best);
 
   search::Storage& storage_;

@@ -52,6 +52,27 @@ class StudyWatchTest : public ::testing::Test {
   Notices notices_;
 };
 
+// However many finish between two looks: what a trial is told does not depend on when somebody looked.
+TEST_F(StudyWatchTest, TellsEachTrialTheBestUntilThen) {
+  struct Bests : SearchObserver {
+    void on_trial_finish(const search::Trial& trial, const search::Trial* best) override {
+      told.emplace_back(trial.number, best->number);
+    }
+    std::vector<std::pair<int, int>> told;
+  };
+  const std::vector<double> scores = {0.5, 0.4, 0.7, 0.6, 0.9};
+  for (const size_t together : {size_t{1}, size_t{2}, scores.size()}) {
+    SetUp();  // a new study
+    Bests bests;
+    StudyWatch watch(*storage_, dir_, &bests);
+    for (size_t i = 0; i < scores.size(); ++i) {
+      complete_trial(scores[i], false);
+      if ((i + 1) % together == 0 || i + 1 == scores.size()) watch.poll();
+    }
+    EXPECT_EQ(bests.told, (std::vector<std::pair<int, int>>{{0, 0}, {1, 0}, {2, 2}, {3, 2}, {4, 4}})) << together;
+  }
+}
+
 TEST_F(StudyWatchTest, KeepsTheBestTrialsNetwork) {
   StudyWatch watch(*storage_, dir_, &notices_);
   struct Row {

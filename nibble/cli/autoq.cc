@@ -18,6 +18,7 @@
 #include "nibble/cli/table.h"
 #include "nibble/cli/training_events.h"
 #include "nibble/cli/trial_columns.h"
+#include "nibble/cli/wording.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/search/storage.h"
 #include "nibble/search/study_url.h"
@@ -107,7 +108,8 @@ void print_table(std::vector<search::Trial> trials, const search::Objective& jud
 
 void print_result(const AutoqOptions& o, const autoq::SearchResult& result, Streams& streams) {
   const fs::path report = o.output / "report.html";
-  const search::Objective judged = metric_of(search::Storage::open(url_of(o)).info().run_config, result.trials);
+  const std::string run_config = search::Storage::open(url_of(o)).info().run_config;
+  const search::Objective judged = metric_of(run_config, result.trials);
   if (o.json) {
     nlohmann::json best;
     if (result.best) {
@@ -115,6 +117,7 @@ void print_result(const AutoqOptions& o, const autoq::SearchResult& result, Stre
               {"score", *result.best->score},
               {"metrics", result.best->metrics},
               {"quantizers", result.best->values},
+              {"keeps_budget", missed_bound_of(run_config, &*result.best).empty()},
               {"model", result.best_model.empty() ? nlohmann::json() : nlohmann::json(result.best_model.string())}};
     }
     print_json({{"trials", result.trials.size()},
@@ -139,8 +142,8 @@ class BlockProgress final : public autoq::BlockObserver {
   void on_block(int k, int count, const autoq::Block& block) override {
     begins_[k] = progress_.notices().size();
     events_.begin_block(k);
-    err_ << fmt::format("block {} of {} '{}': {} layers, {} trials\n", k + 1, count, block.pattern, block.layers.size(),
-                        block.trials);
+    err_ << fmt::format("block {} of {} '{}': {}, {}\n", k + 1, count, block.pattern,
+                        counted(std::ssize(block.layers), "layer"), counted(block.trials, "trial"));
   }
   // What was said of block k since it was begun here.
   std::vector<std::string> notices(int k) const {
@@ -192,11 +195,15 @@ autoq::SearchObserver* observer_of(const AutoqOptions& o, SearchProgress& progre
 
 // As the file that run_schedule leaves says, all blocks are judged by the same.
 void print_schedule(const AutoqOptions& o, const autoq::ScheduleResult& result, Streams& streams) {
-  const search::Objective judged =
-      metric_of(read_file(o.output / "run_config.json", kLargestConfig), result.last.trials);
+  const std::string run_config = read_file(o.output / "run_config.json", kLargestConfig);
+  const search::Objective judged = metric_of(run_config, result.last.trials);
   if (o.json) {
-    json best =
-        result.last.best ? json{{"score", *result.last.best->score}, {"metrics", result.last.best->metrics}} : json();
+    json best;
+    if (result.last.best) {
+      best = {{"score", *result.last.best->score},
+              {"metrics", result.last.best->metrics},
+              {"keeps_budget", missed_bound_of(run_config, &*result.last.best).empty()}};
+    }
     print_json({{"schedule", schedule_json(result.schedule)},
                 {"blocks_done", result.blocks_done},
                 {"is_over", result.is_over},
@@ -284,8 +291,8 @@ int run(AutoqOptions o, Streams& streams) {
   }
   if (!result.missed_bound.empty()) streams.err << "note: " << result.missed_bound << "\n";
   if (result.is_exhausted) {
-    streams.err << fmt::format("note: the search ended after {} trials: no new combination was found.\n",
-                               result.trials.size());
+    streams.err << fmt::format("note: the search ended after {}: no new combination was found.\n",
+                               counted(std::ssize(result.trials), "trial"));
   }
   if (!result.best) throw Error("no trial was completed; 'nibble study trials' shows the reasons.");
   return kOk;
@@ -309,7 +316,7 @@ Run declare_autoq(CLI::App& app) {
   app.add_option("--tensorboard", o->tensorboard, "Also write event files for TensorBoard there")->type_name("DIR");
   app.add_option("--workers", o->workers, "Processes, one thread each; default: as RUN says, else one a core")
       ->check(between(1, 1024));
-  app.add_option("--max-trials", o->max_trials, "Instead of RUN's")->check(between(1, 10000000));
+  app.add_option("--max-trials", o->max_trials, "Instead of RUN's")->check(between(1, 1000000));
   app.add_option("--epochs", o->epochs, "Of each trial, instead of RUN's")->check(between(1, 1000000));
   app.add_flag("--resume", o->resume, "Go on with the study in DIR");
   app.add_flag("--any-version", o->any_version, kAnyVersionHelp);

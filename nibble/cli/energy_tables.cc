@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nibble/cli/table.h"
+#include "nibble/cli/wording.h"
 
 namespace nibble::cli {
 namespace {
@@ -25,12 +26,6 @@ double exact_total_pj(const cost::EnergyEstimate& estimate) {
   double sum = 0;
   for (const cost::LayerEnergy& layer : estimate.layers) sum += layer.included_pj;
   return sum;
-}
-
-// Three digits of what is below 1: 0.0123, not 0.01.
-std::string small_figure(double value) {
-  const int zeros = value > 0 && value < 1 ? static_cast<int>(-std::floor(std::log10(value))) - 1 : 0;
-  return fmt::format("{:.{}f}", value, value > 0 && value < 1 ? zeros + 3 : 2);
 }
 
 // "204399 pJ = 204.40 nJ"; a network of less than 1 nJ would be cut to nothing: "0.734 pJ = 0.000734 nJ".

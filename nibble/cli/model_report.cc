@@ -60,9 +60,6 @@ report::LayerRow layer_row(const graph::Layer& layer, const graph::Model& origin
   row.activation = printed(layer, {"activation"});
   row.filters = filters_of(&layer);
   row.reference_filters = filters_of(original.find_layer(layer.name));
-  int64_t parameters = 0;
-  for (const graph::Weight& weight : layer.weights) parameters += weight.value.size();
-  row.parameters = parameters;
   return row;
 }
 
@@ -86,9 +83,13 @@ std::vector<report::LayerRow> layer_rows(const graph::Model& model, const graph:
   const auto before = energy_by_layer(reference);
   const auto after = energy_by_layer(own);
   const auto splits = splits_by_layer(own);
+  // Of a trial's network, which has shapes alone, too.
+  std::map<std::string, int64_t> parameters;
+  for (const graph::LayerSummary& layer : graph::summarize(model)) parameters[layer.name] = layer.parameters;
   for (const graph::Layer& layer : model.layers) {
     if (layer.class_name == "InputLayer") continue;
     report::LayerRow row = layer_row(layer, original);
+    row.parameters = parameters[layer.name];
     row.reference_energy_nj = find(before, layer.name);
     row.energy_nj = find(after, layer.name);
     if (const auto split = splits.find(layer.name); split != splits.end()) row.energy_parts = split->second;

@@ -6,6 +6,7 @@
 
 #include "nibble/autoq/run_config.h"
 #include "nibble/cli/study_metric.h"
+#include "nibble/cli/wording.h"
 
 namespace nibble::cli {
 namespace {
@@ -13,11 +14,6 @@ namespace {
 std::string metric(const search::Trial& trial, const std::string& name, const char* format) {
   const auto found = trial.metrics.find(name);
   return found == trial.metrics.end() ? "-" : fmt::format(fmt::runtime(format), found->second);
-}
-
-// "1 trial", "2 trials"
-std::string counted(int count, const char* thing) {
-  return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
 }
 
 }  // namespace
@@ -33,9 +29,10 @@ void SearchProgress::on_start(const std::string& run_config, const std::vector<s
   for (const search::Trial& trial : trials) join_front(trial);
   begin_ = std::chrono::steady_clock::now();
   const bool energy = config.goal.kind == autoq::GoalKind::kEnergy;
-  bar_.line(fmt::format("{} of {}up to {}, {} finished before; {}; reference {:.2f} {}", counted(max_trials, "trial"),
+  bar_.line(fmt::format("{} of {}up to {}, {} finished before; {}; reference {} {}", counted(max_trials, "trial"),
                         executions > 1 ? fmt::format("{} times ", executions) : "", counted(config.epochs, "epoch"),
-                        finished_, counted(workers, "worker"), energy ? reference_cost / 1000.0 : reference_cost,
+                        finished_, counted(workers, "worker"),
+                        energy ? small_figure(reference_cost / 1000.0) : fmt::format("{:.2f}", reference_cost),
                         energy ? "nJ" : "bits"));
 }
 
@@ -67,7 +64,7 @@ std::string SearchProgress::describe(const search::Trial& trial) const {
     text += is_accuracy ? "  acc " + metric(trial, judged, "{:.4f}")
                         : fmt::format("  {} {}", judged, metric(trial, judged, "{:.4g}"));
   }
-  if (trial.metrics.contains("energy_nj")) text += "  " + metric(trial, "energy_nj", "{:.2f}") + " nJ";
+  if (trial.metrics.contains("energy_nj")) text += "  " + small_figure(trial.metrics.at("energy_nj")) + " nJ";
   if (trial.metrics.contains("bits")) text += "  " + metric(trial, "bits", "{:.0f}") + " bits";
   return text;
 }

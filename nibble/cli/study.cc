@@ -9,6 +9,7 @@
 #include "nibble/cli/limits.h"
 #include "nibble/cli/study_argument.h"
 #include "nibble/cli/study_blocks.h"
+#include "nibble/cli/study_delete.h"
 #include "nibble/cli/study_metric.h"
 #include "nibble/cli/study_results.h"
 #include "nibble/cli/table.h"
@@ -53,6 +54,13 @@ json trial_json(const search::Trial& trial, const search::Objective& judged) {
                 {"attempts", trial.attempts},
                 {"artifact", trial.artifact}};
   if (!trial.reason.empty()) entry["reason"] = trial.reason;
+  return entry;
+}
+
+// The best trial, and whether it keeps the floor or ceiling of the budget: its energy and memory always do.
+json best_json(const search::Trial& best, const search::Objective& judged, const std::string& missed_bound) {
+  json entry = trial_json(best, judged);
+  entry["keeps_budget"] = missed_bound.empty();
   return entry;
 }
 
@@ -102,7 +110,11 @@ int run_list(const StudyOptions& o, Streams& streams) {
 }
 
 // "5 of 8 trials completed". A --resume may have asked for fewer than there were.
-std::string progress_of(size_t completed, size_t trials, int max_trials) {
+std::string progress_of(size_t completed, size_t trials, int max_trials, bool is_over) {
+  if (is_over && trials < static_cast<size_t>(max_trials)) {
+    return fmt::format("{} of {} trials completed; over, since no new combination was found (max_trials is {})",
+                       completed, trials, max_trials);
+  }
   if (trials <= static_cast<size_t>(max_trials)) return fmt::format("{} of {} trials completed", completed, max_trials);
   return fmt::format("{} of {} trials completed (max_trials is {} by now)", completed, trials, max_trials);
 }
@@ -116,6 +128,7 @@ int run_show(const StudyOptions& o, Streams& streams) {
   const auto trials = storage.trials();
   const search::Trial* best = search::best_trial(trials);
   const search::Objective judged = metric_of(info.run_config, trials);
+  const std::string missed = missed_bound_of(info.run_config, best);
   const auto count = [&](search::TrialState state) {
     return std::count_if(trials.begin(), trials.end(), [&](const auto& t) { return t.state == state; });
   };
@@ -130,7 +143,7 @@ int run_show(const StudyOptions& o, Streams& streams) {
                 {"failed", count(search::TrialState::kFailed)},
                 {"is_over", storage.is_over()},
                 {"metric", metric_json(judged)},
-                {"best", best == nullptr ? json() : trial_json(*best, judged)},
+                {"best", best == nullptr ? json() : best_json(*best, judged, missed)},
                 {"run_config", parsed(info.run_config)},
                 {"space", parsed(info.space)}},
                streams.out);
@@ -138,14 +151,15 @@ int run_show(const StudyOptions& o, Streams& streams) {
   }
   const auto completed = static_cast<size_t>(count(search::TrialState::kCompleted));
   streams.out << fmt::format("{}: {}, {} failed, {} running, {} waiting\nseed {}, made by {}\n", info.name,
-                             progress_of(completed, trials.size(), info.max_trials), count(search::TrialState::kFailed),
-                             count(search::TrialState::kRunning), count(search::TrialState::kWaiting), info.seed,
-                             info.code_version);
+                             progress_of(completed, trials.size(), info.max_trials, storage.is_over()),
+                             count(search::TrialState::kFailed), count(search::TrialState::kRunning),
+                             count(search::TrialState::kWaiting), info.seed, info.code_version);
   if (best != nullptr) {
     const TrialColumns columns = columns_of(judged, trials);
     streams.out << fmt::format("best: trial {}, score {}, {}\n", best->number, columns.score_of(*best),
                                columns.describe(*best));
   }
+  if (!missed.empty()) streams.out << "note: " << missed << "\n";
   return kOk;
 }
 
@@ -153,10 +167,12 @@ int run_best(const StudyOptions& o, Streams& streams) {
   const search::Storage storage = search::Storage::open(study_url(o.study));
   const auto trials = storage.trials();
   const search::Trial* best = search::best_trial(trials);
-  if (best == nullptr) throw InvalidArgument("no trial of '{}' is completed yet.", shown_study(study_url(o.study)));
-  const search::Objective judged = metric_of(storage.info().run_config, trials);
+  if (best == nullptr) refuse_without_completed(storage, shown_study(study_url(o.study)));
+  const std::string run_config = storage.info().run_config;
+  const search::Objective judged = metric_of(run_config, trials);
+  const std::string missed = missed_bound_of(run_config, best);
   if (o.json) {
-    json entry = trial_json(*best, judged);
+    json entry = best_json(*best, judged, missed);
     entry["metric"] = metric_json(judged);
     print_json(entry, streams.out);
     return kOk;
@@ -167,6 +183,7 @@ int run_best(const StudyOptions& o, Streams& streams) {
   Table table{.headers = {"parameter", "choice"}, .rows = {}};
   for (const auto& [name, value] : best->values) table.rows.push_back({name, value});
   print(table, streams.out);
+  if (!missed.empty()) streams.out << "\nnote: " << missed << "\n";
   return kOk;
 }
 
@@ -200,7 +217,7 @@ Run declare_study(CLI::App& app) {
   auto o = std::make_shared<StudyOptions>();
   app.require_subcommand(1);
   CLI::App* list = app.add_subcommand("list", "The studies in folders, or on servers");
-  CLI::App* show = app.add_subcommand("show", "How far a study is, and its configuration");
+  CLI::App* show = app.add_subcommand("show", "How far a study is; with --json its configuration and space too");
   CLI::App* best = app.add_subcommand("best", "The best trial and its choices");
   CLI::App* trials = app.add_subcommand("trials", "All trials");
   CLI::App* pareto = app.add_subcommand("pareto", "The trials that no other beats in every metric");
@@ -222,6 +239,7 @@ Run declare_study(CLI::App& app) {
   pareto->add_flag("--json", front->json, "Print as JSON");
   save->add_option("STUDY", file->study, kStudyHelp)->required();
   save->add_option("--format", file->format, "csv or json")->capture_default_str();
+  save->add_flag("--json", file->json, "The same as --format json");
   save->add_option("--output,-o", file->output, "File to write; default: the terminal");
   remove->add_option("STUDY", doomed->study, kStudyHelp)->required();
   remove->add_flag("--yes", doomed->yes, "Do it");

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 
+#include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/search/storage.h"
 #include "nibble/search/study_url.h"
@@ -17,29 +19,43 @@ namespace {
 
 std::string named(const std::vector<BlockStudy>& blocks) {
   std::vector<std::string> names;
-  for (const BlockStudy& block : blocks) names.push_back(block.study);
+  for (const BlockStudy& block : blocks) names.push_back(shown_study(block.study));
   return fmt::format("{}", fmt::join(names, ", "));
+}
+
+void refuse_blocks(const std::string& argument) {
+  const std::vector<BlockStudy> blocks = block_studies(argument);
+  if (blocks.empty()) return;
+  throw IoError(
+      "'{}' is a search by blocks, each of which is a study of its own: give one of {} ('nibble study show {}' "
+      "shows their best trials).",
+      shown_study(argument), named(blocks), shown_study(argument));
 }
 
 }  // namespace
 
+bool is_schedule(const std::string& folder) {
+  const fs::path file = fs::path(folder) / "run_config.json";
+  std::error_code ignored;
+  if (fs::exists(fs::path(folder) / "study.db", ignored) || !fs::is_regular_file(file, ignored)) return false;
+  constexpr uint64_t kLargest = uint64_t{16} << 20;
+  const auto config = nlohmann::json::parse(read_file(file, kLargest), nullptr, /*allow_exceptions=*/false,
+                                            /*ignore_comments=*/true);
+  return config.is_object() && config.contains("blocks") && config.at("blocks").is_array();
+}
+
 std::string study_url(const std::string& argument) {
   std::error_code ignored;
+  if (search::is_server_url(argument)) refuse_blocks(argument);
   if (!fs::is_directory(argument, ignored)) return argument;
   const fs::path file = fs::path(argument) / "study.db";
   if (!fs::exists(file, ignored)) {
-    if (const std::vector<BlockStudy> blocks = block_studies(argument); !blocks.empty()) {
-      throw IoError(
-          "'{}' is a search by blocks, each of which is a study of its own: give one of {} ('nibble study show {}' "
-          "shows their best trials).",
-          argument, named(blocks), argument);
-    }
-    if (fs::exists(fs::path(argument) / "scheduler.json", ignored)) {
+    refuse_blocks(argument);
+    if (is_schedule(argument)) {
       throw IoError(
           "'{}' is a search by blocks whose studies are not in it. Where they are on a server, 'nibble study show' "
-          "takes "
-          "the URL that its --study was.",
-          argument);
+          "takes the URL that its --study was; where they were deleted, 'nibble study delete {}' removes the rest.",
+          argument, argument);
     }
     throw IoError("the folder '{}' holds no study.db; 'nibble study list {}' looks in the folders inside it too.",
                   argument, argument);

@@ -28,6 +28,9 @@ struct BlockStudy {
 //   throws  as Storage::holds_study
 std::vector<BlockStudy> block_studies(const std::string& argument);
 
+// True for the folder of a search by blocks, also where its studies are on a server or were deleted.
+bool is_schedule(const std::string& folder);
+
 // The study.db files in these folders and the folders right inside them, where those are searches by blocks of each
 // block, and the studies on these servers (their URLs); sorted.
 //   throws  IoError for a folder that cannot be read, or a server

@@ -46,9 +46,13 @@ std::optional<size_t> planned_blocks(const fs::path& folder) {
   return patterns.size();
 }
 
-json best_json(const search::Trial* best) {
+json best_json(const search::Trial* best, const search::StudyInfo& info) {
   if (best == nullptr) return {};
-  return {{"number", best->number}, {"score", *best->score}, {"metrics", best->metrics}, {"quantizers", best->values}};
+  return {{"number", best->number},
+          {"score", *best->score},
+          {"metrics", best->metrics},
+          {"quantizers", best->values},
+          {"keeps_budget", missed_bound_of(info.run_config, best).empty()}};
 }
 
 }  // namespace
@@ -73,7 +77,7 @@ int show_blocks(const std::string& place, const std::vector<BlockStudy>& blocks,
                     {"completed", completed},
                     {"failed", failed},
                     {"is_over", storage.is_over()},
-                    {"best", best_json(best)}});
+                    {"best", best_json(best, info)}});
     const TrialColumns columns = columns_of(metric_of(info.run_config, trials), trials);
     table.rows.push_back(
         {std::to_string(block.block), fmt::format("{}", fmt::join(patterns, " ")), std::to_string(completed),
@@ -89,7 +93,7 @@ int show_blocks(const std::string& place, const std::vector<BlockStudy>& blocks,
   streams.out << fmt::format("a search by blocks: {}{} begun, each a study of its own\n", begun,
                              planned ? fmt::format(" of {}", *planned) : "");
   if (const int missing = begun - static_cast<int>(blocks.size()); missing > 0) {
-    streams.out << fmt::format("{} of them have no study here any more\n", missing);
+    streams.out << fmt::format("{} of them {} no study here any more\n", missing, missing == 1 ? "has" : "have");
   }
   streams.out << "\n";
   print(table, streams.out);

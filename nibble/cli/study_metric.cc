@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "nibble/autoq/auto_qkeras.h"
 #include "nibble/core/error.h"
 
 namespace nibble::cli {
@@ -21,6 +22,14 @@ search::Objective metric_of(const std::string& run_config, std::span<const searc
     if (measured->metrics.contains(name)) return {name, std::string_view(name) == "accuracy"};
   }
   return metric;
+}
+
+std::string missed_bound_of(const std::string& run_config, const search::Trial* best) {
+  try {
+    return autoq::missed_bound(autoq::parse_run_config(run_config), best);
+  } catch (const std::exception&) {  // of another version: its bounds, or its trials' metrics, have other names
+    return "";
+  }
 }
 
 nlohmann::json metric_json(const search::Objective& metric) {

@@ -26,6 +26,10 @@ inline bool has_accuracy(const autoq::RunConfig& config) {
 // the accuracy, or the error that trials without accuracies have.
 search::Objective metric_of(const std::string& run_config, std::span<const search::Trial> trials);
 
+// autoq::missed_bound of a study, by the run_config that is stored with it; empty where that cannot be read.
+//   best  its best trial; may be null
+std::string missed_bound_of(const std::string& run_config, const search::Trial* best);
+
 // {"name": "mse", "direction": "minimise"}
 nlohmann::json metric_json(const search::Objective& metric);
 

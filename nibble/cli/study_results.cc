@@ -7,14 +7,14 @@
 #include "nibble/cli/study_argument.h"
 #include "nibble/cli/study_metric.h"
 #include "nibble/cli/table.h"
+#include "nibble/cli/trial_columns.h"
+#include "nibble/cli/wording.h"
 #include "nibble/core/atomic_file.h"
 #include "nibble/core/error.h"
 #include "nibble/core/nearest_name.h"
 #include "nibble/search/pareto.h"
 #include "nibble/search/storage.h"
-#include "nibble/search/study_lock.h"
 #include "nibble/search/study_url.h"
-#include "nibble/search/worker_id.h"
 
 namespace nibble::cli {
 namespace {
@@ -107,8 +107,9 @@ std::string growth_of(const std::vector<search::HypervolumeStep>& history) {
   for (const int percent : {50, 90, 99}) {
     for (const search::HypervolumeStep& step : history) {
       if (step.hypervolume < percent / 100.0 * history.back().hypervolume) continue;
-      text += fmt::format("{} {} % {}after {}{}", text.empty() ? ";" : ",", percent, text.empty() ? "of it " : "",
-                          step.trials, text.empty() ? " trials" : "");
+      const bool is_first = text.empty();
+      text += fmt::format("{} {} % {}after {}", is_first ? ";" : ",", percent, is_first ? "of it " : "",
+                          is_first ? counted(step.trials, "trial") : std::to_string(step.trials));
       break;
     }
   }
@@ -178,6 +179,12 @@ std::string json_of(const search::StudyInfo& info, const std::vector<search::Tri
 
 }  // namespace
 
+void refuse_without_completed(const search::Storage& storage, const std::string& shown) {
+  if (!storage.is_over()) throw InvalidArgument("no trial of '{}' is completed yet.", shown);
+  throw InvalidArgument(
+      "the search '{}' is over, and no trial of it was completed; 'nibble study trials {}' tells why.", shown, shown);
+}
+
 int run_pareto(const ParetoOptions& o, Streams& streams) {
   check_options(o);
   const search::Storage storage = search::Storage::open(study_url(o.study));
@@ -189,14 +196,17 @@ int run_pareto(const ParetoOptions& o, Streams& streams) {
     if (search::Losses losses = search::losses_of(trial, objectives); !losses.empty()) points.push_back(losses);
   }
   if (std::none_of(trials.begin(), trials.end(), [](const auto& t) { return t.score.has_value(); })) {
-    throw InvalidArgument("no trial of '{}' is completed yet.", shown_study(study_url(o.study)));
+    refuse_without_completed(storage, shown_study(study_url(o.study)));
   }
   check_metrics(trials, objectives, points);
   const search::Losses reference = reference_of(o, objectives, trials);
   const double volume = search::hypervolume(points, reference);
   Table table{.headers = {"trial"}, .rows = {}};
   json rows = json::array();
-  for (const search::Objective& objective : objectives) table.headers.push_back(objective.metric);
+  const bool is_energy = columns_of(judged, trials).cost == "energy_nj";
+  for (const search::Objective& objective : objectives) {
+    table.headers.push_back(objective.metric == "cost" ? (is_energy ? "cost pJ" : "cost bits") : objective.metric);
+  }
   for (const int number : search::pareto_front(trials, objectives)) {
     const search::Trial& trial = trials[static_cast<size_t>(number)];
     const search::Losses losses = search::losses_of(trial, objectives);
@@ -228,6 +238,7 @@ int run_pareto(const ParetoOptions& o, Streams& streams) {
 }
 
 int run_export(const ExportOptions& o, Streams& streams) {
+  const bool as_json = o.json || o.format == "json";
   if (o.format != "csv" && o.format != "json")
     throw UsageError("--format cannot be '{}'; it is csv or json.", o.format);
   const std::string url = study_url(o.study);
@@ -237,68 +248,11 @@ int run_export(const ExportOptions& o, Streams& streams) {
     throw UsageError("--output '{}' is the study itself, which would be lost; name another file.", o.output);
   }
   const auto trials = storage.trials();
-  const std::string text = o.format == "csv" ? csv_of(trials) : json_of(storage.info(), trials);
+  const std::string text = as_json ? json_of(storage.info(), trials) : csv_of(trials);
   if (o.output.empty()) {
     streams.out << text;
   } else {
     write_file(o.output, text);
-  }
-  return kOk;
-}
-
-namespace {
-
-// The lock of a folder tells of launchers; of workers, here and elsewhere, the leases do.
-void refuse_while_held(const std::string& url) {
-  search::Storage storage = search::Storage::open(url);
-  storage.release_dead(search::is_alive);
-  if (const int held = storage.held_trials(); held > 0) {
-    throw InvalidArgument(
-        "workers are at {} trials of '{}'. Stop them first; a trial of a worker that died on another machine is free "
-        "when its lease is over, after a minute.",
-        held, shown_study(url));
-  }
-}
-
-void delete_in_folder(const fs::path& file) {
-  const fs::path folder = file.parent_path().empty() ? fs::path(".") : file.parent_path();
-  const search::StudyLock lock(folder);  // refused while a search runs
-  refuse_while_held(file.string());
-  search::Storage::remove(file.string());
-  std::vector<fs::path> parts;
-  // Beside a study.db lie what nibble itself put there; a file of another name shares its folder with strangers.
-  if (file.filename() == "study.db") {
-    for (const char* name : {"trials", "best", "logs", "report.html", "sensitivity.json", "notices.txt"})
-      parts.push_back(folder / name);
-  }
-  for (const fs::path& part : parts) {
-    std::error_code error;
-    fs::remove_all(part, error);
-    if (error) throw IoError("cannot remove '{}': {}.", part.string(), error.message());
-  }
-}
-
-}  // namespace
-
-int run_delete(const DeleteOptions& o, Streams& streams) {
-  const std::string url = study_url(o.study), shown = shown_study(url);
-  search::Storage::open(url);  // what is no study is not deleted
-  const bool on_server = search::is_server_url(url);
-  if (!o.yes) {
-    throw UsageError(
-        "this removes the study '{}' {}; say --yes if you mean it.", shown,
-        on_server ? "from the server (its trials' files stay in their folders)" : "with the weights of its trials");
-  }
-  if (on_server) {
-    refuse_while_held(url);
-    search::Storage::remove(url);
-  } else {
-    delete_in_folder(search::sqlite_path(url));
-  }
-  if (o.json) {
-    print_json({{"deleted", shown}}, streams.out);
-  } else {
-    streams.out << fmt::format("deleted {}\n", shown);
   }
   return kOk;
 }

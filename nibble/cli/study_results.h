@@ -1,9 +1,10 @@
-// nibble study pareto, export, delete: what is done with a study's results.
+// nibble study pareto, export: what is done with a study's results.
 #pragma once
 
 #include <string>
 
 #include "nibble/cli/command.h"
+#include "nibble/search/storage.h"
 
 namespace nibble::cli {
 
@@ -18,14 +19,13 @@ int run_pareto(const ParetoOptions& o, Streams& streams);
 struct ExportOptions {
   std::string study, output;  // output empty: the terminal
   std::string format = "csv";
+  bool json = false;  // the same as the format "json"
 };
 int run_export(const ExportOptions& o, Streams& streams);
 
-struct DeleteOptions {
-  std::string study;
-  bool yes = false;
-  bool json = false;
-};
-int run_delete(const DeleteOptions& o, Streams& streams);
+// Of a study without a completed trial: none yet, or none any more.
+//   shown   its name, for people
+//   throws  InvalidArgument, always
+[[noreturn]] void refuse_without_completed(const search::Storage& storage, const std::string& shown);
 
 }  // namespace nibble::cli

@@ -1,15 +1,42 @@
 #include "nibble/cli/training_events.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include "nibble/core/error.h"
 
 namespace nibble::cli {
 namespace {
+
+namespace fs = std::filesystem;
 
 report::EventFile::Scalars scalars_of(const search::Metrics& metrics) {
   return report::EventFile::Scalars(metrics.begin(), metrics.end());
 }
 
+// Hours before the first file: of a directory to be made, the nearest that is there counts.
+const fs::path& usable(const fs::path& directory) {
+  if (directory.empty()) return directory;  // no events
+  fs::path nearest = fs::absolute(directory);
+  std::error_code ignored;
+  while (!fs::exists(nearest, ignored) && nearest.has_relative_path()) nearest = nearest.parent_path();
+  if (!fs::is_directory(nearest, ignored)) {
+    throw IoError("--tensorboard '{}' cannot be a directory: '{}' is a file. Name another.", directory.string(),
+                  nearest.string());
+  }
+  if (::access(nearest.c_str(), W_OK | X_OK) != 0) {
+    throw IoError("--tensorboard '{}' cannot be written: no permission in '{}'. Name another.", directory.string(),
+                  nearest.string());
+  }
+  return directory;
+}
+
 }  // namespace
+
+TrainingEvents::TrainingEvents(const fs::path& directory) : directory_(usable(directory)) {}
+
+SearchEvents::SearchEvents(const fs::path& directory, autoq::SearchObserver& next)
+    : root_(usable(directory)), directory_(directory), next_(next) {}
 
 bool TrainingEvents::on_epoch_end(const train::EpochLog& log, train::Trainer&) {
   // Made with the first point: a training that does not begin leaves nothing.

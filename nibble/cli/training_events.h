@@ -16,7 +16,8 @@ namespace nibble::cli {
 //   tags  epoch_loss, epoch_accuracy; of the training also epoch_learning_rate
 class TrainingEvents final : public train::Callback {
  public:
-  explicit TrainingEvents(const std::filesystem::path& directory) : directory_(directory) {}
+  //   throws  IoError if the directory cannot be made or written
+  explicit TrainingEvents(const std::filesystem::path& directory);
   std::string name() const override { return "tensorboard"; }
   bool on_epoch_end(const train::EpochLog& log, train::Trainer& trainer) override;
 
@@ -30,8 +31,9 @@ class TrainingEvents final : public train::Callback {
 // in DIR/block_0, DIR/block_1, ... Passes every call on to another observer.
 class SearchEvents final : public autoq::SearchObserver {
  public:
-  SearchEvents(const std::filesystem::path& directory, autoq::SearchObserver& next)
-      : root_(directory), directory_(directory), next_(next) {}
+  //   directory  may be empty where no event is passed
+  //   throws  IoError if it cannot be made or written
+  SearchEvents(const std::filesystem::path& directory, autoq::SearchObserver& next);
 
   // What follows is of block k.
   void begin_block(int k);

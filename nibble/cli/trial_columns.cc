@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "nibble/cli/wording.h"
+
 namespace nibble::cli {
 namespace {
 
@@ -25,7 +27,9 @@ std::string TrialColumns::metric_of(const search::Trial& trial) const {
 }
 
 std::string TrialColumns::cost_of(const search::Trial& trial) const {
-  return text_of(trial, cost, cost == "energy_nj" ? "{:.2f}" : "{:.0f}");
+  if (cost != "energy_nj") return text_of(trial, cost, "{:.0f}");
+  const auto found = trial.metrics.find(cost);
+  return found == trial.metrics.end() ? "-" : small_figure(found->second);
 }
 
 std::string TrialColumns::describe(const search::Trial& trial) const {

@@ -6,6 +6,7 @@
 #include "nibble/cli/limits.h"
 #include "nibble/cli/stop_signal.h"
 #include "nibble/cli/study_argument.h"
+#include "nibble/cli/wording.h"
 
 namespace nibble::cli {
 
@@ -32,7 +33,7 @@ Run declare_worker(CLI::App& app) {
                                                                  .directory = o->output,
                                                                  .any_version = o->any_version,
                                                                  .stop = &stop_requested()});
-    streams.err << fmt::format("{} trials finished here\n", finished);
+    streams.err << counted(finished, "trial") << " finished here\n";
     return stop_requested() ? kInterrupted : kOk;
   };
 }

@@ -195,7 +195,7 @@ EnergyEstimate estimate(const DataTypeMap& map, const EnergyOptions& options) {
                           .outputs_pj = rounded(parts.outputs),
                           .parameters_pj = rounded(parts.parameters),
                           .op_cost_pj = rounded(parts.op_cost)};
-    energy.counted = counted_parts(layer.class_name, layer.kind, options.include);
+    energy.counted = counted_parts(layer.class_name, layer.kind, options.include, map.compat);
     energy.included_pj = sum_of(energy.counted, energy);
     sum += energy.included_pj;
     result.layers.push_back(std::move(energy));

@@ -10,10 +10,11 @@
 namespace nibble::cost {
 namespace {
 
-EnergyParts usual_parts(std::string_view class_name, LayerKind kind) {
+EnergyParts usual_parts(std::string_view class_name, LayerKind kind, Compat compat) {
   if (kind == LayerKind::kActivation) return {.outputs = true};
   if (kind == LayerKind::kBatchNormalization) return {.parameters = true};
   if (class_name == "Add" || class_name == "Subtract" || class_name == "MaxPooling2D") return {.op_cost = true};
+  if (kind == LayerKind::kMaxPooling && compat == Compat::kNone) return {.op_cost = true};
   return {.inputs = true, .parameters = true, .op_cost = true};
 }
 
@@ -63,10 +64,10 @@ void check_class(const std::string& text, const std::string& name) {
 
 }  // namespace
 
-EnergyParts counted_parts(std::string_view class_name, LayerKind kind, const EnergyRules& rules) {
+EnergyParts counted_parts(std::string_view class_name, LayerKind kind, const EnergyRules& rules, Compat compat) {
   if (const auto own = rules.find(class_name); own != rules.end()) return own->second;
   if (const auto all = rules.find("default"); all != rules.end()) return all->second;
-  return usual_parts(class_name, kind);
+  return usual_parts(class_name, kind, compat);
 }
 
 std::pair<std::string, EnergyParts> parse_energy_rule(std::string_view rule) {

@@ -5,8 +5,10 @@
 //
 //   activations                   outputs
 //   batch normalization           parameters
-//   Add, Subtract, MaxPooling2D   op_cost
+//   Add, Subtract, max pooling    op_cost
 //   all others                    inputs, parameters, op_cost
+//
+// Of max pooling, the reference has MaxPooling2D alone in that row.
 #pragma once
 
 #include <map>
@@ -27,7 +29,8 @@ struct EnergyParts {
 // holds for all classes that are not named.
 using EnergyRules = std::map<std::string, EnergyParts, std::less<>>;
 
-EnergyParts counted_parts(std::string_view class_name, LayerKind kind, const EnergyRules& rules = {});
+EnergyParts counted_parts(std::string_view class_name, LayerKind kind, const EnergyRules& rules = {},
+                          Compat compat = Compat::kNone);
 
 // "QConv2D:inputs,op_cost", "default:all", "Flatten:none".
 //   throws  InvalidArgument for a class or a part that does not exist, naming the nearest ones, and for "all" or "none"

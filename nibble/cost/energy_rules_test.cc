@@ -20,6 +20,11 @@ TEST(EnergyRules, WhatCountsWhereNothingIsSaid) {
   EXPECT_EQ(counted_parts("QActivation", LayerKind::kActivation), (EnergyParts{.outputs = true}));
   EXPECT_EQ(counted_parts("BatchNormalization", LayerKind::kBatchNormalization), (EnergyParts{.parameters = true}));
   EXPECT_EQ(counted_parts("Add", LayerKind::kMerge), (EnergyParts{.op_cost = true}));
+  for (const char* name : {"MaxPooling1D", "MaxPooling2D", "GlobalMaxPooling2D"}) {
+    EXPECT_EQ(counted_parts(name, LayerKind::kMaxPooling), (EnergyParts{.op_cost = true})) << name;
+  }
+  EXPECT_EQ(counted_parts("MaxPooling2D", LayerKind::kMaxPooling, {}, Compat::kQkeras), (EnergyParts{.op_cost = true}));
+  EXPECT_EQ(counted_parts("MaxPooling1D", LayerKind::kMaxPooling, {}, Compat::kQkeras), kWork);
   EXPECT_EQ(counted_parts("Multiply", LayerKind::kMerge), kWork);
   EXPECT_EQ(counted_parts("QConv2D", LayerKind::kConvolution), kWork);
 }

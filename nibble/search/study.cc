@@ -64,12 +64,14 @@ bool is_better(const Trial& trial, const Trial& best) {
 
 }  // namespace
 
+const Trial* better_of(const Trial* best, const Trial& trial) {
+  if (trial.state != TrialState::kCompleted || !trial.score) return best;
+  return best == nullptr || is_better(trial, *best) ? &trial : best;
+}
+
 const Trial* best_trial(const std::vector<Trial>& trials) {
   const Trial* best = nullptr;
-  for (const Trial& trial : trials) {
-    if (trial.state != TrialState::kCompleted || !trial.score) continue;
-    if (best == nullptr || is_better(trial, *best)) best = &trial;
-  }
+  for (const Trial& trial : trials) best = better_of(best, trial);
   return best;
 }
 

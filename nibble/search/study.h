@@ -61,4 +61,7 @@ struct Step {
 // number. Null if there is none.
 const Trial* best_trial(const std::vector<Trial>& trials);
 
+// The same of two: `best`, null at first, or a trial that is better. One that is not completed never is.
+const Trial* better_of(const Trial* best, const Trial& trial);
+
 }  // namespace nibble::search
