@@ -59,6 +59,28 @@ TEST(CliFlow, TrainQuantizeTrainFinalizeInspectPredict) {
   EXPECT_EQ(data::read_npy(place.dir() / "y.npy").shape(), (Shape{3, 10}));
 }
 
+// The model may be all that there is of a training.
+TEST(CliFlow, CompileDoesNotWriteOverAModel) {
+  const Workplace& place = Workplace::get();
+  const std::string before = slurp(place.dir() / "tiny.keras");
+  const CliResult result = place.run("compile tiny.keras --output tiny.keras");
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("must end in .nbl"));
+  EXPECT_EQ(slurp(place.dir() / "tiny.keras"), before);
+}
+
+TEST(CliFlow, ANetworkWithoutWeightsCannotBeTrained) {
+  const Workplace& place = Workplace::get();
+  spill(place.dir() / "no_weights.json",
+        R"({"class_name": "Sequential", "config": {"name": "none", "layers": [
+          {"class_name": "InputLayer", "config": {"name": "in", "batch_input_shape": [null, 32, 32, 3]}},
+          {"class_name": "Flatten", "config": {"name": "flat"}},
+          {"class_name": "Softmax", "config": {"name": "softmax"}}]}})");
+  const CliResult result = place.run("train no_weights.json --data cifar10 --epochs 1 --output none");
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.err, HasSubstr("no layer of the network has a weight that is trained"));
+}
+
 TEST(CliFlow, ConvertWritesForWhomItWasRead) {
   const Workplace& place = Workplace::get();
   ASSERT_EQ(place.run(train_line("to_convert", "--epochs 1")).code, 0);

@@ -15,6 +15,8 @@ struct PointRow {
   bool is_calibrated = false;
   std::vector<float> scales;
   std::vector<int32_t> zero_points;  // empty where real 0 has no code of its own
+  // The lowest and the highest value, one each a scale.
+  std::vector<double> lowest, highest;
 };
 
 // All of it, as whoever runs the model asks: a range where trackers start counts if others have moved.
@@ -53,12 +55,17 @@ std::vector<PointRow> rows_of(const graph::Model& model) {
                    .bits = point.quantizer.num_bits,
                    .is_calibrated = all_calibrated || is_calibrated(layer, point),
                    .scales = {},
-                   .zero_points = {}};
+                   .zero_points = {},
+                   .lowest = {},
+                   .highest = {}};
       try {
         if (row.is_calibrated) {
           for (const affine::AffineParams& params : graph::point_params(layer, point.name)) {
             row.scales.push_back(params.scale);
             row.zero_points.push_back(params.zero_point);
+            const auto value_of = [&](int32_t code) { return double{params.scale} * (code - params.zero_point); };
+            row.lowest.push_back(value_of(params.lowest()));
+            row.highest.push_back(value_of(params.highest()));
           }
         }
       } catch (const Unsupported&) {
@@ -76,7 +83,20 @@ std::string zero_points_text(const std::vector<int32_t>& zero_points) {
   return *low == *high ? std::to_string(*low) : fmt::format("{} .. {}", *low, *high);
 }
 
+// Of all channels.
+std::string range_text(const PointRow& row) {
+  if (!row.is_calibrated) return "not yet";
+  if (row.lowest.empty()) return "found";
+  return fmt::format("{:.4g} .. {:.4g}", *std::min_element(row.lowest.begin(), row.lowest.end()),
+                     *std::max_element(row.highest.begin(), row.highest.end()));
+}
+
 }  // namespace
+
+bool has_affine_points(const graph::Model& model) {
+  return std::any_of(model.layers.begin(), model.layers.end(),
+                     [](const graph::Layer& layer) { return !graph::quantized_points(layer).empty(); });
+}
 
 bool print_affine_points(const graph::Model& model, std::ostream& out) {
   const std::vector<PointRow> rows = rows_of(model);
@@ -85,7 +105,7 @@ bool print_affine_points(const graph::Model& model, std::ostream& out) {
   for (const PointRow& row : rows) {
     table.rows.push_back({row.layer, row.point, row.quantizer, std::to_string(row.bits),
                           row.scales.empty() ? "" : format_scales(row.scales), zero_points_text(row.zero_points),
-                          row.is_calibrated ? "found" : "not yet"});
+                          range_text(row)});
   }
   print(table, out);
   return true;
@@ -100,7 +120,9 @@ nlohmann::json affine_points_json(const graph::Model& model) {
                     {"bits", row.bits},
                     {"calibrated", row.is_calibrated},
                     {"scale", row.scales},
-                    {"zero_point", row.zero_points}});
+                    {"zero_point", row.zero_points},
+                    {"lowest", row.lowest},
+                    {"highest", row.highest}});
   }
   return list;
 }

@@ -204,7 +204,14 @@ void note_float_biases(const std::vector<Row>& rows, const graph::Model& model, 
       layers);
 }
 
+// The model itself may be all that there is of a training.
+void check_output(const std::filesystem::path& path) {
+  if (path.extension() == ".nbl") return;
+  throw UsageError("the output '{}' must end in .nbl, nibble's program file.", path.string());
+}
+
 int run(const CompileOptions& o, Streams& streams) {
+  check_output(o.output);
   const graph::Model model = load_with_weights(o.model);
   const program::Program program = program::lower(model, lowering_options(o.program));
   std::vector<Row> rows;
@@ -225,6 +232,9 @@ int run(const CompileOptions& o, Streams& streams) {
         "few "
         "of its values may differ from the program's.\n",
         row.layer, row.accumulator_bits);
+  }
+  if (o.program.softmax == "integer" && !program.softmax) {
+    streams.err << "note: the network does not end in a softmax, so --softmax integer changes nothing.\n";
   }
   if (o.program.requantization != "thresholds") note_thresholds(program, streams);
   note_misses(rows, program, streams);

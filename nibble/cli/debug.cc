@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "nibble/cli/affine_table.h"
 #include "nibble/cli/command.h"
 #include "nibble/cli/model_argument.h"
 #include "nibble/cli/table.h"
@@ -39,6 +40,10 @@ int run(const DebugOptions& o, Streams& streams) {
   if (x.shape().rank() < 1) {
     throw InvalidArgument("'{}' holds a single number; expected an array whose first axis counts the samples.",
                           o.input.string());
+  }
+  if (!o.json && has_affine_points(model)) {
+    streams.err << "note: layers with affine quantizers have no lines here, as in QKeras' model_debug; --json has all "
+                   "layers.\n";
   }
   if (o.json) {
     print_json(to_json(train::layer_outputs(model, x)), streams.out);

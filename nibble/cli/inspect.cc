@@ -26,7 +26,19 @@ std::string bits_of(const transform::WeightInspection& weight) {
   return fmt::format("{} ({} used)", weight.bit_width, weight.bits_used);
 }
 
-std::vector<std::string> row_of(const transform::WeightInspection& weight) {
+// A weight's own, told in the table of affine points, if it has one there.
+std::optional<graph::QuantizedPoint> affine_point(const graph::Model& model,
+                                                  const transform::WeightInspection& weight) {
+  const graph::Layer* layer = model.find_layer(weight.layer);
+  return layer == nullptr ? std::nullopt : graph::quantized_point(*layer, weight.name);
+}
+
+std::vector<std::string> row_of(const graph::Model& model, const transform::WeightInspection& weight) {
+  if (const auto point = affine_point(model, weight)) {
+    const std::string bits = std::to_string(point->quantizer.num_bits);
+    return {weight.layer, weight.name, weight.shape.str(), "affine, see below", "float", bits, "", "", "", "", "",
+            "",           ""};
+  }
   if (weight.quantizer == nullptr) {
     return {weight.layer, weight.name, weight.shape.str(), "-", "float", "32", "", "", "", "", "", "", ""};
   }
@@ -69,7 +81,7 @@ int run(const InspectOptions& o, Streams& streams) {
   Table table{.headers = {"layer", "weight", "shape", "quantizer", "stored", "bits", "codes", "distinct", "scale",
                           "scaling", "zeros", "saturated", "clipped"},
               .rows = {}};
-  for (const auto& weight : result.weights) table.rows.push_back(row_of(weight));
+  for (const auto& weight : result.weights) table.rows.push_back(row_of(model, weight));
   if (!table.rows.empty()) print(table, streams.out);  // affine points may be all there is
   print_affine_points(model, streams.out);
   if (o.histogram) {

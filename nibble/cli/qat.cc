@@ -270,6 +270,16 @@ void warn_of_wide_steps(const graph::Model& quantized, Streams& streams) {
   }
 }
 
+void note_no_batch_norms(const QatOptions& o, const graph::Model& quantized, Streams& streams) {
+  const auto is_one = [](const graph::Layer& layer) {
+    return layer.class_name.find("BatchNorm") != std::string::npos ||
+           layer.class_name.find("Batchnorm") != std::string::npos;
+  };
+  if (o.freeze_batch_norm < 0 || std::any_of(quantized.layers.begin(), quantized.layers.end(), is_one)) return;
+  streams.err << "note: the quantized network has no batch normalizations of its own, so --freeze-batch-norm changes "
+                 "nothing.\n";
+}
+
 // The ranges of activations are measured, which several processes cannot do together.
 void refuse_processes() {
   const auto place = train::place_of_process(train::process_environment());
@@ -310,6 +320,7 @@ int run(const QatOptions& o, Streams& streams) {
   const graph::Model quantized = qat::quantize_apply(qat::annotate_from_json(start, plan.layers), plan.scheme);
   check_what_stays(o, start, quantized, streams);
   if (compile.optimizer == train::OptimizerKind::kSgd) warn_of_wide_steps(quantized, streams);
+  note_no_batch_norms(o, quantized, streams);
   make_directories(o.output);
   const data::Dataset dataset = load(o.data, streams);
   set_loss(o.loss, dataset, compile);

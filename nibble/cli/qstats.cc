@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "nibble/cli/affine_table.h"
 #include "nibble/cli/command.h"
 #include "nibble/cli/model_argument.h"
 #include "nibble/cli/table.h"
@@ -25,6 +26,10 @@ int run(const QstatsOptions& o, Streams& streams) {
   const graph::Model model = load_with_weights(o.model);
   const auto operations = transform::extract_model_operations(model, quant::get_quantizer(o.input_quantizer));
   const transform::ModelSparsity sparsity = transform::model_sparsity(model);
+  if (has_affine_points(model)) {
+    streams.err << "note: layers with affine quantizers have no rows here, as in QKeras' print_qstats; 'nibble energy' "
+                   "counts them and 'nibble inspect' shows their widths.\n";
+  }
   if (!o.json) {
     streams.out << transform::qstats_text(operations, sparsity);
     return kOk;

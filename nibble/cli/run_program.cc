@@ -29,6 +29,10 @@ int predict(const RunOptions& o, const program::Program& program, Streams& strea
   if (o.output.empty()) throw UsageError("--input needs --output Y.npy, where the results go.");
   const Tensor y = program::run(program, *make_runner(program, o.executor), data::read_npy(o.input));
   data::write_npy(o.output, y);
+  if (o.json) {
+    print_json({{"output", o.output.string()}, {"shape", std::vector<int64_t>(y.shape().begin(), y.shape().end())}},
+               streams.out);
+  }
   streams.err << fmt::format("wrote {} of shape {}\n", o.output.string(), y.shape().str());
   return kOk;
 }

@@ -7,7 +7,7 @@
 namespace nibble::cli {
 
 std::string counted(int64_t count, const std::string& thing, const std::string& many) {
-  if (count == 1) return "1 " + thing;
+  if (count == 1) return fmt::format("1 {}", thing);
   return fmt::format("{} {}", count, many.empty() ? thing + "s" : many);
 }
 

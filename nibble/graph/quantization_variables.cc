@@ -130,9 +130,26 @@ std::string uncalibrated_point(const Layer& layer) {
   return "";
 }
 
+namespace {
+
+// What a damaged file or a training that diverged leaves.
+void require_ranges(const Layer& layer, const QuantizedPoint& point, std::string_view who) {
+  if (!has_minmax(point.quantizer.kind)) return;
+  for (const affine::Range& range : stored_ranges(layer, point.name)) {
+    if (std::isfinite(range.min) && std::isfinite(range.max) && range.min <= range.max) continue;
+    throw InvalidArgument(
+        "[{}] {}: the range of '{}' is [{}, {}]; its ends must be finite numbers, the lower one first. Calibrate or "
+        "train the quantized model anew.",
+        who, graph::described(layer), point.name, range.min, range.max);
+  }
+}
+
+}  // namespace
+
 void require_calibrated(const Model& model, std::string_view who) {
   for (const Layer& layer : model.layers) {
     for (const QuantizedPoint& point : quantized_points(layer)) {
+      require_ranges(layer, point, who);
       if (!stands_at_start(layer, point) || may_have_been_seen(model, layer, point)) continue;
       throw InvalidArgument(
           "[{}] {}: the range of '{}' is still the one it started with, which fits nothing. Calibrate or train the "

@@ -23,6 +23,7 @@ void Lowering::add_input(const Layer& layer) {
 }
 
 int Lowering::quantize_input(const quant::QuantizerPtr& quantizer, const std::string& layer, bool is_layer_output) {
+  refuse_draws(layer, *quantizer);
   for (size_t i = 0; i < program_.operations.size(); ++i) {
     const auto* action = std::get_if<QuantizeInput>(&program_.operations[i].action);
     if (action != nullptr && *action->quantizer == *quantizer) return static_cast<int>(i);
@@ -198,6 +199,12 @@ std::string_view nearest_to(std::string_view class_name) {
       {"Multiply",
        "A product of two values needs a requantization of its own; a {0}DepthwiseConv2D of 1 x 1 has fixed factors"},
       {"Average", "An Add and {1} do, the divisor taken into the weights behind them"},
+      {"GlobalMaxPooling1D", "A GlobalMaxPooling2D over [1, length, channels] is the same"},
+      {"SimpleRNN", "Convolutions over the steps have no state and come nearest"},
+      {"LSTM", "Convolutions over the steps have no state and come nearest"},
+      {"GRU", "Convolutions over the steps have no state and come nearest"},
+      {"Embedding", "A {0}Dense layer on inputs of 0 and 1, one a word, is the same"},
+      {"Dot", "A {0}Dense layer has fixed factors, which integers may multiply"},
       {"GlobalAveragePooling1D", "A GlobalAveragePooling2D over [1, length, channels] is the same"},
       {"MaxPooling1D", "A MaxPooling2D over [1, length, channels] is the same"},
       {"AveragePooling1D", "An AveragePooling2D over [1, length, channels] is the same"},

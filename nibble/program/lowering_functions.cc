@@ -6,6 +6,7 @@
 #include "nibble/program/integer_softmax.h"
 #include "nibble/program/lowering_rules.h"
 #include "nibble/program/threshold_search.h"
+#include "nibble/quant/bernoulli.h"
 
 namespace nibble::program {
 
@@ -39,10 +40,28 @@ std::optional<affine::SumQuantizer> Lowering::sum_quantizer(const Signal& signal
   return affine::SumQuantizer::make(std::move(scales), *grid);
 }
 
+namespace {
+
+// A layer's value is what its last point gives; before that, its activation's quantizer gives a step on the way.
+bool has_point_after_activation(const Layer& layer) {
+  return graph::quantized_point(layer, graph::kPostActivation) || graph::quantized_point(layer, graph::kOutput);
+}
+
+}  // namespace
+
+void refuse_draws(const std::string& layer, const quant::Quantizer& quantizer) {
+  if (quantizer.class_name() != quant::Bernoulli::kName) return;
+  throw Unsupported(
+      "[compile] layer '{}': {} draws its values anew at each inference, so no program gives the network's. Take "
+      "stochastic_binary, which draws in training alone.",
+      layer, quantizer.str());
+}
+
 void Lowering::apply_quantizer(const Layer& layer, Signal signal, const quant::QuantizerPtr& quantizer,
                                bool is_layer_output) {
+  refuse_draws(layer.name, *quantizer);
   if (signal.operation < 0) {
-    signals_[layer.name] = {quantize_input(quantizer, layer.name, true), {}};
+    signals_[layer.name] = {quantize_input(quantizer, layer.name, is_layer_output), {}};
     return;
   }
   const Value& in = value_of(signal.operation);
@@ -104,8 +123,9 @@ void Lowering::apply_function(const Layer& layer, Signal signal, const std::stri
   } else if (const auto* curve = quant::activation_curve(graph::plain_function_name(layer, name))) {
     signal.pending.push(Curve{curve});
   } else {
-    throw Unsupported("[compile] layer '{}': the float function {} is not known here. Use a quantizer, for example {}.",
-                      layer.name, name, "quantized_relu(4,2)");
+    throw Unsupported("[compile] layer '{}': the float function {} is not known here. Use {}.", layer.name, name,
+                      has_affine_points() ? "softmax at the network's end, relu, or another that its points quantize"
+                                          : "a quantizer, for example quantized_relu(4,2)");
   }
   signals_[layer.name] = std::move(signal);
 }
@@ -114,7 +134,7 @@ void Lowering::add_activation(const Layer& layer) {
   Signal signal = begin_activation(layer);
   if (const auto quantizer = layer.get_quantizer("activation")) {
     signal.sum_divisor.reset();  // the network's points know sums, its quantizers do not
-    apply_quantizer(layer, signal, quantizer);
+    apply_quantizer(layer, signal, quantizer, !has_point_after_activation(layer));
   } else {
     apply_function(layer, signal, layer.activation_function());
   }
@@ -126,7 +146,7 @@ void Lowering::apply_fused_activation(const Layer& layer) {
   Signal signal = signals_.at(layer.name);
   if (const auto quantizer = layer.get_quantizer("activation")) {
     signal.sum_divisor.reset();
-    apply_quantizer(layer, signal, quantizer);
+    apply_quantizer(layer, signal, quantizer, !has_point_after_activation(layer));
   } else {
     apply_function(layer, signal, layer.activation_function());
   }

@@ -79,6 +79,13 @@ INSTANTIATE_TEST_SUITE_P(
                           {in}, {QActivation({.activation = "quantized_bits(4,0,1,alpha='auto')", .name = "act"})(x)});
                     },
                     "has no fixed grid"},
+        RefusedCase{"DrawsAtInference",
+                    [] {
+                      auto in = Input({.shape = {4}});
+                      return build_model({in},
+                                         {QActivation({.activation = "bernoulli", .name = "act"})(dense_after(in))});
+                    },
+                    "draws its values anew at each inference"},
         RefusedCase{"MaximumOfACurveThatTurns",
                     [] {
                       auto in = Input({.shape = {4, 4, 1}});

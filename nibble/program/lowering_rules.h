@@ -33,6 +33,9 @@ inline bool ends_in_integers(const Layer& layer) {
   return function == "linear" || function == "softmax";
 }
 
+//   throws  Unsupported for a quantizer that draws its values at inference too
+void refuse_draws(const std::string& layer, const quant::Quantizer& quantizer);
+
 class Lowering {
  public:
   Lowering(const graph::Model& model, const LoweringOptions& options)

@@ -118,6 +118,28 @@ TEST(Verification, ALayerThatEndsInASoftmaxIsCompared) {
   EXPECT_FALSE(result.is_equal());
 }
 
+// What a quantizer gives before it is a step on the way, which the network does not tell.
+TEST(Verification, TheLastPointOfALayerIsItsValue) {
+  for (const bool is_post_activation : {true, false}) {
+    const Node in = Input({.shape = {4}, .name = "input"});
+    const Node x = QDense({.units = 3,
+                           .activation = "quantized_relu(4,2)",
+                           .kernel_quantizer = "quantized_bits(4,0,1,alpha=1.0)",
+                           .name = "dense"})(in);
+    graph::Model model = build_model({in}, {x}, "two");
+    graph::initialize_weights(model, 5);
+    const graph::AffineQuantizer point = {.kind = graph::AffineKind::kDorefa};
+    model.layer("dense").quantization = is_post_activation ? graph::LayerQuantization{.post_activation = point}
+                                                           : graph::LayerQuantization{.output = point};
+    const Program program = lower(model);
+    std::vector<bool> is_value;
+    for (const Operation& operation : program.operations) {
+      if (operation.layer == "dense") is_value.push_back(operation.is_layer_output);
+    }
+    EXPECT_EQ(is_value, (std::vector<bool>{false, false, true})) << is_post_activation;
+  }
+}
+
 TEST(Verification, OtherClassesAreADifference) {
   EXPECT_TRUE((Verification{.layers = {}, .samples = 3, .same_class = 3}.is_equal()));
   EXPECT_FALSE((Verification{.layers = {}, .samples = 3, .same_class = 2}.is_equal()));

@@ -196,6 +196,11 @@ Trainer::Impl::StepResult Trainer::Impl::train_step(const data::Samples& samples
   }
   if (options.processes != nullptr) result = sum_over_processes(result);
   if (!std::isfinite(result.loss)) return result;
+  if (!loss.requires_grad()) {
+    throw InvalidArgument(
+        "[train] no layer of the network has a weight that is trained. Give it one with weights, such as Dense, or set "
+        "'trainable' of its layers to true.");
+  }
   loss.backward();
 
   const at::NoGradGuard no_gradient;

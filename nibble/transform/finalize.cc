@@ -119,6 +119,14 @@ FinalizedLayer finalize_layer(const graph::Layer& layer, Compatibility compat, s
 
 void warn_of_float_layer(const graph::Layer& layer, std::vector<std::string>& warnings) {
   if (layer.weights.empty()) return;
+  if (layer.quantization) {
+    if (layer.quantization->weights.empty()) return;
+    warnings.push_back(
+        fmt::format("layer '{}' ({}) has affine quantizers: its weights stay as they are here, and 'nibble compile' "
+                    "makes their codes.",
+                    layer.name, layer.class_name));
+    return;
+  }
   warnings.push_back(fmt::format("layer '{}' ({}) has no quantizers; its {} weights stay float.", layer.name,
                                  layer.class_name, layer.weights.size()));
 }

@@ -32,7 +32,21 @@ void refuse_quantized(const graph::Model& model) {
   }
 }
 
+void check_weights(const graph::Model& model) {
+  for (const graph::Layer& layer : model.layers) {
+    for (const graph::Weight& weight : layer.weights) {
+      for (int64_t i = 0; i < weight.value.size(); ++i) {
+        if (std::isfinite(weight.value[i])) continue;
+        throw InvalidArgument(
+            "[ptq] {}: its weight '{}' holds {} at {}. The training has diverged; train the model anew.",
+            graph::described(layer), weight.name, weight.value[i], i);
+      }
+    }
+  }
+}
+
 void check(const graph::Model& model, const Tensor& samples, const PostTrainingOptions& o) {
+  check_weights(model);
   refuse_quantized(model);
   affine::check_bit_width("ptq", o.bit_width);
   affine::check_bit_width("ptq: least_result_bits", o.least_result_bits);
