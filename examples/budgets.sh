@@ -8,7 +8,7 @@
 #
 # On two cores half an hour to an hour a budget. --short shows every step in some minutes; its accuracies say little. What
 # is done already is gone on with, so it can be stopped with Ctrl-C and started again. NIBBLE names the program, DATA what
-# is learned (mnist, fashion_mnist), TRIALS how many networks each search tries (default: 100).
+# is learned (mnist, fashion_mnist), TRIALS how many networks each search tries (default: 60).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 nibble=${NIBBLE:-build/release/bin/nibble}
@@ -25,7 +25,7 @@ budgets=("$@")
 [ ${#budgets[@]} -gt 0 ] || budgets=(11 20 40 80)
 mkdir -p "$out"
 
-data=${DATA:-mnist} trials=${TRIALS:-100} teacher_epochs=25 final_epochs=80
+data=${DATA:-mnist} trials=${TRIALS:-60} teacher_epochs=60 final_epochs=60
 search=()
 if [ -n "$short" ]; then trials=${TRIALS:-2} teacher_epochs=1 final_epochs=2 search=(--epochs 1); fi
 
@@ -55,8 +55,8 @@ train_on() {
 
 step "A teacher in float"
 [ -e "$out/teacher/result.json" ] ||
-  "$nibble" train mnist --data "$data" --epochs "$teacher_epochs" --batch-size 512 --lr 0.01 --schedule cosine \
-    --augment shift=2 --seed 1 --threads "$(nproc)" --output "$out/teacher"
+  "$nibble" train mnist --data "$data" --dropout 0 --epochs "$teacher_epochs" --batch-size 512 --lr 0.01 --schedule cosine \
+    --augment shift=2 --validation-freq 10 --seed 1 --threads "$(nproc)" --output "$out/teacher"
 
 for budget in "${budgets[@]}"; do
   step "$budget nJ: the search"

@@ -440,7 +440,13 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Refusal{"NaNInTheSamples", [](M&, Tensor& x, O&) { x[5] = std::nanf(""); }, "'input'"},
         Refusal{"InfiniteActivation",
-                [](M& m, Tensor&, O&) { m.layer("bn_0").find_weight("beta")->value[0] = HUGE_VALF; }, "'relu_0'"},
+                [](M& m, Tensor& x, O&) {
+                  for (float& v : x.data()) v = 3e38f;
+                  for (float& v : kernel_of(m.layer("conv_0")).data()) v = 1.0f;
+                },
+                "'relu_0'"},
+        Refusal{"InfiniteWeight", [](M& m, Tensor&, O&) { m.layer("bn_0").find_weight("beta")->value[0] = HUGE_VALF; },
+                "layer 'bn_0' (BatchNormalization): its weight 'beta' holds inf at 0"},
         Refusal{"NaNInTheWeights", [](M& m, Tensor&, O&) { kernel_of(m.layer("logits"))[0] = std::nanf(""); },
                 "diverged"},
         Refusal{"NoSamples",
