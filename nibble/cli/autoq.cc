@@ -142,7 +142,7 @@ class BlockProgress final : public autoq::BlockObserver {
   void on_block(int k, int count, const autoq::Block& block) override {
     begins_[k] = progress_.notices().size();
     events_.begin_block(k);
-    err_ << fmt::format("block {} of {} '{}': {}, {}\n", k + 1, count, block.pattern,
+    err_ << fmt::format("block {} ({} of {}) '{}': {}, {}\n", k, k + 1, count, block.pattern,
                         counted(std::ssize(block.layers), "layer"), counted(block.trials, "trial"));
   }
   // What was said of block k since it was begun here.
