@@ -182,7 +182,7 @@ TEST_P(StoppedSearch, EndsWithASentenceAndIsGoneOnWith) {
     EXPECT_THAT(half_written(output), IsEmpty());
     EXPECT_TRUE(fs::exists(output / "report.html"));
     // Workers were told once and ended in their own time.
-    EXPECT_THAT(read_file(output / "logs/worker-0.log"), HasSubstr("trials finished here"));
+    EXPECT_THAT(read_file(output / "logs/worker-0.log"), HasSubstr(" finished here"));
     run_to_the_end(resume(output));
     expect_same(outcome_of(output), undisturbed());
     return has_retaken_trial(output);
