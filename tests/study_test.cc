@@ -337,6 +337,14 @@ TEST(StudyDelete, RemovesASearchByBlocksAsAWhole) {
   const Outcome asked = study({"delete", folder.string()});
   EXPECT_EQ(asked.code, 2);
   EXPECT_NE(asked.err.find("with the trials of 2 studies"), std::string::npos) << asked.err;
+  {
+    search::Storage last = search::Storage::open((folder / "1" / "study.db").string());
+    const auto claim = last.claim("another.host/1/2", {{"a", {"x", "y"}}}, search::RandomSampler(1));
+    const Outcome refused = study({"delete", folder.string(), "--yes"});
+    EXPECT_NE(refused.err.find("workers are at 1 trial of"), std::string::npos) << refused.err;
+    EXPECT_TRUE(fs::exists(folder / "0" / "study.db")) << "nothing is deleted where the last block cannot be";
+    ASSERT_TRUE(last.release(*claim));
+  }
   ASSERT_EQ(study({"delete", (folder / "0").string(), "--yes"}).code, 0);
   const Outcome run = study({"delete", folder.string(), "--yes"});
   ASSERT_EQ(run.code, 0) << run.err;

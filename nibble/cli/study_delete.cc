@@ -58,6 +58,14 @@ void delete_study(const std::string& url) {
   search::Storage::remove(url);
 }
 
+// Of all blocks before the first is deleted: a refusal leaves everything as it was.
+void refuse_while_worked_on(const std::vector<BlockStudy>& blocks) {
+  for (const BlockStudy& block : blocks) {
+    const search::StudyLock lock(block.study);
+    refuse_while_held(study_url(block.study));
+  }
+}
+
 // What run_schedule leaves beside the folders of its blocks (autoq/block_scheduler.h); and those where nothing else is
 // in them.
 void delete_schedule(const fs::path& folder, const std::vector<BlockStudy>& blocks) {
@@ -97,6 +105,7 @@ int run_delete(const DeleteOptions& o, Streams& streams) {
     const std::vector<BlockStudy> blocks = block_studies(o.study);
     need_yes(o, fmt::format("the search by blocks '{}' with the trials of {}", o.study,
                             counted(std::ssize(blocks), "study", "studies")));
+    refuse_while_worked_on(blocks);
     for (const BlockStudy& block : blocks) delete_study(study_url(block.study));
     delete_schedule(o.study, blocks);
     return say_deleted(o, o.study, streams);
