@@ -11,6 +11,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // Scales that are powers of two, so that the float network rounds nowhere.
 constexpr const char* kFourBits = R"json({
@@ -48,6 +49,16 @@ TEST(ProgramFlow, BothExecutorsHaveTheNetworksIntegers) {
     const json told = parsed(place.run(std::string("verify exact.keras --data cifar10 --json --executor ") + executor));
     EXPECT_EQ(told.at("differing"), 0) << executor;
   }
+}
+
+TEST(ProgramFlow, CompileTellsOfARoundedInput) {
+  const Workplace& place = compiled_place();
+  const CliResult silent = place.run("compile exact.keras --output exact.nbl");
+  EXPECT_THAT(silent.err, HasSubstr("rounds them to quantized_bits(8,0,1,alpha=1.0)"));
+  const CliResult chosen =
+      place.run("compile exact.keras --input-quantizer 'quantized_bits(8,0,0,alpha=1.0)' -o chosen.nbl");
+  EXPECT_EQ(chosen.code, 0) << chosen.err;
+  EXPECT_THAT(chosen.err, Not(HasSubstr("rounds them")));
 }
 
 TEST(ProgramFlow, BenchTellsTimesAndSizes) {

@@ -218,6 +218,7 @@ int run(const CompileOptions& o, Streams& streams) {
   for (const program::Operation& operation : program.operations) rows.push_back(row_of(operation));
   program::save_program(program, o.output);
   count_misses(model, program, lowering_options(o.program), rows);
+  note_rounded_input(program, model, o.program, streams);
   note_clipped_biases(rows, model, streams);
   note_float_biases(rows, model, streams);
   if (o.json) {

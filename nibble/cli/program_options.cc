@@ -1,6 +1,9 @@
 #include "nibble/cli/program_options.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
+#include <ostream>
 
 #include "nibble/cli/choices.h"
 
@@ -36,6 +39,17 @@ program::LoweringOptions lowering_options(const ProgramOptions& options) {
                                                        {"half-even", Rounding::kHalfEven},
                                                        {"floor", Rounding::kFloor}});
   return lowering;
+}
+
+void note_rounded_input(const program::Program& program, const graph::Model& model, const ProgramOptions& options,
+                        Streams& streams) {
+  if (options.input_quantizer != ProgramOptions{}.input_quantizer) return;
+  if (program::input_quantizer(program, model) == nullptr) return;
+  streams.err << fmt::format(
+      "note: the network reads real numbers, the program rounds them to {} first; where the data are finer, the "
+      "accuracy of 'nibble run' differs a little from that of 'nibble evaluate'. --input-quantizer chooses "
+      "otherwise.\n",
+      options.input_quantizer);
 }
 
 }  // namespace nibble::cli

@@ -19,4 +19,8 @@ void add_program_options(CLI::App& app, ProgramOptions& options);
 
 program::LoweringOptions lowering_options(const ProgramOptions& options);
 
+// Says that the program rounds an input which the network reads as real numbers, unless the user chose how.
+void note_rounded_input(const program::Program& program, const graph::Model& model, const ProgramOptions& options,
+                        Streams& streams);
+
 }  // namespace nibble::cli

@@ -75,6 +75,8 @@ TEST(LayerQuantization, ConfigRefuses) {
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"num_bits": 18446744073709551615}}})", "small"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"per_axes": true}}})", "Did you mean 'per_axis'?"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": []}})", "must be an object"},
+      {R"({"weights": [{"weight": "kernel", "quantizer": {"class_name": "LastValueQuantizer", "config": {"axis": 2}}}]})",
+       "Set 'per_axis'"},
       {R"({"output": {"class_name": "LastValueQuantizer", "cfg": {"num_bits": 4}}})",
        "has no 'cfg'. Known: class_name"},
       {R"({"output": {"class_name": "LastValueQuantizer", "confg": {}}})", "Did you mean 'config'?"},
