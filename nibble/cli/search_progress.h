@@ -21,8 +21,10 @@ class SearchProgress : public autoq::SearchObserver {
   void on_start(const std::string& run_config, const std::vector<search::Trial>& trials, int max_trials, int workers,
                 double reference_cost) override;
   void on_notice(const std::string& sentence) override;
-  void on_trial_start(const search::Trial& trial) override { running_[trial.number] = 0; }
-  void on_epoch(const search::Trial& trial, const search::Step& step) override { running_[trial.number] = step.step; }
+  void on_trial_start(const search::Trial& trial) override { search_.running[trial.number] = 0; }
+  void on_epoch(const search::Trial& trial, const search::Step& step) override {
+    search_.running[trial.number] = step.step;
+  }
   void on_trial_finish(const search::Trial& trial, const search::Trial* best) override;
   void on_poll() override;
 
@@ -36,17 +38,20 @@ class SearchProgress : public autoq::SearchObserver {
   // if it did.
   bool join_front(const search::Trial& trial);
 
+  // A search by blocks is one search after the other, and none knows the trials of another.
+  struct Search {
+    int max_trials = 0, epochs = 0, finished = 0;
+    int finished_here = 0;  // since it was begun, or gone on with
+    std::string best;
+    std::vector<search::Objective> objectives;  // what trials are judged by, and cost
+    std::vector<search::Losses> front;
+    std::map<int, int> running;  // trial -> epochs done
+    std::chrono::steady_clock::time_point begin{};
+  };
+
   ProgressBar bar_;
-  int max_trials_ = 0;
-  int epochs_ = 0;
-  int finished_ = 0;
-  int finished_here_ = 0;
-  std::string best_;
-  std::vector<search::Objective> objectives_;  // what trials are judged by, and cost
-  std::vector<search::Losses> front_;
-  std::map<int, int> running_;  // trial -> epochs done
+  Search search_;
   std::vector<std::string> notices_;
-  std::chrono::steady_clock::time_point begin_{};
 };
 
 }  // namespace nibble::cli
