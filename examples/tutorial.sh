@@ -4,7 +4,7 @@
 #
 #   examples/tutorial.sh [--short] [DIRECTORY]      (default: build/tutorial)
 #
-# In full it is 126 trials of 20 epochs and three trainings of 200: most of a day on two cores. --short shows every step in
+# In full it is 126 trials of 20 epochs and three trainings of 200: two hours on two cores. --short shows every step in
 # some minutes: one epoch a trial, 2 trials, two of the six blocks, 2 epochs at the end; its accuracies say little.
 # What is done already is gone on with, so it can be stopped with Ctrl-C and started again. NIBBLE names the program.
 set -euo pipefail
