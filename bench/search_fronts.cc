@@ -4,12 +4,13 @@
 // energy is known. Then each sampler tries 5 % of the space, with five seeds, and its share of the front's hypervolume
 // is printed.
 //
-//   search_fronts [--table FILE] [--epochs 3] [--picture FILE.svg]
+//   search_fronts [--table FILE.json] [--epochs 3] [--picture FILE.svg]
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -188,10 +189,18 @@ std::string picture_of(const std::vector<Shares>& rows, const std::string& title
 int main(int argc, char** argv) {
   fs::path file = "search_fronts.json", picture;
   int epochs = 3;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::string(argv[i]) == "--table") file = argv[i + 1];
-    if (std::string(argv[i]) == "--epochs") epochs = std::atoi(argv[i + 1]);
-    if (std::string(argv[i]) == "--picture") picture = argv[i + 1];
+  for (int i = 1; i < argc; i += 2) {
+    const std::string option = i + 1 < argc ? argv[i] : "";
+    if (option == "--table") {
+      file = argv[i + 1];
+    } else if (option == "--epochs") {
+      epochs = std::atoi(argv[i + 1]);
+    } else if (option == "--picture") {
+      picture = argv[i + 1];
+    } else {
+      std::cerr << "usage: search_fronts [--table FILE.json] [--epochs COUNT] [--picture FILE.svg]\n";
+      return 2;
+    }
   }
   const fs::path folder = file.parent_path().empty() ? fs::path(".") : file.parent_path();
   make_directories(folder);
