@@ -173,7 +173,7 @@ json to_json(const AffineQuantizer& q) {
   if (q.is_none()) return nullptr;
   json config = {
       {"num_bits", q.num_bits}, {"per_axis", q.per_axis}, {"symmetric", q.symmetric}, {"narrow_range", q.narrow_range}};
-  if (q.per_axis && q.axis != kDefaults.axis) config["axis"] = q.axis;
+  if (q.axis != kDefaults.axis) config["axis"] = q.axis;
   if (q.kind == AffineKind::kFixed) {
     config["init_min"] = q.fixed.min;
     config["init_max"] = q.fixed.max;
@@ -219,12 +219,6 @@ AffineQuantizer affine_quantizer_from_json(const json& document, std::string_vie
   const json config = document.value("config", json::object());
   if (!config.is_object()) refuse(where, "config", config, "an object");
   for (const auto& [key, value] : config.items()) set(quantizer, where, key, value);
-  if (config.contains("axis") && !quantizer.per_axis) {
-    throw InvalidArgument(
-        "{}: 'axis' is {}, but 'per_axis' is not true, so that there is one range for the whole tensor. Set 'per_axis' "
-        "to true, or leave 'axis' out.",
-        where, quantizer.axis);
-  }
   return quantizer;
 }
 

@@ -75,8 +75,6 @@ TEST(LayerQuantization, ConfigRefuses) {
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"num_bits": 18446744073709551615}}})", "small"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": {"per_axes": true}}})", "Did you mean 'per_axis'?"},
       {R"({"output": {"class_name": "LastValueQuantizer", "config": []}})", "must be an object"},
-      {R"({"weights": [{"weight": "kernel", "quantizer": {"class_name": "LastValueQuantizer", "config": {"axis": 2}}}]})",
-       "Set 'per_axis'"},
       {R"({"output": {"class_name": "LastValueQuantizer", "cfg": {"num_bits": 4}}})",
        "has no 'cfg'. Known: class_name"},
       {R"({"output": {"class_name": "LastValueQuantizer", "confg": {}}})", "Did you mean 'config'?"},
@@ -95,6 +93,12 @@ TEST(LayerQuantization, ConfigRefuses) {
       EXPECT_NE(std::string(error.what()).find("conv"), std::string::npos) << error.what();
     }
   }
+}
+
+// Post-training quantization notes the axis of a transposed kernel for one range too; such files are about.
+TEST(LayerQuantization, AnAxisWithoutPerAxisIsKept) {
+  const AffineQuantizer quantizer{.kind = kLast, .num_bits = 4, .axis = -2};
+  EXPECT_EQ(affine_quantizer_from_json(to_json(quantizer), "here"), quantizer);
 }
 
 TEST(LayerQuantization, WhatKerasWritesBesideIsPassedOver) {
